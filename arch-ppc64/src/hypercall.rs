@@ -1,0 +1,355 @@
+//! The PAPR hypercall ABI and the plug for those who answer (LoPAPR §14.5, "Hypervisor Call
+//! Functions").
+//!
+//! A virtual CPU that executes `sc 1` exits with a token in r3 and arguments in r4 to r12. The
+//! [`HypercallBus`] maps the token to one [`HypercallHandler`], which changes the registers in
+//! place and says what the CPU does [next](Next).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ram::GuestRam;
+use crate::vcpu::VcpuId;
+
+/// The registers of one hypercall, laid out as the `papr_hcall` member of KVM's `kvm_run`.
+///
+/// Before the call: `token` is r3 and `args` are r4 to r12. After it: `status` goes to r3 and
+/// `args` to r4 to r12.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hypercall {
+    /// Which function is called: one of [`token`], or a number nobody knows.
+    pub token: u64,
+    /// The result, a [`Status`] as its two's complement.
+    pub status: u64,
+    /// Arguments on the way in, further results on the way out.
+    pub args: [u64; 9],
+}
+
+// Linux, Documentation/virt/kvm/api.rst, KVM_EXIT_PAPR_HCALL: nr, ret, args[9].
+const _: () = {
+    assert!(size_of::<Hypercall>() == 88);
+    assert!(std::mem::offset_of!(Hypercall, status) == 8);
+    assert!(std::mem::offset_of!(Hypercall, args) == 16);
+};
+
+impl Hypercall {
+    /// A call of `token` with `args` in r4 and up, the rest zero.
+    ///
+    /// Arguments past the ninth are dropped: there is no register for them.
+    pub fn new(token: u64, args: &[u64]) -> Self {
+        let mut call = Self { token, ..Self::default() };
+        for (register, value) in call.args.iter_mut().zip(args) {
+            *register = *value;
+        }
+        call
+    }
+
+    /// Ends the call with `status`; the CPU resumes.
+    pub fn finish(&mut self, status: Status) -> Next {
+        self.status = status.0 as u64;
+        Next::Resume
+    }
+
+    /// The result so far.
+    pub fn status(&self) -> Status {
+        Status(self.status as i64)
+    }
+}
+
+/// A hypercall's return code (LoPAPR table 170, "Hypervisor Call Return Codes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub i64);
+
+impl Status {
+    /// The call did what it says.
+    pub const SUCCESS: Self = Self(0);
+    /// Not now; call again.
+    pub const BUSY: Self = Self(1);
+    /// The virtual terminal is closed.
+    pub const CLOSED: Self = Self(2);
+    /// The hardware failed.
+    pub const HARDWARE: Self = Self(-1);
+    /// There is no such function.
+    pub const FUNCTION: Self = Self(-2);
+    /// The caller may not do this.
+    pub const PRIVILEGE: Self = Self(-3);
+    /// The first (or an unnamed) argument is wrong.
+    pub const PARAMETER: Self = Self(-4);
+    /// The second argument is wrong.
+    pub const P2: Self = Self(-55);
+    /// The third argument is wrong.
+    pub const P3: Self = Self(-56);
+    /// The fourth argument is wrong.
+    pub const P4: Self = Self(-57);
+    /// A flag or a resource that this platform does not have was asked for.
+    pub const UNSUPPORTED_FLAG: Self = Self(-256);
+}
+
+/// Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
+/// are KVM's private range, Linux `arch/powerpc/include/asm/hvcall.h` and KVM's documentation).
+pub mod token {
+    /// H_GET_TERM_CHAR: typed characters of a virtual terminal.
+    pub const GET_TERM_CHAR: u64 = 0x54;
+    /// H_PUT_TERM_CHAR: characters to a virtual terminal.
+    pub const PUT_TERM_CHAR: u64 = 0x58;
+    /// H_GET_CPU_CHARACTERISTICS: what the CPU does against speculation attacks.
+    pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
+    /// H_HOME_NODE_ASSOCIATIVITY: which NUMA node a virtual CPU runs on.
+    pub const HOME_NODE_ASSOCIATIVITY: u64 = 0x2ec;
+    /// H_SET_MODE: per-processor modes, such as the byte order of interrupts.
+    pub const SET_MODE: u64 = 0x31c;
+    /// H_REGISTER_PROC_TBL: where the guest keeps its process table.
+    pub const REGISTER_PROC_TBL: u64 = 0x37c;
+    /// H_SIGNAL_SYS_RESET: a system reset interrupt for other CPUs.
+    pub const SIGNAL_SYS_RESET: u64 = 0x380;
+    /// KVMPPC_H_RTAS: an RTAS call by the shim.
+    pub const RTAS: u64 = 0xf000;
+    /// KVMPPC_H_VOF_CLIENT: a client-interface call by the firmware image.
+    pub const VOF_CLIENT: u64 = 0xf005;
+
+    /// The specification's name of a token, for messages.
+    pub fn name(token: u64) -> Option<&'static str> {
+        Some(match token {
+            GET_TERM_CHAR => "H_GET_TERM_CHAR",
+            PUT_TERM_CHAR => "H_PUT_TERM_CHAR",
+            GET_CPU_CHARACTERISTICS => "H_GET_CPU_CHARACTERISTICS",
+            HOME_NODE_ASSOCIATIVITY => "H_HOME_NODE_ASSOCIATIVITY",
+            SET_MODE => "H_SET_MODE",
+            REGISTER_PROC_TBL => "H_REGISTER_PROC_TBL",
+            SIGNAL_SYS_RESET => "H_SIGNAL_SYS_RESET",
+            RTAS => "H_RTAS",
+            VOF_CLIENT => "H_OF_CLIENT",
+            _ => return None,
+        })
+    }
+}
+
+/// What the calling virtual CPU does after a hypercall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the calling CPU must do what the handler decided"]
+pub enum Next {
+    /// Takes the results and goes on.
+    Resume,
+    /// Takes the results and sleeps until an interrupt or a prod (H_CEDE).
+    Cede,
+    /// Leaves guest code until another CPU starts it (RTAS `stop-self`).
+    Park,
+    /// The whole machine stops.
+    Stop(StopReason),
+}
+
+/// Why the machine stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The guest turned the power off.
+    PowerOff,
+    /// The guest asked for a restart.
+    Reset,
+    /// The client program gave up: the client interface's `exit`.
+    ClientExit,
+    /// The guest's system crashed and said so (`ibm,os-term`, H_SIGNAL_SYS_RESET after a panic).
+    Crash,
+}
+
+/// Something that answers hypercalls.
+///
+/// Handlers are shared by all vCPU threads: `handle` takes `&self` and is called concurrently. A
+/// handler with state that needs `&mut self` implements [`MutHypercallHandler`] instead and is
+/// put behind one [`Mutex`].
+///
+/// Whatever the guest passes, a handler answers with a status: it does not panic, wait without
+/// bound or touch the calling or any other virtual CPU (see [`crate::VcpuControl`]).
+///
+/// ```
+/// use std::sync::Arc;
+/// use arch_ppc64::{
+///     GuestRam, Hypercall, HypercallBus, HypercallHandler, Next, Status, VcpuId,
+/// };
+///
+/// /// A private call that tells a guest which CPU it runs on.
+/// struct WhoAmI;
+///
+/// impl HypercallHandler for WhoAmI {
+///     fn tokens(&self) -> &[u64] {
+///         &[0xf100]
+///     }
+///
+///     fn handle(&self, caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+///         call.args[0] = u64::from(caller.0);
+///         call.finish(Status::SUCCESS)
+///     }
+/// }
+///
+/// let bus = HypercallBus::new(vec![Arc::new(WhoAmI)])?;
+/// # let memory: vm_memory::GuestMemoryMmap =
+/// #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)]).unwrap();
+/// let mut call = Hypercall::new(0xf100, &[]);
+/// assert_eq!(bus.dispatch(VcpuId(3), &memory, &mut call), Next::Resume);
+/// assert_eq!((call.status(), call.args[0]), (Status::SUCCESS, 3));
+/// # Ok::<(), arch_ppc64::DuplicateToken>(())
+/// ```
+pub trait HypercallHandler: Send + Sync {
+    /// The tokens this handler answers; asked once, when the bus is made.
+    fn tokens(&self) -> &[u64];
+
+    /// Answers one call of `caller`: reads and changes `call` in place and says what the CPU does
+    /// next.
+    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
+
+    /// Returns to the state the machine starts in. Called only while every virtual CPU is parked.
+    fn reset(&self) {}
+}
+
+/// A [`HypercallHandler`] whose calls need `&mut self`; `Mutex<H>` makes it one.
+pub trait MutHypercallHandler: Send {
+    /// As [`HypercallHandler::tokens`], but of the type: the answer is needed without the lock.
+    fn tokens() -> &'static [u64]
+    where
+        Self: Sized;
+
+    /// As [`HypercallHandler::handle`].
+    fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
+
+    /// As [`HypercallHandler::reset`].
+    fn reset(&mut self) {}
+}
+
+impl<H: MutHypercallHandler> HypercallHandler for Mutex<H> {
+    fn tokens(&self) -> &[u64] {
+        H::tokens()
+    }
+
+    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        // A handler that panicked once (a bug) must not take the machine's other CPUs down.
+        let mut handler = self.lock().unwrap_or_else(PoisonError::into_inner);
+        handler.handle(caller, ram, call)
+    }
+
+    fn reset(&self) {
+        self.lock().unwrap_or_else(PoisonError::into_inner).reset();
+    }
+}
+
+/// Two handlers claim the same token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("two handlers answer hypercall {0:#x}")]
+pub struct DuplicateToken(pub u64);
+
+/// Maps hypercall tokens to their handlers.
+///
+/// [`dispatch`](Self::dispatch) takes `&self` and holds no lock, so any vCPU thread and any event
+/// loop can call it.
+pub struct HypercallBus {
+    handlers: Vec<Arc<dyn HypercallHandler>>,
+    by_token: HashMap<u64, usize>,
+}
+
+impl HypercallBus {
+    /// A bus of these handlers.
+    ///
+    /// # Errors
+    /// [`DuplicateToken`] when two of them answer the same token.
+    pub fn new(handlers: Vec<Arc<dyn HypercallHandler>>) -> Result<Self, DuplicateToken> {
+        let mut by_token = HashMap::new();
+        for (index, handler) in handlers.iter().enumerate() {
+            for &token in handler.tokens() {
+                if by_token.insert(token, index).is_some() {
+                    return Err(DuplicateToken(token));
+                }
+            }
+        }
+        Ok(Self { handlers, by_token })
+    }
+
+    /// Answers one hypercall of `caller`; an unknown token is [`Status::FUNCTION`].
+    pub fn dispatch(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        match self.by_token.get(&call.token) {
+            Some(&index) => self.handlers[index].handle(caller, ram, call),
+            None => call.finish(Status::FUNCTION),
+        }
+    }
+
+    /// Returns every handler to its start state. Only while every virtual CPU is parked.
+    pub fn reset(&self) {
+        for handler in &self.handlers {
+            handler.reset();
+        }
+    }
+}
+
+impl fmt::Debug for HypercallBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tokens: Vec<_> = self.by_token.keys().collect();
+        tokens.sort_unstable();
+        f.debug_struct("HypercallBus").field("tokens", &tokens).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+    struct Counter(u64);
+
+    impl MutHypercallHandler for Counter {
+        fn tokens() -> &'static [u64] {
+            &[0xf100, 0xf101]
+        }
+
+        fn handle(&mut self, _: VcpuId, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+            assert_ne!(call.token, 0xf101, "a bug, on purpose");
+            self.0 += 1;
+            call.args[0] = self.0;
+            call.finish(Status::SUCCESS)
+        }
+
+        fn reset(&mut self) {
+            self.0 = 0;
+        }
+    }
+
+    fn ram() -> GuestMemoryMmap {
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap()
+    }
+
+    fn call(bus: &HypercallBus, token: u64) -> Hypercall {
+        let mut call = Hypercall::new(token, &[]);
+        assert_eq!(bus.dispatch(VcpuId(0), &ram(), &mut call), Next::Resume);
+        call
+    }
+
+    #[test]
+    fn unknown_token_is_h_function() {
+        let bus = HypercallBus::new(vec![]).unwrap();
+        assert_eq!(call(&bus, 0x1234).status(), Status::FUNCTION);
+    }
+
+    #[test]
+    fn duplicate_token_is_an_error() {
+        let handlers: Vec<Arc<dyn HypercallHandler>> =
+            vec![Arc::new(Mutex::new(Counter(0))), Arc::new(Mutex::new(Counter(0)))];
+        assert_eq!(HypercallBus::new(handlers).unwrap_err(), DuplicateToken(0xf100));
+    }
+
+    #[test]
+    fn reset_reaches_handlers() {
+        let bus = HypercallBus::new(vec![Arc::new(Mutex::new(Counter(0)))]).unwrap();
+        call(&bus, 0xf100);
+        assert_eq!(call(&bus, 0xf100).args[0], 2);
+        bus.reset();
+        assert_eq!(call(&bus, 0xf100).args[0], 1);
+    }
+
+    #[test]
+    fn poisoned_lock_is_recovered() {
+        let bus = HypercallBus::new(vec![Arc::new(Mutex::new(Counter(0)))]).unwrap();
+        std::thread::scope(|scope| {
+            let bug = scope.spawn(|| call(&bus, 0xf101));
+            assert!(bug.join().is_err());
+        });
+        assert_eq!(call(&bus, 0xf100).status(), Status::SUCCESS);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the machine needs of guest memory, and nothing more.
+
+use vm_memory::{Bytes, GuestAddress};
+
+/// An access that touched an address where the guest has no RAM.
+///
+/// Nothing was transferred that the caller may rely on. Handlers turn it into the error value of
+/// the interface they implement; it never ends the VMM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{len} bytes at guest real address {:#x} are not all RAM", .at.0)]
+pub struct MemoryFault {
+    /// First real address of the access.
+    pub at: GuestAddress,
+    /// Length of the access in bytes.
+    pub len: usize,
+}
+
+/// Guest RAM as the hypercall handlers see it: bytes at real addresses.
+///
+/// vm-memory's own traits are generic and so cannot be passed as `&dyn`; this one can. It is
+/// implemented for everything that is `Bytes<GuestAddress>`, which covers `GuestMemoryMmap` with
+/// and without dirty tracking: every write goes through [`Bytes`], so dirty bitmaps stay true.
+///
+/// ```
+/// use arch_ppc64::GuestRam;
+/// use vm_memory::{GuestAddress, GuestMemoryMmap};
+///
+/// let memory: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)])?;
+/// let ram: &dyn GuestRam = &memory;
+/// ram.write_be_u32(GuestAddress(0x100), 0x4800_0000)?;
+/// assert_eq!(ram.read_be_u32(GuestAddress(0x100))?, 0x4800_0000);
+/// assert!(ram.read_be_u32(GuestAddress(0xffff)).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait GuestRam: Send + Sync {
+    /// Fills `buf` from guest memory at `at`.
+    ///
+    /// # Errors
+    /// [`MemoryFault`] if a byte of the range is not RAM; `buf` may be partly written then.
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault>;
+
+    /// Copies `data` into guest memory at `at`.
+    ///
+    /// # Errors
+    /// [`MemoryFault`] if a byte of the range is not RAM; a leading part may have been written.
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault>;
+
+    /// Fills as much of `buf` as there is RAM for from `at` on, and tells how many bytes that was.
+    ///
+    /// For structures whose end is found by reading them, such as NUL-terminated strings that
+    /// may lie at the very end of RAM. Zero means that `at` itself is not RAM.
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize;
+}
+
+impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
+        let len = buf.len();
+        self.read_slice(buf, at).map_err(|_| MemoryFault { at, len })
+    }
+
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
+        let len = data.len();
+        self.write_slice(data, at).map_err(|_| MemoryFault { at, len })
+    }
+
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
+        Bytes::read(self, buf, at).unwrap_or(0)
+    }
+}
+
+/// Numbers in guest memory. Everything PAPR and IEEE 1275 define is big-endian, whatever the byte
+/// order the guest runs in.
+impl dyn GuestRam + '_ {
+    /// Reads one big-endian 32-bit cell.
+    ///
+    /// # Errors
+    /// [`MemoryFault`] if the cell is not wholly in RAM.
+    pub fn read_be_u32(&self, at: GuestAddress) -> Result<u32, MemoryFault> {
+        let mut cell = [0; 4];
+        self.read(at, &mut cell)?;
+        Ok(u32::from_be_bytes(cell))
+    }
+
+    /// Writes one big-endian 32-bit cell.
+    ///
+    /// # Errors
+    /// [`MemoryFault`] if the cell is not wholly in RAM.
+    pub fn write_be_u32(&self, at: GuestAddress, value: u32) -> Result<(), MemoryFault> {
+        self.write(at, &value.to_be_bytes())
+    }
+}

@@ -1,0 +1,54 @@
+//! How one virtual CPU names and reaches another.
+
+use std::fmt;
+
+use vm_memory::GuestAddress;
+
+/// A virtual CPU, by its interrupt server number: the unit address of its `/cpus` node and the
+/// number that PAPR calls take (LoPAPR, `ibm,ppc-interrupt-server#s`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VcpuId(pub u32);
+
+impl fmt::Display for VcpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vcpu{}", self.0)
+    }
+}
+
+/// Where a virtual CPU stands, as `query-cpu-stopped-state` reports it (LoPAPR §7.3.8.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuState {
+    /// In the RTAS stopped state: waits for `start-cpu`.
+    Stopped,
+    /// `stop-self` was called, or a start is under way; not yet in its final state.
+    InTransition,
+    /// Runs guest code.
+    Running,
+}
+
+/// Why a virtual CPU could not be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The machine has no CPU of that number.
+    #[error("there is no such virtual CPU")]
+    NoSuchCpu,
+    /// Only a stopped CPU can be started (LoPAPR §7.3.8.4).
+    #[error("the virtual CPU is not stopped")]
+    NotStopped,
+}
+
+/// What the VMM supplies so that one virtual CPU can act on another.
+///
+/// Calls come from a vCPU thread inside a hypercall and must not wait for the target: a mailbox
+/// and a wake, never a lock that the target holds while it runs guest code.
+pub trait VcpuControl: Send + Sync {
+    /// The state of `target`, or `None` when the machine has no such CPU.
+    fn state(&self, target: VcpuId) -> Option<CpuState>;
+
+    /// Starts a stopped CPU at `entry` in 64-bit real mode with `r3` in its register 3
+    /// (LoPAPR §7.3.8.4, `start-cpu`).
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no such CPU or it is not stopped; nothing has changed then.
+    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError>;
+}
