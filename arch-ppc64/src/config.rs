@@ -1,0 +1,128 @@
+//! What a VMM says about the machine it wants.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cpu::CpuModel;
+
+/// A VMM's own machine configuration, as far as the pseries machine needs to know it.
+///
+/// ```
+/// use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+/// use arch_ppc64::Machine;
+///
+/// /// What some VMM reads from its configuration file.
+/// struct VmConfig {
+///     memory_mib: u64,
+///     vcpus: u32,
+///     cmdline: String,
+///     machine: PseriesOptions,
+/// }
+///
+/// impl MachineConfig for VmConfig {
+///     fn memory(&self) -> Memory {
+///         Memory::of_size(self.memory_mib << 20)
+///     }
+///     fn cpus(&self) -> Cpus {
+///         Cpus { boot: self.vcpus, max: self.vcpus, model: self.machine.cpu }
+///     }
+///     fn boot(&self) -> Boot<'_> {
+///         Boot { cmdline: &self.cmdline }
+///     }
+///     fn x_vof(&self) -> bool {
+///         self.machine.x_vof.unwrap_or(true)
+///     }
+/// }
+///
+/// let machine: PseriesOptions = serde_json::from_str(r#"{"x-vof": true, "cpu": "POWER9"}"#)?;
+/// let config = VmConfig { memory_mib: 512, vcpus: 2, cmdline: "console=hvc0".into(), machine };
+/// let machine = Machine::new(&config)?;
+/// assert!(machine.x_vof());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait MachineConfig {
+    /// How much memory the machine has.
+    fn memory(&self) -> Memory;
+
+    /// Its virtual CPUs.
+    fn cpus(&self) -> Cpus;
+
+    /// What the guest is told at its start.
+    fn boot(&self) -> Boot<'_>;
+
+    /// Whether the guest finds an Open Firmware client interface (`true`) or is entered with a
+    /// flattened tree (`false`).
+    fn x_vof(&self) -> bool;
+}
+
+/// The memory of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// RAM at boot in bytes: one range from real address 0; a multiple of
+    /// [`crate::layout::PAGE_BYTES`].
+    pub size_bytes: u64,
+    /// How many bytes may be plugged later, above the RAM at boot; 0 for none. A multiple of
+    /// [`crate::layout::LMB_BYTES`], and then `size_bytes` must be one too.
+    pub hotplug_bytes: u64,
+}
+
+impl Memory {
+    /// Memory of a fixed size in bytes.
+    pub const fn of_size(size_bytes: u64) -> Self {
+        Self { size_bytes, hotplug_bytes: 0 }
+    }
+}
+
+/// The virtual CPUs of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpus {
+    /// How many there are at boot, at least 1.
+    pub boot: u32,
+    /// How many there may ever be, at least `boot` and at most [`crate::layout::MAX_CPUS`].
+    pub max: u32,
+    /// Which processor they are.
+    pub model: CpuModel,
+}
+
+/// What the guest is told at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Boot<'a> {
+    /// The command line, `bootargs` of `/chosen`: at most [`crate::layout::MAX_CMDLINE_BYTES`]
+    /// bytes and no NUL.
+    pub cmdline: &'a str,
+}
+
+/// The part of a configuration file that only the pseries machine has, for a VMM to embed under a
+/// key such as `"machine"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct PseriesOptions {
+    /// Whether the guest finds an Open Firmware client interface in the VMM. When the file does
+    /// not say, the VMM decides: on, if it was built with it.
+    #[serde(rename = "x-vof", skip_serializing_if = "Option::is_none")]
+    pub x_vof: Option<bool>,
+    /// The processor that the guest sees.
+    pub cpu: CpuModel,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_the_keys_that_users_write() {
+        let options: PseriesOptions =
+            serde_json::from_str(r#"{"x-vof": false, "cpu": "POWER10"}"#).unwrap();
+        assert_eq!(options, PseriesOptions { x_vof: Some(false), cpu: CpuModel::Power10 });
+        let defaults: PseriesOptions = serde_json::from_str("{}").unwrap();
+        assert_eq!(defaults, PseriesOptions { x_vof: None, cpu: CpuModel::Power9 });
+    }
+
+    #[test]
+    fn unknown_option_is_named() {
+        let error = serde_json::from_str::<PseriesOptions>(r#"{"x_vof": true}"#).unwrap_err();
+        assert!(error.to_string().contains("`x_vof`"), "{error}");
+        let error = serde_json::from_str::<PseriesOptions>(r#"{"cpu": "POWER7"}"#).unwrap_err();
+        assert!(error.to_string().contains("POWER9"), "{error}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Where things are: real addresses, unit addresses and interrupt numbers of the machine.
+
+use vm_memory::GuestAddress;
+
+/// Granule of guest memory: the largest base page that a host or guest kernel uses, so that a
+/// memory size is a whole number of pages for both.
+pub const PAGE_BYTES: u64 = 0x1_0000;
+
+/// Size of a logical memory block, the unit of memory hot-plug (LoPAPR §13.5.1, `ibm,lmb-size`).
+pub const LMB_BYTES: u64 = 256 << 20;
+
+/// The least memory a machine can have. A kernel is placed at 4 MiB, moves itself to 0 and needs
+/// room for both copies.
+pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
+
+/// The most memory, hot-pluggable memory included: what a radix guest can address (2^52 bytes)
+/// is far more, this is where the tree's list of memory blocks would pass a megabyte.
+pub const MAX_MEMORY_BYTES: u64 = 8 << 40;
+
+/// The most virtual CPUs: as many as Linux kernels for servers are built for.
+pub const MAX_CPUS: u32 = 2048;
+
+/// The longest kernel command line in bytes: Linux's `COMMAND_LINE_SIZE` for this architecture
+/// is 2,048, the final NUL included.
+pub const MAX_CMDLINE_BYTES: usize = 2047;
+
+/// Unit address of the console on `/vdevice`: its `reg`, and what H_PUT_TERM_CHAR and
+/// H_GET_TERM_CHAR take.
+pub const VTY_UNIT: u32 = 0x7100_0000;
+
+/// Path of the console's node.
+pub const VTY_PATH: &str = "/vdevice/vty@71000000";
+
+/// First interrupt number of a device. Lower numbers belong to the presentation layer (number 2
+/// is the inter-processor interrupt).
+pub const FIRST_INTERRUPT: u32 = 0x1000;
+
+/// Interrupt number of the console: an edge for each arrival of typed text.
+pub const VTY_INTERRUPT: u32 = FIRST_INTERRUPT;
+
+/// How many interrupt sources the devices of the machine have.
+pub const INTERRUPT_COUNT: u32 = 1;
+
+/// Frequency of the timebase in hertz: the same on every POWER processor since POWER6
+/// (Power ISA, Book II chapter 6 leaves it to the platform).
+pub const TIMEBASE_HZ: u32 = 512_000_000;
+
+/// Where RAM begins.
+pub const RAM_START: GuestAddress = GuestAddress(0);

@@ -1,0 +1,289 @@
+//! One pseries machine: a configuration that was found to be possible.
+
+use crate::cas;
+use crate::config::MachineConfig;
+use crate::cpu::{Cpu, CpuError};
+use crate::layout::{
+    LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, PAGE_BYTES,
+};
+use crate::vcpu::VcpuId;
+
+/// A validated machine; everything else of this crate takes `&Machine`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    memory_bytes: u64,
+    hotplug_bytes: u64,
+    boot_cpus: u32,
+    max_cpus: u32,
+    cpu: Cpu,
+    cmdline: String,
+    x_vof: bool,
+}
+
+impl Machine {
+    /// Checks a configuration, once, and keeps what it says.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that is not possible, and what is.
+    pub fn new(config: &dyn MachineConfig) -> Result<Self, ConfigError> {
+        let memory = config.memory();
+        let cpus = config.cpus();
+        let cmdline = config.boot().cmdline;
+        check_memory(memory.size_bytes, memory.hotplug_bytes)?;
+        if cpus.boot == 0 {
+            return Err(ConfigError::NoCpus);
+        }
+        if cpus.max < cpus.boot {
+            return Err(ConfigError::FewerThanBoot { boot: cpus.boot, max: cpus.max });
+        }
+        if cpus.max > MAX_CPUS {
+            return Err(ConfigError::TooManyCpus { max: cpus.max });
+        }
+        if cmdline.len() > MAX_CMDLINE_BYTES {
+            return Err(ConfigError::CmdlineTooLong { bytes: cmdline.len() });
+        }
+        if let Some(at) = cmdline.find('\0') {
+            return Err(ConfigError::CmdlineNul { at });
+        }
+        Ok(Self {
+            memory_bytes: memory.size_bytes,
+            hotplug_bytes: memory.hotplug_bytes,
+            boot_cpus: cpus.boot,
+            max_cpus: cpus.max,
+            cpu: Cpu::of_model(cpus.model),
+            cmdline: cmdline.to_owned(),
+            x_vof: config.x_vof(),
+        })
+    }
+
+    /// The same machine on a host whose own processor runs the guest; see [`Cpu::on_host`].
+    ///
+    /// # Errors
+    /// [`CpuError`] when that processor cannot be the configured model.
+    pub fn on_host(self, host_pvr: u32) -> Result<Self, CpuError> {
+        Ok(Self { cpu: Cpu::on_host(self.cpu.model(), host_pvr)?, ..self })
+    }
+
+    /// RAM at boot in bytes: one range from real address 0.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// How many bytes of memory may be plugged above the RAM at boot.
+    pub fn hotplug_bytes(&self) -> u64 {
+        self.hotplug_bytes
+    }
+
+    /// How many virtual CPUs there are at boot.
+    pub fn boot_cpus(&self) -> u32 {
+        self.boot_cpus
+    }
+
+    /// The CPUs at boot, by their interrupt server numbers. The first is the one that starts.
+    pub fn vcpus(&self) -> impl ExactSizeIterator<Item = VcpuId> + use<> {
+        (0..self.boot_cpus).map(VcpuId)
+    }
+
+    /// How many virtual CPUs there may ever be.
+    pub fn max_cpus(&self) -> u32 {
+        self.max_cpus
+    }
+
+    /// The processor.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The kernel command line.
+    pub fn cmdline(&self) -> &str {
+        &self.cmdline
+    }
+
+    /// Whether the guest finds an Open Firmware client interface.
+    pub fn x_vof(&self) -> bool {
+        self.x_vof
+    }
+
+    /// What the machine brings to the negotiation with its guest.
+    pub fn cas_platform(&self) -> cas::Platform {
+        cas::Platform::of_machine(self)
+    }
+
+    /// The name of a CPU's node below `/cpus`, with its unit address.
+    pub fn cpu_node(&self, vcpu: VcpuId) -> String {
+        format!("PowerPC,{}@{:x}", self.cpu.model(), vcpu.0)
+    }
+}
+
+/// A configuration that no machine can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Too little memory for any guest.
+    #[error("memory of {bytes} bytes is too small; the least is {MIN_MEMORY_BYTES} (64 MiB)")]
+    MemoryTooSmall {
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// Too much memory, what may be plugged included.
+    #[error("memory of {bytes} bytes is too large; the most is {MAX_MEMORY_BYTES} (8 TiB)")]
+    MemoryTooLarge {
+        /// Memory at boot and hot-pluggable memory together.
+        bytes: u64,
+    },
+    /// Memory is not a whole number of pages.
+    #[error("memory of {bytes} bytes is not a multiple of {PAGE_BYTES} (64 KiB)")]
+    MemoryNotPages {
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// Memory that may be plugged comes in whole memory blocks, above whole memory blocks.
+    #[error(
+        "with hot-pluggable memory, all sizes must be multiples of {LMB_BYTES} (256 MiB); \
+         {bytes} bytes are not"
+    )]
+    MemoryNotBlocks {
+        /// The size that is not a multiple.
+        bytes: u64,
+    },
+    /// A machine without CPUs.
+    #[error("there must be at least 1 virtual CPU at boot, not 0")]
+    NoCpus,
+    /// There may be fewer CPUs than there are.
+    #[error("at most {max} virtual CPUs are fewer than the {boot} at boot")]
+    FewerThanBoot {
+        /// CPUs at boot.
+        boot: u32,
+        /// The most there may be.
+        max: u32,
+    },
+    /// More CPUs than a guest kernel can have.
+    #[error("{max} virtual CPUs are too many; the most is {MAX_CPUS}")]
+    TooManyCpus {
+        /// What was asked for.
+        max: u32,
+    },
+    /// The command line does not fit into the kernel's buffer.
+    #[error("the command line has {bytes} bytes; the most is {MAX_CMDLINE_BYTES}")]
+    CmdlineTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The command line would end early: it is a C string for the guest.
+    #[error("the command line has a NUL at byte {at}")]
+    CmdlineNul {
+        /// Where.
+        at: usize,
+    },
+}
+
+fn check_memory(size: u64, hotplug: u64) -> Result<(), ConfigError> {
+    let total = size.saturating_add(hotplug);
+    if size < MIN_MEMORY_BYTES {
+        return Err(ConfigError::MemoryTooSmall { bytes: size });
+    }
+    if total > MAX_MEMORY_BYTES {
+        return Err(ConfigError::MemoryTooLarge { bytes: total });
+    }
+    if size % PAGE_BYTES != 0 {
+        return Err(ConfigError::MemoryNotPages { bytes: size });
+    }
+    if hotplug != 0 {
+        for bytes in [size, hotplug] {
+            if bytes % LMB_BYTES != 0 {
+                return Err(ConfigError::MemoryNotBlocks { bytes });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::{Boot, Cpus, Memory};
+    use crate::cpu::CpuModel;
+
+    /// A configuration for tests: 512 MiB and one CPU unless a test says otherwise.
+    pub(crate) struct TestConfig {
+        pub(crate) memory: Memory,
+        pub(crate) cpus: Cpus,
+        pub(crate) cmdline: String,
+        pub(crate) x_vof: bool,
+    }
+
+    impl Default for TestConfig {
+        fn default() -> Self {
+            Self {
+                memory: Memory::of_size(512 << 20),
+                cpus: Cpus { boot: 1, max: 1, model: CpuModel::Power9 },
+                cmdline: "console=hvc0".to_owned(),
+                x_vof: true,
+            }
+        }
+    }
+
+    impl MachineConfig for TestConfig {
+        fn memory(&self) -> Memory {
+            self.memory
+        }
+        fn cpus(&self) -> Cpus {
+            self.cpus
+        }
+        fn boot(&self) -> Boot<'_> {
+            Boot { cmdline: &self.cmdline }
+        }
+        fn x_vof(&self) -> bool {
+            self.x_vof
+        }
+    }
+
+    fn error(config: &TestConfig) -> ConfigError {
+        Machine::new(config).unwrap_err()
+    }
+
+    #[test]
+    fn memory_must_be_possible() {
+        let with = |size_bytes, hotplug_bytes| TestConfig {
+            memory: Memory { size_bytes, hotplug_bytes },
+            ..TestConfig::default()
+        };
+        assert_eq!(error(&with(0, 0)), ConfigError::MemoryTooSmall { bytes: 0 });
+        assert_eq!(
+            error(&with((512 << 20) + 4096, 0)),
+            ConfigError::MemoryNotPages { bytes: (512 << 20) + 4096 }
+        );
+        assert_eq!(
+            error(&with(u64::MAX, u64::MAX)),
+            ConfigError::MemoryTooLarge { bytes: u64::MAX }
+        );
+        assert_eq!(
+            error(&with(256 << 20, 100 << 20)),
+            ConfigError::MemoryNotBlocks { bytes: 100 << 20 }
+        );
+        assert_eq!(
+            error(&with(300 << 20, 256 << 20)),
+            ConfigError::MemoryNotBlocks { bytes: 300 << 20 }
+        );
+        assert!(Machine::new(&with(256 << 20, 256 << 20)).is_ok());
+    }
+
+    #[test]
+    fn cpus_must_be_possible() {
+        let with = |boot, max| TestConfig {
+            cpus: Cpus { boot, max, model: CpuModel::Power9 },
+            ..TestConfig::default()
+        };
+        assert_eq!(error(&with(0, 1)), ConfigError::NoCpus);
+        assert_eq!(error(&with(4, 2)), ConfigError::FewerThanBoot { boot: 4, max: 2 });
+        assert_eq!(error(&with(1, 4096)), ConfigError::TooManyCpus { max: 4096 });
+        assert_eq!(Machine::new(&with(3, 8)).unwrap().vcpus().len(), 3);
+    }
+
+    #[test]
+    fn cmdline_must_fit_the_kernels_buffer() {
+        let with = |cmdline: String| TestConfig { cmdline, ..TestConfig::default() };
+        assert!(Machine::new(&with("x".repeat(2047))).is_ok());
+        assert_eq!(error(&with("x".repeat(2048))), ConfigError::CmdlineTooLong { bytes: 2048 });
+        assert_eq!(error(&with("a\0b".to_owned())), ConfigError::CmdlineNul { at: 1 });
+    }
+}
