@@ -1,0 +1,185 @@
+//! A guest for the tests, with its machine around it: it makes calls as guests do, by an argument
+//! buffer in RAM and the hypercall.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use vm_memory::GuestMemoryMmap;
+
+use crate::HypercallBus;
+use crate::rtas::*;
+use crate::vcpu::{CpuState, StartError};
+
+pub(super) const RAM_BYTES: u64 = 0x10_0000;
+pub(super) const BUFFER: GuestAddress = GuestAddress(0x1000);
+pub(super) const DATA: u32 = 0x8000;
+/// What output cells hold before a call.
+pub(super) const UNTOUCHED: u32 = 0xdead_beef;
+
+/// Two CPUs: 0 runs, 1 is stopped, until it is started.
+#[derive(Default)]
+pub(super) struct TwoCpus {
+    pub(super) started: Mutex<Vec<(VcpuId, GuestAddress, u64)>>,
+}
+
+impl VcpuControl for TwoCpus {
+    fn state(&self, target: VcpuId) -> Option<CpuState> {
+        match target.0 {
+            0 => Some(CpuState::Running),
+            1 if self.started.lock().unwrap().is_empty() => Some(CpuState::Stopped),
+            1 => Some(CpuState::InTransition),
+            _ => None,
+        }
+    }
+
+    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
+        match self.state(target) {
+            Some(CpuState::Stopped) => {}
+            Some(_) => return Err(StartError::NotStopped),
+            None => return Err(StartError::NoSuchCpu),
+        }
+        self.started.lock().unwrap().push((target, entry, r3));
+        Ok(())
+    }
+}
+
+/// A console with room for some bytes.
+pub(super) struct Page(pub(super) Mutex<(Vec<u8>, usize)>);
+
+impl Console for Page {
+    fn write(&self, text: &[u8]) -> usize {
+        let (shown, room) = &mut *self.0.lock().unwrap();
+        let taken = text.len().min(*room);
+        *room -= taken;
+        shown.extend_from_slice(&text[..taken]);
+        taken
+    }
+}
+
+/// One interrupt source, number 0x1000.
+pub(super) struct OneSource(pub(super) Mutex<(Xive, bool)>);
+
+impl OneSource {
+    fn with(
+        &self,
+        source: u32,
+        change: impl FnOnce(&mut (Xive, bool)),
+    ) -> Result<(), UnknownSource> {
+        if source != 0x1000 {
+            return Err(UnknownSource);
+        }
+        change(&mut self.0.lock().unwrap());
+        Ok(())
+    }
+}
+
+impl InterruptSources for OneSource {
+    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+        self.with(source, |state| state.0 = xive)
+    }
+
+    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+        self.with(source, |_| ())?;
+        Ok(self.0.lock().unwrap().0)
+    }
+
+    fn int_on(&self, source: u32) -> Result<(), UnknownSource> {
+        self.with(source, |state| state.1 = true)
+    }
+
+    fn int_off(&self, source: u32) -> Result<(), UnknownSource> {
+        self.with(source, |state| state.1 = false)
+    }
+}
+
+pub(super) struct FixedTime;
+
+impl HostTime for FixedTime {
+    fn now(&self) -> Duration {
+        // 2024-02-29 12:34:56.000000789 UTC.
+        Duration::new(1_709_210_096, 789)
+    }
+}
+
+/// A guest with its machine around it.
+pub(super) struct Guest {
+    pub(super) ram: GuestMemoryMmap,
+    pub(super) bus: HypercallBus,
+    pub(super) cpus: Arc<TwoCpus>,
+    pub(super) page: Arc<Page>,
+    pub(super) sources: Arc<OneSource>,
+    pub(super) clock: Arc<RealTimeClock>,
+}
+
+impl Guest {
+    pub(super) fn new() -> Self {
+        Self::with(|_| (), true)
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut RtasConfig), has_sources: bool) -> Self {
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
+        let mut config = RtasConfig {
+            boot_cpus: 2,
+            max_cpus: 8,
+            memory_bytes: 512 << 20,
+            name: None,
+            uuid: None,
+            after_os_term: AfterOsTerm::Stop,
+        };
+        change(&mut config);
+        let cpus = Arc::new(TwoCpus::default());
+        let page = Arc::new(Page(Mutex::new((Vec::new(), 100))));
+        let masked = Xive { server: 0, priority: 0xff };
+        let sources = Arc::new(OneSource(Mutex::new((masked, false))));
+        let clock = Arc::new(RealTimeClock::new(Box::new(FixedTime)));
+        let mut rtas = Rtas::new(cpus.clone(), page.clone(), config).with_clock(clock.clone());
+        if has_sources {
+            rtas = rtas.with_interrupt_sources(sources.clone());
+        }
+        let bus = HypercallBus::new(vec![Arc::new(rtas)]).unwrap();
+        Self { ram, bus, cpus, page, sources, clock }
+    }
+
+    pub(super) fn ram(&self) -> &dyn GuestRam {
+        &self.ram
+    }
+
+    pub(super) fn hypercall(&self, buffer: u64) -> (Next, Status) {
+        let mut call = Hypercall::new(token::RTAS, &[buffer]);
+        let next = self.bus.dispatch(VcpuId(0), &self.ram, &mut call);
+        (next, call.status())
+    }
+
+    /// Makes a call by its token; returns what the CPU does next and the output cells.
+    pub(super) fn raw(&self, token: u32, inputs: &[u32], outputs: usize) -> (Next, Vec<u32>) {
+        let header = [token, inputs.len() as u32, outputs as u32];
+        let untouched = vec![UNTOUCHED; outputs];
+        let cells = [header.as_slice(), inputs, untouched.as_slice()].concat();
+        for (cell, at) in cells.iter().zip((BUFFER.0..).step_by(4)) {
+            self.ram().write_be_u32(GuestAddress(at), *cell).unwrap();
+        }
+        let (next, status) = self.hypercall(BUFFER.0);
+        assert_eq!(status, Status::SUCCESS);
+        let first = BUFFER.0 + 4 * (3 + inputs.len() as u64);
+        let results = (first..).step_by(4).take(outputs);
+        (next, results.map(|at| self.ram().read_be_u32(GuestAddress(at)).unwrap()).collect())
+    }
+
+    /// Makes a call by its name, which is to return; returns the status and the other outputs.
+    pub(super) fn call(&self, name: &str, inputs: &[u32], outputs: usize) -> (i32, Vec<u32>) {
+        let (next, mut results) = self.raw(token_of(name).unwrap(), inputs, outputs);
+        assert_eq!(next, Next::Resume);
+        let status = results.remove(0) as i32;
+        (status, results)
+    }
+
+    pub(super) fn status(&self, name: &str, inputs: &[u32]) -> i32 {
+        self.call(name, inputs, 1).0
+    }
+
+    pub(super) fn bytes(&self, at: u32, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.ram().read(GuestAddress(at.into()), &mut bytes).unwrap();
+        bytes
+    }
+}
