@@ -1,0 +1,198 @@
+//! Client architecture support: what guest and platform agree on at the guest's start
+//! (LoPAPR §B.6.2.3, "ibm,client-architecture-support").
+//!
+//! The guest hands over a structure that lists the processors it knows and, in *option vectors*,
+//! what else it supports. [`Proposal::parse`] types it; [`Decision::new`] is what this
+//! [`Platform`] makes of it; [`Decision::changes`] is what that does to the device tree.
+//! [`negotiate`] is all three. Everything here is a pure function of its arguments: a guest may
+//! negotiate any number of times (a boot loader first, then its kernel), and the last time
+//! counts.
+//!
+//! ```
+//! use arch_ppc64::cas;
+//! # use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+//! # struct Config;
+//! # impl MachineConfig for Config {
+//! #     fn memory(&self) -> Memory { Memory::of_size(512 << 20) }
+//! #     fn cpus(&self) -> Cpus { Cpus { boot: 1, max: 1, model: Default::default() } }
+//! #     fn boot(&self) -> Boot<'_> { Boot { cmdline: "" } }
+//! #     fn x_vof(&self) -> bool { true }
+//! # }
+//! # let machine = arch_ppc64::Machine::new(&Config)?;
+//! // What a boot loader sends: no processor, and one vector that says "ignore me".
+//! let vectors = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80];
+//! let (decision, changes) = cas::negotiate(&machine.cas_platform(), &vectors)?;
+//! assert_eq!(decision.mmu, cas::Mmu::Radix);
+//! assert!(changes.iter().any(|change| matches!(change,
+//!     cas::TreeChange::Set { name, .. } if name == "ibm,architecture-vec-5")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod decision;
+mod platform;
+mod proposal;
+mod vectors;
+
+use std::fmt;
+
+pub use decision::Decision;
+pub use platform::{Platform, platform_support};
+pub use proposal::{MAX_PROCESSORS, MAX_VECTOR_BYTES, ProcessorPattern, Proposal};
+pub use vectors::{
+    ArchitectureLevels, EntitlementOptions, FirmwareOptions, PlatformOptions, ProcessorOptions,
+};
+
+/// A change to the device tree that negotiation makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeChange {
+    /// A property gets a value; it is added where the node does not have it.
+    Set {
+        /// Full path of the node.
+        path: String,
+        /// Name of the property.
+        name: String,
+        /// Its new value.
+        value: Vec<u8>,
+    },
+    /// A property goes, if the node has it.
+    Remove {
+        /// Full path of the node.
+        path: String,
+        /// Name of the property.
+        name: String,
+    },
+}
+
+impl TreeChange {
+    /// Full path of the node.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Set { path, .. } | Self::Remove { path, .. } => path,
+        }
+    }
+
+    /// Name of the property.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Set { name, .. } | Self::Remove { name, .. } => name,
+        }
+    }
+}
+
+/// How a guest translates addresses (option vector 5, byte 24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mmu {
+    /// By a hashed page table.
+    Hash,
+    /// By radix trees.
+    Radix,
+}
+
+impl fmt::Display for Mmu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hash => "hash",
+            Self::Radix => "radix",
+        })
+    }
+}
+
+/// How a guest takes external interrupts (option vector 5, byte 23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InterruptMode {
+    /// XICS: presentation by hypercall, sources by RTAS ("legacy mode").
+    Xics,
+    /// XIVE: the guest works the controller itself ("exploitation mode").
+    Xive,
+}
+
+impl fmt::Display for InterruptMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xics => "XICS",
+            Self::Xive => "XIVE",
+        })
+    }
+}
+
+/// What a guest can do of two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support<T> {
+    /// Only one of them.
+    Only(T),
+    /// Both.
+    Either,
+}
+
+impl<T: PartialEq> Support<T> {
+    /// Whether `way` is one of them.
+    pub fn includes(&self, way: &T) -> bool {
+        match self {
+            Self::Only(only) => only == way,
+            Self::Either => true,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Support<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only(way) => write!(f, "{way} only"),
+            Self::Either => f.write_str("either"),
+        }
+    }
+}
+
+/// Why there is no agreement. The guest gets "failed", and its tree stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CasError {
+    /// The structure goes on where there are no more bytes.
+    #[error("the guest's architecture vectors are cut off at byte {at}")]
+    Truncated {
+        /// Offset of the first byte that is missing.
+        at: usize,
+    },
+    /// The list of processors has no end within [`MAX_PROCESSORS`] entries.
+    #[error("the guest's list of processors has no end within {MAX_PROCESSORS} entries")]
+    EndlessProcessors,
+    /// The guest does not know the machine's processor.
+    #[error(
+        "the guest's list of processors has neither this machine's ({pvr:#010x}) nor its \
+         architecture level ({logical_pvr:#010x})"
+    )]
+    Processor {
+        /// The processor version register.
+        pvr: u32,
+        /// The logical processor version.
+        logical_pvr: u32,
+    },
+    /// The guest translates addresses in no way that the machine has.
+    #[error("the guest translates addresses by {0}, which this machine does not do")]
+    Mmu(Support<Mmu>),
+    /// The guest takes interrupts in no way that the machine has.
+    #[error("the guest takes interrupts by {0}, which this machine does not do")]
+    Interrupts(Support<InterruptMode>),
+}
+
+/// Negotiates: `vectors` is guest memory from the structure's address on, as much as there is, up
+/// to [`MAX_VECTOR_BYTES`]; what lies behind the structure is not looked at.
+///
+/// Returns what is agreed, and what that changes in the tree. The changes are all that any
+/// agreement may change, whether it has its value already or not, so they hold whatever was
+/// agreed before.
+///
+/// # Errors
+/// [`CasError`] when the structure is malformed, or when the machine cannot be what the guest
+/// needs.
+pub fn negotiate(
+    platform: &Platform,
+    vectors: &[u8],
+) -> Result<(Decision, Vec<TreeChange>), CasError> {
+    let decision = Decision::new(&Proposal::parse(vectors)?, platform)?;
+    let changes = decision.changes(platform);
+    Ok((decision, changes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! What a machine brings to the negotiation.
+
+use super::vectors::vector5;
+use super::{InterruptMode, Mmu, Support};
+use crate::cpu::Cpu;
+use crate::machine::Machine;
+use crate::memory_blocks::MemoryBlocks;
+
+/// What a machine can be; [`Machine::cas_platform`] makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    pub(super) cpu: Cpu,
+    /// Full paths of the CPUs' nodes.
+    pub(super) cpu_paths: Vec<String>,
+    /// Memory that can be plugged, if there is any.
+    pub(super) memory_blocks: Option<MemoryBlocks>,
+    pub(super) mmu: Support<Mmu>,
+    pub(super) interrupts: Support<InterruptMode>,
+}
+
+impl Platform {
+    pub(crate) fn of_machine(machine: &Machine) -> Self {
+        Self {
+            cpu: *machine.cpu(),
+            cpu_paths: machine
+                .vcpus()
+                .map(|vcpu| format!("/cpus/{}", machine.cpu_node(vcpu)))
+                .collect(),
+            memory_blocks: MemoryBlocks::of_machine(machine),
+            mmu: Support::Only(Mmu::Radix),
+            interrupts: Support::Only(InterruptMode::Xics),
+        }
+    }
+}
+
+/// The value of `ibm,arch-vec-5-platform-support` in `/chosen`: pairs of the number of a byte of
+/// vector 5 and what the platform supports of it, for a guest to choose from before it proposes.
+pub fn platform_support(platform: &Platform) -> Vec<u8> {
+    let interrupts = match platform.interrupts {
+        Support::Only(InterruptMode::Xics) => vector5::OLD_WAY,
+        Support::Only(InterruptMode::Xive) => vector5::NEW_WAY,
+        Support::Either => vector5::EITHER_WAY,
+    };
+    let mmu = match platform.mmu {
+        Support::Only(Mmu::Hash) => vector5::OLD_WAY,
+        Support::Only(Mmu::Radix) => vector5::NEW_WAY,
+        Support::Either => vector5::EITHER_WAY,
+    };
+    let radix = if platform.mmu.includes(&Mmu::Radix) { vector5::RADIX_GTSE.1 } else { 0 };
+    [
+        (vector5::INTERRUPTS_BYTE, interrupts),
+        (vector5::MMU_BYTE, mmu),
+        (vector5::HASH_EXTENSIONS_BYTE, 0),
+        (vector5::RADIX_EXTENSIONS_BYTE, radix),
+    ]
+    .into_iter()
+    .flat_map(|(number, value)| [number as u8, value])
+    .collect()
+}

@@ -1,0 +1,100 @@
+//! `/cpus` (LoPAPR §B.6.2; PowerPC processor binding §3).
+
+use super::writer::{FdtError, Writer};
+use crate::layout::TIMEBASE_HZ;
+use crate::machine::Machine;
+use crate::vcpu::VcpuId;
+
+const CACHE_BYTES: u32 = 32 << 10;
+const CACHE_LINE_BYTES: u32 = 128;
+const SLB_ENTRIES: u32 = 32;
+
+/// Nominal; guests show it and reckon nothing from it.
+const CLOCK_HZ: u32 = 1_000_000_000;
+
+/// `ibm,processor-radix-AP-encodings`: a cell a page size, the "actual page size" code of tlbie
+/// in the upper three bits and log2 of the size below (Power ISA 3.0B Book III §5.9.3.3):
+/// 4 KiB, 64 KiB, 2 MiB, 1 GiB.
+const RADIX_PAGE_SIZES: [u32; 4] = [12, 5 << 29 | 16, 1 << 29 | 21, 2 << 29 | 30];
+
+/// `ibm,segment-page-sizes` (LoPAPR §B.6.2.1): for each base page size log2, the SLB's L||LP
+/// code, how many actual sizes, then log2 and PTE code of each. From the POWER9 user's manual.
+const SEGMENT_PAGE_SIZES: &[u32] = &[
+    12, 0, 3, 12, 0, 16, 7, 24, 0x38, //
+    16, 0x110, 2, 16, 1, 24, 8, //
+    24, 0x100, 1, 24, 0,
+];
+
+/// `ibm,processor-segment-sizes`: log2 of the segment sizes by their SLB code: 256 MiB and 1 TiB.
+const SEGMENT_SIZES: [u32; 4] = [28, 40, u32::MAX, u32::MAX];
+
+pub(super) fn nodes(w: &mut Writer, machine: &Machine) -> Result<(), FdtError> {
+    w.node("cpus", |w| {
+        w.cell("#address-cells", 1)?;
+        w.cell("#size-cells", 0)?;
+        for vcpu in machine.vcpus() {
+            w.node(&machine.cpu_node(vcpu), |w| cpu(w, machine, vcpu))?;
+        }
+        Ok(())
+    })
+}
+
+fn cpu(w: &mut Writer, machine: &Machine, vcpu: VcpuId) -> Result<(), FdtError> {
+    let id = vcpu.0;
+    w.text("device_type", &["cpu"])?;
+    w.cell("reg", id)?;
+    w.text("status", &["okay"])?;
+    w.cell("cpu-version", machine.cpu().version())?;
+    w.cell("d-cache-size", CACHE_BYTES)?;
+    w.cell("d-cache-line-size", CACHE_LINE_BYTES)?;
+    w.cell("d-cache-block-size", CACHE_LINE_BYTES)?;
+    w.cell("i-cache-size", CACHE_BYTES)?;
+    w.cell("i-cache-line-size", CACHE_LINE_BYTES)?;
+    w.cell("i-cache-block-size", CACHE_LINE_BYTES)?;
+    w.cell("timebase-frequency", TIMEBASE_HZ)?;
+    w.cell("clock-frequency", CLOCK_HZ)?;
+    w.cell("slb-size", SLB_ENTRIES)?;
+    w.cell("ibm,slb-size", SLB_ENTRIES)?;
+    // No hash page table is made for the guest before it asks for one.
+    w.cells("ibm,pft-size", &[0, 0])?;
+    w.cells("ibm,segment-page-sizes", SEGMENT_PAGE_SIZES)?;
+    w.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
+    w.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
+    w.bytes("ibm,pa-features", &processor_features())?;
+    w.cells("ibm,ppc-interrupt-server#s", &[id])?;
+    w.cells("ibm,ppc-interrupt-gserver#s", &[id, 0])?;
+    w.cell("ibm,dec-bits", 32)?;
+    // 2: VMX and VSX.
+    w.cell("ibm,vmx", 2)?;
+    w.cell("ibm,purr", 1)?;
+    w.cell("ibm,spurr", 1)?;
+    w.cells("ibm,associativity", &[5, 0, 0, 0, 0, id])?;
+    w.cell("ibm,chip-id", 0)?;
+    w.flag("64-bit")?;
+    w.flag("performance-monitor")
+}
+
+/// `ibm,pa-features` (LoPAPR §B.6.2.1): one descriptor, of its length in bytes, its type 0 and
+/// the attribute bytes. Only what guests act on, and what each host can give, is named.
+///
+/// The same for each model: what POWER10 adds needs the host's leave, and is not offered.
+fn processor_features() -> Vec<u8> {
+    const ATTRIBUTE_BYTES: usize = 66;
+    /// Byte, bit (0 is the most significant).
+    const FEATURES: &[(usize, u8)] = &[
+        (0, 0),  // memory management unit
+        (0, 1),  // floating point unit
+        (0, 2),  // segment lookaside buffer
+        (0, 3),  // run latch (CTRL)
+        (0, 6),  // no-execute bit in pages
+        (1, 2),  // caching-inhibited large pages
+        (5, 0),  // little-endian mode
+        (40, 0), // radix translation
+    ];
+    let mut features = vec![0; 2 + ATTRIBUTE_BYTES];
+    features[0] = ATTRIBUTE_BYTES as u8;
+    for &(byte, bit) in FEATURES {
+        features[2 + byte] |= 0x80 >> bit;
+    }
+    features
+}

@@ -1,0 +1,23 @@
+//! What clients other than Linux look for in a firmware (IEEE 1275 §3.5), and the hypervisor.
+
+use super::writer::{FdtError, Writer};
+use crate::layout::VTY_PATH;
+
+pub(super) fn nodes(w: &mut Writer) -> Result<(), FdtError> {
+    w.node("hypervisor", |w| {
+        // No `hcall-instructions`: guests would patch themselves for paravirtual instructions
+        // that these machines do not need.
+        w.text("compatible", &["linux,kvm"])
+    })?;
+    w.node("aliases", |w| w.text("hvterm", &[VTY_PATH]))?;
+    w.node("openprom", |w| {
+        w.text("device_type", &["BootROM"])?;
+        w.text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?;
+        w.flag("relative-addressing")
+    })?;
+    w.node("options", |w| {
+        w.text("auto-boot?", &["true"])?;
+        w.text("input-device", &["hvterm"])?;
+        w.text("output-device", &["hvterm"])
+    })
+}
