@@ -12,6 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::ram::GuestRam;
 use crate::vcpu::VcpuId;
 
+/// Target of the `log` messages, of level `trace`, that tell every hypercall, client call and RTAS
+/// call with its arguments and results, one a message. While that level is off, they cost one
+/// comparison a call.
+pub const TRACE_TARGET: &str = "pseries::trace";
+
 /// The registers of one hypercall, laid out as the `papr_hcall` member of KVM's `kvm_run`.
 ///
 /// Before the call: `token` is r3 and `args` are r4 to r12. After it: `status` goes to r3 and
@@ -85,6 +90,31 @@ impl Status {
     pub const P4: Self = Self(-57);
     /// A flag or a resource that this platform does not have was asked for.
     pub const UNSUPPORTED_FLAG: Self = Self(-256);
+
+    /// Flags that this platform does not have: "the returned value is -256 - the bit position of
+    /// the unsupported flag bit [high order flag bit is 0 etc.]", for the highest of them.
+    pub const fn unsupported_flag(flags: u64) -> Self {
+        Self(Self::UNSUPPORTED_FLAG.0 - flags.leading_zeros() as i64)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::SUCCESS => "H_SUCCESS",
+            Self::BUSY => "H_BUSY",
+            Self::CLOSED => "H_CLOSED",
+            Self::HARDWARE => "H_HARDWARE",
+            Self::FUNCTION => "H_FUNCTION",
+            Self::PRIVILEGE => "H_PRIVILEGE",
+            Self::PARAMETER => "H_PARAMETER",
+            Self::P2 => "H_P2",
+            Self::P3 => "H_P3",
+            Self::P4 => "H_P4",
+            Self::UNSUPPORTED_FLAG => "H_UNSUPPORTED_FLAG",
+            Self(other) => return write!(f, "{other}"),
+        })
+    }
 }
 
 /// Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
@@ -265,10 +295,26 @@ impl HypercallBus {
 
     /// Answers one hypercall of `caller`; an unknown token is [`Status::FUNCTION`].
     pub fn dispatch(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        if log::log_enabled!(target: TRACE_TARGET, log::Level::Trace) {
+            return self.dispatch_traced(caller, ram, call);
+        }
+        self.answer(caller, ram, call)
+    }
+
+    fn answer(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         match self.by_token.get(&call.token) {
             Some(&index) => self.handlers[index].handle(caller, ram, call),
             None => call.finish(Status::FUNCTION),
         }
+    }
+
+    #[cold]
+    fn dispatch_traced(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        let before = *call;
+        let next = self.answer(caller, ram, call);
+        let after = *call;
+        log::trace!(target: TRACE_TARGET, "{caller} {}", Traced { before, after, next });
+        next
     }
 
     /// Returns every handler to its start state. Only while every virtual CPU is parked.
@@ -276,6 +322,35 @@ impl HypercallBus {
         for handler in &self.handlers {
             handler.reset();
         }
+    }
+}
+
+/// A hypercall that was answered, for the trace: as many arguments and results as say something.
+struct Traced {
+    before: Hypercall,
+    after: Hypercall,
+    next: Next,
+}
+
+impl fmt::Display for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, after, next } = self;
+        match token::name(before.token) {
+            Some(name) => f.write_str(name)?,
+            None => write!(f, "hypercall {:#x}", before.token)?,
+        }
+        let used = before.args.iter().rposition(|&arg| arg != 0).map_or(0, |last| last + 1);
+        f.write_str("(")?;
+        for (number, arg) in before.args.iter().take(used).enumerate() {
+            write!(f, "{}{arg:#x}", if number == 0 { "" } else { ", " })?;
+        }
+        write!(f, ") = {}", after.status())?;
+        for (number, (was, is)) in before.args.iter().zip(&after.args).enumerate() {
+            if was != is {
+                write!(f, " r{}={is:#x}", number + 4)?;
+            }
+        }
+        if *next != Next::Resume { write!(f, " ({next:?})") } else { Ok(()) }
     }
 }
 
@@ -341,6 +416,26 @@ mod tests {
         assert_eq!(call(&bus, 0xf100).args[0], 2);
         bus.reset();
         assert_eq!(call(&bus, 0xf100).args[0], 1);
+    }
+
+    #[test]
+    fn traced_calls_say_what_matters() {
+        let before = Hypercall::new(token::GET_TERM_CHAR, &[0x7100_0000]);
+        let mut after = before;
+        let next = after.finish(Status::SUCCESS);
+        after.args[..2].copy_from_slice(&[1, 0x61 << 56]);
+        assert_eq!(
+            Traced { before, after, next }.to_string(),
+            "H_GET_TERM_CHAR(0x71000000) = H_SUCCESS r4=0x1 r5=0x6100000000000000"
+        );
+        let before = Hypercall::new(0xf0f0, &[]);
+        let mut after = before;
+        let _ = after.finish(Status(-300));
+        let next = Next::Stop(StopReason::PowerOff);
+        assert_eq!(
+            Traced { before, after, next }.to_string(),
+            "hypercall 0xf0f0() = -300 (Stop(PowerOff))"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl fmt::Display for VcpuId {
     }
 }
 
-/// Where a virtual CPU stands, as `query-cpu-stopped-state` reports it (LoPAPR §7.3.8.2).
+/// Where a virtual CPU stands, as `query-cpu-stopped-state` reports it (LoPAPR §7.3.8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuState {
     /// In the RTAS stopped state: waits for `start-cpu`.
@@ -32,7 +32,7 @@ pub enum StartError {
     /// The machine has no CPU of that number.
     #[error("there is no such virtual CPU")]
     NoSuchCpu,
-    /// Only a stopped CPU can be started (LoPAPR §7.3.8.4).
+    /// Only a stopped CPU can be started (LoPAPR §7.3.8.2).
     #[error("the virtual CPU is not stopped")]
     NotStopped,
 }
@@ -46,7 +46,7 @@ pub trait VcpuControl: Send + Sync {
     fn state(&self, target: VcpuId) -> Option<CpuState>;
 
     /// Starts a stopped CPU at `entry` in 64-bit real mode with `r3` in its register 3
-    /// (LoPAPR §7.3.8.4, `start-cpu`).
+    /// (LoPAPR §7.3.8.2, `start-cpu`).
     ///
     /// # Errors
     /// [`StartError`] when there is no such CPU or it is not stopped; nothing has changed then.
