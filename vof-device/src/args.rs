@@ -1,0 +1,280 @@
+//! What a client passes: the argument array (IEEE 1275 §6.3.1), and the strings and buffers that
+//! its cells point to. The only code that reads or writes an array.
+
+use arch_ppc64::{GuestRam, MemoryFault};
+use vm_memory::GuestAddress;
+
+use crate::limits::{MAX_CALL_CELLS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES};
+
+const CELL_BYTES: usize = 4;
+/// Service, number of arguments, number of results.
+const HEADER_BYTES: usize = 3 * CELL_BYTES;
+const MAX_ARRAY_BYTES: usize = HEADER_BYTES + MAX_CALL_CELLS * CELL_BYTES;
+
+/// How much of a string is read at once. No service and few property names are longer.
+const TEXT_CHUNK_BYTES: usize = 64;
+
+/// The service could not do what was asked: the client gets the value that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failed;
+
+impl From<MemoryFault> for Failed {
+    fn from(_: MemoryFault) -> Self {
+        Self
+    }
+}
+
+/// An argument array that cannot be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadArray {
+    #[error("the argument array at {0:#x} is not all RAM below 4 GiB")]
+    NotRam(u64),
+    #[error("an array of {arguments} arguments and {results} results is too long")]
+    TooLong { arguments: u32, results: u32 },
+}
+
+/// A string that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadText {
+    #[error("the string at {0:#x} does not end in RAM")]
+    NotRam(u32),
+    #[error("the string at {0:#x} is too long")]
+    TooLong(u32),
+}
+
+impl From<BadText> for Failed {
+    fn from(_: BadText) -> Self {
+        Self
+    }
+}
+
+/// One argument array, as it was when it was read.
+#[derive(Debug)]
+pub(crate) struct ArgumentArray {
+    at: u64,
+    service: u32,
+    cells: [u32; MAX_CALL_CELLS],
+    arguments: usize,
+    results: usize,
+}
+
+impl ArgumentArray {
+    /// Reads the array at `at`, in one access: a guest that changes it meanwhile gains nothing.
+    ///
+    /// The array may end at the last byte of RAM. The places of its results must be RAM too, so
+    /// that no call has an effect and no way to tell.
+    pub(crate) fn read(guest: &Guest<'_>, at: u64) -> Result<Self, BadArray> {
+        let mut bytes = [0; MAX_ARRAY_BYTES];
+        let there = guest.read_available(at, &mut bytes);
+        let mut cells = there
+            .chunks_exact(CELL_BYTES)
+            .map(|cell| cell.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)));
+        let (Some(service), Some(arguments), Some(results)) =
+            (cells.next(), cells.next(), cells.next())
+        else {
+            return Err(BadArray::NotRam(at));
+        };
+        let too_long = BadArray::TooLong { arguments, results };
+        let count = arguments.checked_add(results).ok_or(too_long)? as usize;
+        if count > MAX_CALL_CELLS {
+            return Err(too_long);
+        }
+        if cells.len() < count {
+            return Err(BadArray::NotRam(at));
+        }
+        let mut array = Self {
+            at,
+            service,
+            cells: [0; MAX_CALL_CELLS],
+            arguments: arguments as usize,
+            results: results as usize,
+        };
+        for (place, cell) in array.cells.iter_mut().zip(cells).take(array.arguments) {
+            *place = cell;
+        }
+        Ok(array)
+    }
+
+    /// Address of the service's name.
+    pub(crate) fn service(&self) -> u32 {
+        self.service
+    }
+
+    /// The arguments.
+    pub(crate) fn arguments(&self) -> &[u32] {
+        self.cells.get(..self.arguments).unwrap_or_default()
+    }
+
+    /// Writes the results that the array has places for, in one access. Places beyond `results`
+    /// keep what they have.
+    pub(crate) fn write_results(
+        &self,
+        guest: &Guest<'_>,
+        results: &[u32],
+    ) -> Result<(), MemoryFault> {
+        let mut bytes = [0; MAX_CALL_CELLS * CELL_BYTES];
+        let count = results.len().min(self.results);
+        for (place, cell) in bytes.chunks_exact_mut(CELL_BYTES).zip(results) {
+            place.copy_from_slice(&cell.to_be_bytes());
+        }
+        let at = self.at + (HEADER_BYTES + self.arguments * CELL_BYTES) as u64;
+        guest.ram.write(GuestAddress(at), bytes.get(..count * CELL_BYTES).unwrap_or_default())
+    }
+}
+
+/// Guest memory as a client names it: by 32-bit real addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    ram: &'a dyn GuestRam,
+    /// Where RAM ends for a client, at most 4 GiB.
+    end: u64,
+}
+
+impl<'a> Guest<'a> {
+    /// The guest with this memory, from address 0 to `ram_bytes`.
+    pub(crate) fn new(ram: &'a dyn GuestRam, ram_bytes: u64) -> Self {
+        Self { ram, end: ram_bytes.min(1 << 32) }
+    }
+
+    /// The memory itself.
+    pub(crate) fn ram(&self) -> &'a dyn GuestRam {
+        self.ram
+    }
+
+    /// Fails unless all of these bytes are RAM: before a transfer of several parts, so that none
+    /// is made for nothing. No bytes are RAM everywhere.
+    pub(crate) fn check(&self, at: u32, bytes: usize) -> Result<(), Failed> {
+        let end = (bytes as u64).checked_add(u64::from(at)).ok_or(Failed)?;
+        if bytes == 0 || end <= self.end { Ok(()) } else { Err(Failed) }
+    }
+
+    /// Fills `buffer`.
+    pub(crate) fn read(&self, at: u32, buffer: &mut [u8]) -> Result<(), Failed> {
+        self.check(at, buffer.len())?;
+        if !buffer.is_empty() {
+            self.ram.read(GuestAddress(u64::from(at)), buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `data`, all of it or, where RAM ends too early, nothing.
+    pub(crate) fn write(&self, at: u32, data: &[u8]) -> Result<(), Failed> {
+        self.check(at, data.len())?;
+        if !data.is_empty() {
+            self.ram.write(GuestAddress(u64::from(at)), data)?;
+        }
+        Ok(())
+    }
+
+    /// Reads as much as fits into `buffer` and as there is RAM for; gives what was read.
+    pub(crate) fn read_available<'b>(&self, at: u64, buffer: &'b mut [u8]) -> &'b [u8] {
+        let room = self.end.saturating_sub(at).min(buffer.len() as u64) as usize;
+        let Some(buffer) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
+            return &[];
+        };
+        let len = self.ram.read_available(GuestAddress(at), buffer);
+        buffer.get(..len).unwrap_or_default()
+    }
+
+    /// Reads a NUL-terminated string of less than `SIZE` bytes, by chunks: nothing after the
+    /// string has to be RAM.
+    pub(crate) fn text<const SIZE: usize>(&self, at: u32) -> Result<Text<SIZE>, BadText> {
+        let mut text = Text { bytes: [0; SIZE], len: 0 };
+        while let Some(room) = text.bytes.get_mut(text.len..).filter(|room| !room.is_empty()) {
+            let chunk = room.len().min(TEXT_CHUNK_BYTES);
+            let from = u64::from(at) + text.len as u64;
+            let read = self.read_available(from, room.get_mut(..chunk).unwrap_or_default());
+            if let Some(end) = read.iter().position(|&byte| byte == 0) {
+                text.len += end;
+                return Ok(text);
+            }
+            if read.len() < chunk {
+                return Err(BadText::NotRam(at));
+            }
+            text.len += chunk;
+        }
+        Err(BadText::TooLong(at))
+    }
+}
+
+/// The name of a property or method.
+pub(crate) type NameText = Text<{ MAX_PROPERTY_NAME_BYTES + 1 }>;
+/// A device path.
+pub(crate) type PathText = Text<{ MAX_PATH_BYTES + 1 }>;
+
+/// A string of less than `SIZE` bytes that a client passed.
+#[derive(Debug)]
+pub(crate) struct Text<const SIZE: usize> {
+    bytes: [u8; SIZE],
+    len: usize,
+}
+
+impl<const SIZE: usize> Text<SIZE> {
+    /// The string without its NUL.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The string, if it is one of characters.
+    pub(crate) fn as_str(&self) -> Result<&str, Failed> {
+        std::str::from_utf8(self.bytes()).map_err(|_| Failed)
+    }
+}
+
+/// A client's buffer that is filled piece by piece, each byte once, up to its length.
+pub(crate) struct Output<'a> {
+    guest: Guest<'a>,
+    at: u32,
+    room: usize,
+    pending: [u8; 256],
+    pending_len: usize,
+}
+
+impl<'a> Output<'a> {
+    /// The buffer of `room` bytes at `at`, for `total` bytes.
+    ///
+    /// Fails, before anything is written, unless all that will be written is RAM.
+    pub(crate) fn new(
+        guest: Guest<'a>,
+        at: u32,
+        room: usize,
+        total: usize,
+    ) -> Result<Self, Failed> {
+        let room = room.min(total);
+        guest.check(at, room)?;
+        Ok(Self { guest, at, room, pending: [0; 256], pending_len: 0 })
+    }
+
+    /// Appends `piece`, as far as there is room.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Failed> {
+        let mut piece = piece.get(..self.room).unwrap_or(piece);
+        self.room -= piece.len();
+        while !piece.is_empty() {
+            if self.pending_len == self.pending.len() {
+                self.flush()?;
+            }
+            let place = self.pending.get_mut(self.pending_len..).unwrap_or_default();
+            let (now, later) = piece.split_at(piece.len().min(place.len()));
+            let (place, _) = place.split_at_mut(now.len());
+            place.copy_from_slice(now);
+            self.pending_len += now.len();
+            piece = later;
+        }
+        Ok(())
+    }
+
+    /// Writes what is still to be written.
+    pub(crate) fn finish(mut self) -> Result<(), Failed> {
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Failed> {
+        let pending = self.pending.get(..self.pending_len).unwrap_or_default();
+        self.guest.write(self.at, pending)?;
+        // The last byte may be that at 4 GiB - 1; nothing follows it.
+        self.at = self.at.wrapping_add(self.pending_len as u32);
+        self.pending_len = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Which memory is in use: the client's claims, what the VMM put there, and what is left
+//! (IEEE 1275 §6.3.2.4 and the PowerPC binding §8.2).
+
+mod free_ranges;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::limits::MAX_FREE_RANGES;
+use free_ranges::FreeRanges;
+
+/// Where the addresses end that a 32-bit cell can name.
+pub(crate) const CLAIMABLE_END: u64 = 1 << 32;
+
+/// Why memory cannot be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ClaimError {
+    /// A claim of nothing.
+    #[error("the size is 0")]
+    Empty,
+    /// Not all of it is free RAM below 4 GiB.
+    #[error("there is no such free memory")]
+    NotFree,
+    /// Free memory is in as many pieces as it can be.
+    #[error("free memory is in {MAX_FREE_RANGES} pieces, which is the most")]
+    TooManyPieces,
+}
+
+/// Why memory cannot be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    /// A release of nothing.
+    #[error("the size is 0")]
+    Empty,
+    /// Not all of it is RAM below 4 GiB that is in use.
+    #[error("not all of it is claimed")]
+    NotClaimed,
+    /// Some of it is the firmware's, which is in use as long as there is a client.
+    #[error("the firmware is there")]
+    Firmware,
+    /// Free memory is in as many pieces as it can be.
+    #[error("free memory is in {MAX_FREE_RANGES} pieces, which is the most")]
+    TooManyPieces,
+}
+
+/// The memory of a machine whose RAM is one range from address 0.
+///
+/// Only what is free is kept; what is RAM and not free is claimed. A claim or release costs about
+/// the square root of the number of free ranges, see [`FreeRanges`].
+#[derive(Debug, Clone)]
+pub(crate) struct Claims {
+    free: FreeRanges,
+    ram_bytes: u64,
+    firmware: Vec<Range<u64>>,
+}
+
+impl Claims {
+    /// All of RAM is free.
+    pub(crate) fn new(ram_bytes: u64) -> Self {
+        Self { free: FreeRanges::new(0..ram_bytes), ram_bytes, firmware: Vec::new() }
+    }
+
+    /// Puts `range` into use, whatever is there; gives false when it is not all RAM.
+    pub(crate) fn reserve(&mut self, range: Range<u64>) -> bool {
+        if range.end > self.ram_bytes || range.start > range.end {
+            return false;
+        }
+        let overlaps: Vec<_> = self
+            .free
+            .iter()
+            .map(|free| free.start.max(range.start)..free.end.min(range.end))
+            .filter(|overlap| !overlap.is_empty())
+            .collect();
+        for overlap in overlaps {
+            self.free.take(overlap);
+        }
+        true
+    }
+
+    /// As [`reserve`](Self::reserve), and never to be released.
+    pub(crate) fn reserve_firmware(&mut self, range: Range<u64>) -> bool {
+        let done = self.reserve(range.clone());
+        if done && !range.is_empty() {
+            self.firmware.push(range);
+        }
+        done
+    }
+
+    /// Claims exactly the `size` bytes from `start` on.
+    pub(crate) fn claim_at(&mut self, start: u32, size: u32) -> Result<u32, ClaimError> {
+        let wanted = nonempty(start, size).ok_or(ClaimError::Empty)?;
+        self.claim(wanted)
+    }
+
+    /// Claims the lowest `size` free bytes that start at a multiple of `alignment`, or of the next
+    /// power of two if it is none.
+    pub(crate) fn claim_aligned(&mut self, size: u32, alignment: u32) -> Result<u32, ClaimError> {
+        if size == 0 {
+            return Err(ClaimError::Empty);
+        }
+        let power = u64::from(alignment).next_power_of_two().trailing_zeros();
+        let start = self.free.lowest_fit(size, power as usize).ok_or(ClaimError::NotFree)?;
+        self.claim(start..start + u64::from(size))
+    }
+
+    /// Frees `size` bytes from `start` on, all of them or none: several claims, or a part of one.
+    pub(crate) fn release(&mut self, start: u32, size: u32) -> Result<(), ReleaseError> {
+        let freed = nonempty(start, size).ok_or(ReleaseError::Empty)?;
+        if freed.end > self.ram_bytes.min(CLAIMABLE_END) || !self.free.is_apart_from(&freed) {
+            return Err(ReleaseError::NotClaimed);
+        }
+        if self.firmware.iter().any(|own| own.start < freed.end && freed.start < own.end) {
+            return Err(ReleaseError::Firmware);
+        }
+        if self.free.count() >= MAX_FREE_RANGES && !self.free.touches(&freed) {
+            return Err(ReleaseError::TooManyPieces);
+        }
+        self.free.give(freed);
+        Ok(())
+    }
+
+    /// The free ranges of RAM, above 4 GiB too, in order: none is empty, none touches another.
+    pub(crate) fn free(&self) -> impl Iterator<Item = &Range<u64>> {
+        self.free.iter()
+    }
+
+    /// How many ranges [`free`](Self::free) gives.
+    pub(crate) fn free_count(&self) -> usize {
+        self.free.count()
+    }
+
+    fn claim(&mut self, wanted: Range<u64>) -> Result<u32, ClaimError> {
+        // The last address is the client's sign for "none" and cannot be an answer.
+        let start = u32::try_from(wanted.start).ok().filter(|&start| start != u32::MAX);
+        let start = start.filter(|_| wanted.end <= CLAIMABLE_END).ok_or(ClaimError::NotFree)?;
+        let free = self.free.containing(&wanted).ok_or(ClaimError::NotFree)?;
+        let cuts = free.start < wanted.start && wanted.end < free.end;
+        if cuts && self.free.count() >= MAX_FREE_RANGES {
+            return Err(ClaimError::TooManyPieces);
+        }
+        self.free.take(wanted);
+        Ok(start)
+    }
+}
+
+fn nonempty(start: u32, size: u32) -> Option<Range<u64>> {
+    (size > 0).then(|| u64::from(start)..u64::from(start) + u64::from(size))
+}
