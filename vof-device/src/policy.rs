@@ -1,0 +1,148 @@
+//! What the machine decides: how it negotiates with its guest, and what a client may change.
+
+use std::error::Error;
+use std::fmt;
+
+use arch_ppc64::cas::{self, TreeChange};
+
+/// Negotiates with the guest's system: `ibm,client-architecture-support` (LoPAPR §B.6.2.3).
+///
+/// A [`Platform`](cas::Platform) is one, and so is any closure of the right type.
+pub trait CasPolicy: Send {
+    /// What changes in the tree, given what the guest says it supports.
+    ///
+    /// `vectors` is as much of guest memory from the structure's address on as there is, up to
+    /// [`MAX_ARCHITECTURE_VECTOR_BYTES`](crate::limits::MAX_ARCHITECTURE_VECTOR_BYTES): where the
+    /// structure ends is for its reader to find. A client may negotiate more than once. A
+    /// property of a change that is set twice has the last value.
+    ///
+    /// # Errors
+    /// [`CasRefusal`]: the client gets "failed", and the tree stays as it is.
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal>;
+}
+
+impl<F> CasPolicy for F
+where
+    F: FnMut(&[u8]) -> Result<Vec<TreeChange>, CasRefusal> + Send,
+{
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
+        self(vectors)
+    }
+}
+
+/// What the platform and its guest agree on, and nobody else learns of.
+impl CasPolicy for cas::Platform {
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
+        let (_, changes) = cas::negotiate(self, vectors).map_err(CasRefusal::new)?;
+        Ok(changes)
+    }
+}
+
+/// The machine cannot be what the guest's system needs, or what it says cannot be understood.
+#[derive(Debug)]
+pub struct CasRefusal(Box<dyn Error + Send + Sync>);
+
+impl CasRefusal {
+    /// A refusal for this reason, which goes to the log.
+    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for CasRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the guest's system and the machine do not agree")
+    }
+}
+
+impl Error for CasRefusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// Decides which properties a client may set, and learns of those that were.
+///
+/// Properties that say what the machine is are never up to a policy: `name`, `reg`, `ranges`,
+/// `device_type`, `compatible`, `model`, `status`, `phandle`, all that start with `#`, `ibm,`,
+/// `interrupt` or `dma-`, `/memory`'s `available`, and the handles in `/chosen` (`stdin`,
+/// `stdout`, `memory`, `mmu`).
+pub trait PropertyPolicy: Send {
+    /// Whether a client may give the property `name` of the node `path` this value.
+    fn may_set(&self, path: &str, name: &str, value: &[u8]) -> bool;
+
+    /// A client has given the property `name` of the node `path` this value.
+    fn was_set(&mut self, path: &str, name: &str, value: &[u8]) {
+        let _ = (path, name, value);
+    }
+}
+
+/// What clients are known to set, and nothing else; nobody learns of it.
+///
+/// In `/chosen`, `bootargs` and what starts with `linux,`; in `/rtas`, `linux,rtas-base` and
+/// `linux,rtas-entry`; in `/options`, everything: its properties are settings, and setting them
+/// by `setprop` is how a client changes one (IEEE 1275 §3.5 and §7.4.4.1). Here a setting lasts
+/// until the next reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KnownProperties;
+
+impl PropertyPolicy for KnownProperties {
+    fn may_set(&self, path: &str, name: &str, _value: &[u8]) -> bool {
+        match path {
+            "/chosen" => name == "bootargs" || name.starts_with("linux,"),
+            "/rtas" => matches!(name, "linux,rtas-base" | "linux,rtas-entry"),
+            "/options" => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a property says what the machine is.
+pub(crate) fn is_structural(path: &str, name: &str) -> bool {
+    const NAMES: [&str; 10] = [
+        "name",
+        "reg",
+        "ranges",
+        "device_type",
+        "compatible",
+        "model",
+        "status",
+        "phandle",
+        "linux,phandle",
+        "assigned-addresses",
+    ];
+    const STARTS: [&str; 4] = ["#", "ibm,", "interrupt", "dma-"];
+    NAMES.contains(&name)
+        || STARTS.iter().any(|start| name.starts_with(start))
+        || path.starts_with("/memory") && name == "available"
+        || path == "/chosen" && matches!(name, "stdin" | "stdout" | "memory" | "mmu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_properties_are_those_that_clients_set() {
+        let may = |path: &str, name: &str| KnownProperties.may_set(path, name, b"");
+        assert!(may("/chosen", "bootargs"));
+        assert!(may("/chosen", "linux,initrd-start"));
+        assert!(may("/rtas", "linux,rtas-entry"));
+        assert!(may("/options", "boot-command"));
+        assert!(!may("/chosen", "rust-vmm,client"));
+        assert!(!may("/rtas", "rtas-size"));
+        assert!(!may("/", "linux,anything"));
+    }
+
+    #[test]
+    fn what_the_machine_is_stays() {
+        for name in ["reg", "#address-cells", "#size-cells", "phandle", "device_type", "name"] {
+            assert!(is_structural("/options", name), "{name}");
+        }
+        assert!(is_structural("/rtas", "ibm,hypertas-functions"));
+        assert!(is_structural("/memory@0", "available"));
+        assert!(is_structural("/chosen", "stdout"));
+        assert!(!is_structural("/chosen", "linux,stdout-path"));
+        assert!(!is_structural("/options", "stdout"));
+    }
+}

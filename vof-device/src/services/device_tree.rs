@@ -1,0 +1,211 @@
+//! The device tree (IEEE 1275 §6.3.2.2). Nothing here allocates but `setprop`.
+
+use super::{Call, MINUS_ONE, Reply};
+use crate::args::{Failed, NameText, Output, PathText};
+use crate::limits::{ADDED_PROPERTY_BYTES, MAX_ADDED_BYTES, MAX_SETPROP_BYTES};
+use crate::policy::is_structural;
+use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
+
+/// peer (phandle) → the next sibling, 0 for none; the peer of 0 is the root.
+pub(super) fn peer(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle] = call.arguments();
+    let tree = &call.state.tree;
+    let peer = match phandle {
+        0 => Some(tree.root()),
+        _ => tree.peer(call.node(phandle)?),
+    };
+    Ok(phandle_or_none(tree, peer))
+}
+
+/// child (phandle) → the first child, 0 for none.
+pub(super) fn child(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle] = call.arguments();
+    let tree = &call.state.tree;
+    Ok(phandle_or_none(tree, tree.child(call.node(phandle)?)))
+}
+
+/// parent (phandle) → the parent, 0 for none.
+pub(super) fn parent(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle] = call.arguments();
+    let tree = &call.state.tree;
+    Ok(phandle_or_none(tree, tree.parent(call.node(phandle)?)))
+}
+
+/// getproplen (phandle, name) → length of the value, or −1.
+pub(super) fn getproplen(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle, name] = call.arguments();
+    let node = call.node(phandle)?;
+    let name: NameText = call.guest.text(name)?;
+    let state = &*call.state;
+    let len = match state.is_available(node, name.bytes()) {
+        Some(memory) => state.claims.free_count() * memory.entry_bytes(),
+        None => state.tree.value(node, name.bytes()).ok_or(Failed)?.len(),
+    };
+    Ok((len as u32).into())
+}
+
+/// getprop (phandle, name, buffer, length) → length of the value, or −1; of a longer value, the
+/// first `length` bytes are written.
+pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle, name, buffer, room] = call.arguments();
+    let node = call.node(phandle)?;
+    let name: NameText = call.guest.text(name)?;
+    let state = &*call.state;
+    if let Some(memory) = state.is_available(node, name.bytes()) {
+        let total = state.claims.free_count() * memory.entry_bytes();
+        let mut output = Output::new(call.guest, buffer, room as usize, total)?;
+        let count = (room as usize).div_ceil(memory.entry_bytes());
+        for range in state.claims.free().take(count) {
+            output.push(memory.entry(range).bytes())?;
+        }
+        output.finish()?;
+        return Ok((total as u32).into());
+    }
+    let value = state.tree.value(node, name.bytes()).ok_or(Failed)?;
+    let total = value.len();
+    match value {
+        Value::Stored(bytes) => {
+            call.guest.write(buffer, bytes.get(..room as usize).unwrap_or(bytes))?;
+        }
+        Value::Name(name) => {
+            let mut output = Output::new(call.guest, buffer, room as usize, total)?;
+            output.push(name.as_bytes())?;
+            output.push(&[0])?;
+            output.finish()?;
+        }
+    }
+    Ok((total as u32).into())
+}
+
+/// nextprop (phandle, previous, buffer) → 1 and the name of the property behind `previous`, with
+/// its NUL, in the buffer; 0 when there is none; −1 when the node has no `previous`.
+///
+/// IEEE 1275 gives the buffer 32 bytes, but PAPR has longer names, and only as many bytes are
+/// written as the name has.
+pub(super) fn nextprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle, previous, buffer] = call.arguments();
+    let node = call.node(phandle)?;
+    let previous_name: NameText;
+    let previous = match previous {
+        0 => &[],
+        _ => {
+            previous_name = call.guest.text(previous)?;
+            previous_name.bytes()
+        }
+    };
+    match call.state.tree.next_property(node, previous) {
+        NextProperty::Name(name) => {
+            let mut output = Output::new(call.guest, buffer, name.len() + 1, name.len() + 1)?;
+            output.push(name.as_bytes())?;
+            output.push(&[0])?;
+            output.finish()?;
+            Ok(1.into())
+        }
+        NextProperty::Last => Ok(0.into()),
+        NextProperty::Unknown => Err(Failed),
+    }
+}
+
+/// setprop (phandle, name, value, length) → the length, or −1. A property that is not there is
+/// made.
+pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle, name, value_at, len] = call.arguments();
+    let node = call.node(phandle)?;
+    let name: NameText = call.guest.text(name)?;
+    let name = name.as_str()?;
+    if !is_property_name(name.as_bytes()) || len as usize > MAX_SETPROP_BYTES {
+        return Err(Failed);
+    }
+    let mut value = vec![0; len as usize];
+    call.guest.read(value_at, &mut value)?;
+    let state = &mut *call.state;
+    let path = state.tree.path(node);
+    if is_structural(&path, name) || !state.properties.may_set(&path, name, &value) {
+        state.complaints.tell(format_args!("setprop: {name} of {path} may not be set"));
+        return Err(Failed);
+    }
+    let is_new = state.tree.property(node, name).is_none();
+    let added = if is_new { name.len() + ADDED_PROPERTY_BYTES } else { 0 };
+    let added = state.added_bytes + added;
+    if added + state.tree.set_bytes() + value.len() > MAX_ADDED_BYTES {
+        let limit = MAX_ADDED_BYTES;
+        state.complaints.tell(format_args!("setprop: the tree has grown by {limit} bytes"));
+        return Err(Failed);
+    }
+    if let Err(error) = state.tree.set_property(node, name, &value) {
+        state.complaints.tell(format_args!("setprop: {name} of {path}: {error}"));
+        return Err(Failed);
+    }
+    state.added_bytes = added;
+    state.properties.was_set(&path, name, &value);
+    Ok(len.into())
+}
+
+/// canon (device specifier, buffer, length) → length of the node's full path, or −1. Arguments
+/// are no part of it.
+pub(super) fn canon(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [specifier, buffer, room] = call.arguments();
+    let specifier: PathText = call.guest.text(specifier)?;
+    let node = call.state.tree.find(specifier.as_str()?).ok_or(Failed)?;
+    write_path(call, node, "", buffer, room)
+}
+
+/// finddevice (device specifier) → phandle, or −1.
+pub(super) fn finddevice(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [specifier] = call.arguments();
+    let specifier: PathText = call.guest.text(specifier)?;
+    let tree = &call.state.tree;
+    let found = tree.find(specifier.as_str()?);
+    Ok(found.map_or(MINUS_ONE, |node| tree.phandle(node)).into())
+}
+
+/// instance-to-package (ihandle) → phandle, or −1.
+pub(super) fn instance_to_package(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [ihandle] = call.arguments();
+    let instance = call.state.instances.get(ihandle).ok_or(Failed)?;
+    Ok(call.state.tree.phandle(instance.node).into())
+}
+
+/// instance-to-path (ihandle, buffer, length) → length of the path by which the instance can be
+/// opened again, its arguments included, or −1.
+pub(super) fn instance_to_path(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [ihandle, buffer, room] = call.arguments();
+    let instance = call.state.instances.get(ihandle).ok_or(Failed)?;
+    write_path(call, instance.node, &instance.arguments, buffer, room)
+}
+
+/// package-to-path (phandle, buffer, length) → length of the path, or −1.
+pub(super) fn package_to_path(call: &mut Call<'_>) -> Result<Reply, Failed> {
+    let [phandle, buffer, room] = call.arguments();
+    write_path(call, call.node(phandle)?, "", buffer, room)
+}
+
+fn phandle_or_none(tree: &DeviceTree, node: Option<NodeId>) -> Reply {
+    node.map_or(0, |node| tree.phandle(node)).into()
+}
+
+/// Writes a path, as much of it and its NUL as there is room for; the result is its full length,
+/// without the NUL.
+fn write_path(
+    call: &Call<'_>,
+    node: NodeId,
+    arguments: &str,
+    buffer: u32,
+    room: u32,
+) -> Result<Reply, Failed> {
+    let tree = &call.state.tree;
+    let colon = if arguments.is_empty() { "" } else { ":" };
+    let mut len = colon.len() + arguments.len();
+    tree.path_pieces(node, |piece| len += piece.len());
+    let mut output = Output::new(call.guest, buffer, room as usize, len + 1)?;
+    let mut written = Ok(());
+    tree.path_pieces(node, |piece| {
+        written = written.and_then(|()| output.push(piece.as_bytes()));
+    });
+    written?;
+    for piece in [colon.as_bytes(), arguments.as_bytes(), &[0]] {
+        output.push(piece)?;
+    }
+    output.finish()?;
+    Ok((len as u32).into())
+}

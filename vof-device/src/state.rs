@@ -1,0 +1,140 @@
+//! What the client interface knows between two calls.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arch_ppc64::Console;
+
+use crate::claims::Claims;
+use crate::complaints::Complaints;
+use crate::instances::{Instance, Instances, Kind};
+use crate::policy::{CasPolicy, PropertyPolicy};
+use crate::tree::{DeviceTree, NodeId, SetError};
+
+/// The property of a memory node that lists free memory (IEEE 1275 §3.7.6).
+pub(crate) const AVAILABLE: &str = "available";
+
+/// Everything that services work on.
+pub(crate) struct State {
+    pub(crate) tree: DeviceTree,
+    pub(crate) claims: Claims,
+    pub(crate) instances: Instances,
+    /// What clients added to the tree: names, and [`crate::limits::ADDED_PROPERTY_BYTES`] each.
+    pub(crate) added_bytes: usize,
+    pub(crate) started: Instant,
+    pub(crate) complaints: Complaints,
+    pub(crate) memory: Option<MemoryNode>,
+    pub(crate) console: Option<ConsoleNode>,
+    pub(crate) cas: Option<Box<dyn CasPolicy>>,
+    pub(crate) properties: Box<dyn PropertyPolicy>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("nodes", &self.tree.nodes().len())
+            .field("free_ranges", &self.claims.free_count())
+            .field("instances", &self.instances)
+            .field("added_bytes", &self.added_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The console and its place in the tree.
+pub(crate) struct ConsoleNode {
+    pub(crate) node: NodeId,
+    pub(crate) arguments: Box<str>,
+    pub(crate) device: Arc<dyn Console>,
+}
+
+/// The node that says which memory is free, and in what form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryNode {
+    pub(crate) node: NodeId,
+    /// Cells of an address, 1 or 2.
+    pub(crate) address_cells: usize,
+    /// Cells of a size, 1 or 2.
+    pub(crate) size_cells: usize,
+}
+
+impl MemoryNode {
+    /// Bytes of one entry of a list of ranges.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        (self.address_cells + self.size_cells) * 4
+    }
+
+    /// The entry of one range.
+    pub(crate) fn entry(&self, range: &Range<u64>) -> Entry {
+        let mut entry = Entry { bytes: [0; 16], len: 0 };
+        let fields =
+            [(range.start, self.address_cells), (range.end - range.start, self.size_cells)];
+        for (value, cells) in fields {
+            let value = value.to_be_bytes();
+            let (_, value) = value.split_at(value.len() - cells * 4);
+            if let Some(place) = entry.bytes.get_mut(entry.len..entry.len + value.len()) {
+                place.copy_from_slice(value);
+                entry.len += value.len();
+            }
+        }
+        entry
+    }
+}
+
+/// One range in a list of ranges.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl Entry {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl State {
+    /// Opens a package; `None` when too many are open.
+    pub(crate) fn open(&mut self, node: NodeId, arguments: &str) -> Option<u32> {
+        let kind = self.kind(node);
+        self.instances.open(Instance { node, kind, arguments: arguments.into() })
+    }
+
+    /// Opens the console for input and for output and says so in `/chosen` (IEEE 1275 §3.5).
+    ///
+    /// Two instances: a client that closes its `stdin`, as Linux does, goes on to use `stdout`.
+    pub(crate) fn open_console(&mut self) -> Result<(), SetError> {
+        let Some(console) = &self.console else { return Ok(()) };
+        let (node, arguments) = (console.node, console.arguments.clone());
+        let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
+        for name in ["stdin", "stdout"] {
+            if let Some(ihandle) = self.open(node, &arguments) {
+                self.tree.set_property(chosen, name, &ihandle.to_be_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an instance of `node` can do.
+    pub(crate) fn kind(&self, node: NodeId) -> Kind {
+        if self.console.as_ref().is_some_and(|console| console.node == node) {
+            Kind::Console
+        } else if node == self.tree.root() {
+            Kind::Root
+        } else if self.tree.parent(node) == Some(self.tree.root())
+            && self.tree.full_name(node) == "rtas"
+        {
+            Kind::Rtas
+        } else {
+            Kind::Plain
+        }
+    }
+
+    /// The memory node, if `node` is it and `name` asks for free memory.
+    #[inline]
+    pub(crate) fn is_available(&self, node: NodeId, name: &[u8]) -> Option<MemoryNode> {
+        self.memory.filter(|memory| memory.node == node && name == AVAILABLE.as_bytes())
+    }
+}

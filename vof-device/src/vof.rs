@@ -1,0 +1,148 @@
+//! The client interface as a hypercall handler.
+
+use std::time::Instant;
+
+use arch_ppc64::{
+    GuestRam, Hypercall, MutHypercallHandler, Next, Status, VcpuId, hypercall::token,
+};
+
+use crate::args::{ArgumentArray, BadText, Guest, Text};
+use crate::builder::VofBuilder;
+use crate::claims::Claims;
+use crate::complaints::Complaints;
+use crate::instances::Instances;
+use crate::limits::MAX_SERVICE_NAME_BYTES;
+use crate::services::{self, Call, MINUS_ONE, Reply};
+use crate::state::{AVAILABLE, State};
+use crate::tree::DeviceTree;
+
+/// The Open Firmware client interface of one machine (IEEE 1275 §6.3).
+///
+/// It answers the hypercall H_OF_CLIENT, whose first argument is the real address of an argument
+/// array. Its status says whether the call was made:
+///
+/// | status | the call |
+/// |---|---|
+/// | H_SUCCESS | was made; what came of it is in the results |
+/// | H_FUNCTION | names a service that does not exist |
+/// | H_PARAMETER | was not made: the array or the service's name is not in RAM or too long, or there are fewer arguments than the service needs |
+///
+/// Where a call was not made and the array can be written, its first result is −1. Surplus
+/// arguments mean nothing; results that the array has no place for are lost, and places for more
+/// results than there are keep what they have, as §6.3.2.2 and §6.3.2.6 say of `call-method` and
+/// `interpret`.
+///
+/// A client's pointers to memory that is not RAM make a service fail, before it had an effect.
+#[derive(Debug)]
+pub struct Vof {
+    state: State,
+    start: Start,
+    ram_bytes: u64,
+}
+
+/// What a reset goes back to.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) tree: DeviceTree,
+    pub(crate) claims: Claims,
+}
+
+impl Vof {
+    /// Starts to put together the client interface of a machine with this tree and with RAM from
+    /// address 0 to `ram_bytes`.
+    pub fn builder(tree: DeviceTree, ram_bytes: u64) -> VofBuilder {
+        VofBuilder::new(tree, ram_bytes)
+    }
+
+    pub(crate) fn new(state: State, start: Start, ram_bytes: u64) -> Self {
+        Self { state, start, ram_bytes }
+    }
+
+    /// The tree as it is now, but for the list of free memory: see [`to_blob`](Self::to_blob).
+    pub fn tree(&self) -> &DeviceTree {
+        &self.state.tree
+    }
+
+    /// The tree as clients see it now, flattened: with the list of free memory.
+    pub fn to_blob(&self) -> Vec<u8> {
+        let tree = &self.state.tree;
+        let (Some(memory), Some(name)) = (self.state.memory, tree.name_id(AVAILABLE.as_bytes()))
+        else {
+            return tree.to_blob();
+        };
+        let mut available = Vec::new();
+        for range in self.state.claims.free() {
+            available.extend_from_slice(memory.entry(range).bytes());
+        }
+        tree.to_blob_with(memory.node, name, &available)
+    }
+
+    /// Reads the array at `at`, makes the call, writes the results.
+    fn call(&mut self, ram: &dyn GuestRam, at: u64) -> (Status, Option<Next>) {
+        let guest = Guest::new(ram, self.ram_bytes);
+        let array = match ArgumentArray::read(&guest, at) {
+            Ok(array) => array,
+            Err(error) => {
+                self.state.complaints.tell(format_args!("{error}"));
+                return (Status::PARAMETER, None);
+            }
+        };
+        let (status, reply) = match self.make(guest, &array) {
+            Ok(reply) => (Status::SUCCESS, reply),
+            Err(status) => (status, MINUS_ONE.into()),
+        };
+        match array.write_results(&guest, reply.results()) {
+            Ok(()) => (status, reply.stop().map(Next::Stop)),
+            Err(_) => (Status::PARAMETER, reply.stop().map(Next::Stop)),
+        }
+    }
+
+    fn make(&mut self, guest: Guest<'_>, array: &ArgumentArray) -> Result<Reply, Status> {
+        let complaints = &mut self.state.complaints;
+        let name: Result<Text<{ MAX_SERVICE_NAME_BYTES + 1 }>, BadText> =
+            guest.text(array.service());
+        let name = name.map_err(|error| {
+            complaints.tell(format_args!("name of a service: {error}"));
+            Status::PARAMETER
+        })?;
+        let Some(service) = services::find(name.bytes()) else {
+            complaints.tell(format_args!("no service {}", name.bytes().escape_ascii()));
+            return Err(Status::FUNCTION);
+        };
+        let arguments = array.arguments();
+        if arguments.len() < service.arguments() {
+            let name = name.bytes().escape_ascii();
+            let count = arguments.len();
+            complaints.tell(format_args!("{name} with {count} arguments, which are too few"));
+            return Err(Status::PARAMETER);
+        }
+        Ok(service.run(&mut Call { state: &mut self.state, guest, arguments }))
+    }
+}
+
+impl MutHypercallHandler for Vof {
+    fn tokens() -> &'static [u64] {
+        &[token::VOF_CLIENT]
+    }
+
+    fn handle(&mut self, _caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        let (status, next) = self.call(ram, call.args[0]);
+        let resume = call.finish(status);
+        next.unwrap_or(resume)
+    }
+
+    /// Goes back to the state as it was built: nothing of the client stays.
+    fn reset(&mut self) {
+        let state = &mut self.state;
+        state.tree = self.start.tree.clone();
+        state.claims = self.start.claims.clone();
+        state.instances = Instances::default();
+        state.added_bytes = 0;
+        state.started = Instant::now();
+        state.complaints = Complaints::default();
+        if let Err(error) = state.open_console() {
+            // It was possible when the interface was built.
+            log::error!("the console cannot be told to clients: {error}");
+        }
+    }
+}
