@@ -1,0 +1,71 @@
+//! What can go wrong before a guest's first instruction.
+
+use std::io;
+use std::path::PathBuf;
+
+use arch_ppc64::MemoryFault;
+use arch_ppc64::fdt::FdtError;
+use arch_ppc64::loader::LoadError;
+use arch_ppc64::rtas::InstantiateError;
+
+/// Why a machine cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// There is nothing to start.
+    #[error("no kernel is given: --kernel FILE, or \"payload\": {{\"kernel\": FILE}} in the file")]
+    NoKernel,
+    /// A file that the user named cannot be read.
+    #[error("cannot read {}", .path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that the user named cannot be started, or does not fit.
+    #[error("cannot use {}", .path.display())]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: LoadError,
+    },
+    /// The host does not have the memory.
+    #[error("cannot have {bytes} bytes of memory for the guest")]
+    Memory {
+        /// How much it was to be.
+        bytes: u64,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The tree cannot be written.
+    #[error("cannot describe the machine to the guest")]
+    Tree(#[from] FdtError),
+    /// Guest memory is not where it should be.
+    #[error("cannot write to guest memory")]
+    Write(#[from] MemoryFault),
+    /// There is no place for RTAS.
+    #[error("cannot put RTAS in place")]
+    Rtas(#[from] InstantiateError),
+    /// The client interface refuses the machine.
+    #[cfg(feature = "vof")]
+    #[error("cannot set up the client interface")]
+    Vof(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client interface is not built in.
+    #[error("this pseries-vmm was built without the client interface (cargo feature \"vof\")")]
+    NoVof,
+    /// The host has no randomness.
+    #[error("cannot get randomness for the guest from /dev/urandom")]
+    Random(#[source] io::Error),
+}
+
+impl BootError {
+    /// Whether it is for the user to put right, rather than for the host.
+    pub fn is_the_users(&self) -> bool {
+        matches!(self, Self::NoKernel | Self::File { .. } | Self::Unusable { .. } | Self::NoVof)
+    }
+}

@@ -1,0 +1,47 @@
+//! The flat-tree way in: the kernel finds a tree as it is after negotiation, and RTAS in place.
+
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::loader::Placement;
+use arch_ppc64::{GuestRam, Machine, rtas};
+use vm_memory::GuestAddress;
+
+use super::BootError;
+use crate::vcpu::Registers;
+
+/// The size of a machine's flat tree in bytes. It does not depend on where things are.
+pub(super) fn tree_bytes(machine: &Machine, has_initrd: bool) -> Result<u64, BootError> {
+    let nowhere = GuestAddress(0);
+    let start = Start {
+        entry: nowhere,
+        entry_is_64bit: true,
+        initrd: has_initrd.then_some((nowhere, 0)),
+        boot_count: 1,
+        rng_seed: [0; 32],
+        flat_rtas: Some(nowhere),
+    };
+    Ok(fdt::build(machine, &start)?.len() as u64)
+}
+
+/// Puts tree and RTAS in place; how a kernel is entered then.
+///
+/// r3 is the tree, r4 the kernel's own address, and r5 is 0: there is no client interface (Linux,
+/// Documentation/powerpc/booting.rst).
+pub(super) fn enter(
+    placement: &Placement,
+    tree_at: GuestAddress,
+    tree: &[u8],
+    ram: &dyn GuestRam,
+) -> Result<Registers, BootError> {
+    ram.write(tree_at, tree)?;
+    if let Some(base) = placement.rtas() {
+        rtas::instantiate(ram, base)?;
+    }
+    Ok(Registers {
+        pc: placement.entry(),
+        is_64bit: placement.is_64bit(),
+        r1: 0,
+        r3: tree_at.0,
+        r4: placement.client().0.0,
+        r5: 0,
+    })
+}

@@ -1,0 +1,117 @@
+//! The start of a machine: its RAM, what is in it, and who answers the guest's hypercalls.
+
+mod error;
+mod flat;
+mod payload;
+mod ram;
+#[cfg(feature = "vof")]
+mod vof;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::hvterm::HvTerm;
+use arch_ppc64::layout::VTY_UNIT;
+use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+use arch_ppc64::rtas::{self, RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine, VcpuControl};
+
+use crate::vcpu::Registers;
+
+pub use error::BootError;
+pub use payload::Payload;
+pub(crate) use ram::create as create_ram;
+
+/// What a machine keeps while it is started again and again.
+pub(crate) struct Board {
+    pub(crate) console: Arc<dyn Console>,
+    pub(crate) clock: Arc<RealTimeClock>,
+}
+
+/// A machine that can be started.
+pub(crate) struct Prepared {
+    /// The hypercalls that no back end answers.
+    pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
+    /// How the first CPU starts.
+    pub(crate) registers: Registers,
+}
+
+/// Where a payload goes in a machine, and how it is started there.
+struct Plan<'a> {
+    client: Client<'a>,
+    initrd: Option<&'a [u8]>,
+    placement: Placement,
+}
+
+/// Puts everything in its place in `ram` for the start number `boot_count` of the machine.
+pub(crate) fn prepare(
+    machine: &Machine,
+    payload: &Payload,
+    ram: &dyn GuestRam,
+    board: &Board,
+    cpus: Arc<dyn VcpuControl>,
+    boot_count: u32,
+) -> Result<Prepared, BootError> {
+    let plan = Plan::new(machine, payload)?;
+    let placement = &plan.placement;
+    loader::load(&plan.client, placement, plan.initrd, ram)
+        .map_err(|source| payload.unusable(source))?;
+    let start = Start {
+        entry: placement.entry(),
+        entry_is_64bit: placement.is_64bit(),
+        initrd: placement.initrd(),
+        boot_count,
+        rng_seed: random_seed().map_err(BootError::Random)?,
+        flat_rtas: placement.rtas(),
+    };
+    let tree = fdt::build(machine, &start)?;
+    let (registers, client_interface) = match placement.flat_tree() {
+        Some(at) => (flat::enter(placement, at, &tree, ram)?, None),
+        #[cfg(feature = "vof")]
+        None => {
+            let (registers, vof) =
+                vof::enter(machine, placement, &tree, ram, board.console.clone())?;
+            (registers, Some(vof))
+        }
+        #[cfg(not(feature = "vof"))]
+        None => return Err(BootError::NoVof),
+    };
+    let console = &board.console;
+    let rtas = Rtas::new(cpus, console.clone(), RtasConfig::of_machine(machine))
+        .with_clock(board.clock.clone());
+    let mut handlers: Vec<Arc<dyn HypercallHandler>> =
+        vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
+    handlers.extend(client_interface);
+    Ok(Prepared { handlers, registers })
+}
+
+impl<'a> Plan<'a> {
+    fn new(machine: &Machine, payload: &'a Payload) -> Result<Self, BootError> {
+        let client = payload.client()?;
+        let initrd = payload.initrd();
+        let mut request = PlanRequest {
+            ram_bytes: machine.memory_bytes(),
+            initrd_bytes: initrd.map(|data| data.len() as u64),
+            ..PlanRequest::default()
+        };
+        if !machine.x_vof() {
+            request.flat_tree_bytes = Some(flat::tree_bytes(machine, initrd.is_some())?);
+            request.rtas_bytes = Some(rtas::SIZE_BYTES.into());
+        }
+        let placement =
+            Placement::plan(&client, &request).map_err(|source| payload.unusable(source))?;
+        Ok(Self { client, initrd, placement })
+    }
+}
+
+/// Randomness for the guest's own generator.
+fn random_seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}
+
+#[cfg(test)]
+mod tests;

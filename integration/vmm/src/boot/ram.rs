@@ -1,0 +1,37 @@
+//! Guest RAM.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use arch_ppc64::Machine;
+use arch_ppc64::layout::RAM_START;
+use vm_memory::{FileOffset, GuestMemoryMmap};
+
+use super::BootError;
+
+/// Shared memory, without dirty tracking.
+pub(crate) type Ram = GuestMemoryMmap<()>;
+
+/// Makes the RAM of a machine: one range, all zero, shared memory without a name, so that it can
+/// be given to other processes.
+pub(crate) fn create(machine: &Machine) -> Result<Ram, BootError> {
+    let bytes = machine.memory_bytes();
+    map(bytes).map_err(|source| BootError::Memory { bytes, source })
+}
+
+fn map(bytes: u64) -> io::Result<Ram> {
+    const NAME: &CStr = c"pseries-ram";
+    // SAFETY: reads the name; makes a new descriptor.
+    let fd = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fresh, and nobody else's.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.set_len(bytes)?;
+    let len = usize::try_from(bytes).map_err(io::Error::other)?;
+    let ranges = [(RAM_START, len, Some(FileOffset::new(file, 0)))];
+    Ram::from_ranges_with_files(ranges).map_err(io::Error::other)
+}

@@ -1,0 +1,140 @@
+use std::path::PathBuf;
+
+use arch_ppc64::{
+    CpuState, HypercallBus, NoConsole, StartError, VcpuControl, VcpuId, hypercall::token,
+};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
+
+struct NoCpus;
+
+impl VcpuControl for NoCpus {
+    fn state(&self, _: VcpuId) -> Option<CpuState> {
+        None
+    }
+
+    fn start(&self, _: VcpuId, _: GuestAddress, _: u64) -> Result<(), StartError> {
+        Err(StartError::NoSuchCpu)
+    }
+}
+
+/// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
+fn kernel() -> Vec<u8> {
+    const BASE: u64 = 0xc000_0000_0000_0000;
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    file.extend([2_u16, 21].iter().flat_map(|half| half.to_le_bytes()));
+    file.extend(1_u32.to_le_bytes());
+    file.extend([BASE, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64_u16, 56, 1, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    file.extend([1_u32, 7].iter().flat_map(|word| word.to_le_bytes()));
+    let header = [120, BASE, 0, 8, 0x1_0000, 0x1_0000];
+    file.extend(header.iter().flat_map(|word: &u64| word.to_le_bytes()));
+    file.extend(*b"the code");
+    file
+}
+
+/// Files of one test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(test: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("pseries-vmm-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("kernel"), kernel()).unwrap();
+        std::fs::write(folder.join("initrd"), b"the initrd").unwrap();
+        Self(folder)
+    }
+
+    fn config(&self, x_vof: bool) -> VmConfig {
+        VmConfig {
+            memory: MemoryConfig { size: Size(64 << 20), ..Default::default() },
+            payload: PayloadConfig {
+                kernel: Some(self.0.join("kernel")),
+                initramfs: Some(self.0.join("initrd")),
+                cmdline: None,
+            },
+            machine: arch_ppc64::config::PseriesOptions {
+                x_vof: Some(x_vof),
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn board() -> Board {
+    Board { console: Arc::new(NoConsole), clock: Arc::default() }
+}
+
+fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
+    let machine = Machine::new(config).unwrap();
+    let payload = Payload::open(&config.payload).unwrap();
+    payload.check(&machine).unwrap();
+    let ram = create_ram(&machine).unwrap();
+    let prepared = prepare(&machine, &payload, &ram, &board(), Arc::new(NoCpus), 1).unwrap();
+    (ram, prepared)
+}
+
+fn bytes<const N: usize>(ram: &ram::Ram, at: u64) -> [u8; N] {
+    let mut bytes = [0; N];
+    ram.read_slice(&mut bytes, GuestAddress(at)).unwrap();
+    bytes
+}
+
+#[test]
+fn flat_way_in_has_tree_and_rtas_in_place() {
+    let files = Files::new("flat");
+    let (ram, prepared) = started(&files.config(false));
+    let registers = prepared.registers;
+    assert_eq!((registers.pc.0, registers.r4), (0x40_0000, 0x40_0000));
+    assert_eq!(bytes(&ram, 0x40_0000), *b"the code");
+    assert_eq!(bytes(&ram, registers.r3), [0xd0, 0x0d, 0xfe, 0xed]);
+    // The first reservation of the tree is RTAS.
+    let reservations: u32 = u32::from_be_bytes(bytes(&ram, registers.r3 + 16));
+    let rtas = u64::from_be_bytes(bytes(&ram, registers.r3 + u64::from(reservations)));
+    assert_eq!(bytes(&ram, rtas), *vof_firmware::RTAS_SHIM);
+    let bus = HypercallBus::new(prepared.handlers).unwrap();
+    assert!(!format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
+}
+
+#[cfg(feature = "vof")]
+#[test]
+fn open_firmware_way_in_starts_the_image() {
+    let files = Files::new("vof");
+    let (ram, prepared) = started(&files.config(true));
+    assert_eq!(prepared.registers.pc.0, vof_firmware::ENTRY);
+    let mut image = vec![0; vof_firmware::IMAGE.len()];
+    ram.read_slice(&mut image, GuestAddress(vof_firmware::LOAD_ADDRESS)).unwrap();
+    assert_eq!(image, vof_firmware::IMAGE);
+    let bus = HypercallBus::new(prepared.handlers).unwrap();
+    assert!(format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
+}
+
+#[test]
+fn each_file_is_named_in_what_is_said_of_it() {
+    let files = Files::new("named");
+    let config = files.config(false);
+    std::fs::write(files.0.join("kernel"), b"#!/bin/sh").unwrap();
+    let machine = Machine::new(&config).unwrap();
+    let message = |config: &VmConfig| {
+        let error = Payload::open(&config.payload).and_then(|p| p.check(&machine)).unwrap_err();
+        assert!(error.is_the_users());
+        error.to_string()
+    };
+    assert!(message(&config).ends_with("kernel"));
+    std::fs::write(files.0.join("kernel"), kernel()).unwrap();
+    std::fs::write(files.0.join("initrd"), b"").unwrap();
+    assert!(message(&config).ends_with("initrd"));
+    std::fs::remove_file(files.0.join("initrd")).unwrap();
+    assert!(message(&config).ends_with("initrd"));
+}

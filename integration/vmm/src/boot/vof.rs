@@ -1,0 +1,49 @@
+//! The way in through Open Firmware: the image in the guest, the client interface in here.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+
+use arch_ppc64::layout::VTY_PATH;
+use arch_ppc64::loader::Placement;
+use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine};
+use vm_memory::GuestAddress;
+use vof_device::{DeviceTree, Vof};
+
+use super::BootError;
+use crate::vcpu::Registers;
+
+/// Puts the image in place and makes the client interface; how the image is entered then.
+pub(super) fn enter(
+    machine: &Machine,
+    placement: &Placement,
+    tree: &[u8],
+    ram: &dyn GuestRam,
+    console: Arc<dyn Console>,
+) -> Result<(Registers, Arc<dyn HypercallHandler>), BootError> {
+    ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
+    let tree = DeviceTree::from_blob(tree).map_err(refused)?;
+    let (client, client_bytes) = placement.client();
+    let mut vof = Vof::builder(tree, machine.memory_bytes())
+        .console(VTY_PATH, console)
+        .cas(Box::new(machine.cas_platform()))
+        .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
+        .reserve(client, client_bytes);
+    if let Some((initrd, bytes)) = placement.initrd() {
+        vof = vof.reserve(initrd, bytes);
+    }
+    let vof = vof.build().map_err(refused)?;
+    let registers = Registers {
+        pc: GuestAddress(vof_firmware::ENTRY),
+        is_64bit: true,
+        // The image needs nothing.
+        r1: 0,
+        r3: 0,
+        r4: 0,
+        r5: 0,
+    };
+    Ok((registers, Arc::new(Mutex::new(vof))))
+}
+
+fn refused(error: impl Error + Send + Sync + 'static) -> BootError {
+    BootError::Vof(Box::new(error))
+}

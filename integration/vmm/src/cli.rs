@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser, ValueEnum};
+
+use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
+use crate::config::{FileError, VmConfig};
+
+/// Runs a POWER (pseries) guest
+///
+/// The guest's console is this terminal. Ctrl-A X switches the machine off, Ctrl-A H shows the
+/// keys.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pseries-vmm",
+    version,
+    group = ArgGroup::new("what").args(["kernel", "config", "dump_fdt", "config_schema"])
+        .required(true).multiple(true),
+    after_help = "Examples:\n  \
+        pseries-vmm --kernel vmlinux --initramfs initramfs.cpio.gz --cmdline console=hvc0\n  \
+        pseries-vmm --kernel vmlinux --memory size=4G --cpus boot=2 --machine x-vof=off\n  \
+        pseries-vmm --config machine.json --memory size=2G\n  \
+        pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
+        Exit status:\n  \
+        0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
+        1  the host could not do it\n  \
+        2  wrong arguments or configuration, or a file that is not what it should be\n  \
+        3  the guest's client program gave up, or the guest crashed"
+)]
+pub struct Cli {
+    /// The machine, in JSON; the other options win over what it says
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What to start: an uncompressed Linux kernel (vmlinux), or another ELF client program
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// The kernel's initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    pub initramfs: Option<PathBuf>,
+
+    /// The kernel command line [default: console=hvc0]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub cmdline: Option<String>,
+
+    /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
+    /// hotplug_size=S makes the tree leave room for S more [default: size=1G]
+    #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
+    pub memory: Option<MemoryFlag>,
+
+    /// Virtual CPUs, as boot=N or boot=N,max=M [default: boot=1]
+    #[arg(long, value_name = "OPTIONS", value_parser = CpusFlag::parse)]
+    pub cpus: Option<CpusFlag>,
+
+    /// The machine, as x-vof=on|off,cpu=POWER9|POWER10. With x-vof (the default) the guest finds
+    /// an Open Firmware client interface; without, it is started with a flat device tree
+    /// [default: cpu=POWER9]
+    #[arg(long, value_name = "OPTIONS", value_parser = MachineFlag::parse)]
+    pub machine: Option<MachineFlag>,
+
+    /// What runs the guest's instructions
+    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
+    pub backend: BackendChoice,
+
+    /// End when the guest asks for a restart
+    #[arg(long)]
+    pub no_reboot: bool,
+
+    /// Write the machine's flattened device tree to a file and end; runs nothing, on any host
+    #[arg(long, value_name = "FILE")]
+    pub dump_fdt: Option<PathBuf>,
+
+    /// Print the JSON Schema of configuration files and end
+    #[arg(long, exclusive = true)]
+    pub config_schema: bool,
+
+    /// How much to tell on standard error
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Warn)]
+    pub log: LogLevel,
+
+    /// Write every client call, RTAS call and hypercall with its arguments and results, one a
+    /// line, to a file, or to standard error where no file is given
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub trace: Option<Option<PathBuf>>,
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// What works on this host
+    Auto,
+    /// KVM of a POWER host
+    Kvm,
+}
+
+/// How much to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing
+    Off,
+    /// What went wrong
+    Error,
+    /// What may be wrong
+    Warn,
+    /// What happens, in large steps
+    Info,
+    /// What happens, in small steps
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl LogLevel {
+    /// The same for the `log` crate.
+    pub fn filter(self) -> log::LevelFilter {
+        match self {
+            Self::Off => log::LevelFilter::Off,
+            Self::Error => log::LevelFilter::Error,
+            Self::Warn => log::LevelFilter::Warn,
+            Self::Info => log::LevelFilter::Info,
+            Self::Debug => log::LevelFilter::Debug,
+            Self::Trace => log::LevelFilter::Trace,
+        }
+    }
+}
+
+impl Cli {
+    /// The configuration that the arguments describe, with that of the file beneath it.
+    ///
+    /// # Errors
+    /// [`FileError`] when there is a file and it cannot be used.
+    pub fn vm_config(&self) -> Result<VmConfig, FileError> {
+        let mut config = match &self.config {
+            Some(path) => VmConfig::from_file(path)?,
+            None => VmConfig::default(),
+        };
+        if let Some(flag) = self.cpus {
+            flag.apply(&mut config.cpus);
+        }
+        if let Some(flag) = self.memory {
+            flag.apply(&mut config.memory);
+        }
+        if let Some(flag) = self.machine {
+            flag.apply(&mut config.machine);
+        }
+        let payload = &mut config.payload;
+        payload.kernel = self.kernel.clone().or(payload.kernel.take());
+        payload.initramfs = self.initramfs.clone().or(payload.initramfs.take());
+        payload.cmdline = self.cmdline.clone().or(payload.cmdline.take());
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

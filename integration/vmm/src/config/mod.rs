@@ -1,0 +1,113 @@
+//! What machine the user wants, and where its parts come from.
+//!
+//! A configuration comes from a JSON [file](VmConfig::from_file) and from the
+//! [flags](flags) of the command line, which win over the file key by key.
+
+mod file;
+pub mod flags;
+pub mod options;
+mod size;
+
+use std::path::PathBuf;
+
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use file::FileError;
+pub use size::Size;
+
+/// The command line of a kernel when nobody gives one: the console is the terminal.
+pub const DEFAULT_CMDLINE: &str = "console=hvc0";
+
+/// A machine for pseries-vmm. The keys are those of Cloud Hypervisor's VM configuration, as far as
+/// they are there, and `machine` for what only pseries machines have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct VmConfig {
+    /// Virtual CPUs.
+    #[serde(deserialize_with = "file::object")]
+    pub cpus: CpusConfig,
+    /// Memory.
+    #[serde(deserialize_with = "file::object")]
+    pub memory: MemoryConfig,
+    /// What is started.
+    #[serde(deserialize_with = "file::object")]
+    pub payload: PayloadConfig,
+    /// What only pseries machines have.
+    #[serde(deserialize_with = "file::object")]
+    pub machine: PseriesOptions,
+}
+
+/// Virtual CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct CpusConfig {
+    /// How many there are at boot, at least 1.
+    pub boot_vcpus: u32,
+    /// How many there may ever be, at most 2048; as many as at boot when left out.
+    pub max_vcpus: Option<u32>,
+}
+
+/// Memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct MemoryConfig {
+    /// RAM at boot, at least 64M, a multiple of 64K.
+    pub size: Size,
+    /// How much more the device tree leaves room for, a multiple of 256M; then `size` must be one
+    /// too.
+    pub hotplug_size: Size,
+}
+
+/// What is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
+pub struct PayloadConfig {
+    /// An ELF file: an uncompressed kernel (vmlinux), or another client program.
+    pub kernel: Option<PathBuf>,
+    /// The kernel's initial RAM disk.
+    pub initramfs: Option<PathBuf>,
+    /// The kernel command line, at most 2047 bytes; `console=hvc0` when left out.
+    pub cmdline: Option<String>,
+}
+
+/// The JSON Schema of configuration files, as text.
+pub fn schema() -> String {
+    let schema = schemars::schema_for!(VmConfig);
+    // Maps of texts and numbers only.
+    serde_json::to_string_pretty(&schema).unwrap_or_default()
+}
+
+impl Default for CpusConfig {
+    fn default() -> Self {
+        Self { boot_vcpus: 1, max_vcpus: None }
+    }
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { size: Size(1 << 30), hotplug_size: Size(0) }
+    }
+}
+
+impl MachineConfig for VmConfig {
+    fn memory(&self) -> Memory {
+        let MemoryConfig { size: Size(size_bytes), hotplug_size: Size(hotplug_bytes) } =
+            self.memory;
+        Memory { size_bytes, hotplug_bytes }
+    }
+
+    fn cpus(&self) -> Cpus {
+        let CpusConfig { boot_vcpus: boot, max_vcpus } = self.cpus;
+        Cpus { boot, max: max_vcpus.unwrap_or(boot), model: self.machine.cpu }
+    }
+
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: self.payload.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE) }
+    }
+
+    fn x_vof(&self) -> bool {
+        self.machine.x_vof.unwrap_or(cfg!(feature = "vof"))
+    }
+}

@@ -1,0 +1,123 @@
+//! Option arguments of the form `key=value,key=value`.
+
+use std::str::FromStr;
+
+/// An option argument that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// A part is no `key=value`.
+    #[error("\"{part}\" is not of the form key=value; the keys are {keys}")]
+    NoValue {
+        /// The part.
+        part: String,
+        /// The keys there are.
+        keys: String,
+    },
+    /// There is no such key.
+    #[error("there is no key \"{key}\"; the keys are {keys}")]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// The keys there are.
+        keys: String,
+    },
+    /// A key is there twice.
+    #[error("the key \"{0}\" is given twice")]
+    Twice(String),
+    /// A value is wrong.
+    #[error("{key}={value}: {reason}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The values of an option argument, by key.
+#[derive(Debug)]
+pub struct Options<'a> {
+    pairs: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Options<'a> {
+    /// Takes `text` apart; only `keys` may be in it, each once.
+    ///
+    /// # Errors
+    /// [`OptionError`] names the part that is wrong and the keys there are.
+    pub fn parse(text: &'a str, keys: &[&str]) -> Result<Self, OptionError> {
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for part in text.split(',') {
+            let Some((key, value)) = part.split_once('=') else {
+                return Err(OptionError::NoValue { part: part.to_owned(), keys: keys.join(", ") });
+            };
+            if !keys.contains(&key) {
+                let keys = keys.join(", ");
+                return Err(OptionError::UnknownKey { key: key.to_owned(), keys });
+            }
+            if pairs.iter().any(|(known, _)| *known == key) {
+                return Err(OptionError::Twice(key.to_owned()));
+            }
+            pairs.push((key, value));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// The value of `key`, if it is there.
+    ///
+    /// # Errors
+    /// [`OptionError::Value`] when it is not a `T`.
+    pub fn get<T: FromStr<Err: ToString>>(&self, key: &str) -> Result<Option<T>, OptionError> {
+        let Some((_, value)) = self.pairs.iter().find(|(known, _)| *known == key) else {
+            return Ok(None);
+        };
+        value.parse().map(Some).map_err(|error: T::Err| OptionError::Value {
+            key: key.to_owned(),
+            value: (*value).to_owned(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" | "true" => Ok(Self(true)),
+            "off" | "false" => Ok(Self(false)),
+            _ => Err("the values are on and off"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Size;
+    use super::*;
+
+    #[test]
+    fn values_are_found_by_key() {
+        let options = Options::parse("boot=1,max=4", &["boot", "max"]).unwrap();
+        assert_eq!(options.get::<u32>("max"), Ok(Some(4)));
+        let options = Options::parse("boot=1", &["boot", "max"]).unwrap();
+        assert_eq!(options.get::<u32>("max"), Ok(None));
+    }
+
+    #[test]
+    fn errors_say_what_is_allowed() {
+        let error = |text| Options::parse(text, &["size", "x"]).unwrap_err().to_string();
+        assert_eq!(error("sise=1"), "there is no key \"sise\"; the keys are size, x");
+        assert_eq!(error("1G"), "\"1G\" is not of the form key=value; the keys are size, x");
+        assert_eq!(error("x=1,x=2"), "the key \"x\" is given twice");
+        let options = Options::parse("size=lots", &["size"]).unwrap();
+        let error = options.get::<Size>("size").unwrap_err().to_string();
+        assert!(error.starts_with("size=lots: a size is"), "{error}");
+    }
+}

@@ -1,0 +1,62 @@
+//! `--dump-fdt`: the device tree of a machine, for people and tools.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arch_ppc64::Machine;
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::layout::PAGE_BYTES;
+use arch_ppc64::loader::KERNEL_BASE;
+use vm_memory::GuestAddress;
+
+use crate::boot::{BootError, Payload};
+use crate::config::VmConfig;
+
+/// Why there is no device tree in the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// The tree cannot be made.
+    #[error("cannot describe the machine")]
+    Boot(#[from] BootError),
+    /// The file cannot be written.
+    #[error("cannot write {}", .path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes to `path` the tree that the guest of `machine` gets at its first start, with its slack.
+///
+/// Without a kernel in `config`, the tree says that it starts where kernels do, without an initial
+/// RAM disk. The random seed is zero: the same machine gives the same file.
+///
+/// # Errors
+/// [`DumpError`].
+pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Result<(), DumpError> {
+    let mut start = Start {
+        entry: KERNEL_BASE,
+        entry_is_64bit: true,
+        initrd: None,
+        boot_count: 1,
+        rng_seed: [0; 32],
+        flat_rtas: (!machine.x_vof()).then_some(GuestAddress(KERNEL_BASE.0 - PAGE_BYTES)),
+    };
+    if config.payload.kernel.is_some() {
+        let payload = Payload::open(&config.payload)?;
+        let placement = payload.placement(machine)?;
+        start = Start {
+            entry: placement.entry(),
+            entry_is_64bit: placement.is_64bit(),
+            initrd: placement.initrd(),
+            flat_rtas: placement.rtas(),
+            ..start
+        };
+    }
+    let tree = fdt::build(machine, &start).map_err(BootError::from)?;
+    std::fs::write(path, tree).map_err(|source| DumpError::Write { path: path.to_owned(), source })
+}

@@ -1,0 +1,147 @@
+//! What the guest sets for all of its CPUs at once: how interrupts are taken, and where the
+//! process table is.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
+use arch_ppc64::{HypercallHandler, Status};
+
+use super::sys;
+use super::vcpu::{KvmVcpu, RunArea};
+use crate::vcpu::{BackendError, Kick};
+
+/// Interrupts are taken in little-endian mode (Power ISA Book III §2.2, LPCR).
+const LPCR_ILE: u64 = 1 << 25;
+/// Where interrupts are taken, two bits: 0 at the architected addresses, 3 in the kernel's map.
+const LPCR_AIL_SHIFT: u32 = 23;
+const LPCR_AIL: u64 = 3 << LPCR_AIL_SHIFT;
+
+/// The modes of a machine.
+///
+/// A register of a CPU that is in guest code cannot be set from elsewhere without waiting for it,
+/// so a change is written down here and every CPU [applies](Self::apply) it by itself on its way
+/// into the guest; those that are inside are kicked out.
+pub(super) struct Modes {
+    vm: Arc<OwnedFd>,
+    /// The bits of ILE and AIL that every CPU is to have.
+    wanted: AtomicU64,
+    /// Counts the changes of `wanted`.
+    generation: AtomicU64,
+    /// Whether the host keeps AIL = 3 when it is told so.
+    ail: OnceLock<bool>,
+    areas: OnceLock<Vec<Arc<RunArea>>>,
+}
+
+impl Modes {
+    pub(super) fn new(vm: Arc<OwnedFd>) -> Self {
+        Self {
+            vm,
+            wanted: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            ail: OnceLock::new(),
+            areas: OnceLock::new(),
+        }
+    }
+
+    /// Takes the machine's CPUs, and finds out on the first what the host can do.
+    pub(super) fn know(&self, vcpus: &[KvmVcpu]) -> Result<(), BackendError> {
+        let Some(first) = vcpus.first() else { return Ok(()) };
+        let ail = keeps_ail(first.fd())
+            .map_err(BackendError::kernel("find out about the host's interrupt modes"))?;
+        let _ = self.ail.set(ail);
+        let _ = self.areas.set(vcpus.iter().map(|vcpu| vcpu.area().clone()).collect());
+        Ok(())
+    }
+
+    /// Sets what `vcpu` should have, if that changed since it last did so.
+    pub(super) fn apply(&self, vcpu: &OwnedFd, seen: &mut u64) -> io::Result<()> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        if *seen == generation {
+            return Ok(());
+        }
+        let lpcr = sys::get_one_reg(vcpu, sys::REG_LPCR_64)?;
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        sys::set_one_reg(vcpu, sys::REG_LPCR_64, lpcr & !(LPCR_ILE | LPCR_AIL) | wanted)?;
+        *seen = generation;
+        Ok(())
+    }
+
+    fn change(&self, mask: u64, bits: u64) {
+        let update = |wanted| Some(wanted & !mask | bits);
+        let before = self.wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, update);
+        if before == Ok(self.wanted.load(Ordering::SeqCst)) {
+            return;
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        for area in self.areas.get().into_iter().flatten() {
+            area.kick();
+        }
+    }
+
+    /// What the host says that the processor does against speculation attacks, or `None` where it
+    /// does not say.
+    fn cpu_characteristics(&self) -> Option<CpuCharacteristics> {
+        let mut known = sys::CpuCharacteristics::default();
+        sys::with_struct(&self.vm, sys::PPC_GET_CPU_CHAR, &mut known).ok()?;
+        Some(CpuCharacteristics {
+            character: known.character & known.character_mask,
+            behaviour: known.behaviour & known.behaviour_mask,
+        })
+    }
+}
+
+impl ProcessorModes for Modes {
+    fn set_interrupt_endianness(&self, little: bool) -> Status {
+        self.change(LPCR_ILE, if little { LPCR_ILE } else { 0 });
+        Status::SUCCESS
+    }
+
+    fn set_interrupt_location(&self, ail: u8) -> Status {
+        // What the host drops must not be promised: the guest's first `scv` would be lost.
+        if ail != 0 && !self.ail.get().copied().unwrap_or(false) {
+            return Status::UNSUPPORTED_FLAG;
+        }
+        self.change(LPCR_AIL, u64::from(ail) << LPCR_AIL_SHIFT);
+        Status::SUCCESS
+    }
+
+    fn set_process_table(&self, table: &ProcessTable) -> Status {
+        let flags = match table {
+            ProcessTable::Radix { gtse: true, .. } => sys::MMUV3_RADIX | sys::MMUV3_GTSE,
+            ProcessTable::Radix { gtse: false, .. } => sys::MMUV3_RADIX,
+            // "A request for an unimplemented function results in an H_Parameter": the tree says
+            // that there is radix only.
+            ProcessTable::Hash => return Status::PARAMETER,
+        };
+        let process_table = table.partition_table_entry();
+        let mut config = sys::MmuV3Config { flags, process_table };
+        match sys::with_struct(&self.vm, sys::PPC_CONFIGURE_V3_MMU, &mut config) {
+            Ok(_) => Status::SUCCESS,
+            Err(error) => {
+                log::warn!("KVM refuses the guest's process table: {error}");
+                Status::PARAMETER
+            }
+        }
+    }
+}
+
+/// The hypercalls that need this back end.
+pub(super) fn handlers(modes: &Arc<Modes>, max_cpus: u32) -> Vec<Arc<dyn HypercallHandler>> {
+    vec![
+        Arc::new(PaprCalls::new(max_cpus, modes.cpu_characteristics())),
+        Arc::new(ModeCalls::new(modes.clone())),
+    ]
+}
+
+/// Whether the host keeps AIL = 3 for a CPU that is told so: KVM drops it silently where the
+/// processor cannot do it.
+fn keeps_ail(vcpu: &OwnedFd) -> io::Result<bool> {
+    let before = sys::get_one_reg(vcpu, sys::REG_LPCR_64)?;
+    sys::set_one_reg(vcpu, sys::REG_LPCR_64, before | LPCR_AIL)?;
+    let kept = sys::get_one_reg(vcpu, sys::REG_LPCR_64)?;
+    sys::set_one_reg(vcpu, sys::REG_LPCR_64, before)?;
+    Ok(kept & LPCR_AIL == LPCR_AIL)
+}

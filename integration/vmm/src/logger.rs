@@ -1,0 +1,90 @@
+//! Messages on standard error, and the trace.
+//!
+//! The library crates tell what a guest calls through the `log` crate, at the level `trace` and
+//! with a target of its own; here those go to where the user wants the trace.
+
+use std::fs::File;
+use std::io::{self, LineWriter, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use arch_ppc64::TRACE_TARGET;
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Logger {
+    level: LevelFilter,
+    /// Where the trace goes, if one is wanted.
+    trace: Option<Trace>,
+}
+
+enum Trace {
+    StandardError,
+    File(Mutex<LineWriter<File>>),
+}
+
+/// The trace cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the trace to {}: {source}", .path.display())]
+pub struct TraceError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        if metadata.target() == TRACE_TARGET {
+            self.trace.is_some()
+        } else {
+            metadata.level() <= self.level
+        }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // When nobody takes a message there is nobody to tell.
+        match (&self.trace, record.target() == TRACE_TARGET) {
+            (Some(Trace::File(file)), true) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = writeln!(file, "{}", record.args());
+            }
+            (_, true) => show(&format!("{}\r\n", record.args())),
+            (_, false) => {
+                let level = record.level().as_str().to_ascii_lowercase();
+                show(&format!("pseries-vmm: {level}: {}\r\n", record.args()));
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The terminal may be raw: the return of the carriage is ours to make.
+fn show(message: &str) {
+    let _ = io::stderr().lock().write_all(message.as_bytes());
+}
+
+/// From here on, messages up to `level` are shown, and the trace is written to `trace`, if that is
+/// some: to a file, or to standard error.
+///
+/// # Errors
+/// [`TraceError`] when the file cannot be made.
+pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), TraceError> {
+    static LOGGER: OnceLock<Logger> = OnceLock::new();
+    let trace = match trace {
+        None => None,
+        Some(None) => Some(Trace::StandardError),
+        Some(Some(path)) => {
+            let file =
+                File::create(path).map_err(|source| TraceError { path: path.clone(), source })?;
+            Some(Trace::File(Mutex::new(LineWriter::new(file))))
+        }
+    };
+    let most = if trace.is_some() { LevelFilter::Trace } else { level };
+    let logger = LOGGER.get_or_init(|| Logger { level, trace });
+    if log::set_logger(logger).is_ok() {
+        log::set_max_level(most);
+    }
+    Ok(())
+}

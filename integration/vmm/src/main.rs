@@ -1,0 +1,60 @@
+//! `pseries-vmm`: runs a POWER guest in this terminal.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pseries_vmm::cli::Cli;
+use pseries_vmm::{Ending, Failure, config, die_of, dump_fdt, logger, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.config_schema {
+        println!("{}", config::schema());
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
+        eprintln!("pseries-vmm: {error}");
+        return ExitCode::from(2);
+    }
+    let status = match &cli.dump_fdt {
+        Some(path) => dump_fdt(&cli, path).map(|()| 0),
+        None => run(&cli).map(|ending| status(&ending)),
+    };
+    match status {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+/// The exit status, and a word on standard error where the end was not the guest's wish.
+fn status(ending: &Ending) -> u8 {
+    match ending {
+        Ending::PowerOff | Ending::Reset | Ending::Left => 0,
+        Ending::Signal(signal) => {
+            die_of(*signal);
+            1
+        }
+        Ending::ClientExit => {
+            eprintln!("pseries-vmm: the guest's client program gave up (service \"exit\")");
+            3
+        }
+        Ending::Crash(what) => {
+            eprintln!("pseries-vmm: the guest crashed: {what}");
+            3
+        }
+    }
+}
+
+fn complain(failure: &Failure) {
+    eprint!("pseries-vmm: {failure}");
+    let mut source = failure.source();
+    while let Some(error) = source {
+        eprint!(": {error}");
+        source = error.source();
+    }
+    eprintln!();
+}

@@ -1,0 +1,155 @@
+//! What the VMM needs of a virtualisation back end: a virtual machine and its CPUs.
+//!
+//! Nothing above these traits knows which back end runs.
+
+use std::sync::Arc;
+
+use arch_ppc64::{Hypercall, HypercallHandler};
+use vm_memory::GuestAddress;
+
+use crate::ram::HostRam;
+
+/// The registers that a CPU starts with; all others are zero. It starts in real mode, big-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registers {
+    /// Address of the first instruction.
+    pub pc: GuestAddress,
+    /// 64-bit mode (MSR.SF = 1), else 32-bit mode.
+    pub is_64bit: bool,
+    /// Stack pointer.
+    pub r1: u64,
+    /// First argument.
+    pub r3: u64,
+    /// Second argument.
+    pub r4: u64,
+    /// Third argument.
+    pub r5: u64,
+}
+
+/// Why a virtual CPU left guest code.
+#[derive(Debug)]
+pub enum VcpuExit<'a> {
+    /// `sc 1`: the registers, to be changed in place before the next [`Vcpu::run`].
+    Hypercall(&'a mut Hypercall),
+    /// A load where there is no RAM: the bytes to be filled.
+    MmioRead(GuestAddress, &'a mut [u8]),
+    /// A store where there is no RAM: the bytes stored.
+    MmioWrite(GuestAddress, &'a [u8]),
+    /// Somebody [kicked](Kick::kick) the CPU.
+    Interrupted,
+    /// The guest did what no machine could go on from.
+    Crashed(String),
+}
+
+/// A virtual CPU, used by one thread.
+pub trait Vcpu: Send {
+    /// Sets the registers for a start, or for a start after a stop. A hypercall that is still
+    /// open is completed first and its results are lost.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails.
+    fn start(&mut self, registers: &Registers) -> Result<(), BackendError>;
+
+    /// Runs guest code until something needs the VMM.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails; the machine cannot go on then.
+    fn run(&mut self) -> Result<VcpuExit<'_>, BackendError>;
+
+    /// A handle with which other threads get this CPU out of guest code.
+    fn kicker(&self) -> Arc<dyn Kick>;
+}
+
+/// Gets a virtual CPU out of guest code, from any thread.
+pub trait Kick: Send + Sync {
+    /// Makes the present or the next [`Vcpu::run`] return [`VcpuExit::Interrupted`] soon. Does not
+    /// wait for it.
+    fn kick(&self);
+}
+
+/// The parts of a virtual machine that a back end made.
+pub struct VirtualMachine {
+    /// The CPUs, in the order of [`arch_ppc64::Machine::vcpus`].
+    pub vcpus: Vec<Box<dyn Vcpu>>,
+    /// The back end's own hypercalls: what only it can answer.
+    pub handlers: Vec<Arc<dyn HypercallHandler>>,
+    /// Its interrupt controller.
+    pub interrupts: Arc<dyn InterruptController>,
+}
+
+impl std::fmt::Debug for VirtualMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VirtualMachine").field("vcpus", &self.vcpus.len()).finish_non_exhaustive()
+    }
+}
+
+/// The interrupt controller, for devices.
+pub trait InterruptController: Send + Sync {
+    /// Signals an edge of the source `number`.
+    fn raise(&self, number: u32);
+}
+
+/// A way to run guest code.
+pub trait Backend: std::fmt::Debug {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// The PVR of the processor that runs the guest, where it is hardware; `None` where the back
+    /// end can be any processor.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails.
+    fn host_pvr(&self) -> Result<Option<u32>, BackendError>;
+
+    /// Makes a virtual machine around `ram`, all of its CPUs stopped. A restart of the guest is a
+    /// new virtual machine.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails or cannot do what the machine needs.
+    fn create(
+        &self,
+        machine: &arch_ppc64::Machine,
+        ram: &Arc<dyn HostRam>,
+    ) -> Result<VirtualMachine, BackendError>;
+}
+
+/// The host failed a back end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// A device file could not be opened.
+    #[error("cannot open {path}")]
+    Open {
+        /// Which file.
+        path: &'static str,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The host is not one that the back end works on.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// A request to the kernel failed.
+    #[error("cannot {action}")]
+    Kernel {
+        /// What was to be done.
+        action: &'static str,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The processor would not enter or stay in the guest.
+    #[error("the host's KVM could not run {vcpu}: {reason}")]
+    Entry {
+        /// Which CPU.
+        vcpu: arch_ppc64::VcpuId,
+        /// What KVM said.
+        reason: String,
+    },
+}
+
+impl BackendError {
+    pub(crate) fn kernel(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Kernel { action, source }
+    }
+}

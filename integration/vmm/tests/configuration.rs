@@ -1,0 +1,36 @@
+//! The configuration files: their schema, and the examples.
+
+use std::path::{Path, PathBuf};
+
+use arch_ppc64::Machine;
+use pseries_vmm::config::{self, VmConfig};
+
+const SCHEMA: &str = "../../docs/machine.schema.json";
+
+fn in_crate(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn schema_in_docs_is_current() {
+    let current = config::schema() + "\n";
+    let written = std::fs::read_to_string(in_crate(SCHEMA)).unwrap_or_default();
+    assert!(
+        written == current,
+        "docs/machine.schema.json is not current; write it anew with\n  \
+         cargo run -p pseries-vmm -- --config-schema > docs/machine.schema.json"
+    );
+}
+
+#[test]
+fn examples_are_machines() {
+    let mut examples = 0;
+    for entry in std::fs::read_dir(in_crate("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let config = VmConfig::from_file(&path).unwrap();
+        Machine::new(&config).unwrap();
+        assert!(config.payload.kernel.is_some(), "{}", path.display());
+        examples += 1;
+    }
+    assert!(examples >= 3);
+}
