@@ -81,12 +81,90 @@ fn files_are_checked() {
     refused(&["--kernel", "/"], &["directory"]);
     is("empty", b"", &["empty"]);
     is("text", b"#!/bin/sh\n", &["ELF"]);
+    is("random", &random_bytes(), &["ELF"]);
     is("gzip", &[0x1f, 0x8b, 8, 0], &["gzip", "unpacked"]);
     is("cut", b"\x7fELF\x02\x01\x01", &["damaged or incomplete"]);
-    let own = std::fs::read("/proc/self/exe").unwrap();
+    is("cut-later", &kernel(4096)[..130], &["incomplete", "segment 0"]);
+    let mut little_32 = vec![0; 4096];
+    little_32[..20].copy_from_slice(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x14\0");
+    is("little-32", &little_32, &["32-bit little-endian", "big-endian"]);
     if cfg!(target_arch = "x86_64") {
-        is("x86", &own, &["x86-64"]);
+        is("x86", &std::fs::read("/proc/self/exe").unwrap(), &["x86-64"]);
     }
+}
+
+#[test]
+fn everything_has_to_fit() {
+    let folder = Folder::new("everything_has_to_fit");
+    let small = folder.file("kernel", &kernel(4096));
+    let large = folder.file("large", &kernel(100 << 20));
+    let initrd = folder.file("initrd", &vec![0; 80 << 20]);
+    let empty = folder.file("empty", b"");
+    let memory = ["--memory", "size=64M"];
+    refused(&[&["--kernel", &large], &memory[..]].concat(), &["large", "RAM ends at 0x4000000"]);
+    let with = |initrd: &str, words: &[&str]| {
+        refused(&[&["--kernel", &small, "--initramfs", initrd], &memory[..]].concat(), words);
+    };
+    with(&initrd, &["initrd", "no room", "83886080"]);
+    with(&empty, &["the initrd is empty"]);
+    with("/nonexistent/initrd", &["/nonexistent/initrd", "No such file"]);
+}
+
+#[test]
+fn configuration_files_are_checked() {
+    let folder = Folder::new("configuration_files_are_checked");
+    let is = |name: &str, text: &str, words: &[&str]| {
+        let path = folder.file(name, text.as_bytes());
+        refused(&["--config", &path], &[&[path.as_str()], words].concat());
+    };
+    refused(&["--config", "/nonexistent.json"], &["/nonexistent.json", "No such file"]);
+    is("syntax.json", "{\n  \"cpus\": {,\n}", &["line 2 column 12"]);
+    is("list.json", "[]", &["sequence", "expected an object", "line 1"]);
+    is("key.json", "{\"cpus\": {\"boot\": 1}}", &["\"cpus.boot\"", "boot_vcpus", "line 1"]);
+    is("type.json", "{\"memory\": {\"size\": true}}", &["\"memory.size\"", "line 1"]);
+    let path = folder.file("nothing.json", b"{}");
+    refused(&["--config", &path], &["no kernel", "--kernel"]);
+    let path = folder.file("zero.json", br#"{"cpus": {"boot_vcpus": 0}}"#);
+    refused(&["--config", &path], &["at least 1"]);
+    // Flags win over the file.
+    let path =
+        folder.file("wins.json", br#"{"cpus": {"boot_vcpus": 0}, "memory": {"size": "1G"}}"#);
+    let flags = ["--config", &path, "--cpus", "boot=1", "--memory", "size=1M"];
+    refused(&flags, &["1048576", "too small"]);
+}
+
+#[test]
+fn device_tree_is_written_without_a_guest() {
+    let folder = Folder::new("device_tree");
+    let path = folder.0.join("machine.dtb");
+    let path = path.to_str().unwrap();
+    let kernel = folder.file("kernel", &kernel(4096));
+    for arguments in [
+        &["--cpus", "boot=2", "--memory", "size=512M,hotplug_size=1G"][..],
+        &["--machine", "x-vof=off"],
+        &["--kernel", &kernel],
+    ] {
+        let output = run(&[&["--dump-fdt", path], arguments].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {message}");
+        let tree = std::fs::read(path).unwrap();
+        assert_eq!(tree[..4], [0xd0, 0x0d, 0xfe, 0xed]);
+        assert_eq!(tree[4..8], (tree.len() as u32).to_be_bytes());
+    }
+    refused(&["--dump-fdt", "/nonexistent/t.dtb"], &["/nonexistent/t.dtb"]);
+    refused(&["--dump-fdt", path, "--kernel", "/nonexistent"], &["/nonexistent"]);
+}
+
+#[test]
+#[cfg(feature = "vof")]
+fn trace_file_must_be_writable() {
+    refused(&["--kernel", "k", "--trace=/nonexistent/t"], &["/nonexistent/t", "trace"]);
+}
+
+#[test]
+#[cfg(not(feature = "vof"))]
+fn client_interface_has_to_be_built_in() {
+    refused(&["--kernel", "k", "--machine", "x-vof=on"], &["x-vof", "cargo feature \"vof\""]);
 }
 
 /// The host is what cannot do it here, so that the status is 1.
@@ -94,16 +172,32 @@ fn files_are_checked() {
 #[cfg(not(target_arch = "powerpc64"))]
 fn other_hosts_are_told_what_is_missing() {
     let folder = Folder::new("other_hosts");
+    let kernel = folder.file("kernel", &kernel(4096));
+    let output = run(&["--kernel", &kernel, "--backend", "kvm"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("kvm"), "{message}");
+}
+
+/// A big-endian 64-bit program of one segment with that much memory: `b .`, then zeros.
+fn kernel(bytes: u64) -> Vec<u8> {
     let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     elf.extend([0, 2, 0, 21, 0, 0, 0, 1]);
     elf.extend([0_u64, 64, 0].iter().flat_map(|word| word.to_be_bytes()));
     elf.extend([0, 0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0]);
     elf.extend([0, 0, 0, 1, 0, 0, 0, 7]);
-    elf.extend([120_u64, 0, 0, 4, 4, 4].iter().flat_map(|word| word.to_be_bytes()));
+    elf.extend([120, 0, 0, 256, bytes, 4].iter().flat_map(|word: &u64| word.to_be_bytes()));
     elf.extend([0x48, 0, 0, 0]);
-    let kernel = folder.file("kernel", &elf);
-    let output = run(&["--kernel", &kernel, "--backend", "kvm"]);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("kvm"), "{message}");
+    elf.resize(elf.len() + 252, 0);
+    elf
+}
+
+/// The same bytes each time; they look like nothing.
+fn random_bytes() -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..100_000).map(|_| next()).collect()
 }
