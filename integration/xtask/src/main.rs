@@ -1,1 +1,113 @@
-fn main() {}
+//! `cargo xtask`: fetches, builds, boots and tests. `cargo xtask --help` says how.
+
+mod apt;
+mod boot;
+mod cache;
+mod console;
+mod cpio;
+mod deb;
+mod failure;
+mod folders;
+mod guest;
+mod host;
+mod marker;
+mod on_power;
+mod packages;
+mod program;
+mod signals;
+mod terminal;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Ending, Result};
+
+/// The status of `on-power` and `boot` for failures of their own, as env(1) and timeout(1) have
+/// it: a command's own status is hardly ever that.
+const NOT_THE_COMMANDS: u8 = 125;
+
+/// Fetches, builds, boots and tests
+///
+/// A POWER guest in this terminal: `cargo xtask boot`. Everything that CI checks:
+/// `cargo xtask test`. Both fetch and build what they need, on a machine that has Rust, a C
+/// compiler and Debian's apt-get; root gets missing Debian packages installed, others are told
+/// which.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Downloads are kept in $XDG_CACHE_HOME/pseries-vof (~/.cache/pseries-vof), what \
+                  is built goes to target/. Both may be removed at any time."
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Boot(boot::Boot),
+    /// Fetch Debian's kernel and busybox for POWER, and build the guest's initramfs
+    ///
+    /// Makes target/guest/vmlinux-6.1 and target/guest/initramfs.cpio.gz. Its init prints
+    /// GUEST-READY, the kernel's name and the CPUs, then gives a shell; with `autotest` on the
+    /// kernel command line it powers off instead, with `autoreboot` it restarts once before.
+    ///
+    /// Packages come by apt-get with a private root, from the package sources of this machine:
+    /// nothing on it is changed. When the cache has what is needed, the network is left alone.
+    Guest {
+        /// Look for newer packages, even if the cache has what is needed
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Run a command on an emulated POWER host that has real KVM
+    ///
+    /// Builds pseries-vmm for POWER, boots a POWER9 that QEMU emulates, and runs CMD there, in a
+    /// folder with the files. pseries-vmm is in its PATH, and so is busybox. The terminal, or
+    /// standard input, is CMD's; its output comes as it is printed; its exit status is the
+    /// result.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask on-power -- sh -c 'uname -a; ls -l /dev/kvm'\n  \
+        cargo xtask on-power --file target/guest/vmlinux-6.1 \\\n    \
+            --file target/guest/initramfs.cpio.gz -- \\\n    \
+            pseries-vmm --kernel vmlinux-6.1 --initramfs initramfs.cpio.gz \\\n    \
+            --cmdline \"console=hvc0 autotest\" --memory size=512M\n\n\
+        Exit status: CMD's own; 124 when its time was up; 125 when it could not be run; 2 for \
+        wrong arguments.")]
+    OnPower(on_power::OnPower),
+    Test(test::Test),
+}
+
+fn main() -> ExitCode {
+    let (result, own) = match Cli::parse().task {
+        Task::Boot(boot) => (boot.run(), NOT_THE_COMMANDS),
+        Task::Guest { refresh } => (make_guest(refresh), 1),
+        Task::OnPower(on_power) => (on_power.run(), NOT_THE_COMMANDS),
+        Task::Test(test) => (test.run(), 1),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            match failure.how() {
+                Ending::Usual => ExitCode::from(own),
+                Ending::Status(status) => ExitCode::from(status),
+                Ending::Signal(signal) => {
+                    signals::die_of(signal);
+                    ExitCode::from(own)
+                }
+            }
+        }
+    }
+}
+
+fn make_guest(refresh: bool) -> Result<u8> {
+    let guest = guest::make(refresh)?;
+    for file in [&guest.kernel, &guest.initramfs] {
+        println!("{}", file.display());
+    }
+    Ok(0)
+}

@@ -1,0 +1,147 @@
+//! The emulated POWER host: a bare-metal POWER9 that QEMU emulates, with Debian's kernel and its
+//! real KVM-HV.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::cpio::Archive;
+use crate::failure::{Attempt, Failure, Result};
+use crate::folders::{self, TemporaryFolder};
+use crate::guest::Guest;
+use crate::packages::{self, Tool};
+
+/// The host's first program, which becomes `/init`.
+const INIT: &str = include_str!("../host/init");
+
+/// QEMU's limit for the initial RAM disk of this machine (hw/ppc/pnv.c).
+const DISK_LIMIT_BYTES: usize = 128 << 20;
+
+/// What the host does, and how it starts.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// As QEMU wants it, such as "4G".
+    pub(crate) memory: String,
+    /// Shell assignments for `host/init`.
+    pub(crate) settings: String,
+    /// The shell program that becomes the command.
+    pub(crate) command: String,
+    /// Files for the command's folder.
+    pub(crate) files: Vec<PathBuf>,
+    /// A program for the command's PATH.
+    pub(crate) vmm: PathBuf,
+}
+
+/// A running emulator, ended with its owner.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) qemu: Child,
+    folder: TemporaryFolder,
+}
+
+impl Host {
+    /// Starts the host on a job. Its console is the child's standard input and output.
+    pub(crate) fn start(guest: &Guest, job: &Job) -> Result<Self> {
+        packages::ensure(&[Tool::Qemu])?;
+        let parent = folders::target().join("power");
+        folders::make(&parent)?;
+        let folder = TemporaryFolder::make(&parent, "host")?;
+        let disk = folder.path().join("host.cpio");
+        folders::write(&disk, &initramfs(guest, job)?)?;
+        let errors = errors_file(&folder);
+        let errors = File::create(&errors).attempt(|| format!("write {}", errors.display()))?;
+        let mut command = Command::new("qemu-system-ppc64");
+        command
+            .args(["-M", "powernv9", "-cpu", "POWER9", "-smp", "1", "-m", &job.memory])
+            .args(["-nographic", "-nodefaults", "-no-reboot"])
+            .args(["-serial", "stdio", "-monitor", "none"])
+            // Without a service processor a restart, and so a panic, would not end the emulator.
+            .args(["-device", "ipmi-bmc-sim,id=bmc0"])
+            .args(["-device", "isa-ipmi-bt,bmc=bmc0,irq=10"])
+            .arg("-kernel")
+            .arg(&guest.kernel)
+            .arg("-initrd")
+            .arg(&disk)
+            // A panic restarts the machine, which is the end of it.
+            .args(["-append", "console=hvc0 quiet cryptomgr.notests panic=-1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            // A Ctrl-C on the terminal is for xtask, which ends the emulator in order.
+            .process_group(0);
+        // SAFETY: prctl(2) with these arguments may be called between fork and exec; it touches no
+        // memory.
+        unsafe {
+            command.pre_exec(|| {
+                // Even when xtask is killed, the emulator does not stay behind.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let qemu = command.spawn().attempt(|| "run qemu-system-ppc64".into())?;
+        Ok(Self { qemu, folder })
+    }
+
+    /// What the emulator itself complained about.
+    pub(crate) fn complaints(&self) -> String {
+        let errors = fs::read(errors_file(&self.folder)).unwrap_or_default();
+        String::from_utf8_lossy(&errors).trim().to_owned()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Fails only when it is gone already.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+fn errors_file(folder: &TemporaryFolder) -> PathBuf {
+    folder.path().join("qemu.log")
+}
+
+fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "proc", "sys", "tmp", "lib", "job", "job/files"] {
+        archive.folder(folder);
+    }
+    archive.character_device("dev/console", 5, 1);
+    archive.program("init", INIT.as_bytes());
+    archive.program("bin/busybox", &folders::read(&guest.busybox)?);
+    archive.program("bin/pseries-vmm", &folders::read(&job.vmm)?);
+    for module in &guest.modules {
+        archive.file(&format!("lib/{}", base_name(module)?), &folders::read(module)?);
+    }
+    archive.file("job/settings", job.settings.as_bytes());
+    archive.program("job/command", job.command.as_bytes());
+    for file in &job.files {
+        let name = format!("job/files/{}", base_name(file)?);
+        let metadata = fs::metadata(file).attempt(|| format!("read {}", file.display()))?;
+        let content = folders::read(file)?;
+        if metadata.permissions().mode() & 0o111 != 0 {
+            archive.program(&name, &content);
+        } else {
+            archive.file(&name, &content);
+        }
+    }
+    let disk = archive.finish();
+    if disk.len() > DISK_LIMIT_BYTES {
+        return Err(Failure::new(format!(
+            "the files are too large: with the host's own they make {} MiB, and the emulated \
+             machine takes {} MiB at most",
+            disk.len().div_ceil(1 << 20),
+            DISK_LIMIT_BYTES >> 20
+        )));
+    }
+    Ok(disk)
+}
+
+/// A path's last part.
+pub(crate) fn base_name(path: &Path) -> Result<&str> {
+    path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        Failure::new(format!("{} has no name to be found under on the host", path.display()))
+    })
+}

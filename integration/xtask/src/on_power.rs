@@ -1,0 +1,205 @@
+//! `cargo xtask on-power`: a command on an emulated POWER host.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::console::{Console, Input};
+use crate::failure::{Attempt, Ending, Failure, Result};
+use crate::guest;
+use crate::host::{Host, Job, base_name};
+use crate::program::{progress, quoted};
+use crate::signals::Signals;
+use crate::terminal;
+use crate::toolchain;
+
+/// Without somebody at the keyboard, nobody notices that nothing happens.
+const UNATTENDED_LIMIT: Duration = Duration::from_secs(600);
+
+/// The program that is built for the host.
+const VMM: &str = "pseries-vmm";
+
+/// The arguments of `on-power`.
+#[derive(Debug, Args)]
+pub(crate) struct OnPower {
+    /// A file for the folder that CMD runs in, under its base name; may be repeated. A file named
+    /// pseries-vmm takes the place of the one that is built
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// RAM of the emulated host, such as 4G or 1536M
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = memory)]
+    pub(crate) memory: String,
+
+    /// End CMD after this many seconds, with status 124; 0 is never [default: never at a terminal,
+    /// else 600]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u32>,
+
+    /// What to run: pseries-vmm, or a command of busybox
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+impl OnPower {
+    /// Runs the command; its status is the result.
+    pub(crate) fn run(&self) -> Result<u8> {
+        check_files(&self.files)?;
+        let guest = guest::make(false)?;
+        let (vmm, files) = self.vmm()?;
+        let input = input();
+        let token = random_token()?;
+        let job = Job {
+            memory: self.memory.clone(),
+            settings: settings(&token, input),
+            command: command_script(&self.command),
+            files,
+            vmm,
+        };
+        // From here on there is something to be put back.
+        let mut signals = Signals::take().attempt(|| "handle signals".into())?;
+        progress!("starting the emulated POWER9 host");
+        let mut host = Host::start(&guest, &job)?;
+        let console = Console {
+            to_host: host.qemu.stdin.take().expect("Host::start asks for it"),
+            from_host: host.qemu.stdout.take().expect("Host::start asks for it"),
+            token,
+            input,
+            timeout: self.limit(input),
+        };
+        let status = console.relay(&mut signals);
+        status.map_err(|failure| match host.complaints() {
+            said if said.is_empty() || failure.how() != Ending::Usual => failure,
+            said => Failure::new(format!("{failure}\nqemu-system-ppc64 says: {said}")),
+        })
+    }
+
+    /// The program under test and the other files.
+    fn vmm(&self) -> Result<(PathBuf, Vec<PathBuf>)> {
+        let is_vmm = |file: &&PathBuf| file.file_name().is_some_and(|name| name == VMM);
+        let (given, files): (Vec<_>, Vec<_>) = self.files.iter().partition(is_vmm);
+        let vmm = match given.first() {
+            Some(vmm) => PathBuf::from(vmm),
+            None => toolchain::build_vmm()?,
+        };
+        Ok((vmm, files.into_iter().cloned().collect()))
+    }
+
+    fn limit(&self, input: Input) -> Option<Duration> {
+        match (self.timeout, input) {
+            (Some(0), _) | (None, Input::Terminal) => None,
+            (Some(seconds), _) => Some(Duration::from_secs(seconds.into())),
+            (None, _) => Some(UNATTENDED_LIMIT),
+        }
+    }
+}
+
+/// Says what is wrong with a file before there is a long wait.
+fn check_files(files: &[PathBuf]) -> Result<()> {
+    for (index, file) in files.iter().enumerate() {
+        let metadata = fs::metadata(file).attempt(|| format!("read {}", file.display()))?;
+        if !metadata.is_file() {
+            let file = file.display();
+            return Err(Failure::new(format!("{file} is not a file; --file takes files only")));
+        }
+        let name = base_name(file)?;
+        let same = |other: &&PathBuf| other.file_name() == file.file_name();
+        if let Some(other) = files[..index].iter().find(same) {
+            return Err(Failure::new(format!(
+                "{} and {} would both be {name} on the host; rename one",
+                other.display(),
+                file.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn input() -> Input {
+    if terminal::is_ours() {
+        return Input::Terminal;
+    }
+    // A terminal that is not ours to read from: this runs in the background.
+    // SAFETY: asks about a descriptor by its number.
+    let background = unsafe { libc::isatty(libc::STDIN_FILENO) == 1 };
+    if background { Input::Nothing } else { Input::Pipe }
+}
+
+/// The assignments that `host/init` reads.
+fn settings(token: &str, input: Input) -> String {
+    let attended = input == Input::Terminal;
+    let size = terminal::size().map(|(rows, columns)| format!("rows {rows} columns {columns}"));
+    let term = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into());
+    format!(
+        "token={token}\ninput={}\ntranslate={}\nsize='{}'\nTERM={}\n",
+        if attended { "terminal" } else { "pipe" },
+        // The local terminal is raw then, so it does not do it.
+        if attended && terminal::shows_output() { "yes" } else { "no" },
+        size.unwrap_or_default(),
+        quoted(&term)
+    )
+}
+
+fn command_script(command: &[OsString]) -> String {
+    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    format!("#!/bin/sh\nexec {}\n", words.join(" "))
+}
+
+/// Nobody can guess it: the host says it, and what runs there must not be able to.
+fn random_token() -> Result<String> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; 16];
+    fs::File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .attempt(|| format!("read {}", source.display()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn memory(text: &str) -> std::result::Result<String, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let mebibytes = match (number.parse::<u64>(), unit) {
+        (Ok(number), "M") => number,
+        (Ok(number), "G") => number.saturating_mul(1024),
+        _ => return Err("it is a whole number with M or G behind it, such as 4G".into()),
+    };
+    if !(1024..=1024 * 1024).contains(&mebibytes) {
+        return Err("the emulated host takes from 1G to 1024G".into());
+    }
+    Ok(format!("{mebibytes}M"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_checked_before_anything_is_started() {
+        assert_eq!(memory("4G").unwrap(), "4096M");
+        assert_eq!(memory("1536M").unwrap(), "1536M");
+        for wrong in ["", "4", "G", "4g", "-1G", "512M", "99999999999999999999G", "2000000G"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_arrives_word_for_word() {
+        let words = ["sh", "-c", "echo \"$HOME\" 'x'", ""].map(OsString::from);
+        let script = command_script(&words);
+        assert_eq!(script, "#!/bin/sh\nexec sh -c 'echo \"$HOME\" '\\''x'\\''' ''\n");
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = [here.join("guest/init"), here.join("host/init")];
+        let failure = check_files(&files).unwrap_err().to_string();
+        assert!(failure.ends_with("would both be init on the host; rename one"), "{failure}");
+        let failure = check_files(&[here.into()]).unwrap_err().to_string();
+        assert!(failure.ends_with("is not a file; --file takes files only"), "{failure}");
+    }
+}

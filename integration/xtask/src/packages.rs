@@ -1,0 +1,105 @@
+//! Debian packages that have to be installed on the machine itself.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::failure::{Failure, Result};
+use crate::program::{is_present, progress, run};
+
+/// A tool from a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// The emulator of the POWER host.
+    Qemu,
+    /// A linker that makes POWER programs.
+    PowerCompiler,
+    /// A C library for POWER programs.
+    PowerLibrary,
+    /// An assembler for the firmware: the test that rebuilds it wants it.
+    PowerBinutils,
+}
+
+impl Tool {
+    /// What shows that the tool is there, and the package that brings it.
+    fn table(self) -> (Sign, &'static str) {
+        match self {
+            Self::Qemu => (Sign::Program("qemu-system-ppc64"), "qemu-system-ppc"),
+            Self::PowerCompiler => {
+                (Sign::Program("powerpc64le-linux-gnu-gcc"), "gcc-powerpc64le-linux-gnu")
+            }
+            Self::PowerLibrary => {
+                (Sign::File("/usr/powerpc64le-linux-gnu/lib/libc.a"), "libc6-dev-ppc64el-cross")
+            }
+            Self::PowerBinutils => {
+                (Sign::Program("powerpc64-linux-gnu-as"), "binutils-powerpc64-linux-gnu")
+            }
+        }
+    }
+
+    fn package(self) -> &'static str {
+        self.table().1
+    }
+
+    fn is_present(self) -> bool {
+        match self.table().0 {
+            Sign::Program(name) => is_present(name),
+            Sign::File(path) => Path::new(path).is_file(),
+        }
+    }
+}
+
+/// What a package leaves on a machine.
+enum Sign {
+    Program(&'static str),
+    File(&'static str),
+}
+
+/// Makes sure that tools are there. Root gets them installed; others are told how.
+pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
+    let missing = || tools.iter().copied().filter(|tool| !tool.is_present());
+    let packages: Vec<&str> = missing().map(Tool::package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !is_present("apt-get") {
+        return Err(Failure::new(format!(
+            "these Debian packages, or what your system has for them, are not installed: {list}\n\
+             Their programs have to be in PATH: {}",
+            missing().map(|tool| tool.table().0.name()).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    // SAFETY: has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(Failure::new(format!(
+            "Debian packages are missing. Install them with\n  sudo apt-get install {list}"
+        )));
+    }
+    progress!("installing {list}");
+    // A machine that was never updated has no lists; one with a broken source has enough of them.
+    let lists = run(Command::new("apt-get").arg("update"));
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    let installed =
+        run(install.args(["install", "--yes", "--no-install-recommends"]).args(&packages));
+    installed.map_err(|failure| match lists {
+        Ok(()) => failure,
+        Err(lists) => Failure::new(format!("{failure}\nBefore that, {lists}")),
+    })?;
+    match missing().next() {
+        None => Ok(()),
+        Some(tool) => Err(Failure::new(format!(
+            "the package {} was installed, but {} is not there",
+            tool.package(),
+            tool.table().0.name()
+        ))),
+    }
+}
+
+impl Sign {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Program(name) | Self::File(name) => name,
+        }
+    }
+}

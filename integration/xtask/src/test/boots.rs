@@ -1,0 +1,201 @@
+//! The steps that start the emulated host: guests that boot in it, in all their variety.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::failure::{Failure, Result};
+use crate::folders;
+use crate::guest;
+use crate::program::cargo;
+use crate::toolchain::Toolchain;
+
+use super::log::Log;
+use super::pty::Pty;
+
+/// A boot takes ten seconds; a machine that does other things as well needs longer.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// What an answer takes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The shell's prompt, as the guest's init sets it.
+const PROMPT: &str = "guest:/root# ";
+
+/// The kernel says it when it finds an Open Firmware client interface (prom_init.c).
+const VOF_LINES: [&str; 2] = ["Preparing to boot Linux", "Booting Linux via __start()"];
+
+/// What a guest shows that is up.
+const UP_LINES: [&str; 3] = ["Linux version 6.1.", "GUEST-READY", "cpu\t\t: POWER9"];
+
+pub(super) fn vof_512m(log: &mut Log) -> Result<()> {
+    let console = boot(log, "autotest", &["--memory", "size=512M"])?;
+    shows(&console, &VOF_LINES)?;
+    shows(&console, &UP_LINES)
+}
+
+pub(super) fn flat(log: &mut Log) -> Result<()> {
+    let arguments = ["--memory", "size=512M", "--machine", "x-vof=off"];
+    let console = boot(log, "autotest", &arguments)?;
+    shows(&console, &UP_LINES)?;
+    shows_times(&console, VOF_LINES[0], 0)
+}
+
+pub(super) fn vof_256m(log: &mut Log) -> Result<()> {
+    let console = boot(log, "autotest", &["--memory", "size=256M"])?;
+    shows(&console, &VOF_LINES)?;
+    shows(&console, &UP_LINES)
+}
+
+pub(super) fn vof_2g(log: &mut Log) -> Result<()> {
+    let console = boot(log, "autotest", &["--memory", "size=2G"])?;
+    shows(&console, &VOF_LINES)?;
+    shows(&console, &UP_LINES)
+}
+
+pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
+    let console = boot(log, "autotest", &["--memory", "size=512M", "--cpus", "boot=4"])?;
+    shows(&console, &VOF_LINES)?;
+    shows_times(&console, "processor\t: ", 4)
+}
+
+pub(super) fn four_cpus_flat(log: &mut Log) -> Result<()> {
+    let arguments = ["--memory", "size=512M", "--cpus", "boot=4", "--machine", "x-vof=off"];
+    let console = boot(log, "autotest", &arguments)?;
+    shows_times(&console, "processor\t: ", 4)
+}
+
+pub(super) fn reboot(log: &mut Log) -> Result<()> {
+    let console = boot(log, "autoreboot", &["--memory", "size=512M"])?;
+    shows_times(&console, "GUEST-REBOOTS", 1)?;
+    shows_times(&console, VOF_LINES[0], 2)?;
+    shows_times(&console, "GUEST-READY", 2)
+}
+
+pub(super) fn pipe(log: &mut Log) -> Result<()> {
+    let mut xtask = boot_command(&["--cmdline", "console=hvc0 cryptomgr.notests"])?;
+    let typed = "echo answer-$((6*7))\npoweroff -f\n";
+    let console = log.run_with_input(&mut xtask, typed)?;
+    shows(&console, &["answer-42"])
+}
+
+pub(super) fn shell(log: &mut Log) -> Result<()> {
+    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    terminal.type_in("echo answer-$((6*7))\r")?;
+    terminal.expect("answer-42", ANSWER_LIMIT)?;
+    terminal.expect(PROMPT, ANSWER_LIMIT)?;
+    // Ctrl-C and Ctrl-Z are the guest's. The job itself says that it has the keyboard.
+    let job = "sh -c 'echo sleeps; sleep 1000; :'\r";
+    terminal.type_in(job)?;
+    terminal.expect("\nsleeps", ANSWER_LIMIT)?;
+    terminal.type_in("\x03")?;
+    terminal.expect(PROMPT, ANSWER_LIMIT)?;
+    terminal.type_in(job)?;
+    terminal.expect("\nsleeps", ANSWER_LIMIT)?;
+    terminal.type_in("\x1a")?;
+    terminal.expect("Stopped", ANSWER_LIMIT)?;
+    terminal.expect(PROMPT, ANSWER_LIMIT)?;
+    terminal.type_in("poweroff -f\r")?;
+    terminal.ends_well(ANSWER_LIMIT)
+}
+
+pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
+    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    terminal.type_in("\x01x")?;
+    terminal.ends_well(ANSWER_LIMIT)
+}
+
+/// Only a POWER host compiles the code for its KVM.
+pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
+    let mut cargo = Toolchain::make()?.cargo_for_power("test")?;
+    // As it is built for the boots, so that little has to be built for this.
+    cargo.args(["--release", "--package", "pseries-vmm", "--lib", "--no-run"]);
+    let said = log.run_with_input(&mut cargo, "")?;
+    let program = executable(&said)
+        .ok_or_else(|| Failure::new("cargo does not say which program it built for the tests"))?;
+    let name = format!("./{}", crate::host::base_name(&program)?);
+    let mut xtask = xtask();
+    xtask.args(["on-power", "--file"]).arg(&program).args(["--", &name]);
+    let console = log.run_with_input(&mut xtask, "")?;
+    shows(&console, &["test result: ok. "])
+}
+
+/// The path in Cargo's line `Executable unittests src/lib.rs (path)`.
+fn executable(said: &str) -> Option<PathBuf> {
+    let line = said.lines().find(|line| line.trim_start().starts_with("Executable "))?;
+    let path = line.rsplit_once('(')?.1.strip_suffix(')')?;
+    Some(folders::workspace().join(path))
+}
+
+/// Boots a guest that ends by itself. Gives what the console showed.
+fn boot(log: &mut Log, task: &str, arguments: &[&str]) -> Result<String> {
+    let cmdline = format!("console=hvc0 {task}");
+    let mut command = boot_command(&["--cmdline", &cmdline])?;
+    log.run_with_input(command.args(arguments), "")
+}
+
+/// The command of README and issue: a guest's files on the host, and the VMM on them.
+fn boot_command(arguments: &[&str]) -> Result<Command> {
+    let guest = guest::make(false)?;
+    let mut command = xtask();
+    command.arg("on-power").args(["--timeout", &BOOT_LIMIT.as_secs().to_string()]);
+    for file in [&guest.kernel, &guest.initramfs] {
+        command.arg("--file").arg(relative(file));
+    }
+    command.args(["--", "pseries-vmm", "--backend", "kvm", "--kernel", "vmlinux-6.1"]);
+    command.args(["--initramfs", "initramfs.cpio.gz"]).args(arguments);
+    Ok(command)
+}
+
+/// As it would be typed in the workspace's folder.
+fn relative(file: &Path) -> &Path {
+    file.strip_prefix(folders::workspace()).unwrap_or(file)
+}
+
+/// `cargo xtask` as users have it. Not this executable: another step may have replaced it.
+fn xtask() -> Command {
+    let mut cargo = cargo();
+    cargo.arg("xtask").current_dir(folders::workspace());
+    cargo
+}
+
+fn shows(console: &str, texts: &[&str]) -> Result<()> {
+    match texts.iter().find(|text| !console.contains(**text)) {
+        None => Ok(()),
+        Some(text) => Err(Failure::new(format!("the console does not show {text:?}"))),
+    }
+}
+
+fn shows_times(console: &str, text: &str, wanted: usize) -> Result<()> {
+    match console.matches(text).count() {
+        count if count == wanted => Ok(()),
+        count => Err(Failure::new(format!(
+            "the console shows {text:?} {count} times instead of {wanted} times"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_says_where_the_tests_are() {
+        let said = "   Compiling x v0.1.0 (/x)\n    Finished `test` profile in 1.2s\n  \
+                    Executable unittests src/lib.rs (/t/power/debug/deps/x-0123)\n";
+        assert_eq!(executable(said), Some("/t/power/debug/deps/x-0123".into()));
+        assert_eq!(executable("    Finished `test` profile in 1.2s\n"), None);
+    }
+
+    #[test]
+    fn a_failed_expectation_says_what_was_looked_for() {
+        let console = "processor\t: 0\nGUEST-READY\n";
+        shows(console, &["GUEST-READY"]).unwrap();
+        let failure = shows(console, &["GUEST-READY", "Linux"]).unwrap_err().to_string();
+        assert_eq!(failure, "the console does not show \"Linux\"");
+        let failure = shows_times(console, "processor\t: ", 4).unwrap_err().to_string();
+        assert!(failure.contains("1 times instead of 4"), "{failure}");
+    }
+}

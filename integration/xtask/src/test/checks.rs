@@ -1,0 +1,92 @@
+//! The steps that Cargo does.
+
+use std::process::Command;
+
+use crate::failure::{Failure, Result};
+use crate::folders;
+use crate::packages::{self, Tool};
+use crate::program::{cargo, output_of};
+use crate::toolchain::Toolchain;
+
+use super::log::Log;
+
+const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];
+
+/// Every set of features that a user may choose: a package, and what Cargo is told.
+const FEATURES: &[(&str, &[&str])] = &[
+    ("arch-ppc64", &[]),
+    ("vof-device", &[]),
+    ("vof-device", &["--features", "test-utils"]),
+    ("pseries-vmm", &[]),
+    ("pseries-vmm", &["--no-default-features"]),
+];
+
+pub(super) fn fmt(log: &mut Log) -> Result<()> {
+    component("fmt", "rustfmt")?;
+    log.run(workspace("fmt").args(["--all", "--check"]))
+}
+
+pub(super) fn clippy(log: &mut Log) -> Result<()> {
+    component("clippy", "clippy")?;
+    let mut cargo = workspace("clippy");
+    cargo.args(["--workspace", "--all-targets", "--all-features"]);
+    log.run(cargo.args(DENY_WARNINGS))
+}
+
+pub(super) fn features(log: &mut Log) -> Result<()> {
+    component("clippy", "clippy")?;
+    for (package, features) in FEATURES {
+        let mut cargo = workspace("clippy");
+        cargo.args(["--package", package, "--all-targets"]).args(*features);
+        log.run(cargo.args(DENY_WARNINGS))?;
+    }
+    Ok(())
+}
+
+pub(super) fn doc(log: &mut Log) -> Result<()> {
+    let mut cargo = workspace("doc");
+    cargo.args(["--workspace", "--no-deps", "--all-features"]);
+    log.run(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+pub(super) fn unit(log: &mut Log) -> Result<()> {
+    log.run(workspace("test").args(["--workspace", "--all-features"]))
+}
+
+pub(super) fn unit_no_vof(log: &mut Log) -> Result<()> {
+    log.run(workspace("test").args(["--package", "pseries-vmm", "--no-default-features"]))
+}
+
+pub(super) fn firmware(log: &mut Log) -> Result<()> {
+    packages::ensure(&[Tool::PowerBinutils])?;
+    log.run(workspace("test").args(["--package", "vof-firmware", "--", "--include-ignored"]))
+}
+
+pub(super) fn oldest_rust(log: &mut Log) -> Result<()> {
+    let mut cargo = Toolchain::make()?.cargo();
+    log.run(cargo.args(["check", "--workspace", "--all-targets", "--all-features"]))
+}
+
+/// Only a POWER host compiles the code for its KVM.
+pub(super) fn clippy_power(log: &mut Log) -> Result<()> {
+    let mut cargo = Toolchain::make()?.clippy_for_power()?;
+    log.run(cargo.args(["--package", "pseries-vmm", "--all-targets", "--all-features"]))
+}
+
+/// This toolchain's Cargo on the workspace.
+fn workspace(subcommand: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.arg(subcommand).current_dir(folders::workspace());
+    cargo
+}
+
+/// Components of the toolchain are not packages: only whoever installed it can add one.
+fn component(subcommand: &str, name: &str) -> Result<()> {
+    let version = output_of(cargo().args([subcommand, "--version"]));
+    version.map(drop).map_err(|_| {
+        Failure::new(format!(
+            "this Rust toolchain has no {name}; add it with `rustup component add {name}`, or \
+             install your system's package of it"
+        ))
+    })
+}
