@@ -8,6 +8,7 @@ use crate::failure::Result;
 use crate::guest;
 use crate::host::base_name;
 use crate::on_power::OnPower;
+use crate::packages::{self, Tool};
 use crate::program::progress;
 
 /// Boot a guest to a shell in this terminal
@@ -28,6 +29,7 @@ pub(crate) struct Boot {
 
 impl Boot {
     pub(crate) fn run(self) -> Result<u8> {
+        packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
         let mut command: Vec<OsString> = ["pseries-vmm", "--kernel", base_name(&guest.kernel)?]
             .iter()

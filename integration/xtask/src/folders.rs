@@ -62,11 +62,8 @@ pub(crate) struct TemporaryFolder(PathBuf);
 impl TemporaryFolder {
     /// Makes an empty folder inside `parent`; `name` is what it is for.
     pub(crate) fn make(parent: &Path, name: &str) -> Result<Self> {
+        remove_abandoned(parent, name);
         let folder = parent.join(format!("{name}-{}", std::process::id()));
-        if folder.exists() {
-            // Of an earlier process of the same number.
-            fs::remove_dir_all(&folder).attempt(|| format!("remove {}", folder.display()))?;
-        }
         make(&folder)?;
         Ok(Self(folder))
     }
@@ -76,9 +73,45 @@ impl TemporaryFolder {
     }
 }
 
+/// Removes the folders of processes that were killed, and one that had this process's number.
+fn remove_abandoned(parent: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let process = file_name.to_str().and_then(|n| n.strip_prefix(name)?.strip_prefix('-'));
+        let Some(process) = process.and_then(|number| number.parse::<u32>().ok()) else { continue };
+        let is_alive = Path::new("/proc").join(process.to_string()).exists();
+        if process == std::process::id() || !is_alive {
+            // What stays is in the way of nobody.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         // What is left behind is in a build folder, and harmless.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_folder_goes_away_and_takes_abandoned_ones_along() {
+        let parent = std::env::temp_dir();
+        // No process has a number of ten digits.
+        let abandoned = parent.join("xtask-folders-test-4000000000");
+        let other = parent.join("xtask-folders-test-4000000000x");
+        make(&abandoned.join("deep")).unwrap();
+        make(&other).unwrap();
+        let folder = TemporaryFolder::make(&parent, "xtask-folders-test").unwrap();
+        assert!(folder.path().is_dir() && !abandoned.exists() && other.is_dir());
+        let path = folder.path().to_path_buf();
+        drop(folder);
+        assert!(!path.exists());
+        fs::remove_dir(other).unwrap();
     }
 }

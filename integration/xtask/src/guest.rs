@@ -1,7 +1,7 @@
 //! The guest: Debian's kernel and an initial RAM disk with busybox.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,8 +45,9 @@ pub(crate) fn make(refresh: bool) -> Result<Guest> {
     progress!("unpacking the guest into {}", folder.display());
     folders::make(&folder)?;
     // Gone until all is new: a build that was broken off is none.
-    if stamp.exists() {
-        fs::remove_file(&stamp).attempt(|| format!("remove {}", stamp.display()))?;
+    match fs::remove_file(&stamp) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        removed => removed.attempt(|| format!("remove {}", stamp.display()))?,
     }
     guest.build(&fetched, &folder)?;
     folders::write(&stamp, source.as_bytes())?;

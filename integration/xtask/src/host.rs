@@ -11,7 +11,6 @@ use crate::cpio::Archive;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
 use crate::guest::Guest;
-use crate::packages::{self, Tool};
 
 /// The host's first program, which becomes `/init`.
 const INIT: &str = include_str!("../host/init");
@@ -44,7 +43,6 @@ pub(crate) struct Host {
 impl Host {
     /// Starts the host on a job. Its console is the child's standard input and output.
     pub(crate) fn start(guest: &Guest, job: &Job) -> Result<Self> {
-        packages::ensure(&[Tool::Qemu])?;
         let parent = folders::target().join("power");
         folders::make(&parent)?;
         let folder = TemporaryFolder::make(&parent, "host")?;

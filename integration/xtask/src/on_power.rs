@@ -12,6 +12,7 @@ use crate::console::{Console, Input};
 use crate::failure::{Attempt, Ending, Failure, Result};
 use crate::guest;
 use crate::host::{Host, Job, base_name};
+use crate::packages::{self, Tool};
 use crate::program::{progress, quoted};
 use crate::signals::Signals;
 use crate::terminal;
@@ -49,6 +50,8 @@ impl OnPower {
     /// Runs the command; its status is the result.
     pub(crate) fn run(&self) -> Result<u8> {
         check_files(&self.files)?;
+        // Before the long downloads: not everybody can install packages.
+        packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
         let (vmm, files) = self.vmm()?;
         let input = input();

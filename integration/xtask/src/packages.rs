@@ -20,6 +20,13 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
+    /// What a command on the emulated host needs, building for it included.
+    pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
+
+    /// What the tests need.
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary, Self::PowerBinutils];
+
     /// What shows that the tool is there, and the package that brings it.
     fn table(self) -> (Sign, &'static str) {
         match self {

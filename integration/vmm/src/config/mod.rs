@@ -1,7 +1,7 @@
 //! What machine the user wants, and where its parts come from.
 //!
 //! A configuration comes from a JSON [file](VmConfig::from_file) and from the
-//! [flags](flags) of the command line, which win over the file key by key.
+//! [`flags`] of the command line, which win over the file key by key.
 
 mod file;
 pub mod flags;

@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::failure::{Attempt, Result};
 use crate::folders;
+use crate::packages::{self, Tool};
 
 use self::log::Log;
 
@@ -80,6 +81,10 @@ impl Test {
                 steps.iter().map(|step| format!("{:<14}{}\n", step.name, step.what)).collect();
             write(&mut output, &table)?;
             return Ok(0);
+        }
+        if self.steps.is_empty() {
+            // All at once, and before the first minutes have passed.
+            packages::ensure(&Tool::ALL)?;
         }
         let logs = folders::target().join("test");
         folders::make(&logs)?;

@@ -151,7 +151,8 @@ impl<'a> Pty<'a> {
 
 impl Drop for Pty<'_> {
     fn drop(&mut self) {
-        // Fails only when it has ended.
+        // Closing the terminal would be the gentle way, but the reader holds it open. Fails only when
+        // it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
