@@ -49,12 +49,17 @@ fn status(ending: &Ending) -> u8 {
     }
 }
 
+/// Shows a failure and what it came from. An error that says what its source says is shown once.
 fn complain(failure: &Failure) {
-    eprint!("pseries-vmm: {failure}");
+    let mut message = format!("pseries-vmm: {failure}");
     let mut source = failure.source();
     while let Some(error) = source {
-        eprint!(": {error}");
+        let said = error.to_string();
+        if !message.ends_with(&said) {
+            message.push_str(": ");
+            message.push_str(&said);
+        }
         source = error.source();
     }
-    eprintln!();
+    eprintln!("{message}");
 }

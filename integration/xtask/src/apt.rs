@@ -12,8 +12,36 @@ use crate::program::{is_present, output_of, run};
 /// Debian's name of the architecture that guests and the emulated host are of.
 pub(crate) const POWER: &str = "ppc64el";
 
-/// The release that everything comes from, whichever the machine runs.
-const RELEASE: &str = "bookworm";
+/// A release of Debian that packages come from, whichever the machine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// Debian 12.
+    Bookworm,
+    /// What newer releases have, built for Debian 12.
+    Backports,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Release {
+    /// Its name in package sources.
+    pub(crate) fn codename(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Backports => "bookworm-backports",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Bookworm => "Debian 12 (bookworm)",
+            Self::Backports => "Debian 12's backports (bookworm-backports)",
+            Self::Trixie => "Debian 13 (trixie)",
+        }
+    }
+}
 
 /// An apt of its own: package lists and settings in a private folder.
 #[derive(Debug)]
@@ -35,12 +63,12 @@ impl Apt {
     }
 
     /// Sets a private root up, or takes up the one that is there.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path, release: Release) -> Result<Self> {
         for folder in ["state/lists/partial", "cache/archives/partial", "none"] {
             folders::make(&root.join(folder))?;
         }
         folders::write(&root.join("status"), b"")?;
-        copy_sources(&root.join("sources"))?;
+        copy_sources(&root.join("sources"), release)?;
         let apt = Self { config: root.join("apt.conf") };
         let config = configuration(root, &machine_setting("dump", &[])?, &trust()?);
         folders::write(&apt.config, config.as_bytes())?;
@@ -158,7 +186,7 @@ fn machine_setting(what: &str, names: &[&str]) -> Result<String> {
 
 /// Copies the machine's source lists, with the release's name changed where the machine runs
 /// another one of Debian: the keys of one know the other.
-fn copy_sources(folder: &Path) -> Result<()> {
+fn copy_sources(folder: &Path, wanted: Release) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).attempt(|| format!("empty {}", folder.display()))?;
     }
@@ -169,7 +197,7 @@ fn copy_sources(folder: &Path) -> Result<()> {
         let text = fs::read_to_string(&source)
             .attempt(|| format!("read the package sources in {}", source.display()))?;
         let Some(name) = source.file_name() else { continue };
-        folders::write(&folder.join(name), with_release(&text, codename).as_bytes())?;
+        folders::write(&folder.join(name), with_release(&text, codename, wanted).as_bytes())?;
     }
     Ok(())
 }
@@ -205,11 +233,24 @@ fn debian_codename(os_release: &str) -> Option<&str> {
     value("VERSION_CODENAME").filter(|_| value("ID") == Some("debian"))
 }
 
-fn with_release(sources: &str, codename: Option<&str>) -> String {
-    let Some(codename) = codename.filter(|name| *name != RELEASE) else { return sources.into() };
+fn with_release(sources: &str, codename: Option<&str>, wanted: Release) -> String {
+    let Some(codename) = codename.filter(|name| *name != wanted.codename()) else {
+        return sources.into();
+    };
+    let suite = |word: &str| match word.strip_prefix(codename) {
+        Some("") => wanted.codename().to_owned(),
+        // Updates of a release; backports have none.
+        Some(rest) if rest.starts_with('-') && wanted != Release::Backports => {
+            format!("{}{rest}", wanted.codename())
+        }
+        _ => word.to_owned(),
+    };
     let lines = sources.lines().map(|line| {
         let names_suites = line.starts_with("Suites:") || line.starts_with("deb");
-        if names_suites { line.replace(codename, RELEASE) } else { line.into() }
+        if !names_suites {
+            return line.to_owned();
+        }
+        line.split_whitespace().map(suite).collect::<Vec<_>>().join(" ")
     });
     lines.fold(String::new(), |text, line| text + &line + "\n")
 }
@@ -265,13 +306,18 @@ mod tests {
         let sources = "Types: deb\nURIs: http://a.example/trixie\nSuites: trixie trixie-updates\n";
         let changed =
             "Types: deb\nURIs: http://a.example/trixie\nSuites: bookworm bookworm-updates\n";
-        assert_eq!(with_release(sources, codename), changed);
+        assert_eq!(with_release(sources, codename, Release::Bookworm), changed);
         let line = "deb http://a.example/debian trixie main\n";
-        assert_eq!(with_release(line, codename), "deb http://a.example/debian bookworm main\n");
+        assert_eq!(
+            with_release(line, codename, Release::Bookworm),
+            "deb http://a.example/debian bookworm main\n"
+        );
+        let backports = with_release(sources, codename, Release::Backports);
+        assert!(backports.ends_with("Suites: bookworm-backports trixie-updates\n"), "{backports}");
         let other = "ID=ubuntu\nVERSION_CODENAME=noble\n";
         assert_eq!(debian_codename(other), None);
         assert_eq!(
-            with_release("deb http://a.example noble main", None),
+            with_release("deb http://a.example noble main", None, Release::Trixie),
             "deb http://a.example noble main"
         );
     }

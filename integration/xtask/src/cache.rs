@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::apt::{Apt, Signed};
+use crate::apt::{Apt, Release, Signed};
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::program::{output_of, progress};
@@ -23,6 +23,8 @@ const PAUSES: [Duration; 3] =
 pub(crate) struct PackageSet {
     /// A word for file names.
     pub(crate) name: &'static str,
+    /// The releases that have them, the first choice first.
+    pub(crate) releases: &'static [Release],
     /// What it is, to complete "fetching …".
     pub(crate) what: &'static str,
     /// Its files, with `*` for what changes between versions: for those who bring them.
@@ -109,10 +111,9 @@ impl Cache<'_> {
 
     fn download(&self) -> Result<Fetched> {
         progress!("fetching {} into {}", self.set.what, self.folder.display());
-        let apt = Apt::open(&self.folder.join("apt"))?;
         let mut pauses = PAUSES.iter();
         loop {
-            let (failure, may_pass) = match self.download_once(&apt) {
+            let (failure, may_pass) = match self.download_from_any() {
                 Ok(fetched) => return Ok(fetched),
                 Err(failed) => failed,
             };
@@ -127,6 +128,28 @@ impl Cache<'_> {
             progress!("trying again in {} seconds", pause.as_secs());
             std::thread::sleep(*pause);
         }
+    }
+
+    /// One try of each release: the lists of one can be out of step for hours.
+    fn download_from_any(&self) -> std::result::Result<Fetched, (Failure, bool)> {
+        let mut failures: Vec<(Failure, bool)> = Vec::new();
+        for &release in self.set.releases {
+            if let Some((failure, _)) = failures.last() {
+                progress!("{failure}");
+                progress!("trying {} instead", release.title());
+            }
+            let root = self.folder.join("apt").join(release.codename());
+            let tried = Apt::open(&root, release)
+                .map_err(|failure| (failure, false))
+                .and_then(|apt| self.download_once(&apt));
+            match tried {
+                Ok(fetched) => return Ok(fetched),
+                Err(failed) => failures.push(failed),
+            }
+        }
+        let may_pass = failures.iter().any(|(_, may_pass)| *may_pass);
+        let failure = failures.pop().map(|(failure, _)| failure);
+        Err((failure.unwrap_or_else(|| Failure::new("no release has it")), may_pass))
     }
 
     /// One try, and whether another one may go better.
@@ -181,7 +204,8 @@ impl Cache<'_> {
 
     fn how_to_bring(&self) -> String {
         let mut message = format!(
-            "Bring these files from the archive of Debian 12 (bookworm) and put them into\n{}:",
+            "Bring these files from the archive of {} and put them into\n{}:",
+            self.set.releases.first().map_or("Debian", |release| release.title()),
             self.packages().display()
         );
         for file in &self.set.files {

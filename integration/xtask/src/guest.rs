@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::apt::{Apt, POWER};
+use crate::apt::{Apt, POWER, Release};
 use crate::cache::{self, Fetched, PackageSet};
 use crate::cpio::Archive;
 use crate::deb;
@@ -28,7 +28,7 @@ pub(crate) struct Guest {
 
 /// Fetches what is missing and builds what is out of date.
 pub(crate) fn make(refresh: bool) -> Result<Guest> {
-    let folder = folders::target().join("guest");
+    let folder = folder();
     let guest = Guest {
         kernel: folder.join("vmlinux-6.1"),
         initramfs: folder.join("initramfs.cpio.gz"),
@@ -36,79 +36,117 @@ pub(crate) fn make(refresh: bool) -> Result<Guest> {
         modules: ["kvm.ko", "kvm-hv.ko"].map(|module| folder.join(module)),
     };
     let fetched = cache::fetch(&packages(), refresh)?;
-    // What the files were made of.
-    let stamp = folder.join("stamp");
+    let [kvm, kvm_hv] = &guest.modules;
+    let files = [&guest.kernel, &guest.initramfs, &guest.busybox, kvm, kvm_hv];
     let source = format!("{}{INIT}", fetched.manifest);
-    if guest.is_there() && fs::read(&stamp).is_ok_and(|before| before == source.as_bytes()) {
-        return Ok(guest);
+    build("guest", &source, &files, |unpacked| guest.build(&fetched, unpacked))?;
+    Ok(guest)
+}
+
+/// A kernel of a newer series: fetched and unpacked where it is missing or out of date.
+pub(crate) fn newer_kernel(refresh: bool) -> Result<PathBuf> {
+    let kernel = folder().join("vmlinux-6.12");
+    let fetched = cache::fetch(&newer_packages(), refresh)?;
+    build("kernel-6.12", &fetched.manifest, &[&kernel], |unpacked| {
+        unpack_kernel(&fetched, unpacked, &[], &kernel)
+    })?;
+    Ok(kernel)
+}
+
+fn folder() -> PathBuf {
+    folders::target().join("guest")
+}
+
+/// Makes `files` of `source`, with a folder to unpack things in, unless they are there and were
+/// made of the same.
+fn build(
+    name: &str,
+    source: &str,
+    files: &[&PathBuf],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let folder = folder();
+    let stamp = folder.join(format!("{name}.stamp"));
+    let are_there = files.iter().all(|file| file.is_file());
+    if are_there && fs::read(&stamp).is_ok_and(|before| before == source.as_bytes()) {
+        return Ok(());
     }
-    progress!("unpacking the guest into {}", folder.display());
+    progress!("unpacking the {name} into {}", folder.display());
     folders::make(&folder)?;
     // Gone until all is new: a build that was broken off is none.
     match fs::remove_file(&stamp) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         removed => removed.attempt(|| format!("remove {}", stamp.display()))?,
     }
-    guest.build(&fetched, &folder)?;
-    folders::write(&stamp, source.as_bytes())?;
-    Ok(guest)
+    let unpacked = TemporaryFolder::make(&folder, "unpacked")?;
+    make(unpacked.path())?;
+    folders::write(&stamp, source.as_bytes())
 }
 
 impl Guest {
-    fn is_there(&self) -> bool {
-        let Self { kernel, initramfs, busybox, modules: [kvm, kvm_hv] } = self;
-        [kernel, initramfs, busybox, kvm, kvm_hv].iter().all(|file| file.is_file())
-    }
-
-    fn build(&self, fetched: &Fetched, folder: &Path) -> Result<()> {
-        let unpacked = TemporaryFolder::make(folder, "unpacked")?;
-        let root = unpacked.path();
+    fn build(&self, fetched: &Fetched, unpacked: &Path) -> Result<()> {
         let kvm = "./lib/modules/*/kernel/arch/powerpc/kvm/*.ko";
-        deb::unpack(fetched.package("linux-image-")?, root, &["./boot/vmlinux-*", kvm])?;
-        deb::unpack(fetched.package("busybox-static_")?, root, &["./bin/busybox"])?;
-        let release = only_entry(&root.join("lib/modules"))?;
-        let modules = release.join("kernel/arch/powerpc/kvm");
-        let kernel = only_entry(&root.join("boot"))?;
-        let from = [&kernel, &root.join("bin/busybox")];
-        for (from, to) in from.into_iter().zip([&self.kernel, &self.busybox]) {
-            take(from, to)?;
-        }
+        unpack_kernel(fetched, unpacked, &[kvm], &self.kernel)?;
+        let modules = only_entry(&unpacked.join("lib/modules"))?.join("kernel/arch/powerpc/kvm");
         for to in &self.modules {
             take(&modules.join(to.file_name().unwrap_or_default()), to)?;
         }
+        deb::unpack(fetched.package("busybox-static_")?, unpacked, &["./bin/busybox"])?;
+        take(&unpacked.join("bin/busybox"), &self.busybox)?;
         let initramfs = initramfs(&folders::read(&self.busybox)?);
         folders::write(&self.initramfs, &gzip(&initramfs)?)
     }
 }
 
-/// Where the guest's parts come from. The kernel's name changes with every update of its ABI, so
-/// it is looked up behind the package that always depends on the newest.
+/// Takes the kernel itself out of its package, and unpacks what else is wanted of it.
+fn unpack_kernel(fetched: &Fetched, unpacked: &Path, also: &[&str], to: &Path) -> Result<()> {
+    let wanted = [&["./boot/vmlinux-*"], also].concat();
+    deb::unpack(fetched.package("linux-image-")?, unpacked, &wanted)?;
+    take(&only_entry(&unpacked.join("boot"))?, to)
+}
+
+/// Where the guest's parts come from.
 fn packages() -> PackageSet {
     PackageSet {
         name: "guest",
+        releases: &[Release::Bookworm],
         what: "the guest (Debian's kernel and busybox for POWER)",
         files: vec![
             format!("linux-image-6.1.*-powerpc64le_*_{POWER}.deb"),
             format!("busybox-static_*_{POWER}.deb"),
         ],
-        choose: |apt: &Apt| {
-            let newest = format!("linux-image-powerpc64le:{POWER}");
-            let depends = apt.field(&newest, "Depends")?.unwrap_or_default();
-            let kernel = kernel_package(&depends).ok_or_else(|| {
-                Failure::new(format!(
-                    "the machine's package sources offer no Linux 6.1 for POWER (package \
-                     linux-image-powerpc64le depends on {depends:?}); they have to be Debian's"
-                ))
-            })?;
-            Ok(vec![kernel, format!("busybox-static:{POWER}")])
-        },
+        choose: |apt| Ok(vec![newest_kernel(apt, "6.1")?, format!("busybox-static:{POWER}")]),
     }
 }
 
+fn newer_packages() -> PackageSet {
+    PackageSet {
+        name: "kernel-6.12",
+        releases: &[Release::Backports, Release::Trixie],
+        what: "a newer kernel (Debian's 6.12 for POWER)",
+        files: vec![format!("linux-image-6.12.*-powerpc64le_*_{POWER}.deb")],
+        choose: |apt| Ok(vec![newest_kernel(apt, "6.12")?]),
+    }
+}
+
+/// A kernel's name changes with every update of its ABI, so it is looked up behind the package
+/// that always depends on the newest.
+fn newest_kernel(apt: &Apt, series: &str) -> Result<String> {
+    let newest = format!("linux-image-powerpc64le:{POWER}");
+    let depends = apt.field(&newest, "Depends")?.unwrap_or_default();
+    kernel_package(&depends, series).ok_or_else(|| {
+        Failure::new(format!(
+            "the machine's package sources offer no Linux {series} for POWER (package \
+             linux-image-powerpc64le depends on {depends:?}); they have to be Debian's"
+        ))
+    })
+}
+
 /// `linux-image-6.1.0-50-powerpc64le (= 6.1.176-1)` as apt is asked for it.
-fn kernel_package(depends: &str) -> Option<String> {
+fn kernel_package(depends: &str, series: &str) -> Option<String> {
+    let start = format!("linux-image-{series}.");
     let mut words = depends.split([' ', ',', '(', ')']).filter(|word| !word.is_empty());
-    let name = words.find(|word| word.starts_with("linux-image-6.1."))?;
+    let name = words.find(|word| word.starts_with(&start))?;
     let version = words.next().filter(|word| *word == "=").and(words.next())?;
     Some(format!("{name}:{POWER}={version}"))
 }
@@ -167,9 +205,13 @@ mod tests {
     fn the_kernel_is_the_one_that_the_newest_depends_on() {
         let depends = "linux-image-6.1.0-50-powerpc64le (= 6.1.176-1)";
         let package = "linux-image-6.1.0-50-powerpc64le:ppc64el=6.1.176-1";
-        assert_eq!(kernel_package(depends).as_deref(), Some(package));
-        assert_eq!(kernel_package("linux-image-6.12.0-1-powerpc64le (= 6.12.1-1)"), None);
-        assert_eq!(kernel_package("linux-image-6.1.0-50-powerpc64le"), None);
+        assert_eq!(kernel_package(depends, "6.1").as_deref(), Some(package));
+        assert_eq!(kernel_package(depends, "6.12"), None);
+        let newer = "linux-image-6.12.86+deb13-powerpc64le (= 6.12.86-1)";
+        let package = "linux-image-6.12.86+deb13-powerpc64le:ppc64el=6.12.86-1";
+        assert_eq!(kernel_package(newer, "6.12").as_deref(), Some(package));
+        assert_eq!(kernel_package(newer, "6.1"), None);
+        assert_eq!(kernel_package("linux-image-6.1.0-50-powerpc64le", "6.1"), None);
     }
 
     #[test]

@@ -50,11 +50,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Boot(boot::Boot),
-    /// Fetch Debian's kernel and busybox for POWER, and build the guest's initramfs
+    /// Fetch Debian's kernels and busybox for POWER, and build the guest's initramfs
     ///
-    /// Makes target/guest/vmlinux-6.1 and target/guest/initramfs.cpio.gz. Its init prints
-    /// GUEST-READY, the kernel's name and the CPUs, then gives a shell; with `autotest` on the
-    /// kernel command line it powers off instead, with `autoreboot` it restarts once before.
+    /// Makes vmlinux-6.1 (Debian 12's), vmlinux-6.12 (its backports') and initramfs.cpio.gz in
+    /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
+    /// shell; with `autotest` on the kernel command line it powers off instead, with `autoreboot`
+    /// it restarts once before, and with `autoreboot=N` N times.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
@@ -106,7 +107,8 @@ fn main() -> ExitCode {
 
 fn make_guest(refresh: bool) -> Result<u8> {
     let guest = guest::make(refresh)?;
-    for file in [&guest.kernel, &guest.initramfs] {
+    let newer = guest::newer_kernel(refresh)?;
+    for file in [&guest.kernel, &newer, &guest.initramfs] {
         println!("{}", file.display());
     }
     Ok(0)

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::apt::{self, Apt, POWER};
+use crate::apt::{self, Apt, POWER, Release};
 use crate::cache::{self, PackageSet};
 use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
@@ -146,7 +146,13 @@ fn rust_packages() -> Result<PackageSet> {
         format!("libstd-rust-web-dev_{MINOR}*_{POWER}.deb"),
     ];
     files.extend(LIBRARIES.map(|library| format!("{library}_*_{native}.deb")));
-    Ok(PackageSet { name: "rust-1.85", what: "Rust 1.85 with POWER as a target", files, choose })
+    Ok(PackageSet {
+        name: "rust-1.85",
+        releases: &[Release::Bookworm],
+        what: "Rust 1.85 with POWER as a target",
+        files,
+        choose,
+    })
 }
 
 fn choose(apt: &Apt) -> Result<Vec<String>> {

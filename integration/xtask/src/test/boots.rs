@@ -28,6 +28,59 @@ const VOF_LINES: [&str; 2] = ["Preparing to boot Linux", "Booting Linux via __st
 /// What a guest shows that is up.
 const UP_LINES: [&str; 3] = ["Linux version 6.1.", "GUEST-READY", "cpu\t\t: POWER9"];
 
+/// The examples of configuration files that are booted: by Open Firmware and two CPUs, and from a
+/// flat tree.
+const EXAMPLES: [&str; 2] = ["machine.json", "flat-tree.json"];
+
+/// How often the guest of [`ten_reboots`] restarts.
+const REBOOTS: usize = 10;
+
+/// How much more memory of its own the VMM may have after the last restart than after the first:
+/// some pages are the allocator's business.
+const GROWTH_LIMIT_KIB: u64 = 512;
+
+/// Runs the VMM, and says every second what memory is its own, RAM of the guest not counted.
+const WATCH_MEMORY: &str = r#"
+"$@" &
+vmm=$!
+while memory=$(grep RssAnon: /proc/$vmm/status 2>/dev/null); do
+    echo "watched: $memory"
+    sleep 1
+done
+wait $vmm
+"#;
+
+/// What only a host that runs guests can be asked: each line is a case, its status and what it has
+/// to say.
+const REFUSALS: &str = r#"
+refused() { # STATUS WORDS COMMAND...
+    wanted=$1 words=$2
+    shift 2
+    said=$("$@" 2>&1)
+    status=$?
+    echo "case: $* -> $status: $said"
+    [ $status = "$wanted" ] || { echo "the status is not $wanted"; exit 1; }
+    case $said in
+    *panicked*) echo "it panicked"; exit 1 ;;
+    *"$words"*) ;;
+    *) echo "it does not say: $words"; exit 1 ;;
+    esac
+}
+vmm="pseries-vmm --kernel vmlinux-6.1"
+refused 2 "memory of 109951162777600 bytes is too large" $vmm --memory size=100T
+refused 1 "cannot have 2147483648 bytes of memory" \
+    sh -c "ulimit -v 1000000; exec $vmm --memory size=2G"
+refused 2 "POWER10 guest needs a POWER10 host" $vmm --machine cpu=POWER10
+mkdir -p /etc
+echo "nobody:x:65534:65534::/:/bin/sh" >/etc/passwd
+chmod 600 /dev/kvm
+refused 1 "cannot open /dev/kvm: Permission denied" \
+    start-stop-daemon -S -c nobody -x "$(which pseries-vmm)" -- --kernel vmlinux-6.1
+rm /dev/kvm
+refused 1 "cannot open /dev/kvm: No such file or directory" $vmm
+echo "all cases refused"
+"#;
+
 pub(super) fn vof_512m(log: &mut Log) -> Result<()> {
     let console = boot(log, "autotest", &["--memory", "size=512M"])?;
     shows(&console, &VOF_LINES)?;
@@ -70,6 +123,63 @@ pub(super) fn reboot(log: &mut Log) -> Result<()> {
     shows_times(&console, "GUEST-REBOOTS", 1)?;
     shows_times(&console, VOF_LINES[0], 2)?;
     shows_times(&console, "GUEST-READY", 2)
+}
+
+/// Every start is a new machine, and nothing of the old ones stays.
+pub(super) fn ten_reboots(log: &mut Log) -> Result<()> {
+    let task = format!("console=hvc0 cryptomgr.notests quiet autoreboot={REBOOTS}");
+    let mut command = on_power(&["sh", "-c", WATCH_MEMORY, "sh", "pseries-vmm"])?;
+    command.args(["--kernel", "vmlinux-6.1", "--initramfs", "initramfs.cpio.gz"]);
+    command.args(["--memory", "size=256M", "--cmdline", &task]);
+    let console = log.run_with_input(&mut command, "")?;
+    shows_times(&console, "GUEST-REBOOTS", REBOOTS)?;
+    shows_times(&console, "GUEST-READY", REBOOTS + 1)?;
+    let (first, last) = memory_of(&console)
+        .ok_or_else(|| Failure::new("the VMM's memory was not seen before and after restarts"))?;
+    if last > first + GROWTH_LIMIT_KIB {
+        return Err(Failure::new(format!(
+            "the VMM has {last} KiB after {REBOOTS} restarts, {first} KiB after the first"
+        )));
+    }
+    Ok(())
+}
+
+/// What was last seen of the VMM's memory before the second start ended, and at all, in KiB.
+fn memory_of(console: &str) -> Option<(u64, u64)> {
+    let (before, after) = console.split_once("GUEST-REBOOTS")?;
+    let last = |text: &str| {
+        let line =
+            text.lines().filter_map(|line| line.strip_prefix("watched: RssAnon:")).next_back();
+        line?.split_whitespace().next()?.parse().ok()
+    };
+    Some((last(before)?, last(after)?))
+}
+
+/// Each example of a configuration file with each kernel.
+pub(super) fn examples(log: &mut Log) -> Result<()> {
+    let newer = guest::newer_kernel(false)?;
+    for (kernel, version) in [("vmlinux-6.1", "6.1."), ("vmlinux-6.12", "6.12.")] {
+        for example in EXAMPLES {
+            let mut command = on_power_with(&[&newer, &example_file(example)], &["pseries-vmm"])?;
+            command.args(["--config", example, "--kernel", kernel]);
+            command.args(["--cmdline", "console=hvc0 autotest"]);
+            let console = log.run_with_input(&mut command, "")?;
+            let version = format!("Linux version {version}");
+            shows(&console, &[&version, "GUEST-READY"])?;
+            shows_times(&console, VOF_LINES[1], usize::from(example == EXAMPLES[0]))?;
+        }
+    }
+    Ok(())
+}
+
+fn example_file(name: &str) -> PathBuf {
+    folders::workspace().join("integration/vmm/examples").join(name)
+}
+
+/// What is wrong is said, with the right status, also where only the host knows that it is wrong.
+pub(super) fn refusals(log: &mut Log) -> Result<()> {
+    let console = log.run_with_input(&mut on_power(&["sh", "-c", REFUSALS])?, "")?;
+    shows(&console, &["all cases refused"])
 }
 
 pub(super) fn pipe(log: &mut Log) -> Result<()> {
@@ -138,15 +248,26 @@ fn boot(log: &mut Log, task: &str, arguments: &[&str]) -> Result<String> {
 
 /// The command of README and issue: a guest's files on the host, and the VMM on them.
 fn boot_command(arguments: &[&str]) -> Result<Command> {
-    let guest = guest::make(false)?;
-    let mut command = xtask();
-    command.arg("on-power").args(["--timeout", &BOOT_LIMIT.as_secs().to_string()]);
-    for file in [&guest.kernel, &guest.initramfs] {
-        command.arg("--file").arg(relative(file));
-    }
-    command.args(["--", "pseries-vmm", "--backend", "kvm", "--kernel", "vmlinux-6.1"]);
+    let mut command = on_power(&["pseries-vmm", "--backend", "kvm", "--kernel", "vmlinux-6.1"])?;
     command.args(["--initramfs", "initramfs.cpio.gz"]).args(arguments);
     Ok(command)
+}
+
+/// A command on the host, with a guest's files.
+fn on_power(command: &[&str]) -> Result<Command> {
+    on_power_with(&[], command)
+}
+
+/// A command on the host, with a guest's files and others.
+fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
+    let guest = guest::make(false)?;
+    let mut xtask = xtask();
+    xtask.arg("on-power").args(["--timeout", &BOOT_LIMIT.as_secs().to_string()]);
+    for file in [&guest.kernel, &guest.initramfs].into_iter().chain(files.iter().copied()) {
+        xtask.arg("--file").arg(relative(file));
+    }
+    xtask.arg("--").args(command);
+    Ok(xtask)
 }
 
 /// As it would be typed in the workspace's folder.
