@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "kvm-ioctls"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod cas;
 pub mod config;
@@ -9,6 +10,12 @@ pub mod cpu;
 pub mod fdt;
 pub mod hvterm;
 pub mod hypercall;
+#[cfg(all(
+    feature = "kvm-ioctls",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+pub mod kvm_ioctls;
 pub mod layout;
 pub mod loader;
 mod machine;

@@ -15,6 +15,8 @@ const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];
 /// Every set of features that a user may choose: a package, and what Cargo is told.
 const FEATURES: &[(&str, &[&str])] = &[
     ("arch-ppc64", &[]),
+    ("arch-ppc64", &["--features", "kvm-ioctls"]),
+    ("arch-ppc64", &["--features", "schema"]),
     ("vof-device", &[]),
     ("vof-device", &["--features", "test-utils"]),
     ("pseries-vmm", &[]),
