@@ -1,0 +1,319 @@
+//! Boots a kernel on the bare core: one CPU, a flat tree, and as little of a machine as it takes.
+//!
+//! ```text
+//! cargo run --release --example boot -- vmlinux initramfs.cpio.gz [--icount] [--input TEXT] [CMDLINE]
+//! ```
+//!
+//! For work on the core. Machines for users are `pseries-vmm`'s.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::hvterm::HvTerm;
+use arch_ppc64::layout::VTY_UNIT;
+use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
+use arch_ppc64::rtas::{self, InterruptSources, Rtas, RtasConfig, UnknownSource, Xive};
+use arch_ppc64::{
+    Console, CpuState, GuestRam, Hypercall, HypercallBus, HypercallHandler, Machine, Next,
+    StartError, Status, VcpuControl, VcpuId,
+};
+use interp::{Cpu, Door, Exit, System};
+use vm_memory::{
+    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
+};
+
+struct Config {
+    cmdline: String,
+}
+
+impl MachineConfig for Config {
+    fn memory(&self) -> Memory {
+        Memory::of_size(1 << 30)
+    }
+    fn cpus(&self) -> Cpus {
+        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+    }
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: &self.cmdline }
+    }
+    fn x_vof(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Default)]
+struct Terminal {
+    typed: Mutex<Vec<u8>>,
+    shown: Mutex<Vec<u8>>,
+    input: Vec<u8>,
+}
+
+impl Console for Terminal {
+    fn write(&self, text: &[u8]) -> usize {
+        let mut out = std::io::stdout();
+        let _ = out.write_all(text);
+        let _ = out.flush();
+        let mut shown = self.shown.lock().unwrap();
+        shown.extend_from_slice(text);
+        if shown.windows(11).any(|window| window == b"GUEST-READY") {
+            shown.clear();
+            self.typed.lock().unwrap().extend_from_slice(&self.input);
+        }
+        text.len()
+    }
+
+    fn read(&self, buf: &mut [u8]) -> usize {
+        let mut typed = self.typed.lock().unwrap();
+        let count = typed.len().min(buf.len()).min(16);
+        buf[..count].copy_from_slice(&typed[..count]);
+        typed.drain(..count);
+        count
+    }
+}
+
+struct OneCpu;
+
+impl VcpuControl for OneCpu {
+    fn state(&self, target: VcpuId) -> Option<CpuState> {
+        (target.0 == 0).then_some(CpuState::Running)
+    }
+    fn start(&self, _: VcpuId, _: GuestAddress, _: u64) -> Result<(), StartError> {
+        Err(StartError::NotStopped)
+    }
+}
+
+/// What H_SET_MODE and H_REGISTER_PROC_TBL ask for, until the CPU is told.
+#[derive(Default)]
+struct Modes(Mutex<Vec<Mode>>);
+
+enum Mode {
+    Endianness(bool),
+    Location(u8),
+    Table(interp::ProcessTable),
+}
+
+impl ProcessorModes for Modes {
+    fn set_interrupt_endianness(&self, little: bool) -> Status {
+        self.0.lock().unwrap().push(Mode::Endianness(little));
+        Status::SUCCESS
+    }
+    fn set_interrupt_location(&self, ail: u8) -> Status {
+        self.0.lock().unwrap().push(Mode::Location(ail));
+        Status::SUCCESS
+    }
+    fn set_process_table(&self, table: &ProcessTable) -> Status {
+        let ProcessTable::Radix { base, size_bytes, .. } = *table else {
+            return Status::PARAMETER;
+        };
+        let table = interp::ProcessTable { base: base.0, size_bytes };
+        self.0.lock().unwrap().push(Mode::Table(table));
+        Status::SUCCESS
+    }
+}
+
+/// An interrupt controller that nothing is connected to.
+#[derive(Default)]
+struct Xics {
+    cppr: Mutex<u8>,
+    sources: Mutex<BTreeMap<u32, Xive>>,
+}
+
+impl HypercallHandler for Xics {
+    fn tokens(&self) -> &[u64] {
+        // H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_CEDE, H_REGISTER_VPA.
+        &[0x64, 0x68, 0x6c, 0x70, 0x74, 0xe0, 0xdc]
+    }
+    fn handle(&self, _: VcpuId, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        match call.token {
+            0xe0 => {
+                let _ = call.finish(Status::SUCCESS);
+                return Next::Cede;
+            }
+            0x68 => *self.cppr.lock().unwrap() = call.args[0] as u8,
+            0x74 => call.args[0] = u64::from(*self.cppr.lock().unwrap()) << 24,
+            _ => {}
+        }
+        call.finish(Status::SUCCESS)
+    }
+}
+
+impl InterruptSources for Xics {
+    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+        self.sources.lock().unwrap().insert(source, xive);
+        Ok(())
+    }
+    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+        let sources = self.sources.lock().unwrap();
+        Ok(sources.get(&source).copied().unwrap_or(Xive { server: 0, priority: 0xff }))
+    }
+    fn int_on(&self, _: u32) -> Result<(), UnknownSource> {
+        Ok(())
+    }
+    fn int_off(&self, _: u32) -> Result<(), UnknownSource> {
+        Ok(())
+    }
+}
+
+/// The machine as the core sees it.
+struct Board<'a> {
+    ram: VolatileSlice<'a>,
+    /// Timebase ticks that were slept through; the rest is instructions.
+    slept: Cell<u64>,
+    clock: Option<Instant>,
+}
+
+impl Door for Board<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.ram
+    }
+    fn timebase(&self, instructions: u64) -> u64 {
+        match self.clock {
+            Some(start) => (start.elapsed().as_nanos() * 512 / 1000) as u64,
+            None => instructions + self.slept.get(),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut files = Vec::new();
+    let (mut icount, mut input, mut max) = (false, String::new(), u64::MAX);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--icount" => icount = true,
+            "--input" => input = args.next().unwrap_or_default(),
+            "--max" => max = args.next().unwrap_or_default().parse()?,
+            _ => files.push(arg),
+        }
+    }
+    let [kernel, initrd, rest @ ..] = files.as_slice() else {
+        return Err("kernel and initramfs wanted".into());
+    };
+    let cmdline = rest.first().cloned().unwrap_or("console=hvc0 cryptomgr.notests".into());
+    let machine = Machine::new(&Config { cmdline })?;
+    let (kernel, initrd) = (std::fs::read(kernel)?, std::fs::read(initrd)?);
+    let ram: GuestMemoryMmap =
+        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
+
+    let client = Client::parse(&kernel)?;
+    let start = |placement: Option<&Placement>| {
+        let entry = placement.map_or(GuestAddress(0), Placement::entry);
+        let initrd = (GuestAddress(0), initrd.len() as u64);
+        Start {
+            entry,
+            entry_is_64bit: true,
+            initrd: Some(placement.and_then(|placement| placement.initrd()).unwrap_or(initrd)),
+            boot_count: 1,
+            rng_seed: [7; 32],
+            flat_rtas: Some(placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0))),
+        }
+    };
+    let request = PlanRequest {
+        ram_bytes: machine.memory_bytes(),
+        initrd_bytes: Some(initrd.len() as u64),
+        flat_tree_bytes: Some(fdt::build(&machine, &start(None))?.len() as u64),
+        rtas_bytes: Some(rtas::SIZE_BYTES.into()),
+    };
+    let placement = Placement::plan(&client, &request)?;
+    loader::load(&client, &placement, Some(&initrd), &ram)?;
+    let tree = fdt::build(&machine, &start(Some(&placement)))?;
+    let tree_at = placement.flat_tree().ok_or("no place for the tree")?;
+    GuestRam::write(&ram, tree_at, &tree)?;
+    rtas::instantiate(&ram, placement.rtas().ok_or("no place for RTAS")?)?;
+
+    let console = Arc::new(Terminal {
+        input: input.replace("\\n", "\n").into_bytes(),
+        ..Terminal::default()
+    });
+    let (modes, xics) = (Arc::new(Modes::default()), Arc::new(Xics::default()));
+    let rtas = Rtas::new(Arc::new(OneCpu), console.clone(), RtasConfig::of_machine(&machine))
+        .with_interrupt_sources(xics.clone());
+    let bus = HypercallBus::new(vec![
+        Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
+        Arc::new(rtas),
+        Arc::new(PaprCalls::new(1, None)),
+        Arc::new(ModeCalls::new(modes.clone())),
+        xics,
+    ])?;
+
+    let region = ram.iter().next().ok_or("no RAM")?;
+    let slice = region.as_volatile_slice()?;
+    let clock = if icount { None } else { Some(Instant::now()) };
+    let board = Board { ram: slice, slept: Cell::new(0), clock };
+    let system = Arc::new(System::new(1));
+    let mut cpu = Cpu::new(0, machine.cpu().pvr(), system.clone());
+    cpu.start(placement.entry().0, true);
+    cpu.set_gpr(3, tree_at.0);
+    cpu.set_gpr(4, placement.client().0.0);
+
+    let begin = Instant::now();
+    let mut calls = BTreeMap::<u64, u64>::new();
+    loop {
+        match cpu.run(&board, max.saturating_sub(cpu.instructions())) {
+            Exit::Hypercall => {
+                let mut call = Hypercall { token: cpu.gpr(3), ..Hypercall::default() };
+                for (number, arg) in (4..).zip(&mut call.args) {
+                    *arg = cpu.gpr(number);
+                }
+                *calls.entry(call.token).or_default() += 1;
+                let next = bus.dispatch(VcpuId(0), &ram, &mut call);
+                cpu.set_gpr(3, call.status);
+                for (number, arg) in (4..).zip(call.args) {
+                    cpu.set_gpr(number, arg);
+                }
+                for mode in modes.0.lock().unwrap().drain(..) {
+                    match mode {
+                        Mode::Endianness(little) => cpu.set_interrupt_endianness(little),
+                        Mode::Location(ail) => cpu.set_interrupt_location(ail),
+                        Mode::Table(table) => cpu.set_process_table(Some(table)),
+                    }
+                }
+                match next {
+                    Next::Resume => {}
+                    Next::Cede => {
+                        cpu.enable_interrupts();
+                        let now = board.timebase(cpu.instructions());
+                        let wait = cpu.decrementer_due_at().wrapping_sub(now);
+                        if (wait as i64) > 0 {
+                            match board.clock {
+                                Some(_) => std::thread::sleep(std::time::Duration::from_nanos(
+                                    wait * 1000 / 512,
+                                )),
+                                None => board.slept.set(board.slept.get() + wait),
+                            }
+                        }
+                    }
+                    Next::Park => return Err("parked".into()),
+                    Next::Stop(reason) => {
+                        println!("\n[stop: {reason:?}]");
+                        break;
+                    }
+                }
+            }
+            Exit::Unimplemented(what) => {
+                println!("\n[{what}]");
+                break;
+            }
+            Exit::Stuck(what) => {
+                println!("\n[{what}]");
+                break;
+            }
+            other => {
+                println!("\n[{other:?}]\n{}", cpu.registers());
+                break;
+            }
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    let millions = cpu.instructions() as f64 / 1e6;
+    println!("[{millions:.1} M instructions in {seconds:.2} s: {:.0} MIPS]", millions / seconds);
+    println!("[{:?}]\n[{calls:x?}]", cpu.stats());
+    Ok(())
+}

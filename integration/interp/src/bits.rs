@@ -1,0 +1,121 @@
+//! Bits of the architected registers. The specification numbers bits from the most significant;
+//! here they are masks.
+
+/// Machine state register (Power ISA 3.0B, Book III §4.2.1).
+pub(crate) mod msr {
+    /// 64-bit mode.
+    pub(crate) const SF: u64 = 1 << 63;
+    /// VMX is available.
+    pub(crate) const VEC: u64 = 1 << 25;
+    /// VSX is available.
+    pub(crate) const VSX: u64 = 1 << 23;
+    /// External interrupts are enabled.
+    pub(crate) const EE: u64 = 1 << 15;
+    /// Problem state.
+    pub(crate) const PR: u64 = 1 << 14;
+    /// Floating point is available.
+    pub(crate) const FP: u64 = 1 << 13;
+    /// Machine check interrupts are enabled.
+    pub(crate) const ME: u64 = 1 << 12;
+    /// Floating-point exception mode, upper bit.
+    pub(crate) const FE0: u64 = 1 << 11;
+    /// Trace, two bits: single step and branch.
+    pub(crate) const TE: u64 = 3 << 9;
+    /// Floating-point exception mode, lower bit.
+    pub(crate) const FE1: u64 = 1 << 8;
+    /// Instruction relocation.
+    pub(crate) const IR: u64 = 1 << 5;
+    /// Data relocation.
+    pub(crate) const DR: u64 = 1 << 4;
+    /// Performance monitor mark.
+    pub(crate) const PMM: u64 = 1 << 2;
+    /// The last interrupt can be recovered from.
+    pub(crate) const RI: u64 = 1 << 1;
+    /// Little-endian.
+    pub(crate) const LE: u64 = 1 << 0;
+    /// What a guest can set of the register: all that this processor has. HV and transactional
+    /// memory it has not.
+    pub(crate) const SETTABLE: u64 =
+        SF | VEC | VSX | EE | PR | FP | ME | FE0 | TE | FE1 | IR | DR | PMM | RI | LE;
+}
+
+/// SRR1 bits that tell the cause of an interrupt (Book III §6.5).
+pub(crate) mod srr1 {
+    /// Instruction storage: the page must not be executed.
+    pub(crate) const NO_EXECUTE: u64 = 0x1000_0000;
+    /// Instruction storage: the page is not for this privilege.
+    pub(crate) const PROTECTION: u64 = 0x0800_0000;
+    /// Instruction storage: key protection.
+    pub(crate) const KEY: u64 = 0x0020_0000;
+    /// Program: floating-point enabled exception.
+    pub(crate) const FLOAT: u64 = 0x0010_0000;
+    /// Program: illegal instruction.
+    pub(crate) const ILLEGAL: u64 = 0x0008_0000;
+    /// Program: privileged instruction.
+    pub(crate) const PRIVILEGED: u64 = 0x0004_0000;
+    /// Program: trap.
+    pub(crate) const TRAP: u64 = 0x0002_0000;
+}
+
+/// DSISR bits (Book III §6.5.3).
+pub(crate) mod dsisr {
+    /// No translation.
+    pub(crate) const NOT_FOUND: u32 = 0x4000_0000;
+    /// Not permitted by the page's protection.
+    pub(crate) const PROTECTION: u32 = 0x0800_0000;
+    /// The access was a store.
+    pub(crate) const STORE: u32 = 0x0200_0000;
+    /// Not permitted by key protection.
+    pub(crate) const KEY: u32 = 0x0020_0000;
+    /// A radix tree that cannot be.
+    pub(crate) const BAD_RADIX: u32 = 0x0008_0000;
+}
+
+/// Facility status and control register (Book III §6.2.10): enable bits and the codes of the
+/// facility in the upper byte.
+pub(crate) mod fscr {
+    /// `scv` is available.
+    pub(crate) const SCV: u64 = 1 << 12;
+    /// TAR is available.
+    pub(crate) const TAR: u64 = 1 << 8;
+    /// Event-based branches are available.
+    pub(crate) const EBB: u64 = 1 << 7;
+    /// DSCR is available in problem state.
+    pub(crate) const DSCR: u64 = 1 << 2;
+    /// Interrupt cause: DSCR.
+    pub(crate) const CAUSE_DSCR: u64 = 2;
+    /// Interrupt cause: transactional memory.
+    pub(crate) const CAUSE_TM: u64 = 5;
+    /// Interrupt cause: event-based branches.
+    pub(crate) const CAUSE_EBB: u64 = 7;
+    /// Interrupt cause: TAR.
+    pub(crate) const CAUSE_TAR: u64 = 8;
+    /// Interrupt cause: `scv`.
+    pub(crate) const CAUSE_SCV: u64 = 0xc;
+}
+
+/// XER (Book I §3.2.2).
+pub(crate) mod xer {
+    /// Summary overflow.
+    pub(crate) const SO: u64 = 1 << 31;
+    /// Overflow.
+    pub(crate) const OV: u64 = 1 << 30;
+    /// Carry.
+    pub(crate) const CA: u64 = 1 << 29;
+    /// Overflow of the low word.
+    pub(crate) const OV32: u64 = 1 << 19;
+    /// Carry of the low word.
+    pub(crate) const CA32: u64 = 1 << 18;
+}
+
+/// A condition register field: bits 0 to 3.
+pub(crate) mod cr {
+    /// Negative, or less than.
+    pub(crate) const LT: u8 = 8;
+    /// Positive, or greater than.
+    pub(crate) const GT: u8 = 4;
+    /// Zero, or equal.
+    pub(crate) const EQ: u8 = 2;
+    /// Summary overflow, or unordered.
+    pub(crate) const SO: u8 = 1;
+}

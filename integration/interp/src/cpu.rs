@@ -1,0 +1,474 @@
+//! A CPU as its machine uses it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::bits::msr;
+use crate::code::Cache;
+use crate::disasm::disassemble;
+use crate::door::Door;
+use crate::exec::{self, Leave};
+use crate::exit::{Exit, Stuck, Unimplemented};
+use crate::interrupt::vector;
+use crate::ram::{PAGE_SHIFT, Ram};
+use crate::state::{Mmio, ProcessTable, Sprs, State, Stats};
+use crate::system::System;
+use crate::trap::Trap;
+
+/// Instructions between two looks at the outside: interrupts, the news, the clock. A power of
+/// two; slices end where the number of executed instructions is a multiple of it, so that it does
+/// not matter to the guest who else made the core return.
+const SLICE: u64 = 4096;
+
+/// What DEC starts with: as late as can be.
+const DEC_START: u64 = 0x7fff_ffff;
+
+/// One CPU: its registers, its translations and its decoded code.
+pub struct Cpu {
+    state: State,
+    cache: Cache,
+    /// DEC has to be set when the time is known.
+    starts: bool,
+    /// The processor version, for [`Self::start`].
+    pvr: u32,
+}
+
+impl Cpu {
+    /// CPU number `id` of `system`, with this processor version register. It starts nowhere
+    /// before [`Self::start`].
+    pub fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
+        let state = State::new(id, pvr, system);
+        Self { state, cache: Cache::new(), starts: true, pvr }
+    }
+
+    /// Sets all registers to what they are when a CPU starts: real mode, big-endian, at `pc`,
+    /// everything else zero. What belongs to the partition stays: the interrupt modes and the
+    /// process table.
+    pub fn start(&mut self, pc: u64, is_64bit: bool) {
+        let old = &self.state;
+        let mut state = State::new(old.id, self.pvr, old.system.clone());
+        state.executed = old.executed;
+        state.stats = old.stats;
+        state.spr.ile = old.spr.ile;
+        state.spr.ail = old.spr.ail;
+        state.spr.process_table = old.spr.process_table;
+        state.set_msr(msr::ME | if is_64bit { msr::SF } else { 0 });
+        state.pc = pc & state.ea_mask & !3;
+        self.state = state;
+        self.cache.clear();
+        self.starts = true;
+    }
+
+    /// Executes instructions until the machine is needed, or about `budget` have been executed.
+    pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
+        let system = self.state.system.clone();
+        let ram = Ram::new(door.ram());
+        system.set_running(self.state.id, true);
+        let exit = self.run_slices(&ram, door, budget);
+        system.set_running(self.state.id, false);
+        exit
+    }
+
+    fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
+        let end = self.state.executed.saturating_add(budget);
+        loop {
+            self.state.stats.polls += 1;
+            if door.kicked() {
+                return Exit::Kicked;
+            }
+            self.state.read_news();
+            self.drop_written();
+            self.take_interrupts(door);
+            let executed = self.state.executed;
+            if executed >= end {
+                return Exit::Budget;
+            }
+            let slice_end = (executed / SLICE + 1) * SLICE;
+            if let Some(exit) = self.run_slice(ram, door, slice_end.min(end)) {
+                return exit;
+            }
+        }
+    }
+
+    /// Executes to `end`, or until the outside has to be looked at.
+    fn run_slice(&mut self, ram: &Ram<'_>, door: &dyn Door, end: u64) -> Option<Exit> {
+        while self.state.executed < end {
+            let found = match self.state.tlb.find_code(self.state.pc) {
+                Some(page) => Ok(page),
+                None => self.map(ram),
+            };
+            let page = match found {
+                Ok(page) => page,
+                Err(trap) => {
+                    if self.is_stuck() {
+                        let registers = self.registers();
+                        return Some(Exit::Stuck(Box::new(Stuck { registers })));
+                    }
+                    // It costs something, so that no guest gets here for ever.
+                    self.state.executed += 1;
+                    self.state.take(trap);
+                    continue;
+                }
+            };
+            let limit = (end - self.state.executed) as i64;
+            let leave = exec::run(&mut self.state, ram, &self.cache, door, page, limit);
+            match leave {
+                Leave::Slice => return None,
+                Leave::Unmapped => {}
+                Leave::Undecoded(page) => self.decode(ram, page),
+                Leave::Trap(trap) => {
+                    if let Some(exit) = self.trapped(ram, door, trap) {
+                        return Some(exit);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes the interrupt that ended the run, or leaves guest code.
+    fn trapped(&mut self, ram: &Ram<'_>, door: &dyn Door, trap: Trap) -> Option<Exit> {
+        match trap {
+            Trap::Resync => {
+                self.drop_written();
+                // An interrupt may have waited for EE.
+                if self.state.msr() & msr::EE != 0 {
+                    self.take_interrupts(door);
+                }
+            }
+            Trap::Hypercall => {
+                self.state.pc = self.state.pc.wrapping_add(4) & self.state.ea_mask;
+                return Some(Exit::Hypercall);
+            }
+            Trap::Mmio => return Some(self.mmio()),
+            Trap::Unimplemented => return Some(self.unimplemented(ram)),
+            // A kernel does not execute what is no instruction: one is missing here.
+            Trap::Illegal if self.state.msr() & msr::PR == 0 => {
+                return Some(self.unimplemented(ram));
+            }
+            trap => self.state.take(trap),
+        }
+        None
+    }
+
+    /// Executes one instruction, or takes one interrupt, for debuggers; what would make
+    /// [`Self::run`] return is returned.
+    pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
+        let system = self.state.system.clone();
+        let ram = Ram::new(door.ram());
+        system.set_running(self.state.id, true);
+        let exit = self.step_in(&ram, door);
+        system.set_running(self.state.id, false);
+        exit
+    }
+
+    fn step_in(&mut self, ram: &Ram<'_>, door: &dyn Door) -> Option<Exit> {
+        self.state.read_news();
+        self.drop_written();
+        let interrupts = self.state.stats.interrupts;
+        self.take_interrupts(door);
+        if self.state.stats.interrupts != interrupts {
+            return None;
+        }
+        let s = &mut self.state;
+        let real = match s.fetch_address(ram, s.pc) {
+            Ok(real) => real,
+            Err(trap) => {
+                s.take(trap);
+                return None;
+            }
+        };
+        // On a page where nothing else is decoded, execution ends behind the one instruction.
+        let mut cache = Cache::new();
+        let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
+        cache.decode_one(ram, page, real, s.big_endian);
+        match exec::run(s, ram, &cache, door, page, 1) {
+            Leave::Trap(trap) => self.trapped(ram, door, trap),
+            Leave::Slice | Leave::Unmapped | Leave::Undecoded(_) => None,
+        }
+    }
+
+    /// Finds the decoded page of the program counter.
+    fn map(&mut self, ram: &Ram<'_>) -> Result<u32, Trap> {
+        let s = &mut self.state;
+        let real = s.fetch_address(ram, s.pc)?;
+        let real_page = real >> PAGE_SHIFT;
+        if !ram.has_page(real_page << PAGE_SHIFT) {
+            s.fault_dsisr = crate::bits::dsisr::NOT_FOUND;
+            return Err(Trap::InstructionStorage);
+        }
+        let page = match self.cache.find(real_page, s.big_endian) {
+            Some(page) => page,
+            None => {
+                self.drop_all_code();
+                // Empty, it has room.
+                let page = self.cache.find(real_page, self.state.big_endian);
+                page.ok_or(Trap::InstructionStorage)?
+            }
+        };
+        let s = &mut self.state;
+        s.tlb.insert_code(s.pc, page);
+        Ok(page)
+    }
+
+    fn decode(&mut self, ram: &Ram<'_>, page: u32) {
+        let s = &mut self.state;
+        s.stats.decodes += 1;
+        let real_page = self.cache.real_page(page);
+        s.tlb.mark_code(real_page);
+        let real = real_page << PAGE_SHIFT | s.pc & 0xfff;
+        self.cache.decode(ram, page, real, s.big_endian);
+    }
+
+    /// Drops decoded code that was written to.
+    fn drop_written(&mut self) {
+        let s = &mut self.state;
+        if s.written.is_empty() {
+            return;
+        }
+        match s.written.take() {
+            Some(pages) => {
+                for page in pages {
+                    s.stats.pages_dropped += u64::from(self.cache.drop_page(page));
+                    s.tlb.unmark_code(page);
+                }
+            }
+            None => self.drop_all_code(),
+        }
+    }
+
+    fn drop_all_code(&mut self) {
+        self.cache.clear();
+        self.state.tlb.flush_code();
+        self.state.tlb.unmark_all_code();
+    }
+
+    fn take_interrupts(&mut self, door: &dyn Door) {
+        let s = &mut self.state;
+        if self.starts {
+            s.spr.dec_zero_at = door.timebase(s.executed).wrapping_add(DEC_START);
+            self.starts = false;
+        }
+        if s.msr() & msr::EE == 0 {
+            return;
+        }
+        if door.external_interrupt() {
+            s.interrupt(vector::EXTERNAL, 0);
+        } else if s.decrementer_is_due(door.timebase(s.executed)) {
+            s.interrupt(vector::DECREMENTER, 0);
+        }
+    }
+
+    /// Whether the instruction that cannot be fetched is the one that the interrupt for that
+    /// would begin with.
+    fn is_stuck(&self) -> bool {
+        let offset = self.state.pc & 0xfff;
+        let is_vector =
+            [vector::INSTRUCTION_STORAGE, vector::INSTRUCTION_SEGMENT].contains(&offset);
+        is_vector && self.state.spr.srr0 == self.state.pc
+    }
+
+    fn mmio(&self) -> Exit {
+        match self.state.mmio {
+            Mmio::Write { real, bytes, value } => Exit::MmioWrite {
+                address: real,
+                data: value.to_ne_bytes(),
+                bytes: usize::from(bytes),
+            },
+            Mmio::Read { real, bytes } | Mmio::Answered { real, bytes, .. } => {
+                Exit::MmioRead { address: real, bytes: usize::from(bytes) }
+            }
+            Mmio::None | Mmio::Written { .. } => Exit::Kicked,
+        }
+    }
+
+    /// Answers [`Exit::MmioRead`] with bytes in memory order, or takes note that
+    /// [`Exit::MmioWrite`] is done; without it, the next run asks again.
+    pub fn answer_mmio(&mut self, data: [u8; 8]) {
+        self.state.mmio = match self.state.mmio {
+            Mmio::Read { real, bytes } => {
+                Mmio::Answered { real, bytes, value: u64::from_ne_bytes(data) }
+            }
+            Mmio::Write { real, .. } => Mmio::Written { real },
+            other => other,
+        };
+    }
+
+    fn unimplemented(&mut self, ram: &Ram<'_>) -> Exit {
+        let s = &mut self.state;
+        let word = s.fetch_address(ram, s.pc).ok().and_then(|real| ram.load::<u32>(real).ok());
+        let word = word.unwrap_or(0);
+        let word = if s.big_endian { u32::from_be(word) } else { u32::from_le(word) };
+        Exit::Unimplemented(Box::new(Unimplemented {
+            word,
+            disassembly: disassemble(word),
+            registers: self.registers(),
+        }))
+    }
+
+    /// General register `number`, 0 to 31.
+    pub fn gpr(&self, number: u8) -> u64 {
+        self.state.gpr[usize::from(number & 31)]
+    }
+
+    /// Sets a general register.
+    pub fn set_gpr(&mut self, number: u8, value: u64) {
+        self.state.gpr[usize::from(number & 31)] = value;
+    }
+
+    /// All registers of the user, and those that tell how the CPU got where it is.
+    pub fn registers(&self) -> Registers {
+        let s = &self.state;
+        let mut gpr = [0; 32];
+        gpr.copy_from_slice(&s.gpr[..32]);
+        Registers {
+            gpr,
+            vsr: s.vsr,
+            pc: s.pc,
+            msr: s.msr(),
+            lr: s.lr,
+            ctr: s.ctr,
+            cr: s.cr(),
+            xer: s.xer.get(),
+            fpscr: s.fpscr,
+            vscr: s.vscr,
+            srr0: s.spr.srr0,
+            srr1: s.spr.srr1,
+            dar: s.spr.dar,
+            dsisr: s.spr.dsisr,
+        }
+    }
+
+    /// Sets all of them.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        let s = &mut self.state;
+        s.gpr[..32].copy_from_slice(&registers.gpr);
+        s.vsr = registers.vsr;
+        s.set_msr(registers.msr);
+        s.pc = registers.pc & s.ea_mask & !3;
+        s.lr = registers.lr;
+        s.ctr = registers.ctr;
+        s.set_cr(registers.cr);
+        s.xer.set(registers.xer);
+        s.fpscr = registers.fpscr;
+        s.summarise();
+        s.vscr = registers.vscr;
+        s.spr.srr0 = registers.srr0;
+        s.spr.srr1 = registers.srr1;
+        s.spr.dar = registers.dar;
+        s.spr.dsisr = registers.dsisr;
+    }
+
+    /// LPCR.ILE: the byte order in which interrupts are taken.
+    pub fn set_interrupt_endianness(&mut self, little: bool) {
+        self.state.spr.ile = little;
+    }
+
+    /// LPCR.AIL: where interrupts are taken that come while translation is on; 0, 2 or 3.
+    pub fn set_interrupt_location(&mut self, ail: u8) {
+        self.state.spr.ail = ail;
+    }
+
+    /// Where the guest's process table is; without one, there is no translation.
+    pub fn set_process_table(&mut self, table: Option<ProcessTable>) {
+        self.state.spr.process_table = table;
+        self.state.tlb.flush();
+    }
+
+    /// Sets MSR.EE, as H_CEDE does.
+    pub fn enable_interrupts(&mut self) {
+        let msr = self.state.msr() | msr::EE;
+        self.state.set_msr(msr);
+    }
+
+    /// Whether an interrupt would be taken if the CPU ran now: what ends the sleep of H_CEDE.
+    pub fn interrupt_is_pending(&self, door: &dyn Door) -> bool {
+        door.external_interrupt()
+            || self.state.decrementer_is_due(door.timebase(self.state.executed))
+    }
+
+    /// The timebase value at which the decrementer interrupt becomes pending.
+    pub fn decrementer_due_at(&self) -> u64 {
+        self.state.spr.dec_zero_at.wrapping_add(1)
+    }
+
+    /// Takes a system reset interrupt.
+    pub fn system_reset(&mut self) {
+        self.state.interrupt(vector::SYSTEM_RESET, 0);
+    }
+
+    /// Instructions executed since the CPU was made.
+    pub fn instructions(&self) -> u64 {
+        self.state.executed
+    }
+
+    /// What it did.
+    pub fn stats(&self) -> Stats {
+        self.state.stats
+    }
+}
+
+impl fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cpu").field("registers", &self.registers()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Registers {
+    fn default() -> Self {
+        let Sprs { srr0, srr1, dar, dsisr, .. } = Sprs::default();
+        Self {
+            gpr: [0; 32],
+            vsr: [0; 64],
+            pc: 0,
+            msr: msr::SF | msr::ME,
+            lr: 0,
+            ctr: 0,
+            cr: 0,
+            xer: 0,
+            fpscr: 0,
+            vscr: 0,
+            srr0,
+            srr1,
+            dar,
+            dsisr,
+        }
+    }
+}
+
+/// The registers of a CPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names are the architecture's")]
+pub struct Registers {
+    pub gpr: [u64; 32],
+    pub vsr: [u128; 64],
+    pub pc: u64,
+    pub msr: u64,
+    pub lr: u64,
+    pub ctr: u64,
+    pub cr: u32,
+    pub xer: u64,
+    pub fpscr: u64,
+    pub vscr: u32,
+    pub srr0: u64,
+    pub srr1: u64,
+    pub dar: u64,
+    pub dsisr: u32,
+}
+
+impl fmt::Display for Registers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, values) in self.gpr.chunks(4).enumerate() {
+            write!(f, "r{:<3}", row * 4)?;
+            for value in values {
+                write!(f, " {value:016x}")?;
+            }
+            writeln!(f)?;
+        }
+        let Self { pc, msr, lr, ctr, cr, xer, .. } = self;
+        writeln!(f, "pc   {pc:016x} msr {msr:016x} lr {lr:016x} ctr {ctr:016x}")?;
+        let Self { srr0, srr1, dar, dsisr, .. } = self;
+        writeln!(f, "cr   {cr:08x} xer {xer:08x} srr0 {srr0:016x} srr1 {srr1:016x}")?;
+        write!(f, "dar  {dar:016x} dsisr {dsisr:08x} fpscr {:016x}", self.fpscr)
+    }
+}

@@ -1,0 +1,27 @@
+//! The core's only door to the machine.
+
+use vm_memory::VolatileSlice;
+
+/// What a machine supplies to a CPU that runs.
+///
+/// Every method may be called often (a few hundred thousand times a second) and must not wait.
+pub trait Door {
+    /// RAM, from real address 0 on.
+    fn ram(&self) -> VolatileSlice<'_>;
+
+    /// The timebase, in ticks, when the CPU has executed so many instructions since it was made.
+    ///
+    /// A machine that reckons it from the instructions alone repeats itself exactly; one that
+    /// wants the time of day asks its host's clock.
+    fn timebase(&self, instructions: u64) -> u64;
+
+    /// Whether the interrupt controller signals an external interrupt to this CPU.
+    fn external_interrupt(&self) -> bool {
+        false
+    }
+
+    /// Whether somebody wants [`crate::Cpu::run`] to return. Asking takes the wish back.
+    fn kicked(&self) -> bool {
+        false
+    }
+}

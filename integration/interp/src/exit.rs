@@ -1,0 +1,70 @@
+//! Why a CPU left guest code.
+
+use std::fmt;
+
+use crate::cpu::Registers;
+
+/// Why [`crate::Cpu::run`] returned.
+#[derive(Debug)]
+pub enum Exit {
+    /// `sc 1`: the token is in r3, arguments in r4 to r12. The next run goes on behind it.
+    Hypercall,
+    /// As many instructions as were wanted have been executed.
+    Budget,
+    /// [`crate::Door::kicked`] said so.
+    Kicked,
+    /// A load where there is no RAM. It is executed again by the next run, and then finds what
+    /// [`crate::Cpu::answer_mmio`] was given.
+    MmioRead {
+        /// Real address.
+        address: u64,
+        /// How many bytes, at most 8.
+        bytes: usize,
+    },
+    /// A store where there is no RAM.
+    MmioWrite {
+        /// Real address.
+        address: u64,
+        /// The bytes in memory order; those past `bytes` are zero.
+        data: [u8; 8],
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// The next instruction is one that this core does not have.
+    Unimplemented(Box<Unimplemented>),
+    /// The guest takes an interrupt whose first instruction cannot be fetched, for ever.
+    Stuck(Box<Stuck>),
+}
+
+/// An instruction that this core does not have.
+#[derive(Debug, Clone)]
+pub struct Unimplemented {
+    /// The word.
+    pub word: u32,
+    /// As assembly language.
+    pub disassembly: String,
+    /// All registers before it.
+    pub registers: Registers,
+}
+
+impl fmt::Display for Unimplemented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { word, disassembly, registers } = self;
+        writeln!(f, "not implemented: {word:08x} ({disassembly}) at {:#x}", registers.pc)?;
+        write!(f, "{registers}")
+    }
+}
+
+/// A guest whose interrupt vectors are not there.
+#[derive(Debug, Clone)]
+pub struct Stuck {
+    /// All registers.
+    pub registers: Registers,
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "no instruction at the interrupt vector {:#x}", self.registers.pc)?;
+        write!(f, "{}", self.registers)
+    }
+}

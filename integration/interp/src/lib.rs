@@ -1,0 +1,39 @@
+//! A POWER9 in software: Power ISA 3.0B as a partition under a hypervisor sees it, which is what
+//! a pseries guest needs: privileged but not hypervisor state, both byte orders, both widths,
+//! radix translation, and `sc 1` to its hypervisor, who is the user of this crate.
+//!
+//! A [`Cpu`] executes instructions until the machine is needed ([`Exit`]). It knows the machine
+//! by one trait, [`Door`]. CPUs of one machine share a [`System`].
+//!
+//! Instructions are decoded once, into eight bytes each, and kept in an array for each page of
+//! real memory; one loop with one `match` executes them (`exec`). What each instruction is, is in
+//! the tables of `isa`, a file a class.
+//!
+//! Not offered: decimal floating point, transactional memory, quad precision, hash translation.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod bits;
+mod code;
+mod cpu;
+mod disasm;
+mod door;
+mod exec;
+mod exit;
+mod float;
+mod interrupt;
+mod isa;
+mod lanes;
+mod mmu;
+mod ram;
+mod spr;
+mod state;
+mod system;
+mod trap;
+
+pub use cpu::{Cpu, Registers};
+pub use disasm::disassemble;
+pub use door::Door;
+pub use exit::{Exit, Stuck, Unimplemented};
+pub use state::{ProcessTable, Stats};
+pub use system::System;

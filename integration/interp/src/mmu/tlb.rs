@@ -1,0 +1,229 @@
+//! The core's own cache of translations.
+//!
+//! Direct-mapped, a page of 4 KiB an entry whatever the size of the guest's page. An entry's tag
+//! is the page's effective address and, in the twelve bits below, the *context* in which it is
+//! valid: real mode, kernel or user, and a generation. Dropping all translations of a kind is
+//! making its generation older. The lowest four bits of a tag are zero, so that one comparison
+//! also finds out that an access is not aligned.
+
+use crate::bits::msr;
+use crate::ram::{PAGE_BYTES, PAGE_SHIFT};
+
+const ENTRIES: usize = 1024;
+const CODE_ENTRIES: usize = 512;
+const PAGE_MASK: u64 = !(PAGE_BYTES - 1);
+
+// Kinds of context. No tag is 0, so a cleared entry never matches.
+const REAL: u64 = 1 << 4;
+const KERNEL: u64 = 2 << 4;
+const USER: u64 = 3 << 4;
+const GENERATION_SHIFT: u32 = 6;
+const GENERATIONS: u64 = 64;
+
+/// In tags of code: big-endian.
+const CODE_BIG_ENDIAN: u64 = 1;
+
+/// More kernel translations of user pages than this are not told apart from the others.
+const GUARDED_MAX: usize = 64;
+
+/// A page of data.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Entry {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    pub(crate) real: u64,
+}
+
+/// A page of code.
+#[derive(Clone, Copy, Default)]
+struct CodeEntry {
+    tag: u64,
+    page: u32,
+}
+
+/// Translations, and which pages hold decoded code.
+pub(crate) struct Tlb {
+    pub(crate) entries: Box<[Entry; ENTRIES]>,
+    pub(crate) context: u64,
+    code: Box<[CodeEntry; CODE_ENTRIES]>,
+    code_context: u64,
+    kernel_generation: u64,
+    user_generation: u64,
+    mode: u64,
+    /// Entries by which the kernel reaches user addresses: they go with PIDR and AMR.
+    guarded: Vec<u16>,
+    /// A bit a real page: there is decoded code of it, so stores must be noticed.
+    code_pages: Vec<u64>,
+}
+
+#[inline(always)]
+pub(crate) fn slot(ea: u64) -> usize {
+    (ea >> PAGE_SHIFT) as usize & (ENTRIES - 1)
+}
+
+/// The tag that an access of `bytes` at `ea` must find.
+#[inline(always)]
+pub(crate) fn tag(ea: u64, bytes: u64, context: u64) -> u64 {
+    ea & (PAGE_MASK | (bytes - 1)) | context
+}
+
+#[inline(always)]
+fn code_slot(ea: u64) -> usize {
+    (ea >> PAGE_SHIFT) as usize & (CODE_ENTRIES - 1)
+}
+
+impl Tlb {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: Box::new([Entry::default(); ENTRIES]),
+            context: REAL,
+            code: Box::new([CodeEntry::default(); CODE_ENTRIES]),
+            code_context: REAL,
+            kernel_generation: 0,
+            user_generation: 0,
+            mode: 0,
+            guarded: Vec::with_capacity(GUARDED_MAX),
+            code_pages: Vec::new(),
+        }
+    }
+
+    /// Follows MSR.
+    pub(crate) fn set_mode(&mut self, value: u64) {
+        self.mode = value;
+        let kernel = KERNEL | self.kernel_generation << GENERATION_SHIFT;
+        let translated = match value & msr::PR != 0 {
+            true => USER | self.user_generation << GENERATION_SHIFT,
+            false => kernel,
+        };
+        // Real addresses change their meaning for nobody, but code of a page may be dropped.
+        let real = REAL | self.kernel_generation << GENERATION_SHIFT;
+        self.context = if value & msr::DR != 0 { translated } else { real };
+        self.code_context = if value & msr::IR != 0 { translated } else { real };
+        if value & msr::LE == 0 {
+            self.code_context |= CODE_BIG_ENDIAN;
+        }
+    }
+
+    /// Drops all translations.
+    pub(crate) fn flush(&mut self) {
+        self.guarded.clear();
+        self.kernel_generation = (self.kernel_generation + 1) % GENERATIONS;
+        if self.kernel_generation == 0 {
+            self.clear();
+        }
+        self.flush_user();
+    }
+
+    /// Drops the translations of user addresses.
+    pub(crate) fn flush_user(&mut self) {
+        self.flush_guarded();
+        self.user_generation = (self.user_generation + 1) % GENERATIONS;
+        if self.user_generation == 0 {
+            self.clear();
+        }
+        self.set_mode(self.mode);
+    }
+
+    /// Drops the translations by which the kernel reaches user addresses.
+    pub(crate) fn flush_guarded(&mut self) {
+        for slot in self.guarded.drain(..) {
+            self.entries[slot as usize & (ENTRIES - 1)] = Entry::default();
+        }
+    }
+
+    /// Drops the translations of `bytes` from `ea` on, in every context.
+    pub(crate) fn flush_range(&mut self, ea: u64, bytes: u64) {
+        let mut at = ea & !(bytes - 1);
+        for _ in 0..bytes >> PAGE_SHIFT {
+            let entry = &mut self.entries[slot(at)];
+            if (entry.read | entry.write) & PAGE_MASK == at {
+                *entry = Entry::default();
+            }
+            let entry = &mut self.code[code_slot(at)];
+            if entry.tag & PAGE_MASK == at {
+                *entry = CodeEntry::default();
+            }
+            at = at.wrapping_add(PAGE_BYTES);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.fill(Entry::default());
+        self.code.fill(CodeEntry::default());
+        self.guarded.clear();
+    }
+
+    /// The real page of `ea`, if it is known and may be accessed.
+    pub(crate) fn find(&self, ea: u64, store: bool) -> Option<u64> {
+        let entry = &self.entries[slot(ea)];
+        let wanted = ea & PAGE_MASK | self.context;
+        let known = if store { entry.write } else { entry.read };
+        (known == wanted).then_some(entry.real)
+    }
+
+    /// Keeps a translation of the page at `ea` to the page at `real`.
+    pub(crate) fn insert(&mut self, ea: u64, real: u64, may_read: bool, may_write: bool) {
+        let number = slot(ea);
+        let tag = ea & PAGE_MASK | self.context;
+        let is_guarded = ea >> 62 == 0 && self.context & USER == KERNEL;
+        if is_guarded {
+            if self.guarded.len() == GUARDED_MAX {
+                self.flush_guarded();
+            }
+            self.guarded.push(number as u16);
+        }
+        self.entries[number] = Entry {
+            read: if may_read { tag } else { 0 },
+            write: if may_write && !self.is_code(real >> PAGE_SHIFT) { tag } else { 0 },
+            real,
+        };
+    }
+
+    /// The decoded page that `ea` is in, if it is known.
+    #[inline(always)]
+    pub(crate) fn find_code(&self, ea: u64) -> Option<u32> {
+        let entry = &self.code[code_slot(ea)];
+        (entry.tag == ea & PAGE_MASK | self.code_context).then_some(entry.page)
+    }
+
+    pub(crate) fn insert_code(&mut self, ea: u64, page: u32) {
+        let tag = ea & PAGE_MASK | self.code_context;
+        self.code[code_slot(ea)] = CodeEntry { tag, page };
+    }
+
+    /// Forgets where decoded pages are, but not which pages they decode.
+    pub(crate) fn flush_code(&mut self) {
+        self.code.fill(CodeEntry::default());
+    }
+
+    pub(crate) fn is_code(&self, page: u64) -> bool {
+        let word = self.code_pages.get((page >> 6) as usize);
+        word.is_some_and(|word| word >> (page & 63) & 1 != 0)
+    }
+
+    /// From now on stores to this page are noticed.
+    pub(crate) fn mark_code(&mut self, page: u64) {
+        if self.is_code(page) {
+            return;
+        }
+        let index = (page >> 6) as usize;
+        if index >= self.code_pages.len() {
+            self.code_pages.resize(index + 1, 0);
+        }
+        self.code_pages[index] |= 1 << (page & 63);
+        let real = page << PAGE_SHIFT;
+        for entry in self.entries.iter_mut().filter(|entry| entry.real == real) {
+            entry.write = 0;
+        }
+    }
+
+    pub(crate) fn unmark_code(&mut self, page: u64) {
+        if let Some(word) = self.code_pages.get_mut((page >> 6) as usize) {
+            *word &= !(1 << (page & 63));
+        }
+    }
+
+    pub(crate) fn unmark_all_code(&mut self) {
+        self.code_pages.fill(0);
+    }
+}

@@ -1,0 +1,352 @@
+//! Everything one CPU knows: registers, translations, what it must still tell the outside.
+
+use std::sync::Arc;
+
+use crate::bits::{cr, msr, xer};
+use crate::mmu::Tlb;
+use crate::system::System;
+
+/// The registers, and with them the core's own view of memory.
+///
+/// Not all is stored as the architecture shows it: CR is its eight fields, XER its flags.
+pub(crate) struct State {
+    /// General registers. Any byte is an index, so that none is checked; number [`ZERO`] always
+    /// reads as zero, which is what `ra` = 0 means in addresses.
+    pub(crate) gpr: [u64; 256],
+    /// VSX registers. The upper doublewords of the first half are the floating-point registers,
+    /// the second half are the VMX registers. Element 0 is the most significant, as the
+    /// specification draws them.
+    pub(crate) vsr: [u128; 64],
+    /// Condition register fields.
+    pub(crate) cr: [u8; 8],
+    pub(crate) lr: u64,
+    pub(crate) ctr: u64,
+    pub(crate) xer: Xer,
+    pub(crate) fpscr: u64,
+    pub(crate) vscr: u32,
+    pub(crate) vrsave: u32,
+    /// Address of the instruction at which the core entered or left [`crate::exec::run`].
+    pub(crate) pc: u64,
+    msr: u64,
+    /// Which bits of an address count: all, or the lower half in 32-bit mode.
+    pub(crate) ea_mask: u64,
+    /// MSR.LE = 0.
+    pub(crate) big_endian: bool,
+    pub(crate) spr: Sprs,
+    pub(crate) tlb: Tlb,
+    pub(crate) reservation: Option<Reservation>,
+    /// Where an access faulted, and its DSISR, until the interrupt is taken.
+    pub(crate) fault_address: u64,
+    pub(crate) fault_dsisr: u32,
+    /// Decoded pages that were written to since they were last looked at.
+    pub(crate) written: WrittenPages,
+    /// An access outside RAM that waits for the machine.
+    pub(crate) mmio: Mmio,
+    /// Instructions executed.
+    pub(crate) executed: u64,
+    pub(crate) system: Arc<System>,
+    pub(crate) id: usize,
+    pub(crate) stats: Stats,
+}
+
+/// Register number that reads as zero.
+pub(crate) const ZERO: u8 = 32;
+
+/// Registers that the core only keeps, or that only slow paths look at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sprs {
+    pub(crate) srr0: u64,
+    pub(crate) srr1: u64,
+    pub(crate) dar: u64,
+    pub(crate) dsisr: u32,
+    pub(crate) sprg: [u64; 4],
+    pub(crate) cfar: u64,
+    pub(crate) amr: u64,
+    pub(crate) iamr: u64,
+    pub(crate) uamor: u64,
+    pub(crate) pidr: u64,
+    pub(crate) fscr: u64,
+    pub(crate) dscr: u64,
+    pub(crate) tar: u64,
+    pub(crate) ppr: u64,
+    pub(crate) ctrl: u64,
+    pub(crate) pvr: u32,
+    pub(crate) pir: u64,
+    /// Timebase value at which DEC is zero.
+    pub(crate) dec_zero_at: u64,
+    /// What the virtual timebase is ahead of the timebase.
+    pub(crate) vtb_offset: u64,
+    /// LPCR.ILE: interrupts are taken little-endian.
+    pub(crate) ile: bool,
+    /// LPCR.AIL.
+    pub(crate) ail: u8,
+    pub(crate) process_table: Option<ProcessTable>,
+    /// Performance monitor, event-based branch and debug registers: kept, without an effect.
+    pub(crate) kept: [u64; KEPT],
+}
+
+/// How many registers are only kept.
+pub(crate) const KEPT: usize = 32;
+
+/// Where the guest keeps its radix trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessTable {
+    /// Real address.
+    pub base: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+}
+
+/// XER as its flags; the byte count of string instructions is kept beside them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Xer {
+    pub(crate) so: bool,
+    pub(crate) ov: bool,
+    pub(crate) ca: bool,
+    pub(crate) ov32: bool,
+    pub(crate) ca32: bool,
+    pub(crate) count: u8,
+}
+
+impl Xer {
+    pub(crate) fn get(self) -> u64 {
+        let flag = |on: bool, bit: u64| if on { bit } else { 0 };
+        flag(self.so, xer::SO)
+            | flag(self.ov, xer::OV)
+            | flag(self.ca, xer::CA)
+            | flag(self.ov32, xer::OV32)
+            | flag(self.ca32, xer::CA32)
+            | u64::from(self.count)
+    }
+
+    pub(crate) fn set(&mut self, value: u64) {
+        *self = Self {
+            so: value & xer::SO != 0,
+            ov: value & xer::OV != 0,
+            ca: value & xer::CA != 0,
+            ov32: value & xer::OV32 != 0,
+            ca32: value & xer::CA32 != 0,
+            count: (value & 0x7f) as u8,
+        };
+    }
+}
+
+/// A reservation for a store conditional: it succeeds if the place still holds the value.
+///
+/// A value that was changed and changed back is not noticed. Programs for this architecture that
+/// would notice are none that Linux or its compilers make: they all reserve the very word whose
+/// value they compare.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reservation {
+    pub(crate) real: u64,
+    pub(crate) bytes: u64,
+    pub(crate) value: u128,
+}
+
+/// Decoded pages that were written to.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenPages {
+    pages: Vec<u64>,
+    all: bool,
+}
+
+impl WrittenPages {
+    pub(crate) fn push(&mut self, page: u64) {
+        if !self.pages.contains(&page) {
+            self.pages.push(page);
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn push_all(&mut self) {
+        self.all = true;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pages.is_empty() && !self.all
+    }
+
+    /// The pages, or `None` for all.
+    pub(crate) fn take(&mut self) -> Option<Vec<u64>> {
+        let pages = std::mem::take(&mut self.pages);
+        if std::mem::take(&mut self.all) { None } else { Some(pages) }
+    }
+}
+
+/// An access outside RAM: asked of the machine, then executed again with the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mmio {
+    None,
+    Read {
+        real: u64,
+        bytes: u8,
+    },
+    Write {
+        real: u64,
+        bytes: u8,
+        value: u64,
+    },
+    /// The answer to a read, as the bytes lie in memory.
+    Answered {
+        real: u64,
+        bytes: u8,
+        value: u64,
+    },
+    /// A write that the machine has taken.
+    Written {
+        real: u64,
+    },
+}
+
+/// Counts of what a CPU did, for those who tune guests or the core.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Translations that were not in the core's own cache.
+    pub tlb_misses: u64,
+    /// Blocks of instructions decoded.
+    pub decodes: u64,
+    /// Decoded pages dropped because they were written to.
+    pub pages_dropped: u64,
+    /// Interrupts taken, of any kind.
+    pub interrupts: u64,
+    /// Times the core looked outside: slices.
+    pub polls: u64,
+}
+
+impl State {
+    pub(crate) fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
+        let mut state = Self {
+            gpr: [0; 256],
+            vsr: [0; 64],
+            cr: [0; 8],
+            lr: 0,
+            ctr: 0,
+            xer: Xer::default(),
+            fpscr: 0,
+            vscr: 0,
+            vrsave: 0,
+            pc: 0,
+            msr: 0,
+            ea_mask: 0,
+            big_endian: true,
+            spr: Sprs { pvr, pir: id as u64, ..Sprs::default() },
+            tlb: Tlb::new(),
+            reservation: None,
+            fault_address: 0,
+            fault_dsisr: 0,
+            written: WrittenPages::default(),
+            mmio: Mmio::None,
+            executed: 0,
+            system,
+            id,
+            stats: Stats::default(),
+        };
+        state.set_msr(msr::SF | msr::ME);
+        state
+    }
+
+    #[inline(always)]
+    pub(crate) fn msr(&self) -> u64 {
+        self.msr
+    }
+
+    /// Sets MSR and all that follows from it.
+    pub(crate) fn set_msr(&mut self, value: u64) {
+        let mut value = value & msr::SETTABLE;
+        // "MSR[EE], [IR] and [DR] are set when PR is" (Book III §4.2.1, mtmsr and rfid).
+        if value & msr::PR != 0 {
+            value |= msr::EE | msr::IR | msr::DR;
+        }
+        self.msr = value;
+        self.ea_mask = if value & msr::SF != 0 { u64::MAX } else { 0xffff_ffff };
+        self.big_endian = value & msr::LE == 0;
+        self.tlb.set_mode(value);
+    }
+
+    /// Takes the news of other CPUs and of the host.
+    pub(crate) fn read_news(&mut self) {
+        let Some(news) = self.system.news(self.id) else { return };
+        if news.translations {
+            self.tlb.flush();
+        }
+        for page in news.pages {
+            self.written.push(page);
+        }
+        if news.code {
+            self.written.push_all();
+        }
+    }
+
+    /// CR as one register.
+    pub(crate) fn cr(&self) -> u32 {
+        self.cr.iter().fold(0, |all, &field| all << 4 | u32::from(field))
+    }
+
+    pub(crate) fn set_cr(&mut self, value: u32) {
+        for (number, field) in self.cr.iter_mut().enumerate() {
+            *field = (value >> (28 - 4 * number)) as u8 & 0xf;
+        }
+    }
+
+    /// CR field 0 of a result, as "record" instructions set it: of all 64 bits, or of the lower 32
+    /// in 32-bit mode.
+    #[inline(always)]
+    pub(crate) fn record(&mut self, value: u64) {
+        let value = if self.msr & msr::SF != 0 { value as i64 } else { i64::from(value as i32) };
+        self.cr[0] = self.compared(value.cmp(&0));
+    }
+
+    #[inline(always)]
+    pub(crate) fn compared(&self, order: std::cmp::Ordering) -> u8 {
+        let bits = match order {
+            std::cmp::Ordering::Less => cr::LT,
+            std::cmp::Ordering::Greater => cr::GT,
+            std::cmp::Ordering::Equal => cr::EQ,
+        };
+        bits | u8::from(self.xer.so)
+    }
+
+    /// Bit `number` of CR, 0 being the most significant.
+    #[inline(always)]
+    pub(crate) fn cr_bit(&self, number: u32) -> bool {
+        self.cr[(number >> 2 & 7) as usize] >> (3 - (number & 3)) & 1 != 0
+    }
+
+    pub(crate) fn set_cr_bit(&mut self, number: u32, on: bool) {
+        let field = &mut self.cr[(number >> 2 & 7) as usize];
+        let bit = 8 >> (number & 3);
+        *field = if on { *field | bit } else { *field & !bit };
+    }
+
+    /// Sets OV, OV32 and with them SO.
+    #[inline(always)]
+    pub(crate) fn overflow(&mut self, ov: bool, ov32: bool) {
+        self.xer.ov = ov;
+        self.xer.ov32 = ov32;
+        self.xer.so |= ov;
+    }
+
+    /// Floating-point register `number` of 0 to 31.
+    #[inline(always)]
+    pub(crate) fn fpr(&self, number: u32) -> u64 {
+        (self.vsr[(number & 31) as usize] >> 64) as u64
+    }
+
+    /// Sets a floating-point register. The lower doubleword of its VSX register becomes undefined
+    /// (Book I §7.2.1.1); zero here, as on the real processor.
+    #[inline(always)]
+    pub(crate) fn set_fpr(&mut self, number: u32, value: u64) {
+        self.vsr[(number & 31) as usize] = u128::from(value) << 64;
+    }
+
+    /// VMX register `number` of 0 to 31.
+    #[inline(always)]
+    pub(crate) fn vr(&self, number: u32) -> u128 {
+        self.vsr[(number & 31) as usize | 32]
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_vr(&mut self, number: u32, value: u128) {
+        self.vsr[(number & 31) as usize | 32] = value;
+    }
+}

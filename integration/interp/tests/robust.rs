@@ -1,0 +1,108 @@
+//! The guest is untrusted: whatever it executes, in whatever state, the core does not panic and
+//! comes back.
+
+use std::sync::Arc;
+
+use interp::{Cpu, Door, ProcessTable, Registers, System, disassemble};
+use vm_memory::{Bytes, VolatileSlice};
+
+const RAM_BYTES: u64 = 1 << 18;
+
+struct Board<'a>(VolatileSlice<'a>);
+
+impl Door for Board<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.0
+    }
+
+    fn timebase(&self, instructions: u64) -> u64 {
+        instructions
+    }
+
+    fn external_interrupt(&self) -> bool {
+        true
+    }
+}
+
+/// G. Steele and others, "Fast splittable pseudorandom number generators".
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// Often an edge, often near the edges of RAM.
+    fn value(&mut self) -> u64 {
+        match self.next() % 6 {
+            0 => [0, 1, u64::MAX, 1 << 63, 0xffff_ffff, 1 << 32][(self.next() % 6) as usize],
+            1 => RAM_BYTES.wrapping_add(self.next() % 64).wrapping_sub(32),
+            2 => (self.next() % 64).wrapping_sub(32),
+            3 => self.next() % RAM_BYTES,
+            _ => self.next(),
+        }
+    }
+}
+
+#[test]
+fn random_words_in_random_states() {
+    let mut random = Random(1);
+    let mut ram = vec![0; RAM_BYTES as usize];
+    let board = Board(VolatileSlice::from(ram.as_mut_slice()));
+    let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
+    for round in 0..500_000 {
+        if round % 4096 == 0 {
+            // Memory full of words, some of which are radix trees.
+            for at in (0..RAM_BYTES).step_by(8) {
+                // The larger half of the instructions has one of these primary opcodes.
+                let primary =
+                    [4, 19, 30, 31, 57, 59, 60, 61, 62, 63][(random.next() % 10) as usize];
+                let word = random.next() as u32 & 0x03ff_ffff | primary << 26;
+                let doubleword = random.next() << 32 | u64::from(word);
+                board.0.write_obj(doubleword.to_be(), at as usize).unwrap();
+            }
+        }
+        let mut registers = Registers {
+            gpr: std::array::from_fn(|_| random.value()),
+            vsr: std::array::from_fn(|_| {
+                u128::from(random.next()) << 64 | u128::from(random.value())
+            }),
+            pc: random.value(),
+            msr: random.next(),
+            lr: random.value(),
+            ctr: random.value(),
+            cr: random.next() as u32,
+            xer: random.next(),
+            fpscr: random.next(),
+            vscr: random.next() as u32,
+            ..Registers::default()
+        };
+        // Facilities on, mostly; translation off, mostly.
+        if random.next() % 8 != 0 {
+            registers.msr |= 1 << 63 | 1 << 25 | 1 << 23 | 1 << 13;
+            registers.msr &= !(1 << 14 | 3 << 4);
+            registers.pc = (random.next() % RAM_BYTES) | 4;
+        }
+        cpu.set_registers(&registers);
+        let table = ProcessTable { base: random.value(), size_bytes: 1 << (random.next() % 40) };
+        cpu.set_process_table(Some(table));
+        cpu.set_interrupt_location((random.next() % 4) as u8);
+        cpu.set_interrupt_endianness(random.next() % 2 == 0);
+        cpu.run(&board, 64);
+        cpu.step(&board);
+        cpu.answer_mmio(random.next().to_ne_bytes());
+    }
+    assert!(cpu.instructions() > 0);
+}
+
+#[test]
+fn every_word_has_a_disassembly() {
+    let mut random = Random(2);
+    for _ in 0..200_000 {
+        assert!(!disassemble(random.next() as u32).is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! Two CPUs on the same RAM.
+
+use std::sync::Arc;
+
+use interp::{Cpu, Door, Exit, Registers, System};
+use vm_memory::VolatileSlice;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+const CODE: u64 = 0x1_0000;
+const DATA: u64 = 0x2_0000;
+const END: u32 = 0x4400_0022;
+
+struct Board<'a>(VolatileSlice<'a>);
+
+impl Door for Board<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.0
+    }
+
+    fn timebase(&self, instructions: u64) -> u64 {
+        instructions
+    }
+}
+
+/// Runs `words` on each of two CPUs, with its number in r4.
+fn run(words: &[u32]) -> GuestMemoryMmap {
+    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    for (at, word) in (CODE..).step_by(4).zip(words) {
+        ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+    }
+    let system = Arc::new(System::new(2));
+    std::thread::scope(|scope| {
+        for id in 0..2 {
+            let (ram, system) = (&ram, system.clone());
+            scope.spawn(move || {
+                let region = ram.iter().next().unwrap();
+                let board = Board(region.as_volatile_slice().unwrap());
+                let mut cpu = Cpu::new(id, 0x004e_1203, system);
+                let mut registers = Registers { pc: CODE, ctr: 100_000, ..Registers::default() };
+                registers.gpr[3] = DATA;
+                registers.gpr[4] = id as u64;
+                cpu.set_registers(&registers);
+                let exit = cpu.run(&board, 100_000_000);
+                assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
+            });
+        }
+    });
+    ram
+}
+
+#[test]
+fn no_increment_is_lost() {
+    // 1: ldarx r5,0,r3; addi r5,r5,1; stdcx. r5,0,r3; bne 1b; bdnz 1b
+    let words = [0x7ca0_18a8, 0x38a5_0001, 0x7ca0_19ad, 0x4082_fff4, 0x4200_fff0, END];
+    let ram = run(&words);
+    let count: u64 = ram.read_obj(GuestAddress(DATA)).unwrap();
+    assert_eq!(u64::from_be(count), 200_000);
+}
+
+/// Both wait at each `ptesync` for the other to have forgotten translations; neither for ever.
+#[test]
+fn shoot_downs_do_not_wait_for_each_other() {
+    // 1: tlbie r4,r4 (R = 1, PRS = 1); ptesync; bdnz 1b
+    let ram = run(&[0x7c83_2264, 0x7c40_04ac, 0x4200_fff8, END]);
+    assert_eq!(ram.read_obj::<u64>(GuestAddress(DATA)).unwrap(), 0);
+}

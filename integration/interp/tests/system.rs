@@ -1,0 +1,343 @@
+//! What vectors cannot show: translation, interrupts, reservations, changed code, both widths.
+//! Small programs, on a machine of a megabyte.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use interp::{Cpu, Door, Exit, ProcessTable, Registers, System};
+use vm_memory::{Bytes, VolatileSlice};
+
+const RAM_BYTES: usize = 1 << 20;
+const CODE: u64 = 0x1_0000;
+/// `sc 1`: the end of each program.
+const END: u32 = 0x4400_0022;
+
+const SF: u64 = 1 << 63;
+const EE: u64 = 1 << 15;
+const PR: u64 = 1 << 14;
+const ME: u64 = 1 << 12;
+const IR_DR: u64 = 3 << 4;
+
+struct Board<'a> {
+    ram: VolatileSlice<'a>,
+    external: Cell<bool>,
+}
+
+impl Door for Board<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.ram
+    }
+
+    fn timebase(&self, instructions: u64) -> u64 {
+        instructions
+    }
+
+    fn external_interrupt(&self) -> bool {
+        self.external.get()
+    }
+}
+
+struct Bench<'a> {
+    board: Board<'a>,
+    cpu: Cpu,
+}
+
+/// A big-endian machine with `words` at [`CODE`], and an end at each interrupt vector.
+fn bench<'a>(ram: &'a mut Vec<u8>, words: &[u32]) -> Bench<'a> {
+    ram.resize(RAM_BYTES, 0);
+    let board = Board { ram: VolatileSlice::from(ram.as_mut_slice()), external: Cell::new(false) };
+    for vector in (0x100..0x1000).step_by(0x20) {
+        board.ram.write_obj(END.to_be(), vector).unwrap();
+    }
+    for (at, word) in (CODE as usize..).step_by(4).zip(words) {
+        board.ram.write_obj(word.to_be(), at).unwrap();
+    }
+    let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
+    cpu.start(CODE, true);
+    Bench { board, cpu }
+}
+
+impl Bench<'_> {
+    fn registers(&mut self, set: impl FnOnce(&mut Registers)) {
+        let mut registers = self.cpu.registers();
+        set(&mut registers);
+        self.cpu.set_registers(&registers);
+    }
+
+    /// Runs to the end; the registers there.
+    fn run(&mut self) -> Registers {
+        let exit = self.cpu.run(&self.board, 10_000);
+        assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
+        self.cpu.registers()
+    }
+
+    fn write(&self, at: u64, doubleword: u64) {
+        self.board.ram.write_obj(doubleword.to_be(), at as usize).unwrap();
+    }
+
+    fn read(&self, at: u64) -> u64 {
+        u64::from_be(self.board.ram.read_obj(at as usize).unwrap())
+    }
+
+    /// A radix tree of one leaf of 64 KiB at `ea`, for the kernel's process 0 and for process 1.
+    fn map(&mut self, ea: u64, real: u64, protection: u64) {
+        const TABLE: u64 = 0x8_0000;
+        const NODES: [u64; 4] = [0x9_0000, 0xa_0000, 0xb_0000, 0xc_0000];
+        // 52 bits: 13 + 9 + 9 + 5.
+        let root = 2 << 61 | NODES[0] | 5 << 5 | 13;
+        self.write(TABLE, root);
+        self.write(TABLE + 16, root);
+        let index = |shift: u32, bits: u32| (ea >> shift & ((1 << bits) - 1)) * 8;
+        self.write(NODES[0] + index(39, 13), 1 << 63 | NODES[1] | 9);
+        self.write(NODES[1] + index(30, 9), 1 << 63 | NODES[2] | 9);
+        self.write(NODES[2] + index(21, 9), 1 << 63 | NODES[3] | 5);
+        self.write(NODES[3] + index(16, 5), 3 << 62 | real | protection);
+        let table = ProcessTable { base: TABLE, size_bytes: 4096 };
+        self.cpu.set_process_table(Some(table));
+    }
+}
+
+const LEAF: u64 = 0xc_0000;
+const PRIVILEGED: u64 = 8;
+const READ_WRITE: u64 = 6;
+const EXECUTE: u64 = 1;
+const KERNEL: u64 = 0xc000_0000_0000_0000;
+
+#[test]
+fn walk_sets_reference_and_change() {
+    let mut ram = Vec::new();
+    // ld r5,0(r3); std r5,8(r3)
+    let mut bench = bench(&mut ram, &[0xe8a3_0000, 0xf8a3_0008, END]);
+    bench.map(KERNEL, CODE, PRIVILEGED | READ_WRITE | EXECUTE);
+    bench.registers(|r| {
+        r.msr = SF | ME | IR_DR;
+        r.pc = KERNEL;
+        r.gpr[3] = KERNEL + 0x100;
+    });
+    bench.write(CODE + 0x100, 0x1234);
+    let after = bench.run();
+    assert_eq!((after.gpr[5], bench.read(CODE + 0x108)), (0x1234, 0x1234));
+    assert_eq!(bench.read(LEAF) & 0x180, 0x180);
+}
+
+/// DSISR tells what was missing, DAR where (Power ISA 3.0B, Book III §6.5.3).
+#[test]
+fn faults_tell_their_cause() {
+    let mut ram = Vec::new();
+    let mut bench = bench(&mut ram, &[0xf8a3_0000, END]);
+    bench.map(KERNEL, CODE, PRIVILEGED | 4 | EXECUTE);
+    for (ea, vector, dsisr) in [
+        (KERNEL + 0x100, 0x300, 0x0a00_0000),
+        (KERNEL + 0x2_0000, 0x300, 0x4200_0000),
+        (0x4000_0000_0000_0000, 0x380, 0),
+    ] {
+        bench.registers(|r| {
+            (r.msr, r.pc, r.gpr[3], r.dsisr) = (SF | ME | IR_DR, KERNEL, ea, 0);
+        });
+        let after = bench.run();
+        assert_eq!((after.pc, after.dar, after.dsisr), (vector + 4, ea, dsisr));
+        assert_eq!((after.srr0, after.msr & IR_DR), (KERNEL, 0));
+    }
+}
+
+#[test]
+fn users_cannot_have_the_kernels_pages() {
+    let mut ram = Vec::new();
+    let mut bench = bench(&mut ram, &[END]);
+    bench.map(KERNEL, CODE, PRIVILEGED | READ_WRITE | EXECUTE);
+    bench.registers(|r| (r.msr, r.pc) = (SF | ME | PR, KERNEL));
+    let after = bench.run();
+    assert_eq!((after.pc, after.srr1 & 0x0800_0000), (0x404, 0x0800_0000));
+}
+
+/// "`tlbie`" drops what was translated: the page is gone only then.
+#[test]
+fn tlbie_forgets_a_translation() {
+    let mut ram = Vec::new();
+    // ld r5,0(r3); sc 1; tlbie r4,0 (R = 1, PRS = 1); ld r5,0(r3)
+    let words = [0xe8a3_0000, END, 0x7c03_2264, 0xe8a3_0000, END];
+    let mut bench = bench(&mut ram, &words);
+    bench.map(KERNEL, CODE, PRIVILEGED | READ_WRITE | EXECUTE);
+    bench.registers(|r| {
+        (r.msr, r.pc, r.gpr[3]) = (SF | ME | 1 << 4, CODE, KERNEL + 0x100);
+        // A page of 64 KiB.
+        r.gpr[4] = KERNEL | 5 << 5;
+    });
+    assert_eq!(bench.run().pc, CODE + 8);
+    bench.write(LEAF, 0);
+    let after = bench.run();
+    assert_eq!((after.pc, after.srr0), (0x304, CODE + 12));
+}
+
+#[test]
+fn interrupts_wait_for_ee() {
+    let mut ram = Vec::new();
+    // nop; mtmsrd r3,1; nop
+    let mut bench = bench(&mut ram, &[0x6000_0000, 0x7c61_0164, 0x6000_0000, END]);
+    bench.board.external.set(true);
+    bench.registers(|r| r.gpr[3] = EE);
+    let after = bench.run();
+    assert_eq!((after.pc, after.srr0), (0x504, CODE + 8));
+}
+
+#[test]
+fn decrementer_interrupts_below_zero() {
+    let mut ram = Vec::new();
+    // mtdec r3; mtmsrd r4,1; b .
+    let mut bench = bench(&mut ram, &[0x7c76_03a6, 0x7c81_0164, 0x4800_0000]);
+    bench.registers(|r| (r.gpr[3], r.gpr[4]) = (100, EE));
+    let after = bench.run();
+    assert_eq!((after.pc, after.srr0), (0x904, CODE + 8));
+}
+
+/// Interrupts with translation on go to 0xc000_0000_0000_4000 and keep it on, if LPCR.AIL is 3.
+#[test]
+fn ail_3_keeps_translation() {
+    let mut ram = Vec::new();
+    // sc
+    let mut bench = bench(&mut ram, &[0x4400_0002]);
+    bench.map(KERNEL, 0, PRIVILEGED | READ_WRITE | EXECUTE);
+    bench.write(0x4c00, u64::from(END) << 32);
+    bench.write(0x8000, 0x4400_0002 << 32);
+    bench.cpu.set_interrupt_location(3);
+    bench.registers(|r| (r.msr, r.pc) = (SF | ME | IR_DR, KERNEL + 0x8000));
+    let after = bench.run();
+    assert_eq!(after.pc, KERNEL + 0x4c04);
+    assert_eq!((after.srr0, after.msr & IR_DR), (KERNEL + 0x8004, IR_DR));
+}
+
+/// A store conditional succeeds once, and only where the reserved value still is.
+#[test]
+fn reservations() {
+    let mut ram = Vec::new();
+    // ldarx r5,0,r3; [std r6,0(r3)]; stdcx. r4,0,r3; mfcr r7; stdcx. r4,0,r3; mfcr r8
+    let words = [0x7ca0_18a8, 0x6000_0000, 0x7c80_19ad, 0x7ce0_0026, 0x7c80_19ad, 0x7d00_0026, END];
+    let mut bench = bench(&mut ram, &words);
+    bench.registers(|r| (r.gpr[3], r.gpr[4], r.gpr[6]) = (0x2_0000, 7, 9));
+    let after = bench.run();
+    assert_eq!((after.gpr[7] >> 28, after.gpr[8] >> 28), (2, 0));
+    assert_eq!(bench.read(0x2_0000), 7);
+
+    let mut changed = words;
+    changed[1] = 0xf8c3_0000;
+    let mut ram = Vec::new();
+    let mut bench = self::bench(&mut ram, &changed);
+    bench.registers(|r| (r.gpr[3], r.gpr[4], r.gpr[6]) = (0x2_0000, 7, 9));
+    assert_eq!(bench.run().gpr[7] >> 28, 0);
+    assert_eq!(bench.read(0x2_0000), 9);
+}
+
+/// Code that was executed and is stored over is what was stored, after `isync`.
+#[test]
+fn changed_code_is_decoded_again() {
+    let mut ram = Vec::new();
+    // bl +20; stw r4,24(r3); icbi 0,r3; isync; bl +8; sc 1; (+24:) li r5,1; blr
+    let words = [
+        0x4800_0019,
+        0x9083_0018,
+        0x7c00_1fac,
+        0x4c00_012c,
+        0x4800_0009,
+        END,
+        0x38a0_0001,
+        0x4e80_0020,
+    ];
+    let mut bench = bench(&mut ram, &words);
+    // addi r5,r5,41
+    bench.registers(|r| (r.gpr[3], r.gpr[4]) = (CODE, 0x38a5_0029));
+    assert_eq!(bench.run().gpr[5], 42);
+}
+
+/// The same, when it is the host who writes.
+#[test]
+fn the_hosts_writes_are_noticed() {
+    let mut ram = Vec::new();
+    let system = Arc::new(System::new(1));
+    let mut bench = bench(&mut ram, &[0x38a0_0001, END]);
+    bench.cpu = Cpu::new(0, 0x004e_1203, system.clone());
+    bench.cpu.start(CODE, true);
+    assert_eq!(bench.run().gpr[5], 1);
+    bench.write(CODE, 0x38a0_0002 << 32 | u64::from(END));
+    system.host_wrote(CODE, 8);
+    bench.registers(|r| r.pc = CODE);
+    assert_eq!(bench.run().gpr[5], 2);
+}
+
+/// In 32-bit mode the upper halves of addresses, of CTR and of compared results do not count.
+#[test]
+fn narrow_mode() {
+    let mut ram = Vec::new();
+    // lwz r5,0(r3); add. r6,r4,r4; mfcr r7; bdnz .-12
+    let words = [0x80a3_0000, 0x7cc4_2215, 0x7ce0_0026, 0x4200_fff4, END];
+    let mut bench = bench(&mut ram, &words);
+    bench.write(0x2_0000, 0x1234_5678_0000_0000);
+    bench.registers(|r| {
+        r.msr = ME;
+        r.gpr[3] = 0xffff_ffff_0002_0000;
+        r.gpr[4] = 0x1_4000_0000;
+        r.ctr = 0x1_0000_0001;
+    });
+    let after = bench.run();
+    assert_eq!((after.gpr[5], after.gpr[7] >> 28), (0x1234_5678, 8));
+    assert_eq!(after.ctr, 0x1_0000_0000);
+}
+
+/// A step is one instruction: along, to another place of the page, to another page, and nowhere.
+#[test]
+fn steps() {
+    let mut ram = Vec::new();
+    // nop; b +8; -; mtctr r3; bctr
+    let words = [0x6000_0000, 0x4800_0008, 0, 0x7c69_03a6, 0x4e80_0420];
+    let mut bench = bench(&mut ram, &words);
+    bench.registers(|r| r.gpr[3] = 0x2_0000);
+    bench.board.ram.write_obj(0x4800_0000u32.to_be(), 0x2_0000).unwrap();
+    for pc in [CODE + 4, CODE + 12, CODE + 16, 0x2_0000, 0x2_0000] {
+        assert!(bench.cpu.step(&bench.board).is_none());
+        assert_eq!(bench.cpu.registers().pc, pc);
+    }
+    assert_eq!(bench.cpu.instructions(), 5);
+}
+
+/// "An unimplemented word ends the run": with its address, the word and its disassembly.
+#[test]
+fn what_is_not_there_is_said() {
+    let mut ram = Vec::new();
+    // xsaddqp v1,v2,v3
+    let mut bench = bench(&mut ram, &[0xfc22_1808]);
+    let Exit::Unimplemented(what) = bench.cpu.run(&bench.board, 100) else { panic!() };
+    assert_eq!((what.word, what.registers.pc), (0xfc22_1808, CODE));
+    assert_eq!(what.disassembly, "xsaddqp v1,v2,v3");
+}
+
+#[test]
+fn missing_vectors_end_the_run() {
+    let mut ram = Vec::new();
+    let mut bench = bench(&mut ram, &[END]);
+    bench.cpu.set_interrupt_location(3);
+    bench.registers(|r| (r.msr, r.pc) = (SF | ME | IR_DR, KERNEL));
+    assert!(matches!(bench.cpu.run(&bench.board, 100), Exit::Stuck(_)));
+}
+
+/// Outside RAM, the machine is asked, and the instruction is executed again with the answer.
+#[test]
+fn accesses_outside_ram_ask_the_machine() {
+    let mut ram = Vec::new();
+    // lwz r5,0(r3); stw r5,4(r3)
+    let mut bench = bench(&mut ram, &[0x80a3_0000, 0x90a3_0004, END]);
+    bench.registers(|r| r.gpr[3] = 0x1000_0000);
+    let Exit::MmioRead { address, bytes } = bench.cpu.run(&bench.board, 100) else { panic!() };
+    assert_eq!((address, bytes), (0x1000_0000, 4));
+    bench.cpu.answer_mmio([0, 0, 0, 5, 0, 0, 0, 0]);
+    let Exit::MmioWrite { address, data, bytes } = bench.cpu.run(&bench.board, 100) else {
+        panic!()
+    };
+    assert_eq!((address, &data[..bytes]), (0x1000_0004, &[0, 0, 0, 5][..]));
+    bench.cpu.answer_mmio([0; 8]);
+    assert_eq!(bench.run().gpr[5], 5);
+}
+
+#[test]
+fn cpus_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Cpu>();
+}
