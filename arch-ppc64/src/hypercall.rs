@@ -5,7 +5,6 @@
 //! [`HypercallBus`] maps the token to one [`HypercallHandler`], which changes the registers in
 //! place and says what the CPU does [next](Next).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,6 +42,7 @@ impl Hypercall {
     /// A call of `token` with `args` in r4 and up, the rest zero.
     ///
     /// Arguments past the ninth are dropped: there is no register for them.
+    #[inline]
     pub fn new(token: u64, args: &[u64]) -> Self {
         let mut call = Self { token, ..Self::default() };
         for (register, value) in call.args.iter_mut().zip(args) {
@@ -82,6 +82,8 @@ impl Status {
     pub const PRIVILEGE: Self = Self(-3);
     /// The first (or an unnamed) argument is wrong.
     pub const PARAMETER: Self = Self(-4);
+    /// Something that the call needs is not there, or is in use.
+    pub const RESOURCE: Self = Self(-16);
     /// The second argument is wrong.
     pub const P2: Self = Self(-55);
     /// The third argument is wrong.
@@ -108,6 +110,7 @@ impl fmt::Display for Status {
             Self::FUNCTION => "H_FUNCTION",
             Self::PRIVILEGE => "H_PRIVILEGE",
             Self::PARAMETER => "H_PARAMETER",
+            Self::RESOURCE => "H_RESOURCE",
             Self::P2 => "H_P2",
             Self::P3 => "H_P3",
             Self::P4 => "H_P4",
@@ -124,10 +127,30 @@ pub mod token {
     pub const GET_TERM_CHAR: u64 = 0x54;
     /// H_PUT_TERM_CHAR: characters to a virtual terminal.
     pub const PUT_TERM_CHAR: u64 = 0x58;
+    /// H_EOI: the end of an interrupt.
+    pub const EOI: u64 = 0x64;
+    /// H_CPPR: the priority of the calling CPU.
+    pub const CPPR: u64 = 0x68;
+    /// H_IPI: an interrupt for another CPU.
+    pub const IPI: u64 = 0x6c;
+    /// H_IPOLL: what interrupts a CPU has, accepting none.
+    pub const IPOLL: u64 = 0x70;
+    /// H_XIRR: accepts an interrupt.
+    pub const XIRR: u64 = 0x74;
+    /// H_REGISTER_VPA: where the guest keeps the areas that it shares about a virtual CPU.
+    pub const REGISTER_VPA: u64 = 0xdc;
+    /// H_CEDE: sleeps until an interrupt or H_PROD.
+    pub const CEDE: u64 = 0xe0;
+    /// H_CONFER: gives the caller's time to another CPU.
+    pub const CONFER: u64 = 0xe4;
+    /// H_PROD: wakes a CPU that sleeps in H_CEDE.
+    pub const PROD: u64 = 0xe8;
     /// H_GET_CPU_CHARACTERISTICS: what the CPU does against speculation attacks.
     pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
     /// H_HOME_NODE_ASSOCIATIVITY: which NUMA node a virtual CPU runs on.
     pub const HOME_NODE_ASSOCIATIVITY: u64 = 0x2ec;
+    /// H_XIRR-X: accepts an interrupt and tells when it came.
+    pub const XIRR_X: u64 = 0x2fc;
     /// H_SET_MODE: per-processor modes, such as the byte order of interrupts.
     pub const SET_MODE: u64 = 0x31c;
     /// H_REGISTER_PROC_TBL: where the guest keeps its process table.
@@ -144,8 +167,18 @@ pub mod token {
         Some(match token {
             GET_TERM_CHAR => "H_GET_TERM_CHAR",
             PUT_TERM_CHAR => "H_PUT_TERM_CHAR",
+            EOI => "H_EOI",
+            CPPR => "H_CPPR",
+            IPI => "H_IPI",
+            IPOLL => "H_IPOLL",
+            XIRR => "H_XIRR",
+            REGISTER_VPA => "H_REGISTER_VPA",
+            CEDE => "H_CEDE",
+            CONFER => "H_CONFER",
+            PROD => "H_PROD",
             GET_CPU_CHARACTERISTICS => "H_GET_CPU_CHARACTERISTICS",
             HOME_NODE_ASSOCIATIVITY => "H_HOME_NODE_ASSOCIATIVITY",
+            XIRR_X => "H_XIRR_X",
             SET_MODE => "H_SET_MODE",
             REGISTER_PROC_TBL => "H_REGISTER_PROC_TBL",
             SIGNAL_SYS_RESET => "H_SIGNAL_SYS_RESET",
@@ -165,6 +198,10 @@ pub enum Next {
     /// Takes the results and sleeps until an interrupt or a prod (H_CEDE).
     Cede,
     /// Leaves guest code until another CPU starts it (RTAS `stop-self`).
+    ///
+    /// A back end that writes results to registers when the CPU next enters the guest, as KVM
+    /// does, has to let it do so before it sets those of the start (KVM_RUN with
+    /// `immediate_exit`), or the CPU returns from `stop-self`.
     Park,
     /// The whole machine stops.
     Stop(StopReason),
@@ -273,7 +310,9 @@ pub struct DuplicateToken(pub u64);
 /// loop can call it.
 pub struct HypercallBus {
     handlers: Vec<Arc<dyn HypercallHandler>>,
-    by_token: HashMap<u64, usize>,
+    /// Token and place of its handler, in the order of tokens: for as few as there are, quicker
+    /// to search than to hash.
+    by_token: Vec<(u64, usize)>,
 }
 
 impl HypercallBus {
@@ -282,15 +321,15 @@ impl HypercallBus {
     /// # Errors
     /// [`DuplicateToken`] when two of them answer the same token.
     pub fn new(handlers: Vec<Arc<dyn HypercallHandler>>) -> Result<Self, DuplicateToken> {
-        let mut by_token = HashMap::new();
+        let mut by_token = Vec::new();
         for (index, handler) in handlers.iter().enumerate() {
-            for &token in handler.tokens() {
-                if by_token.insert(token, index).is_some() {
-                    return Err(DuplicateToken(token));
-                }
-            }
+            by_token.extend(handler.tokens().iter().map(|&token| (token, index)));
         }
-        Ok(Self { handlers, by_token })
+        by_token.sort_unstable();
+        match by_token.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(DuplicateToken(pair[0].0)),
+            None => Ok(Self { handlers, by_token }),
+        }
     }
 
     /// Answers one hypercall of `caller`; an unknown token is [`Status::FUNCTION`].
@@ -302,9 +341,9 @@ impl HypercallBus {
     }
 
     fn answer(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
-        match self.by_token.get(&call.token) {
-            Some(&index) => self.handlers[index].handle(caller, ram, call),
-            None => call.finish(Status::FUNCTION),
+        match self.by_token.binary_search_by_key(&call.token, |&(token, _)| token) {
+            Ok(place) => self.handlers[self.by_token[place].1].handle(caller, ram, call),
+            Err(_) => call.finish(Status::FUNCTION),
         }
     }
 
@@ -356,8 +395,7 @@ impl fmt::Display for Traced {
 
 impl fmt::Debug for HypercallBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut tokens: Vec<_> = self.by_token.keys().collect();
-        tokens.sort_unstable();
+        let tokens: Vec<_> = self.by_token.iter().map(|&(token, _)| token).collect();
         f.debug_struct("HypercallBus").field("tokens", &tokens).finish()
     }
 }

@@ -18,8 +18,8 @@
 //!     vcpu: &mut VcpuFd,
 //!     ram: &dyn GuestRam,
 //!     bus: &HypercallBus,
-//!     wait: impl Fn(Next),
-//! ) -> Result<StopReason, Box<dyn Error>> {
+//!     sleep: impl Fn(),
+//! ) -> Result<Option<StopReason>, Box<dyn Error>> {
 //!     loop {
 //!         match vcpu.run()? {
 //!             VcpuExit::PaprHcall => {
@@ -27,8 +27,10 @@
 //!                 let call = unsafe { papr_hcall(vcpu.get_kvm_run()) }?;
 //!                 match bus.dispatch(id, ram, call) {
 //!                     Next::Resume => {}
-//!                     Next::Stop(reason) => return Ok(reason),
-//!                     idle @ (Next::Cede | Next::Park) => wait(idle),
+//!                     Next::Stop(reason) => return Ok(Some(reason)),
+//!                     Next::Cede => sleep(),
+//!                     // Before it is started again, the call has to be completed.
+//!                     Next::Park => return Ok(None),
 //!                 }
 //!             }
 //!             // The VMM's devices, and what ends it.

@@ -24,6 +24,7 @@ pub mod papr;
 mod ram;
 pub mod rtas;
 mod vcpu;
+pub mod xics;
 
 pub use console::{Console, NoConsole};
 pub use hypercall::{

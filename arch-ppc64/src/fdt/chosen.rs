@@ -25,7 +25,8 @@ pub(super) fn node(w: &mut Writer, machine: &Machine, start: &Start) -> Result<(
     })
 }
 
-/// What the firmware image asks for: where the client program is (see the firmware's README).
+/// What the firmware image asks for: where the client program is (see the documentation of
+/// `vof-firmware`).
 fn client(w: &mut Writer, start: &Start) -> Result<(), FdtError> {
     let mode = if start.entry_is_64bit { 64 } else { 32 };
     let (initrd, initrd_bytes) = start.initrd.map_or((0, 0), |(at, bytes)| (at.0, bytes));

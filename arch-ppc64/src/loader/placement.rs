@@ -9,7 +9,7 @@ use crate::layout::PAGE_BYTES;
 pub const KERNEL_BASE: GuestAddress = GuestAddress(0x40_0000);
 
 /// What the firmware image and its stack take at the beginning of RAM, in bytes.
-pub const FIRMWARE_BYTES: u64 = 0x1_0000;
+pub const FIRMWARE_BYTES: u64 = vof_firmware::RESERVED_BYTES;
 
 /// A kernel's Open Firmware code allocates below this address, or below the end of RAM where that
 /// comes first: Linux takes what lies below as memory that can always be reached.

@@ -1,9 +1,11 @@
-//! The small hypercalls that a guest makes while it starts: what its processors are, in which
-//! modes they run, and where its process table is.
+//! The small hypercalls about a guest's processors: what they are, in which modes they run, where
+//! the process table is, and who sleeps and wakes.
 //!
 //! [`PaprCalls`] answers what only needs to be known; [`ModeCalls`] decodes what has to be done
-//! and leaves that to the back end's [`ProcessorModes`].
+//! and leaves that to the back end's [`ProcessorModes`]. [`DispatchCalls`] is for back ends whose
+//! CPUs do not sleep in KVM.
 
+mod dispatch;
 mod mode;
 mod process_table;
 mod reset;
@@ -15,6 +17,7 @@ use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
 use crate::vcpu::VcpuId;
 
+pub use dispatch::{DispatchCalls, Prod};
 pub use mode::Mode;
 pub use process_table::ProcessTable;
 pub use reset::ResetTargets;

@@ -26,7 +26,8 @@ use crate::config::{FileError, VmConfig};
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
         1  the host could not do it\n  \
         2  wrong arguments or configuration, or a file that is not what it should be\n  \
-        3  the guest's client program gave up, or the guest crashed"
+        3  the guest's client program gave up, or the guest crashed\n  \
+        A signal that ends it ends it as a signal: shells show 128 and its number"
 )]
 pub struct Cli {
     /// The machine, in JSON; the other options win over what it says
@@ -64,7 +65,16 @@ pub struct Cli {
     #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
     pub backend: BackendChoice,
 
-    /// End when the guest asks for a restart
+    /// Tell on standard error at the end what the machine did: instructions, exits, calls
+    #[arg(long)]
+    pub stats: bool,
+
+    /// Let the guest's time be the number of instructions that it executed: two runs are the same,
+    /// word for word (interp only, one CPU)
+    #[arg(long)]
+    pub icount: bool,
+
+    /// End when the guest asks for a restart, with status 0
     #[arg(long)]
     pub no_reboot: bool,
 
@@ -89,10 +99,12 @@ pub struct Cli {
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
-    /// What works on this host
+    /// KVM where it can run these guests, else interp
     Auto,
     /// KVM of a POWER host
     Kvm,
+    /// A POWER9 in software, on any host
+    Interp,
 }
 
 /// How much to tell.

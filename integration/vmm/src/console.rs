@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arch_ppc64::Console;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// How much typed text waits for the guest before no more is read.
-const INPUT_LIMIT_BYTES: usize = 64 << 10;
+/// How much input waits for the guest before no more is read, or what is typed is lost.
+const INPUT_LIMIT_BYTES: usize = 1 << 20;
 
 /// How much is written at once: what a terminal or pipe that is ready takes without waiting.
 const OUTPUT_CHUNK_BYTES: usize = 256;
@@ -38,13 +38,23 @@ struct Input {
     full: bool,
 }
 
+impl Input {
+    fn push(&mut self, byte: u8) {
+        if self.waiting.len() < INPUT_LIMIT_BYTES {
+            self.waiting.push_back(byte);
+        }
+    }
+}
+
 /// What typed text was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Typed {
     /// There is text for the guest.
     pub(crate) for_guest: bool,
     /// The person wants to leave.
     pub(crate) leave: bool,
+    /// The person asks for help.
+    pub(crate) help: bool,
 }
 
 impl HostConsole {
@@ -57,7 +67,7 @@ impl HostConsole {
         &self.drained
     }
 
-    /// How many typed bytes may come. After 0, [`Self::drained`] tells when to ask again.
+    /// How many bytes may come. After 0, [`Self::drained`] tells when to ask again.
     pub(crate) fn room(&self) -> usize {
         let mut input = self.lock();
         let room = INPUT_LIMIT_BYTES.saturating_sub(input.waiting.len());
@@ -65,9 +75,16 @@ impl HostConsole {
         room
     }
 
+    /// Shows the person at the terminal which keys there are.
+    pub(crate) fn show_help(&self) {
+        self.put(HELP.as_bytes());
+    }
+
     /// Takes what a person typed; with `keys`, Ctrl-A begins a command.
+    ///
+    /// Text beyond the limit is lost, as on a real serial line. Commands are not.
     pub(crate) fn type_in(&self, text: &[u8], keys: bool) -> Typed {
-        let mut typed = Typed { for_guest: false, leave: false };
+        let mut typed = Typed::default();
         let mut input = self.lock();
         for &byte in text {
             if keys && !input.escape_seen && byte == ESCAPE {
@@ -81,15 +98,15 @@ impl HostConsole {
                         break;
                     }
                     b'h' | b'H' | b'?' => {
-                        self.put(HELP.as_bytes());
+                        typed.help = true;
                         continue;
                     }
                     ESCAPE => {}
                     // Not a command: the guest gets both keys.
-                    _ => input.waiting.push_back(ESCAPE),
+                    _ => input.push(ESCAPE),
                 }
             }
-            input.waiting.push_back(byte);
+            input.push(byte);
             typed.for_guest = true;
         }
         typed
@@ -113,8 +130,9 @@ impl HostConsole {
         let mut done = 0;
         for chunk in text.chunks(OUTPUT_CHUNK_BYTES) {
             let mut ready = libc::pollfd { fd: self.output, events: libc::POLLOUT, revents: 0 };
-            // SAFETY: one structure, borrowed for the call; does not wait.
-            if unsafe { libc::poll(&raw mut ready, 1, 0) } == 0 {
+            // SAFETY: one structure, borrowed for the call; does not wait. An interruption is as
+            // good as "not ready": the write might wait.
+            if unsafe { libc::poll(&raw mut ready, 1, 0) } <= 0 {
                 break;
             }
             // SAFETY: reads the bytes of `chunk`.
@@ -181,11 +199,11 @@ mod tests {
     #[test]
     fn ctrl_a_x_leaves_and_other_keys_go_to_the_guest() {
         let (_reader, _writer, console) = console();
-        assert_eq!(console.type_in(b"ls\r", true), Typed { for_guest: true, leave: false });
+        assert_eq!(console.type_in(b"ls\r", true), Typed { for_guest: true, ..Typed::default() });
         assert_eq!(taken(&console), b"ls\r");
         // The two keys may come in two reads.
-        assert_eq!(console.type_in(b"\x01", true), Typed { for_guest: false, leave: false });
-        assert_eq!(console.type_in(b"x", true), Typed { for_guest: false, leave: true });
+        assert_eq!(console.type_in(b"\x01", true), Typed::default());
+        assert_eq!(console.type_in(b"x", true), Typed { leave: true, ..Typed::default() });
         assert!(!console.type_in(b"\x01\x01\x01b", true).leave);
         assert_eq!(taken(&console), b"\x01\x01b");
     }
@@ -193,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_piped_in_has_no_commands() {
         let (_reader, _writer, console) = console();
-        assert_eq!(console.type_in(b"\x01x", false), Typed { for_guest: true, leave: false });
+        assert_eq!(console.type_in(b"\x01x", false), Typed { for_guest: true, ..Typed::default() });
         assert_eq!(taken(&console), b"\x01x");
     }
 
@@ -206,6 +224,17 @@ mod tests {
         assert_eq!(taken(&console).len(), 64);
         assert_eq!(console.drained().read().unwrap(), 1);
         assert_eq!(console.room(), 64);
+    }
+
+    /// A guest that takes nothing must not keep a person from leaving.
+    #[test]
+    fn commands_are_heard_when_no_text_is_taken() {
+        let (_reader, _writer, console) = console();
+        console.type_in(&[b'a'; INPUT_LIMIT_BYTES + 100], true);
+        assert_eq!(console.room(), 0);
+        assert!(console.type_in(b"lost\x01h", true).help);
+        assert!(console.type_in(b"\x01x", true).leave);
+        assert_eq!(console.lock().waiting.len(), INPUT_LIMIT_BYTES);
     }
 
     #[test]

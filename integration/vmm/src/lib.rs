@@ -3,7 +3,7 @@
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
 //! [`cli`] and [`config`] say what is wanted, `boot` puts the guest's first instructions and
 //! data in place, `vmm` has the event loop and a thread a virtual CPU, [`vcpu`] is what it needs
-//! of a back end, and [`kvm`] is one.
+//! of a back end, and [`kvm`] and [`software`] are the two that there are.
 
 /// The project's README: its example is tested with this crate's.
 #[cfg(all(doctest, feature = "vof"))]
@@ -14,26 +14,37 @@ mod boot;
 pub mod cli;
 pub mod config;
 mod console;
+mod cpu_thread;
 mod dump;
+mod input;
 pub mod kvm;
 pub mod logger;
 pub mod ram;
 mod signals;
 mod smp;
+pub mod software;
+mod stats;
 mod terminal;
 pub mod vcpu;
 mod vmm;
 
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
 use arch_ppc64::cpu::CpuError;
+use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
-pub use boot::{BootError, Payload};
+pub use boot::{BootError, Payload, Randomness};
 pub use dump::DumpError;
 pub use signals::die_of;
+pub use stats::{Exits, Stats};
 pub use vmm::{Ending, VmmError};
 
 use cli::{BackendChoice, Cli};
 use config::{FileError, VmConfig};
+use software::{Clock, GuestTime, Software};
 use vcpu::{Backend, BackendError};
 
 /// Why there was no run, or none to the end.
@@ -70,6 +81,12 @@ pub enum Failure {
         #[source]
         source: BackendError,
     },
+    /// The back end cannot be what the machine is.
+    #[error("the machine cannot be")]
+    Unsuitable(#[source] BackendError),
+    /// KVM's time is the host's.
+    #[error("--icount needs --backend interp: KVM does not count a guest's instructions")]
+    Icount,
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -80,6 +97,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::File(_) | Self::Config(_) | Self::NoVof | Self::Payload(_) | Self::Cpu(_) => 2,
+            Self::Unsuitable(_) | Self::Icount => 2,
             Self::Dump(DumpError::Write { .. }) => 2,
             Self::Dump(DumpError::Boot(error)) | Self::Run(VmmError::Boot(error))
                 if error.is_the_users() =>
@@ -99,16 +117,33 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (config, machine) = machine(cli)?;
     let payload = Payload::open(&config.payload).map_err(Failure::Payload)?;
     payload.check(&machine).map_err(Failure::Payload)?;
-    let backend = backend(cli.backend)?;
-    let name = backend.name();
-    let machine = match backend.host_pvr() {
-        Ok(Some(pvr)) => machine.on_host(pvr)?,
-        Ok(None) => machine,
-        Err(source) => return Err(Failure::Backend { name, source }),
+    let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
+    let backend = backend(cli, &timer)?;
+    let unusable = |source| Failure::Backend { name: backend.name(), source };
+    let machine = match backend.host_pvr().map_err(unusable)? {
+        Some(pvr) => machine.on_host(pvr)?,
+        None => machine,
     };
+    backend.check(&machine).map_err(Failure::Unsuitable)?;
     let cpu = machine.cpu();
-    log::info!("{} on {name}, processor version {:#010x}", cpu.model(), cpu.pvr());
-    Ok(vmm::run(&vmm::Setup { machine, payload, backend, reboot: !cli.no_reboot })?)
+    log::info!("{} on {}, processor version {:#010x}", cpu.model(), backend.name(), cpu.pvr());
+    let (clock, randomness) = if cli.icount {
+        (RealTimeClock::new(Box::new(GuestTime::new(timer))), Randomness::Fixed)
+    } else {
+        (RealTimeClock::default(), Randomness::Host)
+    };
+    let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
+    let setup = vmm::Setup { machine, payload, backend, reboot, clock, randomness };
+    let stats = Arc::new(Mutex::new(Stats::default()));
+    let start = Instant::now();
+    let ending = vmm::run(&setup, &stats);
+    if cli.stats {
+        let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.wall = start.elapsed();
+        // When standard error is gone there is nobody to tell.
+        let _ = write!(std::io::stderr(), "{stats}");
+    }
+    Ok(ending?)
 }
 
 /// Writes the device tree of the machine that the arguments describe.
@@ -129,12 +164,23 @@ fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {
     Ok((config, machine))
 }
 
-fn backend(choice: BackendChoice) -> Result<Box<dyn Backend>, Failure> {
-    match choice {
-        // There is one; `auto` will have more to choose from.
-        BackendChoice::Auto | BackendChoice::Kvm => match kvm::Kvm::open() {
+/// The back end that is asked for; `auto` is KVM where that can run these guests.
+fn backend(cli: &Cli, timer: &Arc<Clock>) -> Result<Box<dyn Backend>, Failure> {
+    let software = || Box::new(Software::new(timer.clone()));
+    match (cli.backend, cli.icount) {
+        (BackendChoice::Kvm, true) => Err(Failure::Icount),
+        // Only instructions that are counted can be the time.
+        (BackendChoice::Interp, _) | (BackendChoice::Auto, true) => Ok(software()),
+        (BackendChoice::Kvm, false) => match kvm::Kvm::open() {
             Ok(kvm) => Ok(Box::new(kvm)),
             Err(source) => Err(Failure::Backend { name: "kvm", source }),
+        },
+        (BackendChoice::Auto, false) => match kvm::Kvm::open() {
+            Ok(kvm) => Ok(Box::new(kvm)),
+            Err(why) => {
+                log::info!("the processor is software, as KVM cannot be used: {why}");
+                Ok(software())
+            }
         },
     }
 }

@@ -1,6 +1,7 @@
 //! `pseries-vmm`: runs a POWER guest in this terminal.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,11 +11,12 @@ use pseries_vmm::{Ending, Failure, config, die_of, dump_fdt, logger, run};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.config_schema {
-        println!("{}", config::schema());
+        // Whoever does not read to the end has read enough.
+        let _ = writeln!(io::stdout(), "{}", config::schema());
         return ExitCode::SUCCESS;
     }
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
-        eprintln!("pseries-vmm: {error}");
+        tell(&error.to_string());
         return ExitCode::from(2);
     }
     let status = match &cli.dump_fdt {
@@ -39,11 +41,11 @@ fn status(ending: &Ending) -> u8 {
             1
         }
         Ending::ClientExit => {
-            eprintln!("pseries-vmm: the guest's client program gave up (service \"exit\")");
+            tell("the guest's client program gave up (service \"exit\")");
             3
         }
         Ending::Crash(what) => {
-            eprintln!("pseries-vmm: the guest crashed: {what}");
+            tell(&format!("the guest crashed: {what}"));
             3
         }
     }
@@ -51,7 +53,7 @@ fn status(ending: &Ending) -> u8 {
 
 /// Shows a failure and what it came from. An error that says what its source says is shown once.
 fn complain(failure: &Failure) {
-    let mut message = format!("pseries-vmm: {failure}");
+    let mut message = failure.to_string();
     let mut source = failure.source();
     while let Some(error) = source {
         let said = error.to_string();
@@ -61,5 +63,10 @@ fn complain(failure: &Failure) {
         }
         source = error.source();
     }
-    eprintln!("{message}");
+    tell(&message);
+}
+
+/// A word on standard error. When that is gone there is nobody to tell.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "pseries-vmm: {message}");
 }

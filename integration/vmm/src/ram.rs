@@ -1,11 +1,13 @@
 //! Guest RAM as a back end needs it.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use arch_ppc64::GuestRam;
+use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
+    VolatileSlice,
 };
 
 /// Guest RAM that is memory of this process: what hypercall handlers and a back end both use.
@@ -23,6 +25,37 @@ pub unsafe trait HostRam: Send + Sync {
 
     /// The ranges that it is made of, none overlapping another; always the same.
     fn regions(&self) -> Vec<HostRegion>;
+}
+
+impl dyn HostRam + '_ {
+    /// The first range, for whoever accesses it byte by byte; empty where there is none.
+    pub fn first_slice(&self) -> VolatileSlice<'_> {
+        match self.regions().first() {
+            // SAFETY: `HostRam` vouches for the region while `self` lives, which outlives the
+            // slice; a volatile slice is for memory that others change.
+            Some(region) => unsafe {
+                VolatileSlice::new(region.host.as_ptr(), region.bytes as usize)
+            },
+            None => VolatileSlice::from(&mut [][..]),
+        }
+    }
+}
+
+/// RAM itself, shared, as handlers see it.
+pub(crate) struct SharedRam(pub(crate) Arc<dyn HostRam>);
+
+impl GuestRam for SharedRam {
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
+        self.0.as_guest().read(at, buf)
+    }
+
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
+        self.0.as_guest().write(at, data)
+    }
+
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
+        self.0.as_guest().read_available(at, buf)
+    }
 }
 
 /// A range of guest RAM.

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use arch_ppc64::{Hypercall, HypercallHandler};
+use arch_ppc64::rtas::InterruptSources;
+use arch_ppc64::{GuestRam, Hypercall, HypercallHandler};
 use vm_memory::GuestAddress;
 
 use crate::ram::HostRam;
@@ -56,8 +57,17 @@ pub trait Vcpu: Send {
     /// [`BackendError`] when the host fails; the machine cannot go on then.
     fn run(&mut self) -> Result<VcpuExit<'_>, BackendError>;
 
+    /// Sleeps until an interrupt is to be taken, another CPU prods this one, or somebody kicks it
+    /// (H_CEDE). May come back early. A back end whose CPUs sleep in the kernel has nothing to do.
+    fn cede(&mut self) {}
+
     /// A handle with which other threads get this CPU out of guest code.
     fn kicker(&self) -> Arc<dyn Kick>;
+
+    /// How many instructions the CPU has executed, where that is known.
+    fn instructions(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Gets a virtual CPU out of guest code, from any thread.
@@ -75,6 +85,11 @@ pub struct VirtualMachine {
     pub handlers: Vec<Arc<dyn HypercallHandler>>,
     /// Its interrupt controller.
     pub interrupts: Arc<dyn InterruptController>,
+    /// Where RTAS sets up the sources of interrupts; `None` where the back end answers those RTAS
+    /// calls by itself.
+    pub sources: Option<Arc<dyn InterruptSources>>,
+    /// RAM for the handlers of hypercalls: a back end may have to know what they write.
+    pub ram: Arc<dyn GuestRam>,
 }
 
 impl std::fmt::Debug for VirtualMachine {
@@ -100,6 +115,15 @@ pub trait Backend: std::fmt::Debug {
     /// # Errors
     /// [`BackendError`] when the host fails.
     fn host_pvr(&self) -> Result<Option<u32>, BackendError>;
+
+    /// Checks that the back end can be what `machine` is.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsuitable`] says what it cannot be.
+    fn check(&self, machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
+        let _ = machine;
+        Ok(())
+    }
 
     /// Makes a virtual machine around `ram`, all of its CPUs stopped. A restart of the guest is a
     /// new virtual machine.

@@ -1,23 +1,26 @@
 //! The machine at work: an event loop on the calling thread and a thread a virtual CPU.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use arch_ppc64::{HypercallBus, Machine, Next, StopReason, VcpuId};
-use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use arch_ppc64::rtas::RealTimeClock;
+use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
+use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::boot::{self, Board, BootError, Payload};
+use crate::boot::{self, Board, BootError, Parts, Payload, Randomness};
 use crate::console::HostConsole;
+use crate::cpu_thread::CpuThread;
+use crate::input::{Input, InterruptWire, Leave};
 use crate::ram::HostRam;
-use crate::signals::Signals;
-use crate::smp::{Cpus, Order};
-use crate::terminal::RawTerminal;
-use crate::vcpu::{Backend, BackendError, InterruptController, Vcpu, VcpuExit};
-use arch_ppc64::layout::VTY_INTERRUPT;
+use crate::signals::{self, Signals};
+use crate::smp::Cpus;
+use crate::stats::Stats;
+use crate::terminal::{self, RawTerminal};
+use crate::vcpu::{Backend, BackendError, InterruptController};
 
 /// How a run of the VMM ended.
 #[derive(Debug)]
@@ -80,38 +83,50 @@ pub(crate) struct Setup {
     pub(crate) backend: Box<dyn Backend>,
     /// Whether a guest that asks for a restart gets it.
     pub(crate) reboot: bool,
+    /// The machine's clock: the one thing in it that a restart leaves alone.
+    pub(crate) clock: Arc<RealTimeClock>,
+    /// Where the guest's randomness comes from.
+    pub(crate) randomness: Randomness,
 }
 
 /// Runs a machine to its end, on the console of this process.
 ///
-/// Signals that ask the process to end are blocked from here on: with [`Ending::Signal`], it is
+/// Counts what it does in `stats`. Signals that ask the process to end are blocked from here on: with [`Ending::Signal`], it is
 /// for the caller to end as the signal says.
 ///
 /// # Errors
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
-pub(crate) fn run(setup: &Setup) -> Result<Ending, VmmError> {
+pub(crate) fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
     let console = Arc::new(HostConsole::new(libc::STDOUT_FILENO).map_err(create("the console"))?);
     let end = Arc::new(End::new().map_err(create("an event"))?);
     let ram: Arc<dyn HostRam> = Arc::new(boot::create_ram(&setup.machine)?);
-    let board = Board { console: console.clone(), clock: Arc::default() };
-    let terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
+    let board = Board {
+        console: console.clone(),
+        clock: setup.clock.clone(),
+        randomness: setup.randomness,
+    };
+    let mut terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
     let wire = Arc::new(InterruptWire::default());
     let mut events =
         EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(VmmError::Events)?;
-    let stdin = io::stdin().as_fd().try_clone_to_owned();
-    events.add_subscriber(Box::new(Input {
-        stdin: File::from(stdin.map_err(create("a descriptor of standard input"))?),
-        console: console.clone(),
-        wire: wire.clone(),
-        end: end.clone(),
-        keys: terminal.is_some(),
-    }));
-    events.add_subscriber(Box::new(Leave { signals, end: end.clone() }));
+    // A terminal that belongs to another job is not to be read: that would stop this one.
+    if terminal.is_some() || !terminal::is_there() {
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        events.add_subscriber(Box::new(Input {
+            stdin: File::from(stdin.map_err(create("a descriptor of standard input"))?),
+            console: console.clone(),
+            wire: wire.clone(),
+            end: end.clone(),
+            keys: terminal.is_some(),
+        }));
+    }
+    let raw = terminal.is_some();
+    events.add_subscriber(Box::new(Leave { signals, end: end.clone(), raw }));
 
     let mut boot_count = 1;
     loop {
-        let life = Life::begin(setup, &ram, &board, &end, boot_count)?;
+        let life = Life::begin(setup, &ram, &board, &end, stats, boot_count)?;
         wire.connect(Some(life.interrupts.clone()));
         let why = loop {
             if let Some(why) = end.take() {
@@ -122,15 +137,25 @@ pub(crate) fn run(setup: &Setup) -> Result<Ending, VmmError> {
             }
         };
         wire.connect(None);
+        let restarts = setup.reboot && matches!(why, Ok(Why::Guest(StopReason::Reset)));
+        if !restarts {
+            // A thread that does not stop must not keep the terminal, or the process.
+            drop(terminal.take());
+            signals::end_at_once();
+        }
         life.end();
-        match why? {
-            Why::Guest(StopReason::Reset) if setup.reboot => {
+        let why = match why {
+            // Something may have come while the CPUs stopped, or before the loop had its turn.
+            Ok(reset) if restarts => {
+                events.run_with_timeout(0).map_err(VmmError::Events)?;
+                end.take().unwrap_or(reset)
+            }
+            why => why?,
+        };
+        match why {
+            Why::Guest(StopReason::Reset) if restarts => {
                 log::info!("the guest restarts");
                 console.reset();
-                // Something may have come while the CPUs stopped.
-                if let Some(Why::Signal(signal)) = end.take() {
-                    return Ok(Ending::Signal(signal));
-                }
                 boot_count += 1;
             }
             Why::Guest(StopReason::Reset) => return Ok(Ending::Reset),
@@ -153,7 +178,7 @@ fn create(what: &'static str) -> impl FnOnce(io::Error) -> VmmError {
 
 /// Why a machine stops.
 #[derive(Debug)]
-enum Why {
+pub(crate) enum Why {
     Guest(StopReason),
     Crash(String),
     Left,
@@ -162,9 +187,9 @@ enum Why {
 }
 
 /// Where the first who wants the machine to stop says so.
-struct End {
+pub(crate) struct End {
     why: Mutex<Option<Why>>,
-    event: EventFd,
+    pub(crate) event: EventFd,
 }
 
 impl End {
@@ -172,7 +197,7 @@ impl End {
         Ok(Self { why: Mutex::new(None), event: EventFd::new(EFD_NONBLOCK)? })
     }
 
-    fn because(&self, why: Why) {
+    pub(crate) fn because(&self, why: Why) {
         let mut first = lock(&self.why);
         // A person or a signal that wants to leave is not held up by a guest that restarts.
         let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset)));
@@ -189,7 +214,7 @@ impl End {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -206,18 +231,13 @@ impl Life {
         ram: &Arc<dyn HostRam>,
         board: &Board,
         end: &Arc<End>,
+        stats: &Arc<Mutex<Stats>>,
         boot_count: u32,
     ) -> Result<Self, VmmError> {
         let vm = setup.backend.create(&setup.machine, ram)?;
         let cpus = Arc::new(Cpus::new(vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect()));
-        let boot = boot::prepare(
-            &setup.machine,
-            &setup.payload,
-            ram.as_guest(),
-            board,
-            cpus.clone(),
-            boot_count,
-        )?;
+        let parts = Parts { ram: &*vm.ram, cpus: cpus.clone(), sources: vm.sources, boot_count };
+        let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
         let handlers = boot.handlers.into_iter().chain(vm.handlers).collect();
         let bus = Arc::new(HypercallBus::new(handlers)?);
         let mut life = Self { cpus, interrupts: vm.interrupts, threads: Vec::new() };
@@ -226,9 +246,11 @@ impl Life {
                 id,
                 vcpu,
                 bus: bus.clone(),
-                ram: ram.clone(),
+                ram: vm.ram.clone(),
                 cpus: life.cpus.clone(),
                 end: end.clone(),
+                stats: Stats::default(),
+                all_stats: stats.clone(),
             };
             let started = std::thread::Builder::new().name(id.to_string()).spawn(|| thread.main());
             match started {
@@ -252,202 +274,6 @@ impl Life {
         for thread in self.threads {
             // A panic was reported by the thread itself.
             let _ = thread.join();
-        }
-    }
-}
-
-/// The thread of a virtual CPU.
-struct CpuThread {
-    id: VcpuId,
-    vcpu: Box<dyn Vcpu>,
-    bus: Arc<HypercallBus>,
-    ram: Arc<dyn HostRam>,
-    cpus: Arc<Cpus>,
-    end: Arc<End>,
-}
-
-impl CpuThread {
-    fn main(mut self) {
-        let _report = ReportPanic { id: self.id, end: self.end.clone() };
-        while let Order::Start(registers) = self.cpus.wait(self.id) {
-            let stopped = match self.vcpu.start(&registers) {
-                Ok(()) => self.run(),
-                Err(error) => Some(Why::Host(error.into())),
-            };
-            if let Some(why) = stopped {
-                self.end.because(why);
-                return;
-            }
-            self.cpus.stopped(self.id);
-        }
-    }
-
-    /// Runs guest code until the CPU stops itself (`None`), or the machine is to stop.
-    fn run(&mut self) -> Option<Why> {
-        if self.cpus.ending() {
-            return None;
-        }
-        loop {
-            match self.vcpu.run() {
-                Ok(VcpuExit::Hypercall(call)) => {
-                    match self.bus.dispatch(self.id, self.ram.as_guest(), call) {
-                        // A back end whose CPUs can be idle outside of the kernel ends its own
-                        // sleep; for the others there is nothing to do.
-                        Next::Resume | Next::Cede => {}
-                        Next::Park => return None,
-                        Next::Stop(reason) => return Some(Why::Guest(reason)),
-                    }
-                }
-                Ok(VcpuExit::MmioRead(at, data)) => {
-                    log::debug!("{} reads where no memory is, at {:#x}", self.id, at.0);
-                    data.fill(0xff);
-                }
-                Ok(VcpuExit::MmioWrite(at, _)) => {
-                    log::debug!("{} writes where no memory is, at {:#x}", self.id, at.0);
-                }
-                Ok(VcpuExit::Interrupted) => {
-                    if self.cpus.ending() {
-                        return None;
-                    }
-                }
-                Ok(VcpuExit::Crashed(what)) => return Some(Why::Crash(what)),
-                Err(error) => return Some(Why::Host(error.into())),
-            }
-        }
-    }
-}
-
-/// Ends the machine when its thread panics.
-struct ReportPanic {
-    id: VcpuId,
-    end: Arc<End>,
-}
-
-impl Drop for ReportPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.end.because(Why::Host(VmmError::Panic(self.id)));
-        }
-    }
-}
-
-/// The console's interrupt, connected to the machine of the moment.
-#[derive(Default)]
-struct InterruptWire(Mutex<Option<Arc<dyn InterruptController>>>);
-
-impl InterruptWire {
-    fn connect(&self, controller: Option<Arc<dyn InterruptController>>) {
-        *lock(&self.0) = controller;
-    }
-
-    fn raise(&self) {
-        if let Some(controller) = &*lock(&self.0) {
-            controller.raise(VTY_INTERRUPT);
-        }
-    }
-}
-
-/// Standard input → console.
-struct Input {
-    /// Read without a buffer of our own: what is in one would not be seen by the event loop.
-    stdin: File,
-    console: Arc<HostConsole>,
-    wire: Arc<InterruptWire>,
-    end: Arc<End>,
-    /// A person types: Ctrl-A begins a command.
-    keys: bool,
-}
-
-const INPUT: u32 = 0;
-const DRAINED: u32 = 1;
-
-impl Input {
-    fn events(&self) -> Events {
-        Events::with_data(&self.stdin, INPUT, EventSet::IN)
-    }
-
-    /// Reads once what is there; `false` at the end of the input.
-    fn read(&self, room: usize) -> bool {
-        let mut buf = [0; 4096];
-        let len = room.min(buf.len());
-        match (&self.stdin).read(&mut buf[..len]) {
-            Ok(0) => return false,
-            Ok(len) => {
-                let typed = self.console.type_in(&buf[..len], self.keys);
-                if typed.for_guest {
-                    self.wire.raise();
-                }
-                if typed.leave {
-                    self.end.because(Why::Left);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                log::warn!("cannot read standard input: {error}");
-                return false;
-            }
-        }
-        true
-    }
-}
-
-impl MutEventSubscriber for Input {
-    fn init(&mut self, ops: &mut EventOps) {
-        let drained = Events::with_data(self.console.drained(), DRAINED, EventSet::IN);
-        if let Err(error) = ops.add(drained) {
-            log::warn!("cannot watch the console: {error}");
-        }
-        // A file cannot be watched, and need not: it is always there to be read.
-        if ops.add(self.events()).is_err() {
-            let _ = self.console.drained().write(1);
-        }
-    }
-
-    fn process(&mut self, events: Events, ops: &mut EventOps) {
-        if events.data() == DRAINED {
-            let _ = self.console.drained().read();
-            // Watching a file fails each time; then it is read as far as there is room.
-            if ops.add(self.events()).is_err() {
-                loop {
-                    let room = self.console.room();
-                    if room == 0 || !self.read(room) {
-                        break;
-                    }
-                }
-            }
-            return;
-        }
-        let room = self.console.room();
-        if room == 0 || !self.read(room) {
-            let _ = ops.remove(self.events());
-        }
-    }
-}
-
-/// Signals, and the machine's own wish to stop: what makes the loop look at [`End`].
-struct Leave {
-    signals: Signals,
-    end: Arc<End>,
-}
-
-const SIGNAL: u32 = 0;
-const END: u32 = 1;
-
-impl MutEventSubscriber for Leave {
-    fn init(&mut self, ops: &mut EventOps) {
-        for (fd, data) in [(self.signals.as_raw_fd(), SIGNAL), (self.end.event.as_raw_fd(), END)] {
-            if let Err(error) = ops.add(Events::with_data_raw(fd, data, EventSet::IN)) {
-                log::error!("cannot watch for the end: {error}");
-            }
-        }
-    }
-
-    fn process(&mut self, events: Events, _: &mut EventOps) {
-        if events.data() == END {
-            let _ = self.end.event.read();
-        } else if let Some(signal) = self.signals.next() {
-            self.end.because(Why::Signal(signal));
         }
     }
 }

@@ -1,55 +1,124 @@
 //! `cargo xtask boot`: the main job, from a fresh machine to a guest's shell in this terminal.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use clap::Args;
 
-use crate::failure::Result;
-use crate::guest;
+use crate::failure::{Attempt, Failure, Result};
+use crate::folders;
+use crate::guest::{self, Guest};
 use crate::host::base_name;
 use crate::on_power::OnPower;
 use crate::packages::{self, Tool};
-use crate::program::progress;
+use crate::program::{cargo, progress, run};
 
 /// Boot a guest to a shell in this terminal
 ///
-/// Fetches Debian's kernel, builds pseries-vmm for POWER, starts an emulated POWER host with
-/// real KVM, and boots a guest in it, through Open Firmware. Everything that is missing is
-/// fetched or built first; after the first time it takes half a minute.
+/// Fetches Debian's kernel, builds pseries-vmm, and boots the kernel in it, through Open Firmware:
+/// on KVM where this is a POWER host that has it, else on a processor in software. Everything that
+/// is missing is fetched or built first; after the first time it takes three seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Leave with `poweroff -f` in the guest, or with Ctrl-A X.\n\n\
     Example: a guest of two CPUs that is started with a flat device tree\n  \
     cargo xtask boot -- --cpus boot=2 --machine x-vof=off\n\n\
     Exit status: that of pseries-vmm; 125 when it could not be run.")]
 pub(crate) struct Boot {
-    /// Further arguments for pseries-vmm; `cargo xtask on-power -- pseries-vmm --help` lists them
+    /// Boot on KVM in an emulated POWER host, whatever this machine is
+    #[arg(long)]
+    on_power: bool,
+
+    /// Further arguments for pseries-vmm
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
 }
 
 impl Boot {
     pub(crate) fn run(self) -> Result<u8> {
+        if self.on_power { self.in_emulated_host() } else { self.here() }
+    }
+
+    fn here(self) -> Result<u8> {
+        let guest = guest::make(false)?;
+        let vmm = build()?;
+        progress!("leave the guest with `poweroff -f`, or with Ctrl-A X");
+        let mut command = Command::new(&vmm);
+        command.args(self.vmm_arguments(guest.kernel.as_os_str(), guest.initramfs.as_os_str()));
+        // In the place of this program: terminal, signals and status are the VMM's.
+        let error = command.exec();
+        Err(Failure::new(format!("cannot run {}: {error}", vmm.display())))
+    }
+
+    fn in_emulated_host(self) -> Result<u8> {
         packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
-        let mut command: Vec<OsString> = ["pseries-vmm", "--kernel", base_name(&guest.kernel)?]
-            .iter()
-            .chain(&["--initramfs", base_name(&guest.initramfs)?])
-            .map(OsString::from)
-            .collect();
-        // What is given takes the place of what is usual: options may be said only once.
-        let usual = [("--cmdline", "console=hvc0 cryptomgr.notests"), ("--memory", "size=1G")];
-        for (option, value) in usual {
-            let with_value = format!("{option}=");
-            let is_given = self.arguments.iter().any(|argument| {
-                argument == option || argument.to_string_lossy().starts_with(&with_value)
-            });
-            if !is_given {
-                command.extend([option, value].map(OsString::from));
-            }
-        }
-        command.extend(self.arguments);
+        let Guest { kernel, initramfs, .. } = guest;
+        let mut command = vec![OsString::from("pseries-vmm")];
+        let names = [base_name(&kernel)?, base_name(&initramfs)?];
+        command.extend(self.vmm_arguments(names[0].as_ref(), names[1].as_ref()));
         progress!("leave the guest with `poweroff -f`, or with Ctrl-A X");
-        let files = vec![guest.kernel, guest.initramfs];
+        let files = vec![kernel, initramfs];
         OnPower { files, memory: "4G".into(), timeout: Some(0), command }.run()
+    }
+
+    /// What is given takes the place of what is usual: options may be said only once.
+    fn vmm_arguments(
+        &self,
+        kernel: &std::ffi::OsStr,
+        initramfs: &std::ffi::OsStr,
+    ) -> Vec<OsString> {
+        let usual = [
+            ("--kernel", kernel),
+            ("--initramfs", initramfs),
+            ("--cmdline", "console=hvc0 cryptomgr.notests".as_ref()),
+            ("--memory", "size=1G".as_ref()),
+        ];
+        let is_given = |option: &str| {
+            let with_value = format!("{option}=");
+            self.arguments.iter().any(|argument| {
+                argument == option || argument.to_string_lossy().starts_with(&with_value)
+            })
+        };
+        let usual = usual.into_iter().filter(|(option, _)| !is_given(option));
+        let mut arguments: Vec<OsString> =
+            usual.flat_map(|(option, value)| [option.into(), value.to_owned()]).collect();
+        arguments.extend(self.arguments.iter().cloned());
+        arguments
+    }
+}
+
+/// Builds the VMM for this machine.
+pub(crate) fn build() -> Result<PathBuf> {
+    progress!("building pseries-vmm");
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", "pseries-vmm"]);
+    run(cargo.current_dir(folders::workspace()))?;
+    let vmm = folders::target().join("release/pseries-vmm");
+    vmm.canonicalize().attempt(|| format!("find {}", vmm.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_is_said_once() {
+        let boot = |arguments: &[&str]| Boot {
+            on_power: false,
+            arguments: arguments.iter().map(OsString::from).collect(),
+        };
+        let words = boot(&["--memory=size=2G", "--cpus", "boot=2"])
+            .vmm_arguments("kernel".as_ref(), "initramfs".as_ref());
+        let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+        let cmdline = "console=hvc0 cryptomgr.notests";
+        assert_eq!(
+            words.join(" "),
+            format!(
+                "--kernel kernel --initramfs initramfs --cmdline {cmdline} --memory=size=2G \
+                 --cpus boot=2"
+            )
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: fetches, builds, boots and tests. `cargo xtask --help` says how.
 
 mod apt;
+mod bench;
 mod boot;
 mod cache;
 mod console;
@@ -80,6 +81,7 @@ enum Task {
         wrong arguments.")]
     OnPower(on_power::OnPower),
     Test(test::Test),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Task::Guest { refresh } => (make_guest(refresh), 1),
         Task::OnPower(on_power) => (on_power.run(), NOT_THE_COMMANDS),
         Task::Test(test) => (test.run(), 1),
+        Task::Bench(bench) => (bench.run(), 1),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -17,6 +17,8 @@ pub(crate) enum Tool {
     PowerLibrary,
     /// An assembler for the firmware: the test that rebuilds it wants it.
     PowerBinutils,
+    /// What `bench tree` compares with.
+    Libfdt,
 }
 
 impl Tool {
@@ -40,6 +42,7 @@ impl Tool {
             Self::PowerBinutils => {
                 (Sign::Program("powerpc64-linux-gnu-as"), "binutils-powerpc64-linux-gnu")
             }
+            Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
         }
     }
 

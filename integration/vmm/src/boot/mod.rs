@@ -15,7 +15,7 @@ use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
-use arch_ppc64::rtas::{self, RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::rtas::{self, InterruptSources, RealTimeClock, Rtas, RtasConfig};
 use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine, VcpuControl};
 
 use crate::vcpu::Registers;
@@ -28,6 +28,26 @@ pub(crate) use ram::create as create_ram;
 pub(crate) struct Board {
     pub(crate) console: Arc<dyn Console>,
     pub(crate) clock: Arc<RealTimeClock>,
+    pub(crate) randomness: Randomness,
+}
+
+/// Where the seed comes from that a guest gets for its own randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Randomness {
+    /// The host's random numbers.
+    Host,
+    /// The same for each start: for runs that are to be repeated exactly.
+    Fixed,
+}
+
+/// What one start is made with.
+pub(crate) struct Parts<'a> {
+    pub(crate) ram: &'a dyn GuestRam,
+    pub(crate) cpus: Arc<dyn VcpuControl>,
+    /// The interrupt sources that RTAS sets up, unless the back end answers those calls.
+    pub(crate) sources: Option<Arc<dyn InterruptSources>>,
+    /// The number of this start, 1 for the first.
+    pub(crate) boot_count: u32,
 }
 
 /// A machine that can be started.
@@ -45,15 +65,14 @@ struct Plan<'a> {
     placement: Placement,
 }
 
-/// Puts everything in its place in `ram` for the start number `boot_count` of the machine.
+/// Puts everything in its place for one start of the machine.
 pub(crate) fn prepare(
     machine: &Machine,
     payload: &Payload,
-    ram: &dyn GuestRam,
     board: &Board,
-    cpus: Arc<dyn VcpuControl>,
-    boot_count: u32,
+    parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
+    let Parts { ram, cpus, sources, boot_count } = parts;
     let plan = Plan::new(machine, payload)?;
     let placement = &plan.placement;
     loader::load(&plan.client, placement, plan.initrd, ram)
@@ -63,7 +82,7 @@ pub(crate) fn prepare(
         entry_is_64bit: placement.is_64bit(),
         initrd: placement.initrd(),
         boot_count,
-        rng_seed: random_seed().map_err(BootError::Random)?,
+        rng_seed: seed(board.randomness).map_err(BootError::Random)?,
         flat_rtas: placement.rtas(),
     };
     let tree = fdt::build(machine, &start)?;
@@ -79,8 +98,11 @@ pub(crate) fn prepare(
         None => return Err(BootError::NoVof),
     };
     let console = &board.console;
-    let rtas = Rtas::new(cpus, console.clone(), RtasConfig::of_machine(machine))
+    let mut rtas = Rtas::new(cpus, console.clone(), RtasConfig::of_machine(machine))
         .with_clock(board.clock.clone());
+    if let Some(sources) = sources {
+        rtas = rtas.with_interrupt_sources(sources);
+    }
     let mut handlers: Vec<Arc<dyn HypercallHandler>> =
         vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
     handlers.extend(client_interface);
@@ -107,8 +129,11 @@ impl<'a> Plan<'a> {
 }
 
 /// Randomness for the guest's own generator.
-fn random_seed() -> io::Result<[u8; 32]> {
+fn seed(randomness: Randomness) -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
+    if randomness == Randomness::Fixed {
+        return Ok(seed);
+    }
     File::open("/dev/urandom")?.read_exact(&mut seed)?;
     Ok(seed)
 }

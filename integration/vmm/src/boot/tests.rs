@@ -73,7 +73,7 @@ impl Drop for Files {
 }
 
 fn board() -> Board {
-    Board { console: Arc::new(NoConsole), clock: Arc::default() }
+    Board { console: Arc::new(NoConsole), clock: Arc::default(), randomness: Randomness::Host }
 }
 
 fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
@@ -81,7 +81,8 @@ fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
     let payload = Payload::open(&config.payload).unwrap();
     payload.check(&machine).unwrap();
     let ram = create_ram(&machine).unwrap();
-    let prepared = prepare(&machine, &payload, &ram, &board(), Arc::new(NoCpus), 1).unwrap();
+    let parts = Parts { ram: &ram, cpus: Arc::new(NoCpus), sources: None, boot_count: 1 };
+    let prepared = prepare(&machine, &payload, &board(), parts).unwrap();
     (ram, prepared)
 }
 

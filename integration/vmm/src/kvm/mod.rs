@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
 use arch_ppc64::{Machine, rtas};
 
-use crate::ram::HostRam;
+use crate::ram::{HostRam, SharedRam};
 use crate::vcpu::{Backend, BackendError, InterruptController, Vcpu, VirtualMachine};
 use modes::Modes;
 use vcpu::KvmVcpu;
@@ -130,6 +130,9 @@ impl Backend for Kvm {
             vcpus: vcpus.into_iter().map(|vcpu| Box::new(vcpu) as Box<dyn Vcpu>).collect(),
             handlers: modes::handlers(&modes, machine.max_cpus()),
             interrupts: Arc::new(xics),
+            // The kernel answers the calls.
+            sources: None,
+            ram: Arc::new(SharedRam(ram.clone())),
         })
     }
 }

@@ -100,8 +100,14 @@ impl ProcessorModes for Modes {
     }
 
     fn set_interrupt_location(&self, ail: u8) -> Status {
-        // What the host drops must not be promised: the guest's first `scv` would be lost.
-        if ail != 0 && !self.ail.get().copied().unwrap_or(false) {
+        // What the host drops must not be promised: the guest's first `scv` would be lost. KVM
+        // knows no place but 0 and 3.
+        let kept = match ail {
+            0 => true,
+            3 => self.ail.get().copied().unwrap_or(false),
+            _ => false,
+        };
+        if !kept {
             return Status::UNSUPPORTED_FLAG;
         }
         self.change(LPCR_AIL, u64::from(ail) << LPCR_AIL_SHIFT);

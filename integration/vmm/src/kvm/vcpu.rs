@@ -132,9 +132,10 @@ impl Vcpu for KvmVcpu {
                     Ok(VcpuExit::Interrupted)
                 }
                 // What KVM answers when it could not follow a pointer that the guest gave to a
-                // call that the kernel handles.
+                // call that the kernel handles; and also when it cannot have a page of memory.
                 Some(libc::EINVAL | libc::EFAULT) => Ok(VcpuExit::Crashed(format!(
-                    "{} made a call with a bad pointer that KVM cannot go on from ({error})",
+                    "KVM cannot go on with {} ({error}): the guest gave a bad pointer to a call \
+                     that the kernel answers, or the host cannot have a page of its memory",
                     self.id
                 ))),
                 _ => Err(BackendError::kernel("run a virtual CPU")(error)),

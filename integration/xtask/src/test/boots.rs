@@ -14,16 +14,16 @@ use super::log::Log;
 use super::pty::Pty;
 
 /// A boot takes ten seconds; a machine that does other things as well needs longer.
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(300);
 
 /// What an answer takes.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The shell's prompt, as the guest's init sets it.
-const PROMPT: &str = "guest:/root# ";
+pub(super) const PROMPT: &str = "guest:/root# ";
 
 /// The kernel says it when it finds an Open Firmware client interface (prom_init.c).
-const VOF_LINES: [&str; 2] = ["Preparing to boot Linux", "Booting Linux via __start()"];
+pub(super) const VOF_LINES: [&str; 2] = ["Preparing to boot Linux", "Booting Linux via __start()"];
 
 /// What a guest shows that is up.
 const UP_LINES: [&str; 3] = ["Linux version 6.1.", "GUEST-READY", "cpu\t\t: POWER9"];
@@ -190,7 +190,7 @@ pub(super) fn pipe(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn shell(log: &mut Log) -> Result<()> {
-    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    let mut terminal = Pty::spawn(xtask().args(["boot", "--on-power"]), log)?;
     terminal.expect(PROMPT, BOOT_LIMIT)?;
     terminal.type_in("echo answer-$((6*7))\r")?;
     terminal.expect("answer-42", ANSWER_LIMIT)?;
@@ -211,7 +211,7 @@ pub(super) fn shell(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
-    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    let mut terminal = Pty::spawn(xtask().args(["boot", "--on-power"]), log)?;
     terminal.expect(PROMPT, BOOT_LIMIT)?;
     terminal.type_in("\x01x")?;
     terminal.ends_well(ANSWER_LIMIT)
@@ -271,25 +271,25 @@ fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
 }
 
 /// As it would be typed in the workspace's folder.
-fn relative(file: &Path) -> &Path {
+pub(super) fn relative(file: &Path) -> &Path {
     file.strip_prefix(folders::workspace()).unwrap_or(file)
 }
 
 /// `cargo xtask` as users have it. Not this executable: another step may have replaced it.
-fn xtask() -> Command {
+pub(super) fn xtask() -> Command {
     let mut cargo = cargo();
     cargo.arg("xtask").current_dir(folders::workspace());
     cargo
 }
 
-fn shows(console: &str, texts: &[&str]) -> Result<()> {
+pub(super) fn shows(console: &str, texts: &[&str]) -> Result<()> {
     match texts.iter().find(|text| !console.contains(**text)) {
         None => Ok(()),
         Some(text) => Err(Failure::new(format!("the console does not show {text:?}"))),
     }
 }
 
-fn shows_times(console: &str, text: &str, wanted: usize) -> Result<()> {
+pub(super) fn shows_times(console: &str, text: &str, wanted: usize) -> Result<()> {
     match console.matches(text).count() {
         count if count == wanted => Ok(()),
         count => Err(Failure::new(format!(

@@ -4,6 +4,7 @@ mod boots;
 mod checks;
 mod log;
 mod pty;
+mod software;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -39,6 +40,11 @@ const STEPS: &[Step] = &[
     step("unit-no-vof", "the VMM's tests without the client interface", checks::unit_no_vof),
     step("firmware", "the firmware's image is what its source builds", checks::firmware),
     step("rust-1.85", "it builds with the oldest Rust", checks::oldest_rust),
+    step("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
+    step("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
+    step("soft-icount", "two runs in counted instructions are the same", software::icount),
+    step("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
+    step("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
     step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
     step("unit-power", "the VMM's unit tests on a POWER host", boots::unit_tests_on_power),
     step("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
@@ -52,8 +58,8 @@ const STEPS: &[Step] = &[
     step("examples", "configuration files boot, with older and newer kernels", boots::examples),
     step("refusals", "what a POWER host cannot do is refused", boots::refusals),
     step("pipe", "a guest takes its commands from a pipe", boots::pipe),
-    step("shell", "`cargo xtask boot` gives a shell, then the terminal back", boots::shell),
-    step("shell-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", boots::ctrl_a_x),
+    step("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
+    step("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
 ];
 
 /// Check everything that CI checks

@@ -1,0 +1,251 @@
+//! An interrupt controller in software: XICS, as a guest sees it through hypercalls and RTAS.
+//!
+//! There are *sources*, each with a number, a server and a priority, which RTAS sets (LoPAPR
+//! §7.3.10), and *servers*, one a CPU, each with a current processor priority (CPPR) and a priority
+//! of its inter-processor interrupt (MFRR), which hypercalls set (LoPAPR §14.5.4.7). Of priorities,
+//! the lower number is the more favoured; 0xff is none at all. A CPU's external interrupt line is
+//! asserted while there is an interrupt for its server that is more favoured than its CPPR.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use arch_ppc64::rtas::{InterruptSources, Xive};
+//! use arch_ppc64::xics::{InterruptOutput, Xics};
+//! use arch_ppc64::{Hypercall, HypercallHandler, VcpuId, hypercall::token};
+//!
+//! /// The lines of the CPUs: here, they tell.
+//! struct Lines;
+//!
+//! impl InterruptOutput for Lines {
+//!     fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+//!         println!("{cpu}: {asserted}");
+//!     }
+//! }
+//!
+//! let xics = Xics::new(1, 0x1000..0x1010, Arc::new(Lines));
+//! # let ram: vm_memory::GuestMemoryMmap =
+//! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
+//! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
+//! xics.set_xive(0x1003, Xive { server: 0, priority: 5 })?;
+//! let _ = xics.handle(VcpuId(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
+//! // A device: `vcpu0: true`.
+//! xics.raise(0x1003);
+//! // The guest accepts the interrupt: `vcpu0: false`.
+//! let mut call = Hypercall::new(token::XIRR, &[]);
+//! let _ = xics.handle(VcpuId(0), &ram, &mut call);
+//! assert_eq!(call.args[0], 0xff00_1003);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod state;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
+use crate::ram::GuestRam;
+use crate::rtas::{InterruptSources, UnknownSource, Xive};
+use crate::vcpu::VcpuId;
+
+use state::{SOURCE_END, State};
+
+/// Number of the inter-processor interrupt, a source of every server. Numbers of devices' sources
+/// are higher.
+pub const IPI: u32 = 2;
+
+/// The external interrupt lines of the CPUs.
+pub trait InterruptOutput: Send + Sync {
+    /// The line of `cpu` changed: it is asserted now, or is not any more. It stays so until the
+    /// next call; after a [reset](HypercallHandler::reset), no line is asserted.
+    ///
+    /// Calls come in the order of the changes, from whoever caused them, and before what caused
+    /// them returns. For that, the controller is locked meanwhile: an implementation sets a flag
+    /// and wakes a sleeper. It must not call the controller, nor wait for anyone who may.
+    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool);
+}
+
+/// The interrupt controller of a machine: a handler of hypercalls, the sources of
+/// [`Rtas`](crate::rtas::Rtas), and the place where devices raise interrupts.
+///
+/// All of it can be used from any thread. A source needs no kind: [`raise`](Self::raise) is for
+/// edges, [`set_level`](Self::set_level) for levels. Either way, an accepted interrupt does not
+/// come again, to any CPU, before its end (H_EOI).
+pub struct Xics {
+    state: Mutex<State>,
+    timebase: Option<Arc<Timebase>>,
+}
+
+type Timebase = dyn Fn() -> u64 + Send + Sync;
+
+impl Xics {
+    /// A controller with servers 0 to `servers` − 1, and with the `sources` of devices. All is as
+    /// after a reset: sources masked, CPPRs 0, MFRRs 0xff.
+    ///
+    /// # Panics
+    /// If `sources` has numbers that no source can have: those up to [`IPI`], or of more than 24
+    /// bits.
+    pub fn new(servers: u32, sources: Range<u32>, output: Arc<dyn InterruptOutput>) -> Self {
+        assert!(
+            sources.is_empty() || (sources.start > IPI && sources.end <= SOURCE_END),
+            "{sources:x?} are no numbers of interrupt sources"
+        );
+        Self { state: Mutex::new(State::new(servers, sources, output)), timebase: None }
+    }
+
+    /// With a way to read the guest's timebase. Without it there is no H_XIRR-X, which tells when
+    /// an interrupt came: "Legacy implementations implement only H_XIRR, returning H_Function for
+    /// a call to H_XIRR-X."
+    #[must_use]
+    pub fn with_timebase(mut self, timebase: Arc<dyn Fn() -> u64 + Send + Sync>) -> Self {
+        self.timebase = Some(timebase);
+        self
+    }
+
+    /// An edge of `source`: one interrupt, latched until it is accepted. Edges while one is
+    /// latched are one with it.
+    ///
+    /// A source that the controller does not have is ignored.
+    pub fn raise(&self, source: u32) {
+        let now = self.now();
+        // The device that has a source of no controller is a matter of the host, not the guest's.
+        let _ = self.lock().change(source, now, |source| source.latched = true);
+    }
+
+    /// The level of `source`, an interrupt for as long as it is asserted. After each H_EOI it
+    /// comes again, while it is.
+    ///
+    /// The level is the device's: it outlasts a reset of the controller. A source that the
+    /// controller does not have is ignored.
+    pub fn set_level(&self, source: u32, asserted: bool) {
+        let now = self.now();
+        let _ = self.lock().change(source, now, |source| source.level = asserted);
+    }
+
+    /// H_EOI (LoPAPR §14.5.4.7.1): "If the value of the xirr parameter is such that the low order
+    /// 3 bytes (xisr) is one of the interrupt source values assigned to the partition, and the
+    /// high order byte xirr byte (cppr) is equal or less favored than the current cppr contents".
+    fn eoi(&self, caller: VcpuId, xirr: u64) -> Status {
+        let [cppr, xisr @ ..] = (xirr as u32).to_be_bytes();
+        let xisr = u32::from_be_bytes([0, xisr[0], xisr[1], xisr[2]]);
+        let now = self.now();
+        match self.lock().end(caller, cppr, xisr, now) {
+            Ok(()) => Status::SUCCESS,
+            Err(_) => Status::PARAMETER,
+        }
+    }
+
+    /// H_CPPR (§14.5.4.7.2): "causing the interrupt source controller to reject any interrupt of
+    /// equal or less favored priority". A rejected interrupt comes again when the priority allows.
+    fn cppr(&self, caller: VcpuId, cppr: u64) -> Status {
+        match self.lock().change_server(caller, |server| server.cppr = cppr as u8) {
+            Ok(()) => Status::SUCCESS,
+            Err(_) => Status::PARAMETER,
+        }
+    }
+
+    /// H_IPI (§14.5.4.7.3): "the value in the low order byte of the mfrr parameter is written into
+    /// the mfrr register […] of the processor's interrupt management area".
+    fn ipi(&self, server: u64, mfrr: u64) -> Status {
+        let now = self.now();
+        let Ok(server) = u32::try_from(server) else { return Status::PARAMETER };
+        match self.lock().change_server(VcpuId(server), |server| server.set_mfrr(mfrr as u8, now)) {
+            Ok(()) => Status::SUCCESS,
+            Err(_) => Status::PARAMETER,
+        }
+    }
+
+    /// H_IPOLL (§14.5.4.7.4): R4 is what H_XIRR would give, R5 the MFRR. "Reading these addresses
+    /// has no side effects".
+    fn poll(&self, call: &mut Hypercall) -> Status {
+        let Ok(server) = u32::try_from(call.args[0]) else { return Status::PARAMETER };
+        let Ok((xirr, mfrr)) = self.lock().poll(VcpuId(server)) else { return Status::PARAMETER };
+        call.args[0] = xirr.into();
+        call.args[1] = mfrr.into();
+        Status::SUCCESS
+    }
+
+    /// H_XIRR and H_XIRR-X (§14.5.4.7.5): "accepting the interrupt and raising the current
+    /// processor priority to that of the accepted interrupt". R4 has the priority of before, and
+    /// the source or 0. "Place the timestamp when the hypervisor first received the interrupt into
+    /// R5": with no interrupt, the time. The parameter of H_XIRR-X has no part in this.
+    fn accept(&self, caller: VcpuId, call: &mut Hypercall, stamped: bool) -> Status {
+        let now = self.now();
+        let Ok((xirr, since)) = self.lock().accept(caller, now) else { return Status::PARAMETER };
+        call.args[0] = xirr.into();
+        if stamped {
+            call.args[1] = since;
+        }
+        Status::SUCCESS
+    }
+
+    /// The time to stamp interrupts with, where anybody asks for it.
+    fn now(&self) -> u64 {
+        self.timebase.as_ref().map_or(0, |timebase| timebase())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Xics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Xics").finish_non_exhaustive()
+    }
+}
+
+impl HypercallHandler for Xics {
+    fn tokens(&self) -> &[u64] {
+        &[token::EOI, token::CPPR, token::IPI, token::IPOLL, token::XIRR, token::XIRR_X]
+    }
+
+    fn handle(&self, caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        let [first, second, ..] = call.args;
+        let status = match call.token {
+            token::EOI => self.eoi(caller, first),
+            token::CPPR => self.cppr(caller, first),
+            token::IPI => self.ipi(first, second),
+            token::IPOLL => self.poll(call),
+            token::XIRR => self.accept(caller, call, false),
+            token::XIRR_X if self.timebase.is_some() => self.accept(caller, call, true),
+            _ => Status::FUNCTION,
+        };
+        call.finish(status)
+    }
+
+    /// "The platform must initialize the interrupt priority in each XIVE to the least favored level
+    /// (0xFF) […] and set the Current Processor Priority Register to the Most favored level (0x00)
+    /// […] so that no interrupts are signaled to a processor until the OS has taken explicit
+    /// action" (LoPAPR, requirement R1-6.1-13).
+    fn reset(&self) {
+        self.lock().reset();
+    }
+}
+
+impl InterruptSources for Xics {
+    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+        let now = self.now();
+        let mut state = self.lock();
+        if !state.has_server(xive.server) {
+            return Err(UnknownSource);
+        }
+        state.change(source, now, |source| source.xive = xive)
+    }
+
+    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+        self.lock().xive(source)
+    }
+
+    fn int_on(&self, source: u32) -> Result<(), UnknownSource> {
+        let now = self.now();
+        self.lock().change(source, now, |source| source.on = true)
+    }
+
+    fn int_off(&self, source: u32) -> Result<(), UnknownSource> {
+        let now = self.now();
+        self.lock().change(source, now, |source| source.on = false)
+    }
+}
+
+#[cfg(test)]
+mod tests;

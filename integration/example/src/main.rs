@@ -1,0 +1,210 @@
+//! `example-vmm machine.json`: a small VMM in another style than pseries-vmm, on public API only.
+//! docs/integrate.md walks through it.
+
+#![forbid(unsafe_code)]
+
+mod console;
+mod vcpu;
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::channel};
+use std::{fs::File, path::PathBuf, process::ExitCode, thread};
+
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
+use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+use arch_ppc64::rtas::{RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::{CpuState, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm};
+use arch_ppc64::{Hypercall, Next, StopReason, VcpuControl, VcpuId};
+use pseries_vmm::{kvm::Kvm, ram::HostRam, vcpu::Backend};
+use serde::Deserialize;
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vmm_sys_util::terminal::Terminal;
+use vof_device::{DeviceTree, Vof};
+
+use console::StdioConsole;
+use vcpu::{AllCpus, CallbackVcpu, ExitHandler};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Handlers = Vec<Arc<dyn HypercallHandler>>;
+
+fn main() -> ExitCode {
+    let ended = run();
+    let _ = io::stdin().lock().set_canon_mode();
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+    eprintln!("example-vmm: {error}{causes}");
+    ExitCode::FAILURE
+}
+
+/// A virtual machine. The keys are Cloud Hypervisor's, and `machine` is new.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VmConfig {
+    cpus: CpusConfig,
+    memory: MemoryConfig,
+    payload: PayloadConfig,
+    machine: PseriesOptions,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CpusConfig {
+    boot_vcpus: u32,
+    max_vcpus: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemoryConfig {
+    size: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayloadConfig {
+    kernel: PathBuf,
+    initramfs: Option<PathBuf>,
+    cmdline: String,
+}
+
+impl MachineConfig for VmConfig {
+    fn memory(&self) -> Memory {
+        Memory::of_size(self.memory.size)
+    }
+    fn cpus(&self) -> Cpus {
+        Cpus { boot: self.cpus.boot_vcpus, max: self.cpus.max_vcpus, model: self.machine.cpu }
+    }
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: &self.payload.cmdline }
+    }
+    fn x_vof(&self) -> bool {
+        self.machine.x_vof.unwrap_or(true)
+    }
+}
+
+/// What stays over restarts of the machine.
+struct Board {
+    machine: Machine,
+    kernel: Vec<u8>,
+    initramfs: Option<Vec<u8>>,
+    /// It knows which of its pages this process wrote to.
+    ram: Arc<GuestMemoryMmap<AtomicBitmap>>,
+    console: Arc<StdioConsole>,
+    clock: Arc<RealTimeClock>,
+}
+
+fn run() -> Result<()> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
+    let path = std::env::args_os().nth(1).ok_or("usage: example-vmm machine.json")?;
+    let config: VmConfig = serde_json::from_slice(&read(&path.into())?)?;
+    let machine = Machine::new(&config)?;
+    machine.x_vof().then_some(()).ok_or("x-vof has to be on: there is no other way in here")?;
+    let kvm = Kvm::open()?;
+    let host_pvr = kvm.host_pvr()?.unwrap_or(machine.cpu().pvr());
+    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
+    let board = Board {
+        machine: machine.on_host(host_pvr)?,
+        kernel: read(&config.payload.kernel)?,
+        initramfs: config.payload.initramfs.as_ref().map(read).transpose()?,
+        ram: Arc::new(ram),
+        console: Arc::new(StdioConsole::new()?),
+        clock: Arc::default(),
+    };
+    io::stdin().lock().set_raw_mode()?;
+    let mut boot_count = 1;
+    loop {
+        match board.start(&kvm, boot_count)? {
+            StopReason::Reset => boot_count += 1,
+            StopReason::PowerOff => return Ok(()),
+            reason => return Err(format!("the guest ended: {reason:?}").into()),
+        }
+    }
+}
+
+impl Board {
+    /// The machine from one reset to the next: all but the board is made anew.
+    fn start(&self, kvm: &Kvm, boot_count: u32) -> Result<StopReason> {
+        let ram: Arc<dyn HostRam> = self.ram.clone();
+        let vm = kvm.create(&self.machine, &ram)?;
+        let (mailboxes, orders): (_, Vec<_>) = vm.vcpus.iter().map(|_| channel()).unzip();
+        let cpus = Arc::new(AllCpus {
+            states: Mutex::new(vec![CpuState::Stopped; vm.vcpus.len()]),
+            mailboxes,
+            kicks: vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect(),
+            ended: AtomicBool::new(false),
+            event_loop: self.console.event_loop.clone(),
+        });
+        let bus = self.plug_in(cpus.clone(), vm.handlers, boot_count)?;
+        eprintln!("start {boot_count}: {} pages written before it", self.dirty_pages());
+        cpus.start(VcpuId(0), GuestAddress(vof_firmware::ENTRY), 0)?;
+        let reason = thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for ((id, vcpu), mailbox) in self.machine.vcpus().zip(vm.vcpus).zip(orders) {
+                let mut vcpu = CallbackVcpu { id, vcpu, mailbox, cpus: &cpus };
+                let mut exits = Exits(&bus, ram.as_guest());
+                threads.push(scope.spawn(move || vcpu.run(&mut exits)));
+            }
+            let served = self.console.serve(&cpus, &*vm.interrupts);
+            cpus.end();
+            let mut reason = None;
+            for thread in threads {
+                reason = thread.join().map_err(|_| "a vCPU thread panicked")??.or(reason);
+            }
+            served?;
+            reason.ok_or_else(|| "no vCPU says why the machine ended".into())
+        });
+        eprintln!("start {boot_count}: {} pages written in its course", self.dirty_pages());
+        reason
+    }
+
+    /// Puts the guest in place, and who answers its hypercalls: the back end's `own`, and the rest.
+    fn plug_in(&self, cpus: Arc<AllCpus>, mut own: Handlers, count: u32) -> Result<HypercallBus> {
+        let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_deref());
+        let client = Client::parse(&self.kernel)?;
+        let (ram_bytes, initrd_bytes) = (machine.memory_bytes(), initrd.map(|i| i.len() as u64));
+        let request = PlanRequest { ram_bytes, initrd_bytes, ..Default::default() };
+        let placement = Placement::plan(&client, &request)?;
+        loader::load(&client, &placement, initrd, ram)?;
+        ram.write_slice(vof_firmware::IMAGE, GuestAddress(vof_firmware::LOAD_ADDRESS))?;
+        let mut rng_seed = [0; 32];
+        File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
+        let (entry, entry_is_64bit) = (placement.entry(), placement.is_64bit());
+        let (initrd, boot_count, flat_rtas) = (placement.initrd(), count, None);
+        let start = Start { entry, entry_is_64bit, initrd, boot_count, rng_seed, flat_rtas };
+        let tree = DeviceTree::from_blob(&fdt::build(machine, &start)?)?;
+
+        let mut vof = Vof::builder(tree, ram_bytes)
+            .console(VTY_PATH, self.console.clone())
+            .cas(Box::new(machine.cas_platform()))
+            .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
+        for (at, bytes) in [placement.client()].into_iter().chain(initrd) {
+            vof = vof.reserve(at, bytes);
+        }
+        let rtas = Rtas::new(cpus, self.console.clone(), RtasConfig::of_machine(machine));
+        own.push(Arc::new(Mutex::new(vof.build()?)));
+        own.push(Arc::new(HvTerm::new(VTY_UNIT, self.console.clone())));
+        own.push(Arc::new(rtas.with_clock(self.clock.clone())));
+        Ok(HypercallBus::new(own)?)
+    }
+
+    /// How many pages this process wrote through vm-memory since this was last asked.
+    fn dirty_pages(&self) -> u32 {
+        let words = self.ram.iter().flat_map(|region| region.bitmap().get_and_reset());
+        words.map(u64::count_ones).sum()
+    }
+}
+
+/// What the CPUs' exits lead to: hypercalls to the bus. On the memory bus there is nothing.
+struct Exits<'a>(&'a HypercallBus, &'a dyn GuestRam);
+
+impl ExitHandler for Exits<'_> {
+    fn hypercall(&mut self, caller: VcpuId, call: &mut Hypercall) -> Next {
+        self.0.dispatch(caller, self.1, call)
+    }
+}

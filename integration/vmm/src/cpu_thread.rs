@@ -1,0 +1,108 @@
+//! The thread of a virtual CPU: runs guest code, answers what it asks, waits while it is stopped.
+
+use std::sync::{Arc, Mutex};
+
+use arch_ppc64::{GuestRam, HypercallBus, Next, VcpuId};
+use vmm_sys_util::signal::SIGRTMIN;
+
+use crate::signals;
+use crate::smp::{Cpus, Order};
+use crate::stats::Stats;
+use crate::vcpu::{Vcpu, VcpuExit};
+use crate::vmm::{End, VmmError, Why, lock};
+
+/// The thread of a virtual CPU.
+pub(crate) struct CpuThread {
+    pub(crate) id: VcpuId,
+    pub(crate) vcpu: Box<dyn Vcpu>,
+    pub(crate) bus: Arc<HypercallBus>,
+    pub(crate) ram: Arc<dyn GuestRam>,
+    pub(crate) cpus: Arc<Cpus>,
+    pub(crate) end: Arc<End>,
+    pub(crate) stats: Stats,
+    pub(crate) all_stats: Arc<Mutex<Stats>>,
+}
+
+impl CpuThread {
+    pub(crate) fn main(mut self) {
+        let _report = ReportPanic { id: self.id, end: self.end.clone() };
+        // Kicks come as this signal, whatever mask the process was started with.
+        if let Err(error) = signals::let_through(SIGRTMIN()) {
+            log::warn!("{} may be hard to stop: {error}", self.id);
+        }
+        let why = self.live();
+        self.stats.instructions = self.vcpu.instructions();
+        lock(&self.all_stats).add(&self.stats);
+        if let Some(why) = why {
+            self.end.because(why);
+        }
+    }
+
+    /// Starts when it is told to and stops itself, until the machine ends; `Some` where this CPU
+    /// is the reason.
+    fn live(&mut self) -> Option<Why> {
+        while let Order::Start(registers) = self.cpus.wait(self.id) {
+            let stopped = match self.vcpu.start(&registers) {
+                Ok(()) => self.run(),
+                Err(error) => Some(Why::Host(error.into())),
+            };
+            if stopped.is_some() {
+                return stopped;
+            }
+            self.cpus.stopped(self.id);
+        }
+        None
+    }
+
+    /// Runs guest code until the CPU stops itself (`None`), or the machine is to stop.
+    fn run(&mut self) -> Option<Why> {
+        if self.cpus.ending() {
+            return None;
+        }
+        loop {
+            match self.vcpu.run() {
+                Ok(VcpuExit::Hypercall(call)) => {
+                    self.stats.exits.hypercalls += 1;
+                    *self.stats.hypercalls.entry(call.token).or_default() += 1;
+                    match self.bus.dispatch(self.id, &*self.ram, call) {
+                        Next::Resume => {}
+                        Next::Cede => self.vcpu.cede(),
+                        Next::Park => return None,
+                        Next::Stop(reason) => return Some(Why::Guest(reason)),
+                    }
+                }
+                Ok(VcpuExit::MmioRead(at, data)) => {
+                    self.stats.exits.mmio_reads += 1;
+                    log::debug!("{} reads where no memory is, at {:#x}", self.id, at.0);
+                    data.fill(0xff);
+                }
+                Ok(VcpuExit::MmioWrite(at, _)) => {
+                    self.stats.exits.mmio_writes += 1;
+                    log::debug!("{} writes where no memory is, at {:#x}", self.id, at.0);
+                }
+                Ok(VcpuExit::Interrupted) => {
+                    self.stats.exits.interrupted += 1;
+                    if self.cpus.ending() {
+                        return None;
+                    }
+                }
+                Ok(VcpuExit::Crashed(what)) => return Some(Why::Crash(what)),
+                Err(error) => return Some(Why::Host(error.into())),
+            }
+        }
+    }
+}
+
+/// Ends the machine when its thread panics.
+struct ReportPanic {
+    id: VcpuId,
+    end: Arc<End>,
+}
+
+impl Drop for ReportPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end.because(Why::Host(VmmError::Panic(self.id)));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a CPU in software is connected to: the lines that others pull, and RAM that tells it when
+//! somebody else has written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use arch_ppc64::papr::Prod;
+use arch_ppc64::xics::InterruptOutput;
+use arch_ppc64::{GuestRam, MemoryFault, VcpuId};
+use interp::System;
+use vm_memory::GuestAddress;
+
+use crate::ram::HostRam;
+use crate::vcpu::Kick;
+
+/// The lines of one CPU.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    external: AtomicBool,
+    kicked: AtomicBool,
+    /// H_PROD, since the CPU last slept.
+    prodded: AtomicBool,
+    asleep: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Line {
+    /// Whether the interrupt controller has an interrupt for the CPU.
+    pub(super) fn external(&self) -> bool {
+        self.external.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody wants the CPU out of guest code; takes the wish.
+    pub(super) fn take_kick(&self) -> bool {
+        // Mostly nobody does, and a load is cheaper.
+        self.kicked.load(Ordering::Relaxed) && self.kicked.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sleeps until somebody pulls a line that is not pulled yet, or for so long. May wake early.
+    pub(super) fn sleep(&self, limit: Duration) {
+        let guard = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever pulls takes the lock before waking, so nothing is missed in between.
+        if !self.external() && !self.kicked.load(Ordering::SeqCst) && !self.is_prodded() {
+            drop(self.changed.wait_timeout(guard, limit));
+        }
+    }
+
+    /// Whether a prod ends the sleep; takes it.
+    pub(super) fn take_prod(&self) -> bool {
+        self.prodded.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether somebody wants the CPU out of guest code; leaves the wish.
+    pub(super) fn is_kicked(&self) -> bool {
+        self.kicked.load(Ordering::SeqCst)
+    }
+
+    fn is_prodded(&self) -> bool {
+        self.prodded.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
+        drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl Kick for Line {
+    fn kick(&self) {
+        self.kicked.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+}
+
+/// The lines of all CPUs.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<Arc<Line>>);
+
+impl Lines {
+    pub(super) fn new(cpus: usize) -> Self {
+        Self((0..cpus).map(|_| Arc::default()).collect())
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Line>> {
+        self.0.iter()
+    }
+
+    fn of(&self, cpu: VcpuId) -> Option<&Arc<Line>> {
+        self.0.get(cpu.0 as usize)
+    }
+}
+
+impl InterruptOutput for Lines {
+    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+        if let Some(line) = self.of(cpu) {
+            line.external.store(asserted, Ordering::SeqCst);
+            if asserted {
+                line.wake();
+            }
+        }
+    }
+}
+
+impl Prod for Lines {
+    fn prod(&self, target: VcpuId) -> bool {
+        let Some(line) = self.of(target) else { return false };
+        line.prodded.store(true, Ordering::SeqCst);
+        line.wake();
+        true
+    }
+}
+
+/// Guest RAM for handlers: what they write may be code that a CPU keeps decoded.
+pub(super) struct NotedRam {
+    ram: Arc<dyn HostRam>,
+    system: Arc<System>,
+}
+
+impl NotedRam {
+    pub(super) fn new(ram: Arc<dyn HostRam>, system: Arc<System>) -> Self {
+        Self { ram, system }
+    }
+}
+
+impl GuestRam for NotedRam {
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
+        self.ram.as_guest().read(at, buf)
+    }
+
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
+        let written = self.ram.as_guest().write(at, data);
+        // Also where it failed: a leading part may have been written.
+        self.system.host_wrote(at.0, data.len() as u64);
+        written
+    }
+
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
+        self.ram.as_guest().read_available(at, buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn each_line_ends_sleep() {
+        let pulls: [fn(&Lines); 3] = [
+            |lines| lines.set_external_interrupt(VcpuId(1), true),
+            |lines| assert!(lines.prod(VcpuId(1))),
+            |lines| lines.0[1].kick(),
+        ];
+        for pull in pulls {
+            let lines = Lines::new(2);
+            std::thread::scope(|scope| {
+                let start = Instant::now();
+                let sleeper = scope.spawn(|| lines.0[1].sleep(LONG));
+                std::thread::sleep(Duration::from_millis(20));
+                pull(&lines);
+                sleeper.join().unwrap();
+                assert!(start.elapsed() < LONG);
+            });
+            // Pulled before: no sleep at all.
+            lines.0[1].sleep(LONG);
+        }
+    }
+
+    #[test]
+    fn there_is_no_third_cpu_of_two() {
+        let lines = Lines::new(2);
+        assert!(!lines.prod(VcpuId(2)));
+        lines.set_external_interrupt(VcpuId(2), true);
+    }
+}

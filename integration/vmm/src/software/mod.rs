@@ -1,0 +1,113 @@
+//! The back end of hosts that have no KVM for these guests: a POWER9 in software.
+//!
+//! The package `interp` executes instructions. Here is what KVM and a POWER host do besides: the
+//! clock, the interrupt controller, CPUs that sleep, and the modes that a guest sets for all of
+//! its CPUs.
+
+mod board;
+mod clock;
+mod modes;
+mod vcpu;
+
+use std::sync::Arc;
+
+use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
+use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
+use arch_ppc64::xics::Xics;
+use arch_ppc64::{HypercallHandler, Machine};
+use interp::{Cpu, System};
+
+use crate::ram::HostRam;
+use crate::vcpu::{Backend, BackendError, InterruptController, Vcpu, VirtualMachine};
+use board::{Lines, NotedRam};
+use modes::Modes;
+use vcpu::SoftVcpu;
+
+pub use clock::{Clock, GuestTime};
+
+/// A processor in software.
+#[derive(Debug)]
+pub struct Software {
+    clock: Arc<Clock>,
+}
+
+impl Software {
+    /// A processor whose timebase is that of `clock`.
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock }
+    }
+}
+
+impl Backend for Software {
+    fn name(&self) -> &'static str {
+        "interp"
+    }
+
+    fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
+        Ok(None)
+    }
+
+    fn check(&self, machine: &Machine) -> Result<(), BackendError> {
+        let model = machine.cpu().model();
+        if model != CpuModel::Power9 {
+            return Err(BackendError::Unsuitable(format!(
+                "the processor in software is a {}, not a {model}",
+                CpuModel::Power9
+            )));
+        }
+        let cpus = machine.vcpus().len();
+        if self.clock.counts_instructions() && cpus != 1 {
+            return Err(BackendError::Unsuitable(format!(
+                "time that is counted in instructions is that of one CPU; this machine has {cpus}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn create(
+        &self,
+        machine: &Machine,
+        ram: &Arc<dyn HostRam>,
+    ) -> Result<VirtualMachine, BackendError> {
+        self.check(machine)?;
+        let cpus = machine.vcpus().len();
+        let system = Arc::new(System::new(cpus));
+        let lines = Arc::new(Lines::new(cpus));
+        let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
+        let xics = Arc::new(Xics::new(machine.max_cpus(), sources, lines.clone()));
+        let modes = Arc::new(Modes::new(lines.clone()));
+        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(cpus);
+        for (number, line) in lines.all().enumerate() {
+            let cpu = Cpu::new(number, machine.cpu().pvr(), system.clone());
+            vcpus.push(Box::new(SoftVcpu::new(
+                cpu,
+                ram.clone(),
+                line.clone(),
+                modes.clone(),
+                self.clock.clone(),
+            )));
+        }
+        let handlers: Vec<Arc<dyn HypercallHandler>> = vec![
+            Arc::new(PaprCalls::new(machine.max_cpus(), None)),
+            Arc::new(ModeCalls::new(modes)),
+            Arc::new(DispatchCalls::new(machine.max_cpus(), lines)),
+            xics.clone(),
+        ];
+        Ok(VirtualMachine {
+            vcpus,
+            handlers,
+            interrupts: Arc::new(Controller(xics.clone())),
+            sources: Some(xics),
+            ram: Arc::new(NotedRam::new(ram.clone(), system)),
+        })
+    }
+}
+
+struct Controller(Arc<Xics>);
+
+impl InterruptController for Controller {
+    fn raise(&self, number: u32) {
+        self.0.raise(number);
+    }
+}

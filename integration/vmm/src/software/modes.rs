@@ -1,0 +1,75 @@
+//! What the guest sets for all of its CPUs at once, until each of them has taken it over.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arch_ppc64::Status;
+use arch_ppc64::papr::{ProcessTable, ProcessorModes};
+use interp::Cpu;
+
+use super::board::Lines;
+use crate::vcpu::Kick;
+
+/// The modes of a machine.
+#[derive(Debug)]
+pub(super) struct Modes {
+    wanted: Mutex<Wanted>,
+    /// Counts the changes of `wanted`; 0 is before the first.
+    generation: AtomicU64,
+    lines: Arc<Lines>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    little_endian: bool,
+    ail: u8,
+    table: Option<interp::ProcessTable>,
+}
+
+impl Modes {
+    pub(super) fn new(lines: Arc<Lines>) -> Self {
+        Self { wanted: Mutex::default(), generation: AtomicU64::new(0), lines }
+    }
+
+    /// Sets what `cpu` should have, if that changed since it last did so.
+    pub(super) fn apply(&self, cpu: &mut Cpu, seen: &mut u64) {
+        let generation = self.generation.load(Ordering::SeqCst);
+        if *seen == generation {
+            return;
+        }
+        let wanted = *self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        cpu.set_interrupt_endianness(wanted.little_endian);
+        cpu.set_interrupt_location(wanted.ail);
+        cpu.set_process_table(wanted.table);
+        *seen = generation;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wanted)) -> Status {
+        change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        for line in self.lines.all() {
+            line.kick();
+        }
+        Status::SUCCESS
+    }
+}
+
+impl ProcessorModes for Modes {
+    fn set_interrupt_endianness(&self, little: bool) -> Status {
+        self.change(|wanted| wanted.little_endian = little)
+    }
+
+    fn set_interrupt_location(&self, ail: u8) -> Status {
+        self.change(|wanted| wanted.ail = ail)
+    }
+
+    fn set_process_table(&self, table: &ProcessTable) -> Status {
+        match *table {
+            ProcessTable::Radix { base, size_bytes, .. } => self.change(|wanted| {
+                wanted.table = Some(interp::ProcessTable { base: base.0, size_bytes });
+            }),
+            // "A request for an unimplemented function results in an H_Parameter."
+            ProcessTable::Hash => Status::PARAMETER,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a run of a machine did, counted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use arch_ppc64::hypercall::token;
+
+/// The counts of a run, over all CPUs and all restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// How long it took, from the first start to the end.
+    pub wall: Duration,
+    /// Instructions that CPUs executed, where the back end knows.
+    pub instructions: Option<u64>,
+    /// Why CPUs left guest code, and how often.
+    pub exits: Exits,
+    /// Hypercalls by token.
+    pub hypercalls: BTreeMap<u64, u64>,
+    /// Calls of the client interface by service.
+    pub client_calls: BTreeMap<&'static str, u64>,
+}
+
+/// Why CPUs left guest code, and how often.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exits {
+    /// To make a hypercall.
+    pub hypercalls: u64,
+    /// To read where no RAM is.
+    pub mmio_reads: u64,
+    /// To write where no RAM is.
+    pub mmio_writes: u64,
+    /// Because somebody wanted them out.
+    pub interrupted: u64,
+}
+
+impl Stats {
+    /// Adds the counts of a part of the run. The time is that of the whole run already.
+    pub(crate) fn add(&mut self, part: &Self) {
+        if let Some(instructions) = part.instructions {
+            *self.instructions.get_or_insert(0) += instructions;
+        }
+        self.exits.hypercalls += part.exits.hypercalls;
+        self.exits.mmio_reads += part.exits.mmio_reads;
+        self.exits.mmio_writes += part.exits.mmio_writes;
+        self.exits.interrupted += part.exits.interrupted;
+        for (&token, &count) in &part.hypercalls {
+            *self.hypercalls.entry(token).or_default() += count;
+        }
+        for (&service, &count) in &part.client_calls {
+            *self.client_calls.entry(service).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.wall.as_secs_f64();
+        writeln!(f, "wall time       {seconds:>14.3} s")?;
+        if let Some(instructions) = self.instructions {
+            let mips = instructions as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6;
+            writeln!(f, "instructions    {instructions:>14}")?;
+            writeln!(f, "MIPS            {mips:>14.1}")?;
+        }
+        let Exits { hypercalls, mmio_reads, mmio_writes, interrupted } = self.exits;
+        writeln!(f, "exits")?;
+        for (name, count) in [
+            ("hypercall", hypercalls),
+            ("MMIO read", mmio_reads),
+            ("MMIO write", mmio_writes),
+            ("interrupted", interrupted),
+        ] {
+            writeln!(f, "  {name:<32}{count:>12}")?;
+        }
+        writeln!(f, "hypercalls")?;
+        for (&token, count) in &self.hypercalls {
+            match token::name(token) {
+                Some(name) => writeln!(f, "  {name:<32}{count:>12}")?,
+                None => writeln!(f, "  {:<32}{count:>12}", format!("{token:#x}"))?,
+            }
+        }
+        if !self.client_calls.is_empty() {
+            writeln!(f, "client calls")?;
+            for (service, count) in &self.client_calls {
+                writeln!(f, "  {service:<32}{count:>12}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_and_have_names() {
+        let part = |instructions| Stats {
+            instructions: Some(instructions),
+            exits: Exits { hypercalls: 3, ..Exits::default() },
+            hypercalls: BTreeMap::from([(token::PUT_TERM_CHAR, 2), (0xabc, 1)]),
+            client_calls: BTreeMap::from([("getprop", 1)]),
+            ..Stats::default()
+        };
+        let mut all = Stats { wall: Duration::from_secs(2), ..Stats::default() };
+        all.add(&part(1_000_000));
+        all.add(&part(3_000_000));
+        let text = all.to_string();
+        let count = |name: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            line.split_whitespace().next_back().unwrap().to_owned()
+        };
+        assert_eq!(count("instructions"), "4000000");
+        assert_eq!(count("MIPS"), "2.0");
+        assert_eq!(count("hypercall "), "6");
+        assert_eq!(count("H_PUT_TERM_CHAR"), "4");
+        assert_eq!(count("0xabc"), "2");
+        assert_eq!(count("getprop"), "2");
+    }
+}

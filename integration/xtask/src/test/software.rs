@@ -1,0 +1,96 @@
+//! The steps that boot guests on the processor in software: no emulator, no cross compiler.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::boot;
+use crate::failure::{Failure, Result};
+use crate::guest;
+
+use super::boots::{ANSWER_LIMIT, BOOT_LIMIT, PROMPT, VOF_LINES, shows, shows_times, xtask};
+use super::log::Log;
+use super::pty::Pty;
+
+/// What the guest's kernel is told before anything else.
+const QUICK: &str = "console=hvc0 cryptomgr.notests";
+
+/// What a person may type, and what has to come of it: text that is not in what is typed.
+const COMMANDS: &[(&str, &str)] = &[
+    ("uname -a", "ppc64le GNU/Linux"),
+    ("cat /proc/cpuinfo", ": POWER9"),
+    ("free", "Mem:"),
+    ("dmesg | tail -n 3", "TERM=linux"),
+    ("echo hello | md5sum", "b1946ac92492d2347c6235b4d2611184"),
+    ("awk 'BEGIN{print \"float \" 3.5*2}'", "float 7"),
+    ("seq 1 100000 | shuf | sort -n | md5sum", "dea9193b768319cbb4ff1a137ac03113"),
+    ("seq 1 100000 | sort -r | wc -l", "100000"),
+    ("yes some text | head -c 1048576 >/tmp/a; md5sum </tmp/a | cut -c 1-8 >/tmp/s", PROMPT),
+    ("gzip /tmp/a && gunzip /tmp/a.gz && md5sum </tmp/a | grep -c $(cat /tmp/s)", "\n1"),
+];
+
+/// Both kernels, both ways in, and restarts.
+pub(super) fn kernels(log: &mut Log) -> Result<()> {
+    let older = guest::make(false)?.kernel;
+    let newer = guest::newer_kernel(false)?;
+    for (kernel, version) in [(&older, "6.1."), (&newer, "6.12.")] {
+        for (machine, starts_by_vof) in [("x-vof=on", 2), ("x-vof=off", 0)] {
+            let console = run(log, kernel, "autoreboot", &["--machine", machine])?;
+            shows(&console, &[&format!("Linux version {version}"), "GUEST-REBOOTS"])?;
+            shows_times(&console, "GUEST-READY", 2)?;
+            for line in VOF_LINES {
+                shows_times(&console, line, starts_by_vof)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
+    let kernel = guest::make(false)?.kernel;
+    let console = run(log, &kernel, "autotest", &["--cpus", "boot=4"])?;
+    shows_times(&console, "processor\t: ", 4)
+}
+
+/// Two runs in instructions are the same, word for word.
+pub(super) fn icount(log: &mut Log) -> Result<()> {
+    let kernel = guest::make(false)?.kernel;
+    let mut run = || run(log, &kernel, "autotest", &["--icount"]);
+    let (first, second) = (run()?, run()?);
+    shows(&first, &["GUEST-READY"])?;
+    if first != second {
+        return Err(Failure::new("two runs with --icount did not show the same"));
+    }
+    Ok(())
+}
+
+pub(super) fn shell(log: &mut Log) -> Result<()> {
+    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    for (command, answer) in COMMANDS {
+        terminal.type_in(&format!("{command}\r"))?;
+        terminal.expect(answer, ANSWER_LIMIT)?;
+        if *answer != PROMPT {
+            terminal.expect(PROMPT, ANSWER_LIMIT)?;
+        }
+    }
+    terminal.type_in("poweroff -f\r")?;
+    terminal.ends_well(ANSWER_LIMIT)
+}
+
+pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
+    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    terminal.type_in("\x01h")?;
+    terminal.expect("Ctrl-A X", ANSWER_LIMIT)?;
+    terminal.type_in("\x01x")?;
+    terminal.ends_well(ANSWER_LIMIT)
+}
+
+/// Runs a guest that ends by itself. Gives what the console showed.
+fn run(log: &mut Log, kernel: &Path, task: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(boot::build()?);
+    command.args(["--backend", "interp", "--memory", "size=512M", "--kernel"]).arg(kernel);
+    command.arg("--initramfs").arg(guest::make(false)?.initramfs);
+    command.arg("--cmdline").arg(format!("{QUICK} {task}"));
+    log.run_with_input(command.args(arguments), "")
+}
