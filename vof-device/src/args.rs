@@ -5,11 +5,11 @@ use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::GuestAddress;
 
 use crate::limits::{MAX_CALL_CELLS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES};
+use crate::services::MAX_RESULTS;
 
 const CELL_BYTES: usize = 4;
 /// Service, number of arguments, number of results.
 const HEADER_BYTES: usize = 3 * CELL_BYTES;
-const MAX_ARRAY_BYTES: usize = HEADER_BYTES + MAX_CALL_CELLS * CELL_BYTES;
 
 /// How much of a string is read at once. No service and few property names are longer.
 const TEXT_CHUNK_BYTES: usize = 64;
@@ -48,51 +48,38 @@ impl From<BadText> for Failed {
     }
 }
 
+/// Room for an argument array.
+pub(crate) const ARRAY_ROOM: [u8; HEADER_BYTES + MAX_CALL_CELLS * CELL_BYTES] =
+    [0; HEADER_BYTES + MAX_CALL_CELLS * CELL_BYTES];
+
 /// One argument array, as it was when it was read.
 #[derive(Debug)]
-pub(crate) struct ArgumentArray {
+pub(crate) struct ArgumentArray<'a> {
     at: u64,
     service: u32,
-    cells: [u32; MAX_CALL_CELLS],
-    arguments: usize,
+    arguments: Arguments<'a>,
     results: usize,
 }
 
-impl ArgumentArray {
+impl<'a> ArgumentArray<'a> {
     /// Reads the array at `at`, in one access: a guest that changes it meanwhile gains nothing.
     ///
     /// The array may end at the last byte of RAM. The places of its results must be RAM too, so
     /// that no call has an effect and no way to tell.
-    pub(crate) fn read(guest: &Guest<'_>, at: u64) -> Result<Self, BadArray> {
-        let mut bytes = [0; MAX_ARRAY_BYTES];
-        let there = guest.read_available(at, &mut bytes);
-        let mut cells = there
-            .chunks_exact(CELL_BYTES)
-            .map(|cell| cell.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)));
-        let (Some(service), Some(arguments), Some(results)) =
-            (cells.next(), cells.next(), cells.next())
-        else {
-            return Err(BadArray::NotRam(at));
-        };
+    pub(crate) fn read(guest: &Guest<'_>, at: u64, room: &'a mut [u8]) -> Result<Self, BadArray> {
+        let mut array = Arguments(guest.read_available(at, room));
+        let [service, arguments, results] = array.first();
+        array.0 = array.0.get(HEADER_BYTES..).ok_or(BadArray::NotRam(at))?;
         let too_long = BadArray::TooLong { arguments, results };
         let count = arguments.checked_add(results).ok_or(too_long)? as usize;
         if count > MAX_CALL_CELLS {
             return Err(too_long);
         }
-        if cells.len() < count {
+        if array.0.len() < count * CELL_BYTES {
             return Err(BadArray::NotRam(at));
         }
-        let mut array = Self {
-            at,
-            service,
-            cells: [0; MAX_CALL_CELLS],
-            arguments: arguments as usize,
-            results: results as usize,
-        };
-        for (place, cell) in array.cells.iter_mut().zip(cells).take(array.arguments) {
-            *place = cell;
-        }
-        Ok(array)
+        array.0 = array.0.get(..arguments as usize * CELL_BYTES).unwrap_or_default();
+        Ok(Self { at, service, arguments: array, results: results as usize })
     }
 
     /// Address of the service's name.
@@ -101,8 +88,8 @@ impl ArgumentArray {
     }
 
     /// The arguments.
-    pub(crate) fn arguments(&self) -> &[u32] {
-        self.cells.get(..self.arguments).unwrap_or_default()
+    pub(crate) fn arguments(&self) -> Arguments<'a> {
+        self.arguments
     }
 
     /// Writes the results that the array has places for, in one access. Places beyond `results`
@@ -112,13 +99,40 @@ impl ArgumentArray {
         guest: &Guest<'_>,
         results: &[u32],
     ) -> Result<(), MemoryFault> {
-        let mut bytes = [0; MAX_CALL_CELLS * CELL_BYTES];
+        let mut cells = Results([0; MAX_RESULTS * CELL_BYTES]);
         let count = results.len().min(self.results);
-        for (place, cell) in bytes.chunks_exact_mut(CELL_BYTES).zip(results) {
+        for (place, cell) in cells.0.chunks_exact_mut(CELL_BYTES).zip(results) {
             place.copy_from_slice(&cell.to_be_bytes());
         }
-        let at = self.at + (HEADER_BYTES + self.arguments * CELL_BYTES) as u64;
-        guest.ram.write(GuestAddress(at), bytes.get(..count * CELL_BYTES).unwrap_or_default())
+        let at = self.at + (HEADER_BYTES + self.arguments.0.len()) as u64;
+        guest.ram.write(GuestAddress(at), cells.0.get(..count * CELL_BYTES).unwrap_or_default())
+    }
+}
+
+/// Cells to be written. vm-memory copies so few bytes one by one, unless source and destination
+/// are aligned.
+#[repr(align(8))]
+struct Results([u8; MAX_RESULTS * CELL_BYTES]);
+
+/// Cells that were passed. They stay bytes until somebody asks for a number of them that the
+/// compiler knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arguments<'a>(&'a [u8]);
+
+impl Arguments<'_> {
+    /// How many there are.
+    pub(crate) fn count(self) -> usize {
+        self.0.len() / CELL_BYTES
+    }
+
+    /// The first so many. Those that are not there are 0.
+    #[inline]
+    pub(crate) fn first<const COUNT: usize>(self) -> [u32; COUNT] {
+        let mut cells = [0; COUNT];
+        for (place, cell) in cells.iter_mut().zip(self.0.chunks_exact(CELL_BYTES)) {
+            *place = u32::from_be_bytes(cell.try_into().unwrap_or_default());
+        }
+        cells
     }
 }
 
@@ -176,50 +190,52 @@ impl<'a> Guest<'a> {
         buffer.get(..len).unwrap_or_default()
     }
 
-    /// Reads a NUL-terminated string of less than `SIZE` bytes, by chunks: nothing after the
-    /// string has to be RAM.
-    pub(crate) fn text<const SIZE: usize>(&self, at: u32) -> Result<Text<SIZE>, BadText> {
-        let mut text = Text { bytes: [0; SIZE], len: 0 };
-        while let Some(room) = text.bytes.get_mut(text.len..).filter(|room| !room.is_empty()) {
-            let chunk = room.len().min(TEXT_CHUNK_BYTES);
-            let from = u64::from(at) + text.len as u64;
-            let read = self.read_available(from, room.get_mut(..chunk).unwrap_or_default());
-            if let Some(end) = read.iter().position(|&byte| byte == 0) {
-                text.len += end;
-                return Ok(text);
+    /// Reads a NUL-terminated string that fits into `room` with its NUL, by chunks: nothing behind
+    /// the string has to be RAM. Gives the string without its NUL.
+    pub(crate) fn text<'b>(&self, at: u32, room: &'b mut [u8]) -> Result<&'b [u8], BadText> {
+        let mut len = 0;
+        while let Some(rest) = room.get_mut(len..).filter(|rest| !rest.is_empty()) {
+            let chunk = rest.len().min(TEXT_CHUNK_BYTES);
+            let from = u64::from(at) + len as u64;
+            let read = self.read_available(from, rest.get_mut(..chunk).unwrap_or_default());
+            if let Some(end) = first_nul(read) {
+                return Ok(room.get(..len + end).unwrap_or_default());
             }
             if read.len() < chunk {
                 return Err(BadText::NotRam(at));
             }
-            text.len += chunk;
+            len += chunk;
         }
         Err(BadText::TooLong(at))
     }
 }
 
-/// The name of a property or method.
-pub(crate) type NameText = Text<{ MAX_PROPERTY_NAME_BYTES + 1 }>;
-/// A device path.
-pub(crate) type PathText = Text<{ MAX_PATH_BYTES + 1 }>;
+/// Room for the name of a property or method, and its NUL.
+pub(crate) const NAME_ROOM: [u8; MAX_PROPERTY_NAME_BYTES + 1] = [0; MAX_PROPERTY_NAME_BYTES + 1];
+/// Room for a device path, and its NUL.
+pub(crate) const PATH_ROOM: [u8; MAX_PATH_BYTES + 1] = [0; MAX_PATH_BYTES + 1];
 
-/// A string of less than `SIZE` bytes that a client passed.
-#[derive(Debug)]
-pub(crate) struct Text<const SIZE: usize> {
-    bytes: [u8; SIZE],
-    len: usize,
+/// Characters that a client passed.
+pub(crate) fn characters(text: &[u8]) -> Result<&str, Failed> {
+    std::str::from_utf8(text).map_err(|_| Failed)
 }
 
-impl<const SIZE: usize> Text<SIZE> {
-    /// The string without its NUL.
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+/// Where the first NUL is. Every call brings a name or two: eight bytes are looked at at once.
+#[inline]
+fn first_nul(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    let mut words = bytes.chunks_exact(8);
+    let mut at = 0;
+    for word in &mut words {
+        let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        // Of the top bits, the lowest one that is set is that of the first zero byte.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
     }
-
-    /// The string, if it is one of characters.
-    pub(crate) fn as_str(&self) -> Result<&str, Failed> {
-        std::str::from_utf8(self.bytes()).map_err(|_| Failed)
-    }
+    words.remainder().iter().position(|&byte| byte == 0).map(|rest| at + rest)
 }
 
 /// A client's buffer that is filled piece by piece, each byte once, up to its length.
@@ -247,6 +263,7 @@ impl<'a> Output<'a> {
     }
 
     /// Appends `piece`, as far as there is room.
+    #[inline]
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Failed> {
         let mut piece = piece.get(..self.room).unwrap_or(piece);
         self.room -= piece.len();
@@ -276,5 +293,26 @@ impl<'a> Output<'a> {
         self.at = self.at.wrapping_add(self.pending_len as u32);
         self.pending_len = 0;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_nul_is_found_wherever_it_is() {
+        for len in 0..40 {
+            assert_eq!(first_nul(&vec![0x80; len]), None);
+            for at in 0..len {
+                // What follows, and bytes that are nearly NULs, do not matter.
+                for (other, behind) in [(0x80, 1), (1, 0), (0xff, 0x80), (b'a', 0)] {
+                    let mut bytes = vec![other; len];
+                    bytes[at] = 0;
+                    bytes[at + 1..].fill(behind);
+                    assert_eq!(first_nul(&bytes), Some(at), "{at} of {len}");
+                }
+            }
+        }
     }
 }

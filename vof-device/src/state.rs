@@ -66,19 +66,11 @@ impl MemoryNode {
     }
 
     /// The entry of one range.
+    #[inline]
     pub(crate) fn entry(&self, range: &Range<u64>) -> Entry {
-        let mut entry = Entry { bytes: [0; 16], len: 0 };
-        let fields =
-            [(range.start, self.address_cells), (range.end - range.start, self.size_cells)];
-        for (value, cells) in fields {
-            let value = value.to_be_bytes();
-            let (_, value) = value.split_at(value.len() - cells * 4);
-            if let Some(place) = entry.bytes.get_mut(entry.len..entry.len + value.len()) {
-                place.copy_from_slice(value);
-                entry.len += value.len();
-            }
-        }
-        entry
+        let size = u128::from(range.end - range.start);
+        let cells = u128::from(range.start) << (self.size_cells * 32) | size;
+        Entry { bytes: cells.to_be_bytes(), unused: 16 - self.entry_bytes() }
     }
 }
 
@@ -86,12 +78,14 @@ impl MemoryNode {
 #[derive(Debug)]
 pub(crate) struct Entry {
     bytes: [u8; 16],
-    len: usize,
+    /// How many of the first bytes are no part of it.
+    unused: usize,
 }
 
 impl Entry {
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(self.unused..).unwrap_or_default()
     }
 }
 

@@ -6,12 +6,11 @@ use arch_ppc64::{
     GuestRam, Hypercall, MutHypercallHandler, Next, Status, VcpuId, hypercall::token,
 };
 
-use crate::args::{ArgumentArray, BadText, Guest, Text};
+use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
 use crate::builder::VofBuilder;
 use crate::claims::Claims;
 use crate::complaints::Complaints;
 use crate::instances::Instances;
-use crate::limits::MAX_SERVICE_NAME_BYTES;
 use crate::services::{self, Call, MINUS_ONE, Reply};
 use crate::state::{AVAILABLE, State};
 use crate::tree::DeviceTree;
@@ -80,7 +79,8 @@ impl Vof {
     /// Reads the array at `at`, makes the call, writes the results.
     fn call(&mut self, ram: &dyn GuestRam, at: u64) -> (Status, Option<Next>) {
         let guest = Guest::new(ram, self.ram_bytes);
-        let array = match ArgumentArray::read(&guest, at) {
+        let mut room = ARRAY_ROOM;
+        let array = match ArgumentArray::read(&guest, at, &mut room) {
             Ok(array) => array,
             Err(error) => {
                 self.state.complaints.tell(format_args!("{error}"));
@@ -97,22 +97,21 @@ impl Vof {
         }
     }
 
-    fn make(&mut self, guest: Guest<'_>, array: &ArgumentArray) -> Result<Reply, Status> {
+    fn make(&mut self, guest: Guest<'_>, array: &ArgumentArray<'_>) -> Result<Reply, Status> {
         let complaints = &mut self.state.complaints;
-        let name: Result<Text<{ MAX_SERVICE_NAME_BYTES + 1 }>, BadText> =
-            guest.text(array.service());
-        let name = name.map_err(|error| {
+        let mut text = services::NAME_ROOM;
+        let name = guest.text(array.service(), &mut text).map_err(|error| {
             complaints.tell(format_args!("name of a service: {error}"));
             Status::PARAMETER
         })?;
-        let Some(service) = services::find(name.bytes()) else {
-            complaints.tell(format_args!("no service {}", name.bytes().escape_ascii()));
+        let Some(service) = services::find(name) else {
+            complaints.tell(format_args!("no service {}", name.escape_ascii()));
             return Err(Status::FUNCTION);
         };
         let arguments = array.arguments();
-        if arguments.len() < service.arguments() {
-            let name = name.bytes().escape_ascii();
-            let count = arguments.len();
+        if arguments.count() < service.arguments() {
+            let name = name.escape_ascii();
+            let count = arguments.count();
             complaints.tell(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }

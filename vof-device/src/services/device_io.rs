@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arch_ppc64::Console;
 
 use super::{Call, Reply};
-use crate::args::{Failed, PathText};
+use crate::args::{Failed, PATH_ROOM, characters};
 use crate::instances::Kind;
 use crate::limits::{MAX_INSTANCES, MAX_TRANSFER_BYTES};
 
@@ -20,8 +20,9 @@ const NOTHING_YET: u32 = -2_i32 as u32;
 /// Every package can be opened; most of them have no other methods.
 pub(super) fn open(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [path] = call.arguments();
-    let path: PathText = call.guest.text(path)?;
-    let found = call.state.tree.resolve(path.as_str()?).ok_or(Failed)?;
+    let mut text = PATH_ROOM;
+    let path = characters(call.guest.text(path, &mut text)?)?;
+    let found = call.state.tree.resolve(path).ok_or(Failed)?;
     let (node, arguments) = (found.node, found.arguments.to_owned());
     match call.state.open(node, &arguments) {
         Some(ihandle) => Ok(ihandle.into()),

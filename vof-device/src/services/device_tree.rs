@@ -1,8 +1,8 @@
 //! The device tree (IEEE 1275 §6.3.2.2). Nothing here allocates but `setprop`.
 
 use super::{Call, MINUS_ONE, Reply};
-use crate::args::{Failed, NameText, Output, PathText};
-use crate::limits::{ADDED_PROPERTY_BYTES, MAX_ADDED_BYTES, MAX_SETPROP_BYTES};
+use crate::args::{Failed, NAME_ROOM, Output, PATH_ROOM, characters};
+use crate::limits::{ADDED_PROPERTY_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES};
 use crate::policy::is_structural;
 use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
 
@@ -35,11 +35,12 @@ pub(super) fn parent(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn getproplen(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, name] = call.arguments();
     let node = call.node(phandle)?;
-    let name: NameText = call.guest.text(name)?;
+    let mut text = NAME_ROOM;
+    let name = call.guest.text(name, &mut text)?;
     let state = &*call.state;
-    let len = match state.is_available(node, name.bytes()) {
+    let len = match state.is_available(node, name) {
         Some(memory) => state.claims.free_count() * memory.entry_bytes(),
-        None => state.tree.value(node, name.bytes()).ok_or(Failed)?.len(),
+        None => state.tree.value(node, name).ok_or(Failed)?.len(),
     };
     Ok((len as u32).into())
 }
@@ -49,9 +50,10 @@ pub(super) fn getproplen(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, name, buffer, room] = call.arguments();
     let node = call.node(phandle)?;
-    let name: NameText = call.guest.text(name)?;
+    let mut text = NAME_ROOM;
+    let name = call.guest.text(name, &mut text)?;
     let state = &*call.state;
-    if let Some(memory) = state.is_available(node, name.bytes()) {
+    if let Some(memory) = state.is_available(node, name) {
         let total = state.claims.free_count() * memory.entry_bytes();
         let mut output = Output::new(call.guest, buffer, room as usize, total)?;
         let count = (room as usize).div_ceil(memory.entry_bytes());
@@ -61,7 +63,7 @@ pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
         output.finish()?;
         return Ok((total as u32).into());
     }
-    let value = state.tree.value(node, name.bytes()).ok_or(Failed)?;
+    let value = state.tree.value(node, name).ok_or(Failed)?;
     let total = value.len();
     match value {
         Value::Stored(bytes) => {
@@ -85,20 +87,14 @@ pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn nextprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, previous, buffer] = call.arguments();
     let node = call.node(phandle)?;
-    let previous_name: NameText;
+    let mut text = NAME_ROOM;
     let previous = match previous {
         0 => &[],
-        _ => {
-            previous_name = call.guest.text(previous)?;
-            previous_name.bytes()
-        }
+        _ => call.guest.text(previous, &mut text)?,
     };
-    match call.state.tree.next_property(node, previous) {
+    match call.state.tree.next_property_with_nul(node, previous) {
         NextProperty::Name(name) => {
-            let mut output = Output::new(call.guest, buffer, name.len() + 1, name.len() + 1)?;
-            output.push(name.as_bytes())?;
-            output.push(&[0])?;
-            output.finish()?;
+            call.guest.write(buffer, name.as_bytes())?;
             Ok(1.into())
         }
         NextProperty::Last => Ok(0.into()),
@@ -111,8 +107,8 @@ pub(super) fn nextprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, name, value_at, len] = call.arguments();
     let node = call.node(phandle)?;
-    let name: NameText = call.guest.text(name)?;
-    let name = name.as_str()?;
+    let mut text = NAME_ROOM;
+    let name = characters(call.guest.text(name, &mut text)?)?;
     if !is_property_name(name.as_bytes()) || len as usize > MAX_SETPROP_BYTES {
         return Err(Failed);
     }
@@ -145,17 +141,19 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
 /// are no part of it.
 pub(super) fn canon(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [specifier, buffer, room] = call.arguments();
-    let specifier: PathText = call.guest.text(specifier)?;
-    let node = call.state.tree.find(specifier.as_str()?).ok_or(Failed)?;
+    let mut text = PATH_ROOM;
+    let specifier = characters(call.guest.text(specifier, &mut text)?)?;
+    let node = call.state.tree.find(specifier).ok_or(Failed)?;
     write_path(call, node, "", buffer, room)
 }
 
 /// finddevice (device specifier) → phandle, or −1.
 pub(super) fn finddevice(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [specifier] = call.arguments();
-    let specifier: PathText = call.guest.text(specifier)?;
+    let mut text = PATH_ROOM;
+    let specifier = characters(call.guest.text(specifier, &mut text)?)?;
     let tree = &call.state.tree;
-    let found = tree.find(specifier.as_str()?);
+    let found = tree.find(specifier);
     Ok(found.map_or(MINUS_ONE, |node| tree.phandle(node)).into())
 }
 
@@ -193,19 +191,16 @@ fn write_path(
     buffer: u32,
     room: u32,
 ) -> Result<Reply, Failed> {
-    let tree = &call.state.tree;
     let colon = if arguments.is_empty() { "" } else { ":" };
-    let mut len = colon.len() + arguments.len();
-    tree.path_pieces(node, |piece| len += piece.len());
+    let mut ids = [node; MAX_DEPTH];
+    let path = call.state.tree.path_pieces(node, &mut ids);
+    let rest = [colon, arguments];
+    let len = path.clone().chain(rest).map(str::len).sum::<usize>();
     let mut output = Output::new(call.guest, buffer, room as usize, len + 1)?;
-    let mut written = Ok(());
-    tree.path_pieces(node, |piece| {
-        written = written.and_then(|()| output.push(piece.as_bytes()));
-    });
-    written?;
-    for piece in [colon.as_bytes(), arguments.as_bytes(), &[0]] {
-        output.push(piece)?;
+    for piece in path.chain(rest) {
+        output.push(piece.as_bytes())?;
     }
+    output.push(&[0])?;
     output.finish()?;
     Ok((len as u32).into())
 }

@@ -5,9 +5,9 @@ use arch_ppc64::rtas;
 use vm_memory::GuestAddress;
 
 use super::{Call, MINUS_ONE, Reply};
-use crate::args::{Failed, NameText};
+use crate::args::{Failed, NAME_ROOM};
 use crate::instances::Kind;
-use crate::limits::MAX_ARCHITECTURE_VECTOR_BYTES;
+use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_CALL_CELLS};
 use crate::state::State;
 
 /// What a method's `throw` gives to `call-method`'s caller: the codes of ANS Forth (X3.215-1994
@@ -56,15 +56,17 @@ fn find(state: &State, kind: Kind, name: &[u8]) -> Option<&'static Method> {
 /// stack first; or what it threw, and then nothing else is written.
 pub(super) fn call_method(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [name_at, ihandle] = call.arguments();
-    let name: NameText = call.guest.text(name_at)?;
+    let mut text = NAME_ROOM;
+    let name = call.guest.text(name_at, &mut text)?;
     let kind = call.state.instances.get(ihandle).ok_or(Failed)?.kind;
-    let Some(method) = find(call.state, kind, name.bytes()) else {
-        let name = name.bytes().escape_ascii();
+    let Some(method) = find(call.state, kind, name) else {
+        let name = name.escape_ascii();
         call.state.complaints.tell(format_args!("call-method: there is no method {name}"));
         return Ok(Throw::UNDEFINED_WORD.into());
     };
-    let Some(stack) = call.arguments.get(2..).and_then(|stack| stack.get(..method.arguments))
-    else {
+    let passed = call.arguments.count().saturating_sub(2);
+    let [_, _, stack @ ..]: [u32; MAX_CALL_CELLS] = call.arguments();
+    let Some(stack) = stack.get(..method.arguments).filter(|stack| stack.len() <= passed) else {
         return Ok(Throw::STACK_UNDERFLOW.into());
     };
     Ok(match (method.run)(call, stack) {
@@ -77,8 +79,9 @@ pub(super) fn call_method(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn test_method(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, name] = call.arguments();
     let kind = call.state.kind(call.node(phandle)?);
-    let name: NameText = call.guest.text(name)?;
-    Ok(find(call.state, kind, name.bytes()).map_or(MINUS_ONE, |_| 0).into())
+    let mut text = NAME_ROOM;
+    let name = call.guest.text(name, &mut text)?;
+    Ok(find(call.state, kind, name).map_or(MINUS_ONE, |_| 0).into())
 }
 
 /// ibm,client-architecture-support (vectors -- failed?) of the root (LoPAPR §B.6.2.3).

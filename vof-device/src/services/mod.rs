@@ -10,13 +10,20 @@ mod time;
 
 use arch_ppc64::StopReason;
 
-use crate::args::{Failed, Guest};
-use crate::limits::MAX_CALL_CELLS;
+use crate::args::{Arguments, Failed, Guest};
+use crate::limits::MAX_SERVICE_NAME_BYTES;
 use crate::state::State;
 use crate::tree::NodeId;
 
 /// What clients get for "none", "no" and "failed": −1.
 pub(crate) const MINUS_ONE: u32 = u32::MAX;
+
+/// The most results that a service has: those of `call-method`, what it caught and what one
+/// method leaves.
+pub(crate) const MAX_RESULTS: usize = 2;
+
+/// Room for the name of a service, and its NUL.
+pub(crate) const NAME_ROOM: [u8; MAX_SERVICE_NAME_BYTES + 1] = [0; MAX_SERVICE_NAME_BYTES + 1];
 
 /// One service.
 pub(crate) struct Service {
@@ -79,7 +86,40 @@ const fn row(
 
 /// The service of that name.
 pub(crate) fn find(name: &[u8]) -> Option<&'static Service> {
-    SERVICES.iter().find(|service| service.name.as_bytes() == name)
+    let mut place = first_place(name);
+    loop {
+        let number = PLACES.get(place)?;
+        // Where there is no number, there is no service.
+        let service = SERVICES.get(usize::from(*number))?;
+        if service.name.as_bytes() == name {
+            return Some(service);
+        }
+        place = (place + 1) % PLACES.len();
+    }
+}
+
+/// The numbers of the services, each in the first free place from that of its name on.
+static PLACES: [u8; 64] = {
+    let mut places = [u8::MAX; 64];
+    let mut number = 0;
+    while number < SERVICES.len() {
+        let mut place = first_place(SERVICES[number].name.as_bytes());
+        while places[place] != u8::MAX {
+            place = (place + 1) % places.len();
+        }
+        places[place] = number as u8;
+        number += 1;
+    }
+    places
+};
+
+/// Where a service of that name would be; no two of them share a place yet.
+const fn first_place(name: &[u8]) -> usize {
+    let len = name.len();
+    if len < 3 {
+        return 0;
+    }
+    (len + 2 * name[0] as usize + 2 * name[2] as usize + 3 * name[len - 1] as usize) % 64
 }
 
 impl Service {
@@ -104,17 +144,14 @@ pub(crate) struct Call<'a> {
     /// Who calls.
     pub(crate) guest: Guest<'a>,
     /// At least as many as the service needs.
-    pub(crate) arguments: &'a [u32],
+    pub(crate) arguments: Arguments<'a>,
 }
 
 impl Call<'_> {
     /// The first arguments. Those that are not there are 0.
+    #[inline]
     fn arguments<const COUNT: usize>(&self) -> [u32; COUNT] {
-        let mut arguments = [0; COUNT];
-        for (place, argument) in arguments.iter_mut().zip(self.arguments) {
-            *place = *argument;
-        }
-        arguments
+        self.arguments.first()
     }
 
     fn node(&self, phandle: u32) -> Result<NodeId, Failed> {
@@ -125,8 +162,8 @@ impl Call<'_> {
 /// How a service ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reply {
-    cells: [u32; MAX_CALL_CELLS],
-    len: usize,
+    cells: [u32; MAX_RESULTS],
+    len: u8,
     stop: Option<StopReason>,
 }
 
@@ -136,9 +173,9 @@ impl Reply {
         Self { stop: Some(reason), ..Self::default() }
     }
 
-    /// One more result. A call has places for as many as a reply.
+    /// One more result, of [`MAX_RESULTS`] at most.
     pub(crate) fn and(mut self, result: u32) -> Self {
-        if let Some(place) = self.cells.get_mut(self.len) {
+        if let Some(place) = self.cells.get_mut(usize::from(self.len)) {
             *place = result;
             self.len += 1;
         }
@@ -147,7 +184,7 @@ impl Reply {
 
     /// The results, the service's own first.
     pub(crate) fn results(&self) -> &[u32] {
-        self.cells.get(..self.len).unwrap_or_default()
+        self.cells.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// Whether the machine stops.
@@ -159,5 +196,21 @@ impl Reply {
 impl From<u32> for Reply {
     fn from(result: u32) -> Self {
         Self::default().and(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_is_found_by_its_name() {
+        for service in &SERVICES {
+            let found = find(service.name.as_bytes()).unwrap();
+            assert!(std::ptr::eq(found, service), "{}", service.name);
+        }
+        for name in ["", "x", "getpro", "getprops", "gftprop", "Getprop"] {
+            assert!(find(name.as_bytes()).is_none(), "{name}");
+        }
     }
 }

@@ -95,11 +95,13 @@ impl Seed {
             let word: [u8; 8] = word.try_into().unwrap_or_default();
             state = self.mix(state, u64::from_le_bytes(word));
         }
-        let mut tail = 0;
-        for &byte in words.remainder() {
-            tail = tail << 8 | u64::from(byte);
-        }
-        self.mix(state, tail)
+        self.mix(state, tail(bytes, words.remainder()))
+    }
+
+    /// Hashes a list of numbers.
+    pub(super) fn hash_numbers(&self, numbers: impl ExactSizeIterator<Item = u32>) -> u64 {
+        let start = self.mix(self.start, numbers.len() as u64);
+        numbers.fold(start, |state, number| self.mix(state, number.into()))
     }
 
     /// Both halves of a 128-bit product, folded.
@@ -107,6 +109,19 @@ impl Seed {
     fn mix(&self, state: u64, word: u64) -> u64 {
         let product = u128::from(state ^ word) * u128::from(self.factor);
         (product as u64) ^ (product >> 64) as u64 ^ self.start.rotate_left(17)
+    }
+}
+
+/// A word with all of `rest`, the last bytes of `bytes`: those before it may be in it again, since
+/// the length is hashed too.
+#[inline]
+fn tail(bytes: &[u8], rest: &[u8]) -> u64 {
+    let half = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
+    match (rest, bytes.last_chunk(), rest.first_chunk(), rest.last_chunk()) {
+        ([], ..) => 0,
+        (_, Some(last), ..) => u64::from_le_bytes(*last),
+        (_, _, Some(first), Some(last)) => half(first) << 32 | half(last),
+        _ => rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
 }
 
@@ -128,6 +143,23 @@ mod tests {
             assert_eq!(index.find(hash(1000), |n| n == 1000), None);
         }
         assert_eq!(HashIndex::default().find(0, |_| true), None);
+    }
+
+    #[test]
+    fn every_byte_and_the_length_are_hashed() {
+        let seed = Seed::random();
+        for len in 0..40 {
+            let bytes = vec![0; len];
+            let hash = seed.hash(0, &bytes);
+            assert_eq!(hash, seed.hash(0, &vec![0; len]));
+            assert_ne!(hash, seed.hash(1, &bytes));
+            assert_ne!(hash, seed.hash(0, &vec![0; len + 1]));
+            for at in 0..len {
+                let mut other = bytes.clone();
+                other[at] = 1;
+                assert_ne!(hash, seed.hash(0, &other), "byte {at} of {len}");
+            }
+        }
     }
 
     #[test]

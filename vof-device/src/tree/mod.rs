@@ -1,8 +1,9 @@
 //! The live device tree: built from a flattened one, owned by the client interface.
 //!
 //! Nodes lie in one array in depth-first order, each node's property slots side by side in
-//! another; names are stored once, values of up to four bytes in their slots. So every question
-//! of the client interface costs as much as its answer is long, whatever the size of the tree.
+//! another; names are stored once, and so are lists of names, which most nodes share with others
+//! of their kind; values of up to four bytes are in their slots. So every question of the client
+//! interface costs as much as its answer is long, whatever the size of the tree.
 
 mod index;
 mod names;
@@ -58,6 +59,8 @@ pub struct DeviceTree {
     /// The nodes' full names, one after the other.
     node_names: String,
     slots: Vec<Slot>,
+    /// Lists of the names of slots.
+    slot_names: Vec<NameId>,
     values: Values,
     names: Names,
     phandles: Phandles,
@@ -88,13 +91,16 @@ struct Node {
     peer: u32,
     phandle: u32,
     slots_at: u32,
+    /// Where the list of the slots' names starts.
+    names_at: u32,
     slots_len: u16,
-    /// How many slots from `slots_at` on belong to this node.
+    /// How many slots from `slots_at` on, and names from `names_at` on, are for this node to
+    /// change; 0 as long as it may share its list of names.
     slots_room: u16,
 }
 
-// The budget of 200 bytes a node with twelve properties rests on these.
-const _: () = assert!(size_of::<Node>() == 32 && size_of::<Slot>() == 12);
+// What a node takes, and each of its properties.
+const _: () = assert!(size_of::<Node>() == 36 && size_of::<Slot>() == 8);
 
 impl DeviceTree {
     /// Builds the tree of a flattened one (Devicetree Specification chapter 5, version 17).
@@ -180,6 +186,7 @@ impl DeviceTree {
     pub fn overhead_bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
             + self.slots.capacity() * size_of::<Slot>()
+            + self.slot_names.capacity() * size_of::<NameId>()
             + self.names.overhead_bytes()
             + self.phandles.memory_bytes()
             + self.children.memory_bytes()

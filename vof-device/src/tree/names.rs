@@ -1,5 +1,7 @@
 //! Property names, each stored once.
 
+use std::ops::Range;
+
 use super::index::{HashIndex, Seed};
 
 /// A property name of one tree.
@@ -8,8 +10,9 @@ pub(crate) struct NameId(pub(super) u32);
 
 #[derive(Debug, Clone)]
 pub(super) struct Names {
+    /// All names, each with a NUL behind it.
     text: String,
-    /// Where each name ends in `text`; it starts where the one before ends.
+    /// Where what comes behind each name starts in `text`.
     ends: Vec<u32>,
     index: HashIndex,
     seed: Seed,
@@ -23,7 +26,8 @@ impl Names {
     /// The name that these bytes are, if any property ever had it. Keeps nothing.
     #[inline]
     pub(super) fn get(&self, name: &[u8]) -> Option<NameId> {
-        self.index.find(self.seed.hash(0, name), |id| self.bytes(id) == name).map(NameId)
+        let is_it = |id| bytes_of(&self.text, &self.ends, id).strip_suffix(&[0]) == Some(name);
+        self.index.find(self.seed.hash(0, name), is_it).map(NameId)
     }
 
     /// The name, stored if it is new.
@@ -33,17 +37,26 @@ impl Names {
         }
         let id = self.ends.len() as u32;
         self.text.push_str(name);
+        self.text.push('\0');
         self.ends.push(self.text.len() as u32);
         let (text, ends, seed) = (&self.text, &self.ends, self.seed);
         self.index.insert(seed.hash(0, name.as_bytes()), id, |other| {
-            seed.hash(0, text_of(text, ends, other).as_bytes())
+            let other = bytes_of(text, ends, other);
+            seed.hash(0, other.strip_suffix(&[0]).unwrap_or(other))
         });
         NameId(id)
     }
 
     #[inline]
     pub(super) fn text(&self, id: NameId) -> &str {
-        text_of(&self.text, &self.ends, id.0)
+        let text = self.text_with_nul(id);
+        text.strip_suffix('\0').unwrap_or(text)
+    }
+
+    /// The name, and a NUL behind it, as clients get it.
+    #[inline]
+    pub(super) fn text_with_nul(&self, id: NameId) -> &str {
+        self.text.get(range_of(&self.ends, id.0)).unwrap_or_default()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -54,18 +67,17 @@ impl Names {
     pub(super) fn overhead_bytes(&self) -> usize {
         self.ends.capacity() * size_of::<u32>() + self.index.memory_bytes()
     }
-
-    #[inline]
-    fn bytes(&self, id: u32) -> &[u8] {
-        text_of(&self.text, &self.ends, id).as_bytes()
-    }
 }
 
 #[inline]
-fn text_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a str {
+fn bytes_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a [u8] {
+    text.as_bytes().get(range_of(ends, id)).unwrap_or_default()
+}
+
+#[inline]
+fn range_of(ends: &[u32], id: u32) -> Range<usize> {
     let id = id as usize;
     let start =
         id.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |&end| end as usize);
-    let end = ends.get(id).map_or(start, |&end| end as usize);
-    text.get(start..end).unwrap_or_default()
+    start..ends.get(id).map_or(start, |&end| end as usize)
 }

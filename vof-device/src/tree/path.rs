@@ -49,30 +49,28 @@ impl DeviceTree {
 
     /// The path of `node` with all names and units, as in `/vdevice/vty@71000000`.
     pub fn path(&self, node: NodeId) -> String {
-        let mut path = String::new();
-        self.path_pieces(node, |piece| path.push_str(piece));
-        path
+        self.path_pieces(node, &mut [node; MAX_DEPTH]).collect()
     }
 
-    /// Gives the path of `node` to `take`, piece by piece.
-    pub(crate) fn path_pieces<'a>(&'a self, node: NodeId, mut take: impl FnMut(&'a str)) {
-        let mut names = [""; MAX_DEPTH];
-        let mut depth = 0;
+    /// The path of `node`, piece by piece; `ids` is for it to work in.
+    pub(crate) fn path_pieces<'a>(
+        &'a self,
+        node: NodeId,
+        ids: &'a mut [NodeId; MAX_DEPTH],
+    ) -> impl Iterator<Item = &'a str> + Clone + 'a {
+        let mut first = MAX_DEPTH;
         let mut at = node;
         while let Some(parent) = self.parent(at) {
-            if let Some(name) = names.get_mut(depth) {
-                *name = self.full_name(at);
-                depth += 1;
+            // The root has no name. No node is deeper than there is room for.
+            if let Some(id) = first.checked_sub(1).and_then(|place| ids.get_mut(place)) {
+                *id = at;
+                first -= 1;
             }
             at = parent;
         }
-        if depth == 0 {
-            return take("/");
-        }
-        for name in names.iter().take(depth).rev() {
-            take("/");
-            take(name);
-        }
+        let below_root = ids.get(first..).unwrap_or_default();
+        let root = below_root.is_empty().then_some("/");
+        root.into_iter().chain(below_root.iter().flat_map(|&id| ["/", self.full_name(id)]))
     }
 
     fn walk<'a>(&self, start: NodeId, path: &'a str) -> Option<Resolved<'a>> {
@@ -91,32 +89,31 @@ impl DeviceTree {
     fn child_named(&self, parent: NodeId, component: &str) -> Option<NodeId> {
         let mut buffer = [0; MAX_NODE_NAME_BYTES];
         let wanted = Canonical::new(component, &mut buffer)?;
-        if wanted.base.is_empty() {
-            return self.children(parent).find(|&child| self.unit_is(child, wanted.unit));
-        }
         if wanted.unit.is_empty() {
-            return self
-                .indexed(parent, Key::Base, wanted.base)
-                .or_else(|| self.indexed(parent, Key::Suffix, wanted.base));
+            let Some(first) = self.indexed(parent, Key::Base, wanted.base) else {
+                return self.indexed(parent, Key::Suffix, wanted.base);
+            };
+            // One that has no unit is meant before one whose unit may have been left out.
+            let has_unit = self.full_name(first).len() > wanted.base.len();
+            let whole = if has_unit { self.indexed(parent, Key::Full, wanted.full) } else { None };
+            return whole.or(Some(first));
         }
+        let at_unit = self.indexed(parent, Key::Unit, wanted.unit)?;
+        if wanted.base.is_empty() || self.key_is(at_unit, Key::Full, wanted.full) {
+            return Some(at_unit);
+        }
+        // Another one at the same unit, or one whose manufacturer is left out.
         self.indexed(parent, Key::Full, wanted.full).or_else(|| {
-            let mut child = self.indexed(parent, Key::Suffix, wanted.base)?;
-            while !(suffix(self.name(child)) == Some(wanted.base_text(component))
-                && self.unit_is(child, wanted.unit))
-            {
-                child = self.peer(child)?;
+            let base = wanted.base_text(component);
+            let is_it = |child: NodeId| {
+                suffix(self.name(child)) == Some(base) && self.key_is(child, Key::Unit, wanted.unit)
+            };
+            if is_it(at_unit) {
+                return Some(at_unit);
             }
-            Some(child)
+            let first = self.indexed(parent, Key::Suffix, wanted.base);
+            std::iter::successors(first, |&child| self.peer(child)).find(|&child| is_it(child))
         })
-    }
-
-    /// Whether the unit address of `node`, in canonical form, is `unit`. Asked of each of a node's
-    /// children where a path leaves the name out, so most of them have to be told apart at once:
-    /// being canonical does not change the last character but for its case.
-    fn unit_is(&self, node: NodeId, unit: &[u8]) -> bool {
-        let own = self.full_name(node).split_once('@').map_or("", |(_, unit)| unit);
-        let last = own.bytes().next_back().map(|byte| byte.to_ascii_lowercase());
-        last == unit.last().copied() && canonical_unit(own).eq(unit.iter().copied())
     }
 
     fn indexed(&self, parent: NodeId, key: Key, text: &[u8]) -> Option<NodeId> {
@@ -144,8 +141,13 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
     let mut other = [0; MAX_NODE_NAME_BYTES];
     for child in tree.nodes().skip(1) {
         let Some(parent) = tree.parent(child) else { continue };
-        for key in [Key::Full, Key::Base, Key::Suffix] {
-            let Some(text) = key.text(tree.full_name(child), &mut buffer) else { continue };
+        let name = tree.full_name(child);
+        let mut is_found = false;
+        for key in [Key::Unit, Key::Base, Key::Full, Key::Suffix] {
+            let Some(text) = key.text(name, &mut buffer) else { continue };
+            if key == Key::Full && is_found {
+                continue;
+            }
             let hash = tree.seed.hash(parent.0, text) ^ key as u64;
             let before = index.find(hash, |entry| {
                 let (node, its_key) = Key::split(entry);
@@ -153,12 +155,10 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
                     && tree.parent(node) == Some(parent)
                     && key.text(tree.full_name(node), &mut other) == Some(text)
             });
-            let before = before.map(|entry| Key::split(entry).0);
+            let before = before.map(|entry| tree.full_name(Key::split(entry).0));
             match before {
-                Some(node) if key == Key::Full && tree.full_name(node) == tree.full_name(child) => {
-                    return Some(child);
-                }
-                Some(_) => {}
+                Some(before) if before == name => return Some(child),
+                Some(_) => continue,
                 None => index.insert(hash, key.join(child), |entry| {
                     let (node, key) = Key::split(entry);
                     let mut buffer = [0; MAX_NODE_NAME_BYTES];
@@ -167,6 +167,7 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
                     tree.seed.hash(parent, text) ^ key as u64
                 }),
             }
+            is_found |= key == Key::Unit || text.len() == name.len();
         }
     }
     tree.children = index;
@@ -177,12 +178,14 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
 /// there may be 2^30 nodes, more than a blob of 2^30 bytes can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
-    /// Its name with its unit address.
+    /// Its name with its unit address; only where the other keys do not find it.
     Full = 0,
-    /// Its name, where that does not say all; the first child of that name only.
+    /// Its name; the first child of that name only.
     Base = 1,
     /// Its name behind the manufacturer's part; the first child of that name only.
     Suffix = 2,
+    /// Its unit address; the first child at that only.
+    Unit = 3,
 }
 
 impl Key {
@@ -194,7 +197,8 @@ impl Key {
         let key = match entry >> 30 {
             0 => Self::Full,
             1 => Self::Base,
-            _ => Self::Suffix,
+            2 => Self::Suffix,
+            _ => Self::Unit,
         };
         (NodeId(entry & ((1 << 30) - 1)), key)
     }
@@ -207,8 +211,11 @@ impl Key {
     ) -> Option<&'a [u8]> {
         let base = name.split('@').next().unwrap_or(name);
         match self {
-            Self::Full if base.len() < name.len() => Canonical::new(name, buffer).map(|c| c.full),
-            Self::Full => None,
+            Self::Full => Canonical::new(name, buffer).map(|name| name.full),
+            Self::Unit if base.len() == name.len() => None,
+            Self::Unit => {
+                Canonical::new(name, buffer).map(|name| name.unit).filter(|unit| !unit.is_empty())
+            }
             Self::Base => Some(base.as_bytes()),
             Self::Suffix => suffix(base).map(str::as_bytes),
         }

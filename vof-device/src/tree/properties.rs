@@ -64,28 +64,38 @@ impl DeviceTree {
 
     /// The properties of `node` with their values, in order.
     pub fn properties(&self, node: NodeId) -> impl ExactSizeIterator<Item = (&str, &[u8])> + '_ {
-        self.slots_of(node).iter().map(|slot| (self.names.text(slot.name), self.values.get(slot)))
+        let names = self.names_of(node).iter().map(|&name| self.names.text(name));
+        names.zip(self.slots_of(node).iter().map(|slot| self.values.get(slot)))
     }
 
     /// Which property comes after `previous`; the empty name asks for the first.
     ///
     /// A node without a `name` property shows one as its last.
     pub fn next_property(&self, node: NodeId, previous: &[u8]) -> NextProperty<'_> {
-        let slots = self.slots_of(node);
+        match self.next_property_with_nul(node, previous) {
+            NextProperty::Name(name) => NextProperty::Name(name.strip_suffix('\0').unwrap_or(name)),
+            other => other,
+        }
+    }
+
+    /// As [`next_property`](Self::next_property), and the name has a NUL behind it.
+    pub(crate) fn next_property_with_nul(&self, node: NodeId, previous: &[u8]) -> NextProperty<'_> {
+        let names = self.names_of(node);
         let next = if previous.is_empty() {
             0
         } else {
-            let id = self.names.get(previous);
-            match id.and_then(|id| slots.iter().position(|slot| slot.name == id)) {
+            match self.names.get(previous).and_then(|id| place_of(names, id)) {
                 Some(at) => at + 1,
                 None if previous == b"name" => return NextProperty::Last,
                 None => return NextProperty::Unknown,
             }
         };
-        match slots.get(next) {
-            Some(slot) => NextProperty::Name(self.names.text(slot.name)),
-            None if self.has_name(slots) => NextProperty::Last,
-            None => NextProperty::Name("name"),
+        match names.get(next) {
+            Some(&name) => NextProperty::Name(self.names.text_with_nul(name)),
+            None if self.names.get(b"name").is_some_and(|id| names.contains(&id)) => {
+                NextProperty::Last
+            }
+            None => NextProperty::Name("name\0"),
         }
     }
 
@@ -110,10 +120,13 @@ impl DeviceTree {
             }
             return Ok(());
         }
-        let at = self.new_slot(node)?;
-        let slot = self.values.new_slot(self.names.intern(name), value);
-        if let Some(place) = self.slots.get_mut(at) {
-            *place = slot;
+        let (slot_at, name_at) = self.new_slot(node)?;
+        let name = self.names.intern(name);
+        if let Some(place) = self.slots.get_mut(slot_at) {
+            *place = self.values.new_slot(value);
+        }
+        if let Some(place) = self.slot_names.get_mut(name_at) {
+            *place = name;
         }
         Ok(())
     }
@@ -124,15 +137,22 @@ impl DeviceTree {
             return false;
         }
         let id = self.names.get(name.as_bytes());
-        let Some(at) = id.and_then(|id| self.slot_at(node, id)) else { return false };
+        let Some(at) = id.and_then(|id| place_of(self.names_of(node), id)) else { return false };
+        if self.node(node).is_some_and(|node| node.slots_room == 0) {
+            self.move_slots(node, self.slots_of(node).len());
+        }
         let Some(entry) = self.nodes.get_mut(node.0 as usize) else { return false };
-        let end = entry.slots_at as usize + usize::from(entry.slots_len);
-        if let Some(slots) = self.slots.get_mut(at..end) {
+        let len = usize::from(entry.slots_len);
+        let (slots_at, names_at) = (entry.slots_at as usize, entry.names_at as usize);
+        entry.slots_len -= 1;
+        if let Some(slots) = self.slots.get_mut(slots_at + at..slots_at + len) {
             if let Some(slot) = slots.first() {
                 self.values.free(slot);
             }
             slots.rotate_left(1);
-            entry.slots_len -= 1;
+        }
+        if let Some(names) = self.slot_names.get_mut(names_at + at..names_at + len) {
+            names.rotate_left(1);
         }
         true
     }
@@ -162,8 +182,19 @@ impl DeviceTree {
 
     #[inline]
     fn stored(&self, node: NodeId, name: NameId) -> Option<&[u8]> {
-        let slot = self.slots_of(node).iter().find(|slot| slot.name == name)?;
+        let slot = self.slots_of(node).get(place_of(self.names_of(node), name)?)?;
         Some(self.values.get(slot))
+    }
+
+    /// The names of the slots of `node`, in order.
+    #[inline]
+    pub(super) fn names_of(&self, node: NodeId) -> &[NameId] {
+        self.node(node)
+            .and_then(|node| {
+                let start = node.names_at as usize;
+                self.slot_names.get(start..start + usize::from(node.slots_len))
+            })
+            .unwrap_or_default()
     }
 
     #[inline]
@@ -176,35 +207,47 @@ impl DeviceTree {
             .unwrap_or_default()
     }
 
-    fn has_name(&self, slots: &[Slot]) -> bool {
-        self.names.get(b"name").is_some_and(|id| slots.iter().any(|slot| slot.name == id))
-    }
-
     fn slot_at(&self, node: NodeId, name: NameId) -> Option<usize> {
-        let within = self.slots_of(node).iter().position(|slot| slot.name == name)?;
+        let within = place_of(self.names_of(node), name)?;
         self.node(node).map(|node| node.slots_at as usize + within)
     }
 
-    /// Makes room for one more slot of `node`. A node whose room is full moves to the end of the
-    /// slots with twice the room, so that all slots ever moved are fewer than those added.
-    fn new_slot(&mut self, id: NodeId) -> Result<usize, SetError> {
-        let node = self.nodes.get_mut(id.0 as usize).ok_or(SetError::TooMany)?;
-        let len = usize::from(node.slots_len);
+    /// Makes room for one more slot of `node`, and tells the places of the slot and of its name. A
+    /// node whose room is full gets twice the room, so that all slots ever moved are fewer than
+    /// those added.
+    fn new_slot(&mut self, id: NodeId) -> Result<(usize, usize), SetError> {
+        let len = self.slots_of(id).len();
+        let node = self.node(id).ok_or(SetError::TooMany)?;
         if len >= MAX_NODE_PROPERTIES {
             return Err(SetError::TooMany);
         }
-        if node.slots_len == node.slots_room {
-            let room = (len * 2).clamp(4, MAX_NODE_PROPERTIES);
-            let start = node.slots_at as usize;
-            let new_start = self.slots.len();
-            self.slots.extend_from_within(start..start + len);
-            self.slots.resize(new_start + room, Slot::UNUSED);
-            node.slots_at = new_start as u32;
-            node.slots_room = room as u16;
+        if len >= usize::from(node.slots_room) {
+            self.move_slots(id, (len * 2).clamp(4, MAX_NODE_PROPERTIES));
         }
+        let node = self.nodes.get_mut(id.0 as usize).ok_or(SetError::TooMany)?;
         node.slots_len += 1;
-        Ok(node.slots_at as usize + len)
+        Ok((node.slots_at as usize + len, node.names_at as usize + len))
     }
+
+    /// Moves the slots of `node` and their names to the ends of all, with room for so many.
+    fn move_slots(&mut self, id: NodeId, room: usize) {
+        let Some(node) = self.nodes.get_mut(id.0 as usize) else { return };
+        let of = |at: u32| at as usize..at as usize + usize::from(node.slots_len);
+        let (slots, names) = (of(node.slots_at), of(node.names_at));
+        node.slots_at = self.slots.len() as u32;
+        node.names_at = self.slot_names.len() as u32;
+        node.slots_room = room as u16;
+        self.slots.extend_from_within(slots);
+        self.slots.resize(node.slots_at as usize + room, Slot::UNUSED);
+        self.slot_names.extend_from_within(names);
+        self.slot_names.resize(node.names_at as usize + room, NameId(u32::MAX));
+    }
+}
+
+/// Where a name is in a list.
+#[inline]
+fn place_of(names: &[NameId], name: NameId) -> Option<usize> {
+    names.iter().position(|&other| other == name)
 }
 
 /// Whether these bytes can be a property's name (IEEE 1275 §3.2.2.1.1 and PAPR's longer ones).
@@ -219,10 +262,9 @@ pub(super) const MAX_VALUE_BYTES: usize = (1 << 30) - 1;
 const BOXED: u32 = 1 << 31;
 const INLINE_BYTES: usize = 4;
 
-/// One property: its name and where its value is.
+/// Where the value of a property is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    pub(super) name: NameId,
     /// Length in bytes; [`BOXED`] when the value is a box.
     len: u32,
     /// The value itself when it has up to four bytes, else (native-endian) where it starts in the
@@ -231,7 +273,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    const UNUSED: Self = Self { name: NameId(u32::MAX), len: 0, payload: [0; INLINE_BYTES] };
+    const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
 
     fn place(&self) -> usize {
         u32::from_ne_bytes(self.payload) as usize
@@ -251,14 +293,14 @@ pub(super) struct Values {
 
 impl Values {
     /// A slot whose value lies in the arena, for when the tree is built.
-    pub(super) fn push(&mut self, name: NameId, value: &[u8]) -> Slot {
+    pub(super) fn push(&mut self, value: &[u8]) -> Slot {
         let len = value.len() as u32;
         if let Some(payload) = inline(value) {
-            return Slot { name, len, payload };
+            return Slot { len, payload };
         }
         let payload = (self.arena.len() as u32).to_ne_bytes();
         self.arena.extend_from_slice(value);
-        Slot { name, len, payload }
+        Slot { len, payload }
     }
 
     #[inline]
@@ -274,9 +316,9 @@ impl Values {
         self.arena.get(start..start + len).unwrap_or_default()
     }
 
-    fn new_slot(&mut self, name: NameId, value: &[u8]) -> Slot {
+    fn new_slot(&mut self, value: &[u8]) -> Slot {
         if let Some(payload) = inline(value) {
-            return Slot { name, len: value.len() as u32, payload };
+            return Slot { len: value.len() as u32, payload };
         }
         self.boxed_bytes += value.len();
         let number = self.free_boxes.pop().unwrap_or(self.boxes.len() as u32);
@@ -284,12 +326,12 @@ impl Values {
             Some(place) => *place = value.into(),
             None => self.boxes.push(value.into()),
         }
-        Slot { name, len: value.len() as u32 | BOXED, payload: number.to_ne_bytes() }
+        Slot { len: value.len() as u32 | BOXED, payload: number.to_ne_bytes() }
     }
 
     fn replace(&mut self, slot: &mut Slot, value: &[u8]) {
         self.free(slot);
-        *slot = self.new_slot(slot.name, value);
+        *slot = self.new_slot(value);
     }
 
     fn free(&mut self, slot: &Slot) {

@@ -202,8 +202,13 @@ struct Builder<'a> {
     nodes: Vec<Node>,
     node_names: String,
     slots: Vec<Slot>,
+    slot_names: Vec<NameId>,
+    /// A node for each list of names, by the list.
+    lists: HashIndex,
     values: Values,
     names: Names,
+    /// The name `phandle`.
+    phandle: NameId,
     seed: Seed,
     /// What each offset into the strings block turned out to name.
     by_offset: Vec<u32>,
@@ -216,13 +221,17 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(header: &'a Header<'a>) -> Self {
         let seed = Seed::random();
+        let mut names = Names::new(seed);
         Self {
+            phandle: names.intern("phandle"),
             header,
             nodes: Vec::new(),
             node_names: String::new(),
             slots: Vec::new(),
+            slot_names: Vec::new(),
+            lists: HashIndex::default(),
             values: Values::default(),
-            names: Names::new(seed),
+            names,
             seed,
             by_offset: vec![NONE; header.strings.len()],
             last_seen: Vec::new(),
@@ -242,9 +251,14 @@ impl<'a> Builder<'a> {
                 token::PROP => at = self.property(blob, at)?,
                 token::NOP => {}
                 token::END_NODE => {
-                    self.open.pop().ok_or(BlobError::NotOneTree { at: token_at })?;
+                    if self.open.pop().is_none() {
+                        return Err(BlobError::NotOneTree { at: token_at });
+                    }
                 }
-                token::END if self.open.is_empty() && !self.nodes.is_empty() => return Ok(()),
+                token::END if self.open.is_empty() && !self.nodes.is_empty() => {
+                    self.share_names();
+                    return Ok(());
+                }
                 token::END => return Err(BlobError::NotOneTree { at: token_at }),
                 _ => return Err(BlobError::Token { token, at: token_at }),
             }
@@ -254,10 +268,13 @@ impl<'a> Builder<'a> {
     fn begin_node(&mut self, blob: &[u8], at: usize) -> Result<usize, BlobError> {
         let rest = blob.get(at..).unwrap_or_default();
         let window = rest.get(..=MAX_NODE_NAME_BYTES).unwrap_or(rest);
-        let len = window.iter().position(|&byte| byte == 0).ok_or(match window.len() {
-            len if len <= MAX_NODE_NAME_BYTES => BlobError::Truncated { what: "node name", at },
-            _ => BlobError::NodeName { at },
-        })?;
+        let len = window.iter().position(|&byte| byte == 0);
+        let Some(len) = len else {
+            return Err(match window.len() {
+                len if len <= MAX_NODE_NAME_BYTES => BlobError::Truncated { what: "node name", at },
+                _ => BlobError::NodeName { at },
+            });
+        };
         let name = std::str::from_utf8(&window[..len]).unwrap_or("/");
         let is_root = self.nodes.is_empty();
         let graphic = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
@@ -270,6 +287,7 @@ impl<'a> Builder<'a> {
         if self.open.len() > MAX_DEPTH {
             return Err(BlobError::TooDeep { at });
         }
+        self.share_names();
         let id = self.nodes.len() as u32;
         let mut parent = NONE;
         if let Some((open, last_child)) = self.open.last_mut() {
@@ -292,6 +310,7 @@ impl<'a> Builder<'a> {
             peer: NONE,
             phandle: 0,
             slots_at: self.slots.len() as u32,
+            names_at: self.slot_names.len() as u32,
             slots_len: 0,
             slots_room: 0,
         });
@@ -301,15 +320,15 @@ impl<'a> Builder<'a> {
     }
 
     fn property(&mut self, blob: &[u8], at: usize) -> Result<usize, BlobError> {
-        let misplaced = BlobError::PropertyPlace { at: at - 4 };
-        let Some(&(id, NONE)) = self.open.last() else { return Err(misplaced) };
+        let misplaced = || BlobError::PropertyPlace { at: at - 4 };
+        let Some(&(id, NONE)) = self.open.last() else { return Err(misplaced()) };
         let len = cell(blob, at, "property")? as usize;
         let name_offset = cell(blob, at + 4, "property")? as usize;
         let value_at = at + 8;
-        let value = value_at
-            .checked_add(len)
-            .and_then(|end| blob.get(value_at..end))
-            .ok_or(BlobError::Truncated { what: "property", at })?;
+        let value = value_at.checked_add(len).and_then(|end| blob.get(value_at..end));
+        let Some(value) = value else {
+            return Err(BlobError::Truncated { what: "property", at });
+        };
         let name = self.name_at(name_offset)?;
         match self.last_seen.get_mut(name.0 as usize) {
             Some(seen) if *seen == id => {
@@ -324,24 +343,52 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let slot = self.values.push(name, value);
+        let slot = self.values.push(value);
         self.slots.push(slot);
-        let Some(node) = self.nodes.last_mut() else { return Err(misplaced) };
+        self.slot_names.push(name);
+        let Some(node) = self.nodes.last_mut() else { return Err(misplaced()) };
         if usize::from(node.slots_len) >= MAX_NODE_PROPERTIES {
             return Err(BlobError::TooManyProperties { path: self.path_of(id) });
         }
         node.slots_len += 1;
-        node.slots_room += 1;
-        if self.names.text(name) == "phandle" {
+        if name == self.phandle {
             node.phandle = value.try_into().map_or(0, u32::from_be_bytes);
         }
         Ok((value_at + len).next_multiple_of(4))
     }
 
+    /// Lets the last node, which has all of its properties, share the list of their names with one
+    /// before it.
+    fn share_names(&mut self) {
+        let (nodes, slot_names, seed) = (&self.nodes, &self.slot_names, self.seed);
+        let Some(last) = nodes.last() else { return };
+        let list_of = |node: &Node| {
+            let start = node.names_at as usize;
+            slot_names.get(start..start + usize::from(node.slots_len)).unwrap_or_default()
+        };
+        let list_at = |number: u32| nodes.get(number as usize).map(list_of).unwrap_or_default();
+        let hash_of = |list: &[NameId]| seed.hash_numbers(list.iter().map(|name| name.0));
+        let (list, hash) = (list_of(last), hash_of(list_of(last)));
+        match self.lists.find(hash, |number| list_at(number) == list) {
+            Some(number) => {
+                let shared = nodes.get(number as usize).map_or(0, |node| node.names_at);
+                self.slot_names.truncate(last.names_at as usize);
+                if let Some(last) = self.nodes.last_mut() {
+                    last.names_at = shared;
+                }
+            }
+            None => {
+                let number = nodes.len() as u32 - 1;
+                self.lists.insert(hash, number, |other| hash_of(list_at(other)));
+            }
+        }
+    }
+
     fn name_at(&mut self, offset: usize) -> Result<NameId, BlobError> {
         let at = self.header.strings_at.saturating_add(offset);
-        let known = self.by_offset.get_mut(offset);
-        let known = known.ok_or(BlobError::Truncated { what: "property name", at })?;
+        let Some(known) = self.by_offset.get_mut(offset) else {
+            return Err(BlobError::Truncated { what: "property name", at });
+        };
         if *known == NONE {
             let rest = self.header.strings.get(offset..).unwrap_or_default();
             let window = rest.get(..=MAX_PROPERTY_NAME_BYTES).unwrap_or(rest);
@@ -370,11 +417,13 @@ impl<'a> Builder<'a> {
         self.nodes.shrink_to_fit();
         self.node_names.shrink_to_fit();
         self.slots.shrink_to_fit();
+        self.slot_names.shrink_to_fit();
         self.values.arena.shrink_to_fit();
         let mut tree = DeviceTree {
             nodes: self.nodes,
             node_names: self.node_names,
             slots: self.slots,
+            slot_names: self.slot_names,
             values: self.values,
             names: self.names,
             phandles,
@@ -404,8 +453,8 @@ impl<'a> Builder<'a> {
 }
 
 fn cell(blob: &[u8], at: usize, what: &'static str) -> Result<u32, BlobError> {
-    blob.get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map(|bytes| u32::from_be_bytes(*bytes))
-        .ok_or(BlobError::Truncated { what, at })
+    match blob.get(at..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => Ok(u32::from_be_bytes(*bytes)),
+        None => Err(BlobError::Truncated { what, at }),
+    }
 }

@@ -194,6 +194,9 @@ fn twins_are_told() {
     use BlobError as E;
     let twins = root().begin("a@1").phandle(2).end().begin("a@1").phandle(3).end().end();
     assert_eq!(error(twins), E::DuplicateNode { path: "/a@1".to_owned() });
+    let twins = root().begin("a@1").phandle(2).end().begin("a").phandle(3).end();
+    let twins = twins.begin("a").phandle(4).end().end();
+    assert_eq!(error(twins), E::DuplicateNode { path: "/a".to_owned() });
     let cousins = root().begin("a").phandle(2).begin("a").phandle(3).end().end().end();
     assert!(DeviceTree::from_blob(&cousins.finish()).is_ok());
     let twins = root().begin("a").property("x", b"1").property("y", b"").property("x", b"2");
@@ -325,6 +328,31 @@ fn the_first_of_several_is_meant_when_the_unit_is_left_out() {
     assert_eq!(find("/@2"), Some(3));
     assert_eq!(find("/@a,00"), Some(4));
     assert_eq!(find("/c,a"), None);
+}
+
+/// Each of them is found by its own path, whatever else is at its unit or has its name.
+#[test]
+fn units_and_names_are_shared() {
+    let names = ["b@1", "a@1", "x,a@1", "y,a@1", "a", "x,a@2", "c@1,0", "c@1,00", "d", "d@1"];
+    let blob = (2..)
+        .zip(names)
+        .fold(root(), |blob, (phandle, name)| blob.begin(name).phandle(phandle).end());
+    let tree = DeviceTree::from_blob(&blob.end().finish()).unwrap();
+    let find = |path: &str| tree.find(path).map(|node| tree.full_name(node));
+    for name in names.iter().filter(|name| **name != "c@1,00") {
+        assert_eq!(find(&format!("/{name}")), Some(*name));
+    }
+    // The same unit, written in two ways: the first is meant.
+    assert_eq!(find("/c@1,00"), Some("c@1,0"));
+    assert_eq!(find("/@1"), Some("b@1"));
+    assert_eq!(find("/a@2"), Some("x,a@2"));
+    assert_eq!(find("/@3"), None);
+    assert_eq!(find("/a@3"), None);
+    assert_eq!(find("/@"), None);
+    let blob = root().begin("b@1").phandle(2).end().begin("x,a@1").phandle(3).end();
+    let blob = blob.begin("y,a@01").phandle(4).end().end();
+    let tree = DeviceTree::from_blob(&blob.finish()).unwrap();
+    assert_eq!(tree.find("/a@1").map(|node| tree.phandle(node)), Some(3));
 }
 
 /// A tree in the plainest form.

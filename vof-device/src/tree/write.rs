@@ -71,12 +71,12 @@ impl Writer<'_> {
         self.out.extend_from_slice(self.tree.full_name(id).as_bytes());
         self.out.push(0);
         self.pad();
-        for slot in self.tree.slots_of(id) {
+        for (&name, slot) in self.tree.names_of(id).iter().zip(self.tree.slots_of(id)) {
             let value = match self.instead {
-                Some((node, name, value)) if node == id && name == slot.name => value,
+                Some((node, other, value)) if node == id && other == name => value,
                 _ => self.tree.values.get(slot),
             };
-            let name_offset = self.strings.offset(self.tree, slot.name);
+            let name_offset = self.strings.offset(self.tree, name);
             self.cell(token::PROP);
             self.cell(value.len() as u32);
             self.cell(name_offset);

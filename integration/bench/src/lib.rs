@@ -1,0 +1,15 @@
+//! What a call of the client interface costs, measured through the guest's door: argument arrays
+//! in guest memory, `HypercallBus::dispatch`. The program is `vof-bench`; `benches/` has the same
+//! for criterion.
+
+pub mod claims;
+pub mod guest;
+#[cfg(feature = "libfdt")]
+pub mod libfdt;
+pub mod measure;
+pub mod memory;
+pub mod random;
+pub mod report;
+pub mod suite;
+pub mod trees;
+pub mod walk;

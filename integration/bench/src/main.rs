@@ -1,0 +1,93 @@
+//! `vof-bench`: what a call of the client interface costs. `cargo xtask bench tree` runs it.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use vof_bench::memory::Counting;
+use vof_bench::report::number;
+use vof_bench::suite::{self, Tree};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Measures the client interface through the guest's door
+#[derive(Debug, Parser)]
+#[command(after_help = "Exit status: 0, whatever the figures are, but see --check.")]
+struct Cli {
+    /// Fail where a target is missed by more than twice
+    #[arg(long)]
+    check: bool,
+
+    /// Write the figures of the trees to a file, for docs/performance/plot.py
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    println!("{}: {}\n", vof_bench::measure::machine(), vof_bench::measure::METHOD);
+    println!("Linux's walk of the tree, and a random getprop; nanoseconds a call\n");
+    println!(
+        "  {:>7} {:>9} {:>6} {:>9} {:>7} {:>8} {:>9} {:>7} {:>7} {:>6}",
+        "nodes", "calls", "walk", "libfdt", "times", "getprop", "libfdt", "times", "blob", "bytes"
+    );
+    let mut trees = Vec::new();
+    for nodes in suite::SIZES {
+        let tree = suite::measure_tree(nodes);
+        println!("{}", row(&tree));
+        trees.push(tree);
+    }
+    println!("\n  blob: nanoseconds a node for blob → tree → blob");
+    println!("  bytes: host memory a node besides names and values\n");
+    let figures = suite::figures(&trees, &suite::measure_claims());
+    println!("Targets\n");
+    for figure in &figures {
+        println!("{figure}");
+    }
+    if let Some(file) = cli.csv {
+        if let Err(error) = std::fs::write(&file, csv(&trees)) {
+            eprintln!("vof-bench: cannot write {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    let fails = cli.check && figures.iter().any(|figure| figure.is_far_off());
+    if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn row(tree: &Tree) -> String {
+    let whole = |value: f64| number(Some(value.round()));
+    let other = |value: Option<f64>| number(value.map(f64::round));
+    format!(
+        "  {:>7} {:>9} {:>6} {:>9} {:>7} {:>8} {:>9} {:>7} {:>7} {:>6}",
+        whole(tree.nodes as f64),
+        whole(tree.calls as f64),
+        whole(tree.walk),
+        other(tree.libfdt_walk),
+        other(tree.walk_ratio()),
+        whole(tree.random),
+        other(tree.libfdt_random),
+        other(tree.random_ratio()),
+        whole(tree.blob),
+        whole(tree.bytes),
+    )
+}
+
+fn csv(trees: &[Tree]) -> String {
+    let mut text = String::from("nodes,walk,libfdt_walk,getprop,libfdt_getprop\n");
+    for tree in trees {
+        let other = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{},{:.0},{},{:.0},{}",
+            tree.nodes,
+            tree.walk,
+            other(tree.libfdt_walk),
+            tree.random,
+            other(tree.libfdt_random)
+        );
+    }
+    text
+}

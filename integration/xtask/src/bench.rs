@@ -1,0 +1,73 @@
+//! `cargo xtask bench`: what things cost, beside what they may cost.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::{Attempt, Failure, Result};
+use crate::folders;
+use crate::packages::{self, Tool};
+use crate::program::{cargo, ended, line, run};
+
+/// Measure what things cost, beside their targets
+///
+/// The figures depend on the machine, and on what else it does: nothing fails because of them,
+/// unless you say so.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Calls of the client interface, on trees of up to 100,000 nodes, beside libfdt; claims
+    Tree(Tree),
+}
+
+#[derive(Debug, Args)]
+struct Tree {
+    /// Fail where a target is missed by more than twice
+    #[arg(long)]
+    check: bool,
+
+    /// Write the figures to a file, for docs/performance/plot.py
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// Measure without libfdt, which has to be installed
+    #[arg(long)]
+    no_libfdt: bool,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<u8> {
+        match self.suite {
+            Suite::Tree(tree) => tree.run(),
+        }
+    }
+}
+
+impl Tree {
+    fn run(self) -> Result<u8> {
+        let mut build = cargo();
+        build.args(["build", "--release", "--package", "vof-bench"]);
+        if !self.no_libfdt {
+            packages::ensure(&[Tool::Libfdt])?;
+            build.args(["--features", "libfdt"]);
+        }
+        run(build.current_dir(folders::workspace()).env("CARGO_TARGET_DIR", folders::target()))?;
+        let mut bench = std::process::Command::new(folders::target().join("release/vof-bench"));
+        if self.check {
+            bench.arg("--check");
+        }
+        if let Some(file) = self.csv {
+            bench.arg("--csv").arg(file);
+        }
+        let status = bench.status().attempt(|| format!("run {}", line(&bench)))?;
+        match status.code() {
+            Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
+            None => Err(Failure::new(format!("vof-bench {}", ended(status)))),
+        }
+    }
+}
