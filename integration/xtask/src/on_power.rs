@@ -87,7 +87,7 @@ impl OnPower {
         let (given, files): (Vec<_>, Vec<_>) = self.files.iter().partition(is_vmm);
         let vmm = match given.first() {
             Some(vmm) => PathBuf::from(vmm),
-            None => toolchain::build_vmm()?,
+            None => toolchain::build_for_power(VMM)?,
         };
         Ok((vmm, files.into_iter().cloned().collect()))
     }

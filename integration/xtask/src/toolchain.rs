@@ -126,13 +126,13 @@ export LD_LIBRARY_PATH
 exec \"$here/usr/bin/${0##*/}\" \"$@\"
 ";
 
-/// Builds `pseries-vmm` for the emulated host.
-pub(crate) fn build_vmm() -> Result<PathBuf> {
+/// Builds the program of a package for the emulated host.
+pub(crate) fn build_for_power(package: &str) -> Result<PathBuf> {
     let toolchain = Toolchain::make()?;
-    progress!("building pseries-vmm for POWER");
+    progress!("building {package} for POWER");
     let mut cargo = toolchain.cargo_for_power("build")?;
-    crate::program::run(cargo.args(["--release", "--package", "pseries-vmm"]))?;
-    Ok(folders::target().join("power").join(TARGET).join("release/pseries-vmm"))
+    crate::program::run(cargo.args(["--release", "--package", package]))?;
+    Ok(folders::target().join("power").join(TARGET).join("release").join(package))
 }
 
 /// Compiler and libraries for this machine, and the standard library for POWER.

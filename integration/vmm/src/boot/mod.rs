@@ -21,6 +21,7 @@ use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine, VcpuControl};
 use crate::vcpu::Registers;
 
 pub use error::BootError;
+use payload::Contents;
 pub use payload::Payload;
 pub(crate) use ram::create as create_ram;
 
@@ -61,7 +62,6 @@ pub(crate) struct Prepared {
 /// Where a payload goes in a machine, and how it is started there.
 struct Plan<'a> {
     client: Client<'a>,
-    initrd: Option<&'a [u8]>,
     placement: Placement,
 }
 
@@ -73,9 +73,10 @@ pub(crate) fn prepare(
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
     let Parts { ram, cpus, sources, boot_count } = parts;
-    let plan = Plan::new(machine, payload)?;
+    let contents = payload.take()?;
+    let plan = Plan::new(machine, payload, &contents)?;
     let placement = &plan.placement;
-    loader::load(&plan.client, placement, plan.initrd, ram)
+    loader::load(&plan.client, placement, contents.initrd.as_deref(), ram)
         .map_err(|source| payload.unusable(source))?;
     let start = Start {
         entry: placement.entry(),
@@ -110,9 +111,13 @@ pub(crate) fn prepare(
 }
 
 impl<'a> Plan<'a> {
-    fn new(machine: &Machine, payload: &'a Payload) -> Result<Self, BootError> {
-        let client = payload.client()?;
-        let initrd = payload.initrd();
+    fn new(
+        machine: &Machine,
+        payload: &Payload,
+        contents: &'a Contents,
+    ) -> Result<Self, BootError> {
+        let client = payload.client(contents)?;
+        let initrd = contents.initrd.as_ref();
         let mut request = PlanRequest {
             ram_bytes: machine.memory_bytes(),
             initrd_bytes: initrd.map(|data| data.len() as u64),
@@ -124,7 +129,7 @@ impl<'a> Plan<'a> {
         }
         let placement =
             Placement::plan(&client, &request).map_err(|source| payload.unusable(source))?;
-        Ok(Self { client, initrd, placement })
+        Ok(Self { client, placement })
     }
 }
 

@@ -1,8 +1,9 @@
 //! The files that a guest is started from.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use arch_ppc64::Machine;
 use arch_ppc64::loader::{Client, LoadError, Placement};
@@ -10,32 +11,42 @@ use arch_ppc64::loader::{Client, LoadError, Placement};
 use super::{BootError, Plan};
 use crate::config::PayloadConfig;
 
-/// Files in memory: a restart of the guest starts from the same bytes, whatever became of the
-/// files meanwhile.
+/// Open files. They are read anew for each start of the machine, so that their contents are only
+/// in the guest while it runs; what comes in the place of a file does not matter.
 #[derive(Debug)]
 pub struct Payload {
     kernel: Named,
     initramfs: Option<Named>,
+    /// What was read to check it, for the first start.
+    first: Mutex<Option<Contents>>,
 }
 
 #[derive(Debug)]
 struct Named {
     path: PathBuf,
-    data: Vec<u8>,
+    file: File,
+}
+
+/// The bytes of a payload.
+#[derive(Debug)]
+pub(super) struct Contents {
+    kernel: Vec<u8>,
+    pub(super) initrd: Option<Vec<u8>>,
 }
 
 impl Payload {
-    /// Reads the files.
+    /// Opens and reads the files.
     ///
     /// # Errors
     /// [`BootError::NoKernel`] when there is none, [`BootError::File`] names the one that cannot be
     /// read.
     pub fn open(config: &PayloadConfig) -> Result<Self, BootError> {
-        let kernel = config.kernel.as_deref().ok_or(BootError::NoKernel)?;
-        Ok(Self {
-            kernel: Named::read(kernel)?,
-            initramfs: config.initramfs.as_deref().map(Named::read).transpose()?,
-        })
+        let kernel = Named::open(config.kernel.as_deref().ok_or(BootError::NoKernel)?)?;
+        let initramfs = config.initramfs.as_deref().map(Named::open).transpose()?;
+        let payload = Self { kernel, initramfs, first: Mutex::new(None) };
+        let contents = payload.read()?;
+        *payload.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents);
+        Ok(payload)
     }
 
     /// Checks that `machine` can start from these files.
@@ -48,15 +59,33 @@ impl Payload {
 
     /// Where everything goes in `machine`.
     pub(crate) fn placement(&self, machine: &Machine) -> Result<Placement, BootError> {
-        Plan::new(machine, self).map(|plan| plan.placement)
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = match first.take() {
+            Some(contents) => contents,
+            None => self.read()?,
+        };
+        let placement = Plan::new(machine, self, &contents).map(|plan| plan.placement);
+        *first = Some(contents);
+        placement
     }
 
-    pub(super) fn client(&self) -> Result<Client<'_>, BootError> {
-        Client::parse(&self.kernel.data).map_err(|source| self.unusable(source))
+    /// The files' contents, for one start.
+    pub(super) fn take(&self) -> Result<Contents, BootError> {
+        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(contents) => Ok(contents),
+            None => self.read(),
+        }
     }
 
-    pub(super) fn initrd(&self) -> Option<&[u8]> {
-        self.initramfs.as_ref().map(|file| file.data.as_slice())
+    fn read(&self) -> Result<Contents, BootError> {
+        Ok(Contents {
+            kernel: self.kernel.read()?,
+            initrd: self.initramfs.as_ref().map(Named::read).transpose()?,
+        })
+    }
+
+    pub(super) fn client<'a>(&self, contents: &'a Contents) -> Result<Client<'a>, BootError> {
+        Client::parse(&contents.kernel).map_err(|source| self.unusable(source))
     }
 
     /// Says of the file that it is about that it cannot be used.
@@ -73,12 +102,26 @@ impl Payload {
 }
 
 impl Named {
-    fn read(path: &Path) -> Result<Self, BootError> {
-        let mut data = Vec::new();
-        let read = File::open(path).and_then(|mut file| file.read_to_end(&mut data));
-        match read {
-            Ok(_) => Ok(Self { path: path.to_owned(), data }),
+    fn open(path: &Path) -> Result<Self, BootError> {
+        match File::open(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file }),
             Err(source) => Err(BootError::File { path: path.to_owned(), source }),
         }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, BootError> {
+        self.read_all().map_err(|source| BootError::File { path: self.path.clone(), source })
+    }
+
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        let bytes = file.metadata()?.len();
+        let mut data = Vec::with_capacity(usize::try_from(bytes).map_err(io::Error::other)?);
+        // A pipe has no beginning to go back to, and can be read but once.
+        if file.metadata()?.is_file() {
+            file.rewind()?;
+        }
+        file.read_to_end(&mut data)?;
+        Ok(data)
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest;
+use crate::host::base_name;
 use crate::program::cargo;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain};
 
 use super::log::Log;
 use super::pty::Pty;
@@ -176,6 +177,28 @@ fn example_file(name: &str) -> PathBuf {
     folders::workspace().join("integration/vmm/examples").join(name)
 }
 
+/// The example VMM boots the same guest, with two CPUs, and restarts it.
+pub(super) fn example_vmm(log: &mut Log) -> Result<()> {
+    let example = folders::workspace().join("integration/example");
+    let machine = example.join("machine.json");
+    let vmm = toolchain::build_for_power("example-vmm")?;
+    let restarting = folders::target().join("test/restarting.json");
+    let text = folders::read(&machine)?;
+    let text = String::from_utf8_lossy(&text).replace("autotest", "autoreboot");
+    folders::write(&restarting, text.as_bytes())?;
+    for (machine, starts) in [(&machine, 1), (&restarting, 2)] {
+        let name = base_name(machine)?;
+        let mut command = on_power_with(&[&vmm, machine], &["./example-vmm", name])?;
+        let console = log.run_with_input(&mut command, "")?;
+        shows_times(&console, "GUEST-READY", starts)?;
+        shows_times(&console, "processor\t: ", 2 * starts)?;
+        for line in VOF_LINES {
+            shows_times(&console, line, starts)?;
+        }
+    }
+    Ok(())
+}
+
 /// What is wrong is said, with the right status, also where only the host knows that it is wrong.
 pub(super) fn refusals(log: &mut Log) -> Result<()> {
     let console = log.run_with_input(&mut on_power(&["sh", "-c", REFUSALS])?, "")?;
@@ -225,7 +248,7 @@ pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
     let said = log.run_with_input(&mut cargo, "")?;
     let program = executable(&said)
         .ok_or_else(|| Failure::new("cargo does not say which program it built for the tests"))?;
-    let name = format!("./{}", crate::host::base_name(&program)?);
+    let name = format!("./{}", base_name(&program)?);
     let mut xtask = xtask();
     xtask.args(["on-power", "--file"]).arg(&program).args(["--", &name]);
     let console = log.run_with_input(&mut xtask, "")?;

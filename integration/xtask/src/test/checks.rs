@@ -19,6 +19,8 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("arch-ppc64", &["--features", "schema"]),
     ("vof-device", &[]),
     ("vof-device", &["--features", "test-utils"]),
+    ("example-vmm", &[]),
+    ("interp", &[]),
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];

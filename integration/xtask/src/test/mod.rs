@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     step("reboot", "a guest restarts and comes up again", boots::reboot),
     step("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     step("examples", "configuration files boot, with older and newer kernels", boots::examples),
+    step("example-vmm", "the example VMM boots and restarts a guest", boots::example_vmm),
     step("refusals", "what a POWER host cannot do is refused", boots::refusals),
     step("pipe", "a guest takes its commands from a pipe", boots::pipe),
     step("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
