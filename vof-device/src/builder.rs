@@ -165,6 +165,7 @@ impl VofBuilder {
             added_bytes: 0,
             started: Instant::now(),
             complaints: Complaints::default(),
+            calls: [0; crate::services::COUNT],
             memory,
             console,
             cas: self.cas,

@@ -13,6 +13,7 @@ mod services;
 mod state;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod test_utils;
+mod trace;
 mod tree;
 mod vof;
 

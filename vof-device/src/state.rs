@@ -11,6 +11,7 @@ use crate::claims::Claims;
 use crate::complaints::Complaints;
 use crate::instances::{Instance, Instances, Kind};
 use crate::policy::{CasPolicy, PropertyPolicy};
+use crate::services;
 use crate::tree::{DeviceTree, NodeId, SetError};
 
 /// The property of a memory node that lists free memory (IEEE 1275 §3.7.6).
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) added_bytes: usize,
     pub(crate) started: Instant,
     pub(crate) complaints: Complaints,
+    /// How often each service was called.
+    pub(crate) calls: [u64; services::COUNT],
     pub(crate) memory: Option<MemoryNode>,
     pub(crate) console: Option<ConsoleNode>,
     pub(crate) cas: Option<Box<dyn CasPolicy>>,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use arch_ppc64::{
-    GuestRam, Hypercall, MutHypercallHandler, Next, Status, VcpuId, hypercall::token,
+    GuestRam, Hypercall, MutHypercallHandler, Next, Status, TRACE_TARGET, VcpuId, hypercall::token,
 };
 
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
@@ -13,6 +13,7 @@ use crate::complaints::Complaints;
 use crate::instances::Instances;
 use crate::services::{self, Call, MINUS_ONE, Reply};
 use crate::state::{AVAILABLE, State};
+use crate::trace;
 use crate::tree::DeviceTree;
 
 /// The Open Firmware client interface of one machine (IEEE 1275 §6.3).
@@ -76,8 +77,13 @@ impl Vof {
         tree.to_blob_with(memory.node, name, &available)
     }
 
+    /// How often each service was called since the last reset, in the order of IEEE 1275.
+    pub fn calls(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> + '_ {
+        services::names().zip(self.state.calls)
+    }
+
     /// Reads the array at `at`, makes the call, writes the results.
-    fn call(&mut self, ram: &dyn GuestRam, at: u64) -> (Status, Option<Next>) {
+    fn call(&mut self, caller: VcpuId, ram: &dyn GuestRam, at: u64) -> (Status, Option<Next>) {
         let guest = Guest::new(ram, self.ram_bytes);
         let mut room = ARRAY_ROOM;
         let array = match ArgumentArray::read(&guest, at, &mut room) {
@@ -87,10 +93,16 @@ impl Vof {
                 return (Status::PARAMETER, None);
             }
         };
+        // The strings are shown as they are before the call: a result may be written over them.
+        let is_traced = log::log_enabled!(target: TRACE_TARGET, log::Level::Trace);
+        let shown = is_traced.then(|| trace::call(guest, &array));
         let (status, reply) = match self.make(guest, &array) {
             Ok(reply) => (Status::SUCCESS, reply),
             Err(status) => (status, MINUS_ONE.into()),
         };
+        if let Some(shown) = shown {
+            trace::tell(caller, &shown, status, reply.results());
+        }
         match array.write_results(&guest, reply.results()) {
             Ok(()) => (status, reply.stop().map(Next::Stop)),
             Err(_) => (Status::PARAMETER, reply.stop().map(Next::Stop)),
@@ -104,7 +116,7 @@ impl Vof {
             complaints.tell(format_args!("name of a service: {error}"));
             Status::PARAMETER
         })?;
-        let Some(service) = services::find(name) else {
+        let Some((number, service)) = services::find(name) else {
             complaints.tell(format_args!("no service {}", name.escape_ascii()));
             return Err(Status::FUNCTION);
         };
@@ -115,6 +127,9 @@ impl Vof {
             complaints.tell(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }
+        if let Some(count) = self.state.calls.get_mut(number) {
+            *count += 1;
+        }
         Ok(service.run(&mut Call { state: &mut self.state, guest, arguments }))
     }
 }
@@ -124,8 +139,8 @@ impl MutHypercallHandler for Vof {
         &[token::VOF_CLIENT]
     }
 
-    fn handle(&mut self, _caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
-        let (status, next) = self.call(ram, call.args[0]);
+    fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        let (status, next) = self.call(caller, ram, call.args[0]);
         let resume = call.finish(status);
         next.unwrap_or(resume)
     }
@@ -139,6 +154,7 @@ impl MutHypercallHandler for Vof {
         state.added_bytes = 0;
         state.started = Instant::now();
         state.complaints = Complaints::default();
+        state.calls = [0; services::COUNT];
         if let Err(error) = state.open_console() {
             // It was possible when the interface was built.
             log::error!("the console cannot be told to clients: {error}");

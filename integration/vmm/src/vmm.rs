@@ -11,7 +11,7 @@ use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
 use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::boot::{self, Board, BootError, Parts, Payload, Randomness};
+use crate::boot::{self, Board, BootError, ClientCalls, Parts, Payload, Randomness};
 use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
 use crate::input::{Input, InterruptWire, Leave};
@@ -223,6 +223,8 @@ struct Life {
     cpus: Arc<Cpus>,
     interrupts: Arc<dyn InterruptController>,
     threads: Vec<JoinHandle<()>>,
+    client_calls: Option<ClientCalls>,
+    stats: Arc<Mutex<Stats>>,
 }
 
 impl Life {
@@ -240,7 +242,13 @@ impl Life {
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
         let handlers = boot.handlers.into_iter().chain(vm.handlers).collect();
         let bus = Arc::new(HypercallBus::new(handlers)?);
-        let mut life = Self { cpus, interrupts: vm.interrupts, threads: Vec::new() };
+        let mut life = Self {
+            cpus,
+            interrupts: vm.interrupts,
+            threads: Vec::new(),
+            client_calls: boot.client_calls,
+            stats: stats.clone(),
+        };
         for (id, vcpu) in setup.machine.vcpus().zip(vm.vcpus) {
             let thread = CpuThread {
                 id,
@@ -274,6 +282,11 @@ impl Life {
         for thread in self.threads {
             // A panic was reported by the thread itself.
             let _ = thread.join();
+        }
+        if let Some(calls) = self.client_calls {
+            let called = calls().into_iter().filter(|(_, count)| *count > 0);
+            let part = Stats { client_calls: called.collect(), ..Stats::default() };
+            lock(&self.stats).add(&part);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Small guest programs on the processor in software: the whole machine, on any host, without a
 //! download. Their source is in `guests/`.
+#![cfg(feature = "vof")]
 
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -101,147 +103,139 @@ fn run(guest: &str, cmdline: &str, arguments: &[&str]) -> (ExitStatus, String, S
     Run::start(guest, cmdline, arguments).end()
 }
 
-#[cfg(feature = "vof")]
-mod with_vof {
-    use super::*;
-    use std::os::unix::process::ExitStatusExt;
+const BOTH: [&str; 2] = ["client32.elf", "client64.elf"];
 
-    const BOTH: [&str; 2] = ["client32.elf", "client64.elf"];
-
-    #[test]
-    fn client_interface_and_rtas_answer_programs_of_both_widths() {
-        for guest in BOTH {
-            let (status, shown, complaint) = run(guest, "power off", &[]);
-            assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");
-            assert_eq!(shown, WORKS, "{guest}");
-        }
+#[test]
+fn client_interface_and_rtas_answer_programs_of_both_widths() {
+    for guest in BOTH {
+        let (status, shown, complaint) = run(guest, "power off", &[]);
+        assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");
+        assert_eq!(shown, WORKS, "{guest}");
     }
+}
 
-    #[test]
-    fn restarts_make_a_new_machine_each_time() {
-        for guest in BOTH {
-            let (status, shown, complaint) = run(guest, "restart", &[]);
-            assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");
-            assert_eq!(shown, format!("{WORKS}restarting\n").repeat(3) + WORKS, "{guest}");
-        }
-        let (status, shown, _) = run(BOTH[0], "restart", &["--no-reboot"]);
-        assert_eq!((status.code(), shown), (Some(0), format!("{WORKS}restarting\n")));
+#[test]
+fn restarts_make_a_new_machine_each_time() {
+    for guest in BOTH {
+        let (status, shown, complaint) = run(guest, "restart", &[]);
+        assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");
+        assert_eq!(shown, format!("{WORKS}restarting\n").repeat(3) + WORKS, "{guest}");
     }
+    let (status, shown, _) = run(BOTH[0], "restart", &["--no-reboot"]);
+    assert_eq!((status.code(), shown), (Some(0), format!("{WORKS}restarting\n")));
+}
 
-    #[test]
-    fn a_client_that_gives_up_is_told_by_the_status() {
-        let (status, shown, complaint) = run("client32.elf", "exit", &[]);
-        assert_eq!((status.code(), shown.as_str()), (Some(3), WORKS));
-        assert!(complaint.contains("gave up"), "{complaint}");
-    }
+#[test]
+fn a_client_that_gives_up_is_told_by_the_status() {
+    let (status, shown, complaint) = run("client32.elf", "exit", &[]);
+    assert_eq!((status.code(), shown.as_str()), (Some(3), WORKS));
+    assert!(complaint.contains("gave up"), "{complaint}");
+}
 
-    /// An instruction that the processor does not have ends the run, with all that is known.
-    #[test]
-    fn what_is_not_implemented_is_shown() {
-        for guest in BOTH {
-            let (status, _, complaint) = run(guest, "illegal", &[]);
-            assert_eq!(status.code(), Some(3), "{complaint}");
-            for words in ["00000abc", "crashed", "r28"] {
-                assert!(complaint.to_lowercase().contains(words), "{words}: {complaint}");
-            }
-        }
-    }
-
-    #[test]
-    fn typed_text_reaches_the_client() {
-        let mut vmm = Run::start("client64.elf", "console", &[]);
-        vmm.expect("echo\n");
-        let mut stdin = vmm.child.stdin.take().unwrap();
-        stdin.write_all(b"hello ").unwrap();
-        vmm.expect("hello ");
-        stdin.write_all(b"quit").unwrap();
-        let (status, shown, _) = vmm.end();
-        assert_eq!(status.code(), Some(0));
-        assert!(shown.ends_with("echo\nhello quit"), "{shown}");
-    }
-
-    #[test]
-    fn signals_end_a_busy_guest() {
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-            let mut vmm = Run::start("client32.elf", "spin", &[]);
-            vmm.expect("spinning\n");
-            vmm.send(signal);
-            let (status, _, complaint) = vmm.end();
-            assert_eq!(status.signal(), Some(signal), "{complaint}");
-        }
-    }
-
-    /// A stopped job goes on where it was.
-    #[test]
-    fn a_job_can_be_stopped_and_continued() {
-        let mut vmm = Run::start("client32.elf", "console", &[]);
-        vmm.expect("echo\n");
-        vmm.send(libc::SIGTSTP);
-        std::thread::sleep(Duration::from_millis(50));
-        vmm.send(libc::SIGCONT);
-        vmm.child.stdin.take().unwrap().write_all(b"q").unwrap();
-        let (status, shown, _) = vmm.end();
-        assert_eq!(status.code(), Some(0));
-        assert!(shown.ends_with("echo\nq"), "{shown}");
-    }
-
-    /// A signal that is ignored from the start stays ignored, as `nohup` wants it.
-    #[test]
-    fn ignored_signals_stay_ignored() {
-        let mut vmm = Command::new("sh");
-        vmm.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pseries-vmm")])
-            .args(["--backend", "interp", "--memory", "size=64M", "--cmdline", "spin", "--kernel"])
-            .arg(program("client32.elf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        let mut child = vmm.spawn().unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        let mut shown = vec![0; WORKS.len() + "spinning\n".len()];
-        stdout.read_exact(&mut shown).unwrap();
-        let pid = child.id() as i32;
-        // SAFETY: names our own child, which nobody has waited for.
-        let kill = |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-        kill(libc::SIGHUP);
-        std::thread::sleep(Duration::from_millis(100));
-        assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
-        kill(libc::SIGTERM);
-        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
-    }
-
-    #[test]
-    fn counted_instructions_make_two_runs_the_same() {
-        let run = || run("client64.elf", "restart", &["--icount", "--stats"]);
-        let (first, second) = (run(), run());
-        assert_eq!(first.1, second.1);
-        let counts = |stats: &str| {
-            let lines =
-                stats.lines().filter(|line| !line.contains("wall") && !line.contains("MIPS"));
-            lines.collect::<Vec<_>>().join("\n")
-        };
-        assert_eq!(counts(&first.2), counts(&second.2));
-        for words in ["instructions", "H_OF_CLIENT", "H_RTAS", "getprop"] {
-            assert!(first.2.contains(words), "{words}: {}", first.2);
-        }
-    }
-
-    #[test]
-    fn the_trace_tells_each_call() {
-        let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace");
-        let option = format!("--trace={}", trace.display());
-        let (status, ..) = run("client32.elf", "power off", &[&option]);
-        assert_eq!(status.code(), Some(0));
-        let trace = std::fs::read_to_string(trace).unwrap();
-        for words in [
-            "finddevice(\"/chosen\")",
-            "H_OF_CLIENT(",
-            "RTAS power-off(",
-            "call-method(\"instantiate-rtas\"",
-        ] {
-            assert!(trace.contains(words), "{words}: {trace}");
+/// An instruction that the processor does not have ends the run, with all that is known.
+#[test]
+fn what_is_not_implemented_is_shown() {
+    for guest in BOTH {
+        let (status, _, complaint) = run(guest, "illegal", &[]);
+        assert_eq!(status.code(), Some(3), "{complaint}");
+        for words in ["00000abc", "crashed", "r28"] {
+            assert!(complaint.to_lowercase().contains(words), "{words}: {complaint}");
         }
     }
 }
 
+#[test]
+fn typed_text_reaches_the_client() {
+    let mut vmm = Run::start("client64.elf", "console", &[]);
+    vmm.expect("echo\n");
+    let mut stdin = vmm.child.stdin.take().unwrap();
+    stdin.write_all(b"hello ").unwrap();
+    vmm.expect("hello ");
+    stdin.write_all(b"quit").unwrap();
+    let (status, shown, _) = vmm.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(shown.ends_with("echo\nhello quit"), "{shown}");
+}
+
+#[test]
+fn signals_end_a_busy_guest() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let mut vmm = Run::start("client32.elf", "spin", &[]);
+        vmm.expect("spinning\n");
+        vmm.send(signal);
+        let (status, _, complaint) = vmm.end();
+        assert_eq!(status.signal(), Some(signal), "{complaint}");
+    }
+}
+
+/// A stopped job goes on where it was.
+#[test]
+fn a_job_can_be_stopped_and_continued() {
+    let mut vmm = Run::start("client32.elf", "console", &[]);
+    vmm.expect("echo\n");
+    vmm.send(libc::SIGTSTP);
+    std::thread::sleep(Duration::from_millis(50));
+    vmm.send(libc::SIGCONT);
+    vmm.child.stdin.take().unwrap().write_all(b"q").unwrap();
+    let (status, shown, _) = vmm.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(shown.ends_with("echo\nq"), "{shown}");
+}
+
+/// A signal that is ignored from the start stays ignored, as `nohup` wants it.
+#[test]
+fn ignored_signals_stay_ignored() {
+    let mut vmm = Command::new("sh");
+    vmm.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pseries-vmm")])
+        .args(["--backend", "interp", "--memory", "size=64M", "--cmdline", "spin", "--kernel"])
+        .arg(program("client32.elf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = vmm.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut shown = vec![0; WORKS.len() + "spinning\n".len()];
+    stdout.read_exact(&mut shown).unwrap();
+    let pid = child.id() as i32;
+    // SAFETY: names our own child, which nobody has waited for.
+    let kill = |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    kill(libc::SIGHUP);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
+    kill(libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+}
+
+#[test]
+fn counted_instructions_make_two_runs_the_same() {
+    let run = || run("client64.elf", "restart", &["--icount", "--stats"]);
+    let (first, second) = (run(), run());
+    assert_eq!(first.1, second.1);
+    let counts = |stats: &str| {
+        let lines = stats.lines().filter(|line| !line.contains("wall") && !line.contains("MIPS"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(counts(&first.2), counts(&second.2));
+    for words in ["instructions", "H_OF_CLIENT", "H_RTAS", "getprop"] {
+        assert!(first.2.contains(words), "{words}: {}", first.2);
+    }
+}
+
+#[test]
+fn the_trace_tells_each_call() {
+    let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace");
+    let option = format!("--trace={}", trace.display());
+    let (status, ..) = run("client32.elf", "power off", &[&option]);
+    assert_eq!(status.code(), Some(0));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    for words in [
+        "finddevice(\"/chosen\")",
+        "H_OF_CLIENT(",
+        "RTAS power-off(",
+        "call-method(\"instantiate-rtas\"",
+    ] {
+        assert!(trace.contains(words), "{words}: {trace}");
+    }
+}
 #[test]
 fn time_that_is_counted_needs_the_right_back_end_and_one_cpu() {
     let refused = |arguments: &[&str], words: &str| {
@@ -251,4 +245,17 @@ fn time_that_is_counted_needs_the_right_back_end_and_one_cpu() {
     };
     refused(&["--icount", "--cpus", "boot=2"], "one CPU");
     refused(&["--machine", "cpu=POWER10"], "POWER9");
+}
+
+#[test]
+#[ignore = "needs GNU binutils for powerpc64; `cargo xtask test` installs and uses them"]
+fn programs_rebuild_to_the_same_bytes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let built = Command::new("sh").arg(program("build.sh")).arg(&folder).output().unwrap();
+    let complaint = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "build.sh failed: {complaint}");
+    for name in BOTH {
+        let (shipped, rebuilt) = (std::fs::read(program(name)), std::fs::read(folder.join(name)));
+        assert!(shipped.unwrap() == rebuilt.unwrap(), "{name} is not what its source builds");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::boot_bench;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::packages::{self, Tool};
@@ -23,6 +24,14 @@ pub(crate) struct Bench {
 enum Suite {
     /// Calls of the client interface, on trees of up to 100,000 nodes, beside libfdt; claims
     Tree(Tree),
+    /// How fast the processor in software computes
+    Cpu,
+    /// A guest from start to power-off on the processor in software, beside QEMU
+    Boot {
+        /// How often each is run
+        #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +53,13 @@ impl Bench {
     pub(crate) fn run(self) -> Result<u8> {
         match self.suite {
             Suite::Tree(tree) => tree.run(),
+            Suite::Cpu => {
+                let mut cargo = cargo();
+                cargo.args(["bench", "--package", "interp", "--bench", "loops"]);
+                run(cargo.current_dir(folders::workspace()))?;
+                Ok(0)
+            }
+            Suite::Boot { runs } => boot_bench::run(runs),
         }
     }
 }

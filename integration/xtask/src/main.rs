@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod boot;
+mod boot_bench;
 mod cache;
 mod console;
 mod cpio;

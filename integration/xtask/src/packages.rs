@@ -19,6 +19,8 @@ pub(crate) enum Tool {
     PowerBinutils,
     /// What `bench tree` compares with.
     Libfdt,
+    /// What device trees are checked with.
+    DeviceTreeCompiler,
 }
 
 impl Tool {
@@ -26,8 +28,14 @@ impl Tool {
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
     /// What the tests need.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary, Self::PowerBinutils];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Qemu,
+        Self::PowerCompiler,
+        Self::PowerLibrary,
+        Self::PowerBinutils,
+        Self::Libfdt,
+        Self::DeviceTreeCompiler,
+    ];
 
     /// What shows that the tool is there, and the package that brings it.
     fn table(self) -> (Sign, &'static str) {
@@ -42,6 +50,7 @@ impl Tool {
             Self::PowerBinutils => {
                 (Sign::Program("powerpc64-linux-gnu-as"), "binutils-powerpc64-linux-gnu")
             }
+            Self::DeviceTreeCompiler => (Sign::Program("dtc"), "device-tree-compiler"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
         }
     }

@@ -109,7 +109,8 @@ fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<u32, Throw> {
     for change in changes {
         let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = &change;
         let Some(node) = tree.find(path).filter(|&node| tree.path(node) == *path) else {
-            log::error!("the machine's negotiation changes {name} of {path}, which is no node");
+            let words = format_args!("negotiation changes {name} of {path}, which is no node");
+            state.complaints.tell(words);
             return Ok(MINUS_ONE);
         };
         let done = match &change {
@@ -120,7 +121,9 @@ fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<u32, Throw> {
             }
         };
         if let Err(error) = done {
-            log::error!("the machine's negotiation cannot set {name} of {path}: {error}");
+            // A client can have filled the node.
+            let words = format_args!("negotiation cannot set {name} of {path}: {error}");
+            state.complaints.tell(words);
             return Ok(MINUS_ONE);
         }
     }

@@ -84,15 +84,24 @@ const fn row(
     Service { name, arguments, results, failure, run }
 }
 
-/// The service of that name.
-pub(crate) fn find(name: &[u8]) -> Option<&'static Service> {
+/// How many services there are.
+pub(crate) const COUNT: usize = SERVICES.len();
+
+/// The names of the services, in the order of their numbers.
+pub(crate) fn names() -> impl ExactSizeIterator<Item = &'static str> {
+    SERVICES.iter().map(|service| service.name)
+}
+
+/// The service of that name, and its number.
+pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Service)> {
     let mut place = first_place(name);
     loop {
         let number = PLACES.get(place)?;
         // Where there is no number, there is no service.
-        let service = SERVICES.get(usize::from(*number))?;
+        let number = usize::from(*number);
+        let service = SERVICES.get(number)?;
         if service.name.as_bytes() == name {
-            return Some(service);
+            return Some((number, service));
         }
         place = (place + 1) % PLACES.len();
     }
@@ -123,6 +132,11 @@ const fn first_place(name: &[u8]) -> usize {
 }
 
 impl Service {
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// How many arguments it needs.
     pub(crate) fn arguments(&self) -> usize {
         self.arguments
@@ -206,8 +220,9 @@ mod tests {
     #[test]
     fn every_service_is_found_by_its_name() {
         for service in &SERVICES {
-            let found = find(service.name.as_bytes()).unwrap();
+            let (number, found) = find(service.name.as_bytes()).unwrap();
             assert!(std::ptr::eq(found, service), "{}", service.name);
+            assert_eq!(names().nth(number), Some(service.name));
         }
         for name in ["", "x", "getpro", "getprops", "gftprop", "Getprop"] {
             assert!(find(name.as_bytes()).is_none(), "{name}");

@@ -57,7 +57,12 @@ pub(crate) struct Prepared {
     pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
     /// How the first CPU starts.
     pub(crate) registers: Registers,
+    /// Tells how often each service of the client interface was called.
+    pub(crate) client_calls: Option<ClientCalls>,
 }
+
+/// Services of the client interface, and how often each was called.
+pub(crate) type ClientCalls = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send>;
 
 /// Where a payload goes in a machine, and how it is started there.
 struct Plan<'a> {
@@ -93,7 +98,7 @@ pub(crate) fn prepare(
         None => {
             let (registers, vof) =
                 vof::enter(machine, placement, &tree, ram, board.console.clone())?;
-            (registers, Some(vof))
+            (registers, Some((vof::calls(&vof), vof as Arc<dyn HypercallHandler>)))
         }
         #[cfg(not(feature = "vof"))]
         None => return Err(BootError::NoVof),
@@ -106,8 +111,11 @@ pub(crate) fn prepare(
     }
     let mut handlers: Vec<Arc<dyn HypercallHandler>> =
         vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
-    handlers.extend(client_interface);
-    Ok(Prepared { handlers, registers })
+    let client_calls = client_interface.map(|(calls, handler): (ClientCalls, _)| {
+        handlers.push(handler);
+        calls
+    });
+    Ok(Prepared { handlers, registers, client_calls })
 }
 
 impl<'a> Plan<'a> {

@@ -1,15 +1,15 @@
 //! The way in through Open Firmware: the image in the guest, the client interface in here.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::loader::Placement;
-use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine};
+use arch_ppc64::{Console, GuestRam, Machine};
 use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, Vof};
 
-use super::BootError;
+use super::{BootError, ClientCalls};
 use crate::vcpu::Registers;
 
 /// Puts the image in place and makes the client interface; how the image is entered then.
@@ -19,7 +19,7 @@ pub(super) fn enter(
     tree: &[u8],
     ram: &dyn GuestRam,
     console: Arc<dyn Console>,
-) -> Result<(Registers, Arc<dyn HypercallHandler>), BootError> {
+) -> Result<(Registers, Arc<Mutex<Vof>>), BootError> {
     ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
     let tree = DeviceTree::from_blob(tree).map_err(refused)?;
     let (client, client_bytes) = placement.client();
@@ -42,6 +42,12 @@ pub(super) fn enter(
         r5: 0,
     };
     Ok((registers, Arc::new(Mutex::new(vof))))
+}
+
+/// What tells how often each service was called.
+pub(super) fn calls(vof: &Arc<Mutex<Vof>>) -> ClientCalls {
+    let vof = vof.clone();
+    Box::new(move || vof.lock().unwrap_or_else(PoisonError::into_inner).calls().collect())
 }
 
 fn refused(error: impl Error + Send + Sync + 'static) -> BootError {

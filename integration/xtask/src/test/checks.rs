@@ -17,6 +17,7 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("arch-ppc64", &[]),
     ("arch-ppc64", &["--features", "kvm-ioctls"]),
     ("arch-ppc64", &["--features", "schema"]),
+    ("vof-bench", &[]),
     ("vof-device", &[]),
     ("vof-device", &["--features", "test-utils"]),
     ("example-vmm", &[]),
@@ -32,6 +33,7 @@ pub(super) fn fmt(log: &mut Log) -> Result<()> {
 
 pub(super) fn clippy(log: &mut Log) -> Result<()> {
     component("clippy", "clippy")?;
+    packages::ensure(&[Tool::Libfdt])?;
     let mut cargo = workspace("clippy");
     cargo.args(["--workspace", "--all-targets", "--all-features"]);
     log.run(cargo.args(DENY_WARNINGS))
@@ -54,6 +56,7 @@ pub(super) fn doc(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn unit(log: &mut Log) -> Result<()> {
+    packages::ensure(&[Tool::Libfdt])?;
     log.run(workspace("test").args(["--workspace", "--all-features"]))
 }
 
@@ -61,9 +64,14 @@ pub(super) fn unit_no_vof(log: &mut Log) -> Result<()> {
     log.run(workspace("test").args(["--package", "pseries-vmm", "--no-default-features"]))
 }
 
-pub(super) fn firmware(log: &mut Log) -> Result<()> {
-    packages::ensure(&[Tool::PowerBinutils])?;
-    log.run(workspace("test").args(["--package", "vof-firmware", "--", "--include-ignored"]))
+/// Tests that `cargo test` leaves out, as they need tools that not everybody has.
+pub(super) fn tools(log: &mut Log) -> Result<()> {
+    packages::ensure(&[Tool::PowerBinutils, Tool::DeviceTreeCompiler])?;
+    for package in ["vof-firmware", "arch-ppc64", "vof-device", "pseries-vmm"] {
+        let mut cargo = workspace("test");
+        log.run(cargo.args(["--package", package, "--all-features", "--", "--ignored"]))?;
+    }
+    Ok(())
 }
 
 pub(super) fn oldest_rust(log: &mut Log) -> Result<()> {
