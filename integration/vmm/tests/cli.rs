@@ -155,6 +155,47 @@ fn device_tree_is_written_without_a_guest() {
     refused(&["--dump-fdt", path, "--kernel", "/nonexistent"], &["/nonexistent"]);
 }
 
+/// What dtc's tools make of the tree, with memory that can be plugged, which has the longest names.
+#[test]
+#[ignore = "needs dtc, fdtput and fdtget; `cargo xtask test` installs and uses them"]
+fn device_tree_is_what_dtc_takes() {
+    let folder = Folder::new("dtc");
+    let path = folder.0.join("machine.dtb");
+    let path = path.to_str().unwrap();
+    let shape = ["--cpus", "boot=3", "--memory", "size=512M,hotplug_size=1G"];
+    assert!(run(&[&["--dump-fdt", path], &shape[..]].concat()).status.success());
+    let tree = std::fs::read(path).unwrap();
+    let field = |at: usize| u32::from_be_bytes(tree[at..at + 4].try_into().unwrap());
+    // Devicetree specification §5.2: totalsize, and where the last block, the strings, ends.
+    let (total, used) = (field(4), field(12) + field(32));
+    assert_eq!(total as usize, tree.len());
+    assert!(total >= used + 0x1000, "{total} bytes, {used} used");
+
+    let tool = |name: &str, arguments: &[&str]| {
+        let output = Command::new(name).args(arguments).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{name}: {message}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let source = tool("dtc", &["-q", "-I", "dtb", "-O", "dts", path]);
+    let nodes = source.lines().filter(|line| line.ends_with('{')).count();
+    let mut phandles: Vec<&str> =
+        source.lines().filter_map(|line| line.trim().strip_prefix("phandle = ")).collect();
+    assert_eq!(phandles.len(), nodes);
+    phandles.sort_unstable();
+    phandles.dedup();
+    assert_eq!(phandles.len(), nodes, "a phandle is there twice");
+    for name in [
+        "ibm,processor-radix-AP-encodings",
+        "ibm,associativity-reference-points",
+        "ibm,dynamic-reconfiguration-memory",
+    ] {
+        assert!(source.contains(name), "{name}");
+    }
+    tool("fdtput", &["-t", "s", path, "/chosen", "appended", "in place"]);
+    assert_eq!(tool("fdtget", &[path, "/chosen", "appended"]), "in place\n");
+}
+
 #[test]
 #[cfg(feature = "vof")]
 fn trace_file_must_be_writable() {
@@ -176,7 +217,9 @@ fn other_hosts_are_told_what_is_missing() {
     let output = run(&["--kernel", &kernel, "--backend", "kvm"]);
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("kvm"), "{message}");
+    for words in ["kvm", std::env::consts::ARCH, "POWER host"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
 }
 
 /// A big-endian 64-bit program of one segment with that much memory: `b .`, then zeros.

@@ -40,17 +40,17 @@ impl Kvm {
     /// # Errors
     /// [`BackendError`] says what is missing.
     pub fn open() -> Result<Self, BackendError> {
+        if !cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+            return Err(BackendError::Unsuitable(format!(
+                "this is a {} host; pseries guests need the KVM of a POWER host",
+                std::env::consts::ARCH
+            )));
+        }
         let device = OpenOptions::new()
             .read(true)
             .write(true)
             .open(DEVICE)
             .map_err(|source| BackendError::Open { path: DEVICE, source })?;
-        if !cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
-            return Err(BackendError::Unsuitable(format!(
-                "KVM of this host runs {} guests; pseries guests need the KVM of a POWER host",
-                std::env::consts::ARCH
-            )));
-        }
         let version = sys::with_value(&device, sys::GET_API_VERSION, 0)
             .map_err(BackendError::kernel("ask KVM for its version"))?;
         if version != sys::API_VERSION {
