@@ -1,5 +1,7 @@
 //! Every bound that a guest can meet, with what it gets beyond.
 
+use std::time::Duration;
+
 /// The most cells of arguments and results together in one argument array. IEEE 1275 sets no
 /// bound; the longest call that known clients make has 9. Beyond: the call fails with H_PARAMETER.
 pub const MAX_CALL_CELLS: usize = 16;
@@ -45,6 +47,10 @@ pub const MAX_INSTANCES: usize = 1024;
 /// The most pieces that free memory can be in. Beyond: a claim or release that would cut free
 /// memory once more fails.
 pub const MAX_FREE_RANGES: usize = 128 << 10;
+
+/// How long one `write` waits in all for a console that takes nothing. Beyond: the transfer is
+/// partial, and its result says so.
+pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
 
 /// The most bytes that one `read` or `write` transfers. Beyond: the transfer is partial, and its
 /// result says so.

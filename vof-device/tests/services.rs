@@ -129,6 +129,14 @@ fn write_shows_text_on_the_console() {
     assert_eq!(machine.console.shown(), expected);
     machine.console.limit(300);
     assert_eq!(write(stdout, &long, 1000), 300);
+    // A console that is only slow gets all of it.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(limits::MAX_WRITE_WAIT / 5);
+            machine.console.limit(700);
+        });
+        assert_eq!(write(stdout, &long[300..], 700), 700);
+    });
     assert_eq!(write(stdout, &long, 1000), 0);
     let plain = client.one("open", &["/cpus".into()]);
     for wrong in [0, NONE, plain, vty] {

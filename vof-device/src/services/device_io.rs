@@ -1,16 +1,20 @@
 //! Device input and output (IEEE 1275 §6.3.2.3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arch_ppc64::Console;
 
 use super::{Call, Reply};
 use crate::args::{Failed, PATH_ROOM, characters};
 use crate::instances::Kind;
-use crate::limits::{MAX_INSTANCES, MAX_TRANSFER_BYTES};
+use crate::limits::{MAX_INSTANCES, MAX_TRANSFER_BYTES, MAX_WRITE_WAIT};
 
 /// How much text passes between guest and console at once.
 const CHUNK_BYTES: usize = 256;
+
+/// How long a `write` waits before it looks whether the console takes more.
+const WRITE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The result of a `read` that finds nothing yet: −2.
 const NOTHING_YET: u32 = -2_i32 as u32;
@@ -63,12 +67,15 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Reply, Failed> {
 }
 
 /// write (ihandle, buffer, length) → how many bytes were written, or −1.
+///
+/// Clients do not look at the result: Linux's last words would be lost in a terminal that is slow.
+/// So this waits for one, a little.
 pub(super) fn write(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [ihandle, buffer, len] = call.arguments();
     let console = console(call, ihandle)?;
     let len = (len as usize).min(MAX_TRANSFER_BYTES);
     call.guest.check(buffer, len)?;
-    let mut done = 0;
+    let (mut done, mut waited) = (0, Duration::ZERO);
     while done < len {
         let mut chunk = [0; CHUNK_BYTES];
         let text = chunk.get_mut(..CHUNK_BYTES.min(len - done)).unwrap_or_default();
@@ -76,7 +83,11 @@ pub(super) fn write(call: &mut Call<'_>) -> Result<Reply, Failed> {
         let taken = console.write(text).min(text.len());
         done += taken;
         if taken == 0 {
-            break;
+            if waited >= MAX_WRITE_WAIT {
+                break;
+            }
+            std::thread::sleep(WRITE_PAUSE);
+            waited += WRITE_PAUSE;
         }
     }
     Ok((done as u32).into())

@@ -109,8 +109,8 @@ fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<u32, Throw> {
     for change in changes {
         let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = &change;
         let Some(node) = tree.find(path).filter(|&node| tree.path(node) == *path) else {
-            let words = format_args!("negotiation changes {name} of {path}, which is no node");
-            state.complaints.tell(words);
+            let complaints = &mut state.complaints;
+            complaints.tell(format_args!("negotiation changes {name} of {path}, which is no node"));
             return Ok(MINUS_ONE);
         };
         let done = match &change {
@@ -122,8 +122,8 @@ fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<u32, Throw> {
         };
         if let Err(error) = done {
             // A client can have filled the node.
-            let words = format_args!("negotiation cannot set {name} of {path}: {error}");
-            state.complaints.tell(words);
+            let complaints = &mut state.complaints;
+            complaints.tell(format_args!("negotiation cannot set {name} of {path}: {error}"));
             return Ok(MINUS_ONE);
         }
     }
