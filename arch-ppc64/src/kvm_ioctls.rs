@@ -12,7 +12,7 @@
 //! use arch_ppc64::{GuestRam, HypercallBus, Next, StopReason, VcpuId};
 //! use kvm_ioctls::{VcpuExit, VcpuFd};
 //!
-//! /// What the thread of a virtual CPU does; `wait` returns when the CPU is woken.
+//! /// What the thread of a virtual CPU does; `sleep` returns when the CPU is woken.
 //! fn run(
 //!     id: VcpuId,
 //!     vcpu: &mut VcpuFd,

@@ -15,7 +15,7 @@ pub enum LoadError {
         format: &'static str,
     },
     /// The file does not begin as an ELF file does.
-    #[error("the file begins with {found:02x?} and so is not an ELF file; {WANTED}")]
+    #[error("the file begins with the bytes {} and so is not an ELF file; {WANTED}", hex(.found))]
     NotElf {
         /// Up to four bytes at its begin.
         found: Vec<u8>,
@@ -176,6 +176,12 @@ pub enum LoadError {
 /// What would be right.
 const WANTED: &str = "what can be started is a PowerPC ELF file, a 64-bit kernel (vmlinux) or \
                       a 32-bit big-endian program";
+
+/// Bytes as people write them.
+fn hex(bytes: &[u8]) -> String {
+    let words: Vec<String> = bytes.iter().map(|byte| format!("{byte:#04x}")).collect();
+    words.join(" ")
+}
 
 /// A processor by its number in e_machine.
 fn machine_name(machine: u16, bits: u8) -> String {

@@ -168,7 +168,7 @@ fn what_is_no_program_is_named() {
         (b"\x1f\x8b\x08\0rest", "gzip"),
         (b"\xfd7zXZ\0rest", "xz"),
         (b"\x28\xb5\x2f\xfdrest", "zstd"),
-        (b"MZ", "[4d, 5a]"),
+        (b"MZ", "0x4d 0x5a"),
         (b"#!/bin/sh\n", "not an ELF file"),
         (b"\x7fELF", "class 0"),
         (b"\x7fELF\x03\x01\x01", "class 3"),

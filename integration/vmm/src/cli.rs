@@ -30,7 +30,8 @@ use crate::config::{FileError, VmConfig};
         A signal that ends it ends it as a signal: shells show 128 and its number"
 )]
 pub struct Cli {
-    /// The machine, in JSON; the other options win over what it says
+    /// The machine, in JSON; the other options win over what it says. Paths in it are relative to
+    /// the working directory
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -78,7 +79,8 @@ pub struct Cli {
     #[arg(long)]
     pub no_reboot: bool,
 
-    /// Write the machine's flattened device tree to a file and end; runs nothing, on any host
+    /// Write the machine's flattened device tree to a file (- for standard output) and end; runs
+    /// nothing, on any host. A kernel that is named is looked at, to tell where it goes
     #[arg(long, value_name = "FILE")]
     pub dump_fdt: Option<PathBuf>,
 
@@ -91,7 +93,7 @@ pub struct Cli {
     pub log: LogLevel,
 
     /// Write every client call, RTAS call and hypercall with its arguments and results, one a
-    /// line, to a file, or to standard error where no file is given
+    /// line, to a file (--trace=FILE), or to standard error where no file is given
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub trace: Option<Option<PathBuf>>,
 }

@@ -1,6 +1,6 @@
 //! `--dump-fdt`: the device tree of a machine, for people and tools.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arch_ppc64::Machine;
@@ -30,7 +30,7 @@ pub enum DumpError {
     },
 }
 
-/// Writes to `path` the tree of `machine` at its first start, with its slack. A guest on KVM sees
+/// Writes to `path`, or to standard output for `-`, the tree of `machine` at its first start, with its slack. A guest on KVM sees
 /// the host's revision of the processor in it; the client interface adds `stdin` and `stdout` to
 /// `/chosen` and `available` to `/memory@0`.
 ///
@@ -60,5 +60,9 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
         };
     }
     let tree = fdt::build(machine, &start).map_err(BootError::from)?;
-    std::fs::write(path, tree).map_err(|source| DumpError::Write { path: path.to_owned(), source })
+    let written = match path.to_str() {
+        Some("-") => io::stdout().lock().write_all(&tree),
+        _ => std::fs::write(path, tree),
+    };
+    written.map_err(|source| DumpError::Write { path: path.to_owned(), source })
 }

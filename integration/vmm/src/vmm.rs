@@ -139,6 +139,10 @@ pub(crate) fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, Vm
         wire.connect(None);
         let restarts = setup.reboot && matches!(why, Ok(Why::Guest(StopReason::Reset)));
         if !restarts {
+            // The guest's last line may be half a line: what comes next begins a new one.
+            if raw && matches!(why, Ok(Why::Left | Why::Signal(_))) {
+                board.console.write(b"\r\n");
+            }
             // A thread that does not stop must not keep the terminal, or the process.
             drop(terminal.take());
             signals::end_at_once();

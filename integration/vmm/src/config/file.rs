@@ -60,7 +60,7 @@ impl VmConfig {
         let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
         let config = object(tracked).map_err(|error| {
             let key = track.path().to_string();
-            (if key == "." { String::new() } else { key }, error)
+            (if key == "." || key == "?" { String::new() } else { key }, error)
         })?;
         // Nothing may follow.
         json.end().map_err(|error| (String::new(), error))?;

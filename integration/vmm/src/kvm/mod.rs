@@ -42,7 +42,7 @@ impl Kvm {
     pub fn open() -> Result<Self, BackendError> {
         if !cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
             return Err(BackendError::Unsuitable(format!(
-                "this is a {} host; pseries guests need the KVM of a POWER host",
+                "this host is {}; pseries guests need the KVM of a POWER host",
                 std::env::consts::ARCH
             )));
         }

@@ -5,6 +5,8 @@
 //! [`HypercallBus`] maps the token to one [`HypercallHandler`], which changes the registers in
 //! place and says what the CPU does [next](Next).
 
+pub mod token;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -120,75 +122,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
-/// are KVM's private range, Linux `arch/powerpc/include/asm/hvcall.h` and KVM's documentation).
-pub mod token {
-    /// H_GET_TERM_CHAR: typed characters of a virtual terminal.
-    pub const GET_TERM_CHAR: u64 = 0x54;
-    /// H_PUT_TERM_CHAR: characters to a virtual terminal.
-    pub const PUT_TERM_CHAR: u64 = 0x58;
-    /// H_EOI: the end of an interrupt.
-    pub const EOI: u64 = 0x64;
-    /// H_CPPR: the priority of the calling CPU.
-    pub const CPPR: u64 = 0x68;
-    /// H_IPI: an interrupt for another CPU.
-    pub const IPI: u64 = 0x6c;
-    /// H_IPOLL: what interrupts a CPU has, accepting none.
-    pub const IPOLL: u64 = 0x70;
-    /// H_XIRR: accepts an interrupt.
-    pub const XIRR: u64 = 0x74;
-    /// H_REGISTER_VPA: where the guest keeps the areas that it shares about a virtual CPU.
-    pub const REGISTER_VPA: u64 = 0xdc;
-    /// H_CEDE: sleeps until an interrupt or H_PROD.
-    pub const CEDE: u64 = 0xe0;
-    /// H_CONFER: gives the caller's time to another CPU.
-    pub const CONFER: u64 = 0xe4;
-    /// H_PROD: wakes a CPU that sleeps in H_CEDE.
-    pub const PROD: u64 = 0xe8;
-    /// H_GET_CPU_CHARACTERISTICS: what the CPU does against speculation attacks.
-    pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
-    /// H_HOME_NODE_ASSOCIATIVITY: which NUMA node a virtual CPU runs on.
-    pub const HOME_NODE_ASSOCIATIVITY: u64 = 0x2ec;
-    /// H_XIRR-X: accepts an interrupt and tells when it came.
-    pub const XIRR_X: u64 = 0x2fc;
-    /// H_SET_MODE: per-processor modes, such as the byte order of interrupts.
-    pub const SET_MODE: u64 = 0x31c;
-    /// H_REGISTER_PROC_TBL: where the guest keeps its process table.
-    pub const REGISTER_PROC_TBL: u64 = 0x37c;
-    /// H_SIGNAL_SYS_RESET: a system reset interrupt for other CPUs.
-    pub const SIGNAL_SYS_RESET: u64 = 0x380;
-    /// KVMPPC_H_RTAS: an RTAS call by the shim.
-    pub const RTAS: u64 = 0xf000;
-    /// KVMPPC_H_VOF_CLIENT: a client-interface call by the firmware image.
-    pub const VOF_CLIENT: u64 = 0xf005;
-
-    /// The specification's name of a token, for messages.
-    pub fn name(token: u64) -> Option<&'static str> {
-        Some(match token {
-            GET_TERM_CHAR => "H_GET_TERM_CHAR",
-            PUT_TERM_CHAR => "H_PUT_TERM_CHAR",
-            EOI => "H_EOI",
-            CPPR => "H_CPPR",
-            IPI => "H_IPI",
-            IPOLL => "H_IPOLL",
-            XIRR => "H_XIRR",
-            REGISTER_VPA => "H_REGISTER_VPA",
-            CEDE => "H_CEDE",
-            CONFER => "H_CONFER",
-            PROD => "H_PROD",
-            GET_CPU_CHARACTERISTICS => "H_GET_CPU_CHARACTERISTICS",
-            HOME_NODE_ASSOCIATIVITY => "H_HOME_NODE_ASSOCIATIVITY",
-            XIRR_X => "H_XIRR_X",
-            SET_MODE => "H_SET_MODE",
-            REGISTER_PROC_TBL => "H_REGISTER_PROC_TBL",
-            SIGNAL_SYS_RESET => "H_SIGNAL_SYS_RESET",
-            RTAS => "H_RTAS",
-            VOF_CLIENT => "H_OF_CLIENT",
-            _ => return None,
-        })
-    }
-}
-
 /// What the calling virtual CPU does after a hypercall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the calling CPU must do what the handler decided"]
@@ -216,7 +149,7 @@ pub enum StopReason {
     Reset,
     /// The client program gave up: the client interface's `exit`.
     ClientExit,
-    /// The guest's system crashed and said so (`ibm,os-term`, H_SIGNAL_SYS_RESET after a panic).
+    /// The guest's system crashed and said so by `ibm,os-term` (see [`crate::rtas::AfterOsTerm`]).
     Crash,
 }
 
@@ -378,7 +311,8 @@ impl fmt::Display for Traced {
             Some(name) => f.write_str(name)?,
             None => write!(f, "hypercall {:#x}", before.token)?,
         }
-        let used = before.args.iter().rposition(|&arg| arg != 0).map_or(0, |last| last + 1);
+        // What else is in the registers is left over from what the guest did before.
+        let used = token::arguments(before.token).unwrap_or(before.args.len());
         f.write_str("(")?;
         for (number, arg) in before.args.iter().take(used).enumerate() {
             write!(f, "{}{arg:#x}", if number == 0 { "" } else { ", " })?;
@@ -472,7 +406,7 @@ mod tests {
         let next = Next::Stop(StopReason::PowerOff);
         assert_eq!(
             Traced { before, after, next }.to_string(),
-            "hypercall 0xf0f0() = -300 (Stop(PowerOff))"
+            "hypercall 0xf0f0(0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0) = -300 (Stop(PowerOff))"
         );
     }
 

@@ -1,0 +1,83 @@
+//! Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
+//! are KVM's private range, Linux `arch/powerpc/include/asm/hvcall.h` and KVM's documentation).
+
+/// H_GET_TERM_CHAR: typed characters of a virtual terminal.
+pub const GET_TERM_CHAR: u64 = 0x54;
+/// H_PUT_TERM_CHAR: characters to a virtual terminal.
+pub const PUT_TERM_CHAR: u64 = 0x58;
+/// H_EOI: the end of an interrupt.
+pub const EOI: u64 = 0x64;
+/// H_CPPR: the priority of the calling CPU.
+pub const CPPR: u64 = 0x68;
+/// H_IPI: an interrupt for another CPU.
+pub const IPI: u64 = 0x6c;
+/// H_IPOLL: what interrupts a CPU has, accepting none.
+pub const IPOLL: u64 = 0x70;
+/// H_XIRR: accepts an interrupt.
+pub const XIRR: u64 = 0x74;
+/// H_REGISTER_VPA: where the guest keeps the areas that it shares about a virtual CPU.
+pub const REGISTER_VPA: u64 = 0xdc;
+/// H_CEDE: sleeps until an interrupt or H_PROD.
+pub const CEDE: u64 = 0xe0;
+/// H_CONFER: gives the caller's time to another CPU.
+pub const CONFER: u64 = 0xe4;
+/// H_PROD: wakes a CPU that sleeps in H_CEDE.
+pub const PROD: u64 = 0xe8;
+/// H_GET_CPU_CHARACTERISTICS: what the CPU does against speculation attacks.
+pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
+/// H_HOME_NODE_ASSOCIATIVITY: which NUMA node a virtual CPU runs on.
+pub const HOME_NODE_ASSOCIATIVITY: u64 = 0x2ec;
+/// H_XIRR-X: accepts an interrupt and tells when it came.
+pub const XIRR_X: u64 = 0x2fc;
+/// H_SET_MODE: per-processor modes, such as the byte order of interrupts.
+pub const SET_MODE: u64 = 0x31c;
+/// H_REGISTER_PROC_TBL: where the guest keeps its process table.
+pub const REGISTER_PROC_TBL: u64 = 0x37c;
+/// H_SIGNAL_SYS_RESET: a system reset interrupt for other CPUs.
+pub const SIGNAL_SYS_RESET: u64 = 0x380;
+/// KVMPPC_H_RTAS: an RTAS call by the shim.
+pub const RTAS: u64 = 0xf000;
+/// KVMPPC_H_VOF_CLIENT: a client-interface call by the firmware image.
+pub const VOF_CLIENT: u64 = 0xf005;
+
+/// H_QUERY_VAS_CAPABILITIES: whether there are accelerators.
+const QUERY_VAS_CAPABILITIES: u64 = 0x398;
+/// H_GET_PERF_COUNTER_INFO: what the hypervisor counts.
+const GET_PERF_COUNTER_INFO: u64 = 0xf080;
+
+/// Token, the specification's name, and how many arguments it takes: those that guests are known
+/// to call.
+#[rustfmt::skip]
+const CALLS: &[(u64, &str, usize)] = &[
+    (GET_TERM_CHAR, "H_GET_TERM_CHAR", 1),
+    (PUT_TERM_CHAR, "H_PUT_TERM_CHAR", 4),
+    (EOI, "H_EOI", 1),
+    (CPPR, "H_CPPR", 1),
+    (IPI, "H_IPI", 2),
+    (IPOLL, "H_IPOLL", 1),
+    (XIRR, "H_XIRR", 1),
+    (REGISTER_VPA, "H_REGISTER_VPA", 3),
+    (CEDE, "H_CEDE", 0),
+    (CONFER, "H_CONFER", 2),
+    (PROD, "H_PROD", 1),
+    (GET_CPU_CHARACTERISTICS, "H_GET_CPU_CHARACTERISTICS", 0),
+    (HOME_NODE_ASSOCIATIVITY, "H_HOME_NODE_ASSOCIATIVITY", 2),
+    (XIRR_X, "H_XIRR_X", 1),
+    (SET_MODE, "H_SET_MODE", 4),
+    (REGISTER_PROC_TBL, "H_REGISTER_PROC_TBL", 4),
+    (SIGNAL_SYS_RESET, "H_SIGNAL_SYS_RESET", 1),
+    (QUERY_VAS_CAPABILITIES, "H_QUERY_VAS_CAPABILITIES", 3),
+    (RTAS, "H_RTAS", 1),
+    (VOF_CLIENT, "H_OF_CLIENT", 1),
+    (GET_PERF_COUNTER_INFO, "H_GET_PERF_COUNTER_INFO", 2),
+];
+
+/// The specification's name of a token, for messages.
+pub fn name(token: u64) -> Option<&'static str> {
+    CALLS.iter().find(|call| call.0 == token).map(|call| call.1)
+}
+
+/// How many arguments a call takes, for messages; `None` where nobody knows.
+pub fn arguments(token: u64) -> Option<usize> {
+    CALLS.iter().find(|call| call.0 == token).map(|call| call.2)
+}
