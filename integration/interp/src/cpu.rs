@@ -37,8 +37,9 @@ impl Cpu {
     /// CPU number `id` of `system`, with this processor version register. It starts nowhere
     /// before [`Self::start`].
     pub fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
+        let cache = Cache::new(system.is_smp());
         let state = State::new(id, pvr, system);
-        Self { state, cache: Cache::new(), starts: true, pvr }
+        Self { state, cache, starts: true, pvr }
     }
 
     /// Sets all registers to what they are when a CPU starts: real mode, big-endian, at `pc`,
@@ -63,10 +64,8 @@ impl Cpu {
     pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
         let system = self.state.system.clone();
         let ram = Ram::new(door.ram());
-        system.set_running(self.state.id, true);
-        let exit = self.run_slices(&ram, door, budget);
-        system.set_running(self.state.id, false);
-        exit
+        let _running = system.running(self.state.id);
+        self.run_slices(&ram, door, budget)
     }
 
     fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
@@ -100,13 +99,15 @@ impl Cpu {
             let page = match found {
                 Ok(page) => page,
                 Err(trap) => {
-                    if self.is_stuck() {
+                    // It costs something, so that no guest gets here for ever.
+                    self.state.executed += 1;
+                    let before = (self.state.pc, self.state.msr());
+                    self.state.take(trap);
+                    // The interrupt leads to where it came from: there is nothing to come.
+                    if before == (self.state.pc, self.state.msr()) {
                         let registers = self.registers();
                         return Some(Exit::Stuck(Box::new(Stuck { registers })));
                     }
-                    // It costs something, so that no guest gets here for ever.
-                    self.state.executed += 1;
-                    self.state.take(trap);
                     continue;
                 }
             };
@@ -156,10 +157,8 @@ impl Cpu {
     pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
         let system = self.state.system.clone();
         let ram = Ram::new(door.ram());
-        system.set_running(self.state.id, true);
-        let exit = self.step_in(&ram, door);
-        system.set_running(self.state.id, false);
-        exit
+        let _running = system.running(self.state.id);
+        self.step_in(&ram, door)
     }
 
     fn step_in(&mut self, ram: &Ram<'_>, door: &dyn Door) -> Option<Exit> {
@@ -179,7 +178,7 @@ impl Cpu {
             }
         };
         // On a page where nothing else is decoded, execution ends behind the one instruction.
-        let mut cache = Cache::new();
+        let mut cache = Cache::new(false);
         let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
         cache.decode_one(ram, page, real, s.big_endian);
         match exec::run(s, ram, &cache, door, page, 1) {
@@ -206,6 +205,7 @@ impl Cpu {
                 page.ok_or(Trap::InstructionStorage)?
             }
         };
+        self.cache.check(ram, page);
         let s = &mut self.state;
         s.tlb.insert_code(s.pc, page);
         Ok(page)
@@ -257,15 +257,6 @@ impl Cpu {
         } else if s.decrementer_is_due(door.timebase(s.executed)) {
             s.interrupt(vector::DECREMENTER, 0);
         }
-    }
-
-    /// Whether the instruction that cannot be fetched is the one that the interrupt for that
-    /// would begin with.
-    fn is_stuck(&self) -> bool {
-        let offset = self.state.pc & 0xfff;
-        let is_vector =
-            [vector::INSTRUCTION_STORAGE, vector::INSTRUCTION_SEGMENT].contains(&offset);
-        is_vector && self.state.spr.srr0 == self.state.pc
     }
 
     fn mmio(&self) -> Exit {

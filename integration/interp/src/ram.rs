@@ -60,6 +60,11 @@ impl<'a> Ram<'a> {
         T::exchange(&self.0, at as usize, old, new)
     }
 
+    /// Reads bytes as they are at some moment of the call.
+    pub(crate) fn read_page(&self, at: u64, buffer: &mut [u8]) -> Result<(), NoRam> {
+        self.0.read_slice(buffer, at as usize).map_err(|_| NoRam)
+    }
+
     pub(crate) fn fill_zero(&self, at: u64, bytes: usize) -> Result<(), NoRam> {
         const ZEROS: [u8; 128] = [0; 128];
         self.0.write_slice(&ZEROS[..bytes.min(128)], at as usize).map_err(|_| NoRam)

@@ -198,8 +198,9 @@ impl State {
         Ok(())
     }
 
-    /// Whether DEC is negative: its interrupt is pending as long as it is.
+    /// Whether DEC is negative: its interrupt is pending as long as it is. However late it is: a
+    /// host may be away for longer than DEC has bits.
     pub(crate) fn decrementer_is_due(&self, now: u64) -> bool {
-        (self.spr.dec_zero_at.wrapping_sub(now) as i32) < 0
+        (self.spr.dec_zero_at.wrapping_sub(now) as i64) < 0
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) fault_dsisr: u32,
     /// Decoded pages that were written to since they were last looked at.
     pub(crate) written: WrittenPages,
+    /// Code is to be compared with RAM behind the next `isync`.
+    pub(crate) check_at_isync: bool,
     /// An access outside RAM that waits for the machine.
     pub(crate) mmio: Mmio,
     /// Instructions executed.
@@ -235,6 +237,7 @@ impl State {
             fault_address: 0,
             fault_dsisr: 0,
             written: WrittenPages::default(),
+            check_at_isync: false,
             mmio: Mmio::None,
             executed: 0,
             system,
@@ -275,6 +278,16 @@ impl State {
         if news.code {
             self.written.push_all();
         }
+        if news.check_code {
+            self.check_code();
+        }
+    }
+
+    /// Every page of code is compared with RAM before it is executed again, from the next
+    /// context synchronisation or branch out of the page on.
+    pub(crate) fn check_code(&mut self) {
+        self.tlb.flush_code();
+        self.check_at_isync = true;
     }
 
     /// CR as one register.

@@ -37,6 +37,8 @@ pub(crate) struct News {
     pub(crate) pages: Vec<u64>,
     /// All decoded code.
     pub(crate) code: bool,
+    /// Decoded code has to be compared with what it was decoded from.
+    pub(crate) check_code: bool,
 }
 
 /// More pages than this at once, and all code is dropped.
@@ -69,9 +71,9 @@ impl System {
         self.others(by, |inbox| inbox.post(|news| news.translations = true));
     }
 
-    /// Tells the other CPUs that the code of a page has changed.
-    pub(crate) fn code_changed(&self, by: usize, page: u64) {
-        self.others(by, |inbox| inbox.post(|news| news.add_pages(page, page)));
+    /// Tells the other CPUs that code may have changed.
+    pub(crate) fn code_changed(&self, by: usize) {
+        self.others(by, |inbox| inbox.post(|news| news.check_code = true));
     }
 
     fn others(&self, than: usize, mut tell: impl FnMut(&Inbox)) {
@@ -90,7 +92,8 @@ impl System {
     /// News for a CPU, if there is any.
     pub(crate) fn news(&self, id: usize) -> Option<News> {
         let inbox = self.inboxes.get(id)?;
-        if !inbox.full.load(Ordering::Acquire) {
+        // Not before the CPU's own mark that it is running: see `others_have_read`.
+        if !inbox.full.load(Ordering::SeqCst) {
             return None;
         }
         let mut news = inbox.lock();
@@ -100,11 +103,13 @@ impl System {
         Some(taken)
     }
 
-    /// The CPU begins or ends to execute guest code.
-    pub(crate) fn set_running(&self, id: usize, running: bool) {
-        if let Some(inbox) = self.inboxes.get(id) {
-            inbox.running.store(running, Ordering::SeqCst);
+    /// The CPU executes guest code, until what is returned is dropped.
+    pub(crate) fn running(&self, id: usize) -> Running<'_> {
+        let inbox = self.inboxes.get(id);
+        if let Some(inbox) = inbox {
+            inbox.running.store(true, Ordering::SeqCst);
         }
+        Running(inbox)
     }
 
     /// Whether all others have read what was posted to them.
@@ -117,12 +122,23 @@ impl System {
     }
 }
 
+/// A CPU that executes guest code.
+pub(crate) struct Running<'a>(Option<&'a Inbox>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.0 {
+            inbox.running.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
 impl Inbox {
     fn post(&self, change: impl FnOnce(&mut News)) {
         let mut news = self.lock();
         change(&mut news);
         self.posted.fetch_add(1, Ordering::SeqCst);
-        self.full.store(true, Ordering::Release);
+        self.full.store(true, Ordering::SeqCst);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, News> {
@@ -171,7 +187,11 @@ mod tests {
         let system = System::new(2);
         system.translations_changed(0);
         assert!(system.others_have_read(0));
-        system.set_running(1, true);
+        let running = system.running(1);
+        assert!(!system.others_have_read(0));
+        drop(running);
+        assert!(system.others_have_read(0));
+        let _running = system.running(1);
         assert!(!system.others_have_read(0));
         assert!(system.news(1).unwrap().translations);
         assert!(system.others_have_read(0));

@@ -64,3 +64,43 @@ fn shoot_downs_do_not_wait_for_each_other() {
     let ram = run(&[0x7c83_2264, 0x7c40_04ac, 0x4200_fff8, END]);
     assert_eq!(ram.read_obj::<u64>(GuestAddress(DATA)).unwrap(), 0);
 }
+
+/// Memory that one CPU had code in gets other code by another, and one `icbi`, of any address,
+/// stands for all of it: on POWER9 instruction caches snoop.
+#[test]
+fn code_of_another_cpu_is_not_executed_stale() {
+    const OTHER: u64 = CODE + 0x1000;
+    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    // li r3,1; sc 1 for the one; stw r5,0(r3); icbi 0,r4; sync; isync; sc 1 for the other.
+    for (at, word) in [
+        (CODE, 0x3860_0001),
+        (CODE + 4, END),
+        (OTHER, 0x90a3_0000),
+        (OTHER + 4, 0x7c00_27ac),
+        (OTHER + 8, 0x7c00_04ac),
+        (OTHER + 12, 0x4c00_012c),
+        (OTHER + 16, END),
+    ] {
+        ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+    }
+    let region = ram.iter().next().unwrap();
+    let board = Board(region.as_volatile_slice().unwrap());
+    let system = Arc::new(System::new(2));
+    let mut cpus = [0, 1].map(|id| Cpu::new(id, 0x004e_1203, system.clone()));
+    let mut run = |id: usize, pc, gpr: [u64; 6]| {
+        let mut registers = Registers { pc, ..Registers::default() };
+        registers.gpr[..6].copy_from_slice(&gpr);
+        cpus[id].set_registers(&registers);
+        let exit = cpus[id].run(&board, 1000);
+        assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
+        cpus[id].gpr(3)
+    };
+    assert_eq!(run(0, CODE, [0; 6]), 1);
+    // li r3,2
+    run(1, OTHER, [0, 0, 0, CODE, DATA, 0x3860_0002]);
+    assert_eq!(run(0, CODE, [0; 6]), 2);
+    run(1, OTHER, [0, 0, 0, CODE, DATA, 0x3860_0003]);
+    // The CPU that wrote executes what it wrote, too.
+    assert_eq!(run(1, CODE, [0; 6]), 3);
+    assert_eq!(run(0, CODE, [0; 6]), 3);
+}

@@ -341,3 +341,54 @@ fn cpus_can_move_between_threads() {
     fn is_send<T: Send>() {}
     is_send::<Cpu>();
 }
+
+/// A program that is not in memory yet may lie where the vector for that would: it is fetched, and
+/// nothing is stuck.
+#[test]
+fn a_page_fault_at_the_offset_of_a_vector_is_one() {
+    for pc in [0x1000_0400, 0x1000_0480] {
+        let mut ram = Vec::new();
+        let mut bench = bench(&mut ram, &[]);
+        bench.registers(|r| {
+            (r.pc, r.srr0) = (pc, pc);
+            r.msr = SF | ME | PR | IR_DR;
+        });
+        let registers = bench.run();
+        assert_eq!(registers.srr0, pc);
+        assert!([0x404, 0x484].contains(&registers.pc), "{:#x}", registers.pc);
+    }
+}
+
+/// Where there is no instruction at the vector, nothing can ever come.
+#[test]
+fn a_vector_without_memory_is_stuck() {
+    let mut ram = Vec::new();
+    let mut bench = bench(&mut ram, &[]);
+    bench.cpu.set_interrupt_location(3);
+    bench.registers(|r| r.msr = SF | ME | IR_DR);
+    let exit = bench.cpu.run(&bench.board, 10_000);
+    assert!(matches!(exit, Exit::Stuck(_)), "{exit:?}");
+}
+
+/// A host may be away for longer than DEC has bits.
+#[test]
+fn a_decrementer_is_due_however_late_it_is() {
+    struct Late<'a>(Board<'a>, u64);
+    impl Door for Late<'_> {
+        fn ram(&self) -> VolatileSlice<'_> {
+            self.0.ram
+        }
+        fn timebase(&self, _: u64) -> u64 {
+            self.1
+        }
+    }
+    let mut ram = Vec::new();
+    let mut bench = bench(&mut ram, &[END]);
+    bench.run();
+    let mut late = Late(bench.board, 0);
+    for ticks in [0x7fff_0000_u64, 0x8001_0000, 0xffff_ffff, 0x1_8000_0000, 0x7_0000_0000] {
+        late.1 = ticks;
+        let due = ticks > 0x8000_0000;
+        assert_eq!(bench.cpu.interrupt_is_pending(&late), due, "{ticks:#x}");
+    }
+}

@@ -29,6 +29,8 @@ pub(crate) struct HostConsole {
     /// Signalled when the guest has taken text that was in the way of more.
     drained: EventFd,
     output: RawFd,
+    /// How long to wait for an output that is not ready, in milliseconds.
+    patience_ms: i32,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +61,14 @@ pub(crate) struct Typed {
 
 impl HostConsole {
     pub(crate) fn new(output: RawFd) -> io::Result<Self> {
-        Ok(Self { input: Mutex::default(), drained: EventFd::new(EFD_NONBLOCK)?, output })
+        let drained = EventFd::new(EFD_NONBLOCK)?;
+        Ok(Self { input: Mutex::default(), drained, output, patience_ms: 0 })
+    }
+
+    /// A console that waits for its output, up to ten seconds at a time: how fast that is read
+    /// shall make no difference to the guest.
+    pub(crate) fn patient(self) -> Self {
+        Self { patience_ms: 10_000, ..self }
     }
 
     /// Readable when there is room for typed text again.
@@ -125,14 +134,14 @@ impl HostConsole {
         self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes as much of `text` as goes without waiting.
+    /// Writes as much of `text` as goes, without waiting for long.
     fn put(&self, text: &[u8]) -> usize {
         let mut done = 0;
         for chunk in text.chunks(OUTPUT_CHUNK_BYTES) {
             let mut ready = libc::pollfd { fd: self.output, events: libc::POLLOUT, revents: 0 };
-            // SAFETY: one structure, borrowed for the call; does not wait. An interruption is as
-            // good as "not ready": the write might wait.
-            if unsafe { libc::poll(&raw mut ready, 1, 0) } <= 0 {
+            // SAFETY: one structure, borrowed for the call. An interruption is as good as "not
+            // ready": the write might wait.
+            if unsafe { libc::poll(&raw mut ready, 1, self.patience_ms) } <= 0 {
                 break;
             }
             // SAFETY: reads the bytes of `chunk`.

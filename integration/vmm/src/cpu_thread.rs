@@ -63,7 +63,7 @@ impl CpuThread {
             match self.vcpu.run() {
                 Ok(VcpuExit::Hypercall(call)) => {
                     self.stats.exits.hypercalls += 1;
-                    *self.stats.hypercalls.entry(call.token).or_default() += 1;
+                    self.stats.count_hypercall(call.token);
                     match self.bus.dispatch(self.id, &*self.ram, call) {
                         Next::Resume => {}
                         Next::Cede => self.vcpu.cede(),

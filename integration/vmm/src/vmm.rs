@@ -98,7 +98,12 @@ pub(crate) struct Setup {
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
 pub(crate) fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
-    let console = Arc::new(HostConsole::new(libc::STDOUT_FILENO).map_err(create("the console"))?);
+    let console = HostConsole::new(libc::STDOUT_FILENO).map_err(create("the console"))?;
+    let console = match setup.randomness {
+        Randomness::Host => Arc::new(console),
+        // A run that is to be the same each time.
+        Randomness::Fixed => Arc::new(console.patient()),
+    };
     let end = Arc::new(End::new().map_err(create("an event"))?);
     let ram: Arc<dyn HostRam> = Arc::new(boot::create_ram(&setup.machine)?);
     let board = Board {

@@ -259,3 +259,21 @@ fn programs_rebuild_to_the_same_bytes() {
         assert!(shipped.unwrap() == rebuilt.unwrap(), "{name} is not what its source builds");
     }
 }
+
+/// What can be read but once is there for every start.
+#[test]
+fn a_program_from_a_pipe_restarts_too() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"))
+        .args(["--backend", "interp", "--memory", "size=64M", "--cmdline", "restart"])
+        .args(["--kernel", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let program = std::fs::read(program(BOTH[1])).unwrap();
+    child.stdin.take().unwrap().write_all(&program).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(shown, format!("{WORKS}restarting\n").repeat(3) + WORKS);
+}

@@ -186,7 +186,7 @@ fn amo<T: Word>(s: &mut State, ram: &Ram<'_>, w: u32, store_only: bool) -> Done 
         })
     };
     if apply(0).is_none() {
-        return Err(Trap::Unimplemented);
+        return Err(Trap::Illegal);
     }
     loop {
         let old = s.load_reserve::<T>(ram, ea)?;

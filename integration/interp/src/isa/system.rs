@@ -8,7 +8,7 @@ use super::storage_more::ea_x;
 use super::{Insn, call, op};
 use crate::bits::{fscr, msr};
 use crate::code::{Code, Op};
-use crate::ram::{PAGE_SHIFT, Ram};
+use crate::ram::Ram;
 use crate::spr;
 use crate::state::State;
 use crate::trap::Trap;
@@ -114,16 +114,21 @@ fn wait_for_others(s: &mut State) {
     }
 }
 
+/// Loads before it are performed before those behind it, when a branch between them depends on
+/// the former: what acquires a lock (Book II §B.2.1.1).
 fn isync(s: &mut State, _: &Ram<'_>, _: u32) -> Done {
-    if s.written.is_empty() { Ok(()) } else { resync(s) }
+    fence(Ordering::Acquire);
+    if s.written.is_empty() && !std::mem::take(&mut s.check_at_isync) { Ok(()) } else { resync(s) }
 }
 
-/// This CPU notices its own stores; the others are told.
+/// This CPU notices its own stores. Where there are others, one `icbi` may stand for all code, as
+/// instruction caches snoop: everybody compares.
 fn icbi(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     if s.system.is_smp() {
         let ea = ea_x(s, w) & s.ea_mask;
-        let real = s.real(ram, ea, false)?;
-        s.system.code_changed(s.id, real >> PAGE_SHIFT);
+        s.real(ram, ea, false)?;
+        s.check_code();
+        s.system.code_changed(s.id);
     }
     Ok(())
 }

@@ -12,7 +12,8 @@ use super::{BootError, Plan};
 use crate::config::PayloadConfig;
 
 /// Open files. They are read anew for each start of the machine, so that their contents are only
-/// in the guest while it runs; what comes in the place of a file does not matter.
+/// in the guest while it runs; what comes in the place of a file does not matter, what is written
+/// into it does. What can be read but once, such as a pipe, is kept.
 #[derive(Debug)]
 pub struct Payload {
     kernel: Named,
@@ -24,7 +25,13 @@ pub struct Payload {
 #[derive(Debug)]
 struct Named {
     path: PathBuf,
-    file: File,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(File),
+    Kept(Vec<u8>),
 }
 
 /// The bytes of a payload.
@@ -103,25 +110,36 @@ impl Payload {
 
 impl Named {
     fn open(path: &Path) -> Result<Self, BootError> {
-        match File::open(path) {
-            Ok(file) => Ok(Self { path: path.to_owned(), file }),
-            Err(source) => Err(BootError::File { path: path.to_owned(), source }),
-        }
+        let opened = File::open(path).and_then(Source::of);
+        let source = opened.map_err(|source| BootError::File { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), source })
     }
 
     fn read(&self) -> Result<Vec<u8>, BootError> {
-        self.read_all().map_err(|source| BootError::File { path: self.path.clone(), source })
-    }
-
-    fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut file = &self.file;
-        let bytes = file.metadata()?.len();
-        let mut data = Vec::with_capacity(usize::try_from(bytes).map_err(io::Error::other)?);
-        // A pipe has no beginning to go back to, and can be read but once.
-        if file.metadata()?.is_file() {
-            file.rewind()?;
+        match &self.source {
+            Source::Kept(data) => Ok(data.clone()),
+            Source::File(file) => {
+                read_all(file).map_err(|source| BootError::File { path: self.path.clone(), source })
+            }
         }
-        file.read_to_end(&mut data)?;
-        Ok(data)
     }
+}
+
+impl Source {
+    fn of(mut file: File) -> io::Result<Self> {
+        if file.metadata()?.is_file() {
+            return Ok(Self::File(file));
+        }
+        let mut data = Vec::new();
+        file.read_to_end(&mut data)?;
+        Ok(Self::Kept(data))
+    }
+}
+
+fn read_all(mut file: &File) -> io::Result<Vec<u8>> {
+    let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut data = Vec::with_capacity(bytes);
+    file.rewind()?;
+    file.read_to_end(&mut data)?;
+    Ok(data)
 }

@@ -31,7 +31,8 @@ impl Clock {
     }
 
     /// The instructions of the one CPU of a machine: two runs of the same guest are the same, to
-    /// the last instruction.
+    /// the last instruction, as long as nobody types and the guest does not ask the client
+    /// interface for `milliseconds`, which are the host's.
     pub fn of_instructions() -> Self {
         Self(Source::Instructions { slept: AtomicU64::new(0), now: AtomicU64::new(0) })
     }
@@ -39,6 +40,13 @@ impl Clock {
     /// Whether it counts instructions.
     pub fn counts_instructions(&self) -> bool {
         matches!(self.0, Source::Instructions { .. })
+    }
+
+    /// A new CPU begins to count at 0: its time goes on where it is.
+    pub(super) fn restart(&self) {
+        if let Source::Instructions { slept, now } = &self.0 {
+            slept.store(now.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 
     /// The timebase after so many instructions of the CPU that asks.
@@ -110,8 +118,11 @@ mod tests {
         assert_eq!(clock.timebase(100), 100);
         assert_eq!(clock.sleep(u64::from(TIMEBASE_HZ)), None);
         assert_eq!(clock.timebase(101), 101 + u64::from(TIMEBASE_HZ));
-        let time = GuestTime::new(clock).now();
+        let time = GuestTime::new(clock.clone()).now();
         assert_eq!(time.as_secs(), GuestTime::START_S + 1);
+        // A restart does not turn it back.
+        clock.restart();
+        assert_eq!(clock.timebase(0), 101 + u64::from(TIMEBASE_HZ));
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Backend for Software {
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError> {
         self.check(machine)?;
+        self.clock.restart();
         let cpus = machine.vcpus().len();
         let system = Arc::new(System::new(cpus));
         let lines = Arc::new(Lines::new(cpus));

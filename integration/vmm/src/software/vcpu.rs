@@ -144,7 +144,7 @@ impl Vcpu for SoftVcpu {
         {
             let now = self.board.timebase(self.cpu.instructions());
             // Before that, only a line can end the sleep.
-            let wait = self.cpu.decrementer_due_at().wrapping_sub(now).min(i64::MAX as u64);
+            let wait = (self.cpu.decrementer_due_at().wrapping_sub(now) as i64).max(0) as u64;
             if let Some(time) = self.board.clock.sleep(wait) {
                 self.board.line.sleep(time);
             }
