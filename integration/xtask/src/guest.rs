@@ -16,6 +16,9 @@ use crate::program::{ended, progress};
 /// The guest's first program, which becomes `/init`.
 const INIT: &str = include_str!("../guest/init");
 
+/// The file name of the newer kernel.
+const NEWER_KERNEL: &str = "vmlinux-6.12";
+
 /// The files of a guest.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -45,12 +48,24 @@ pub(crate) fn make(refresh: bool) -> Result<Guest> {
 
 /// A kernel of a newer series: fetched and unpacked where it is missing or out of date.
 pub(crate) fn newer_kernel(refresh: bool) -> Result<PathBuf> {
-    let kernel = folder().join("vmlinux-6.12");
+    let kernel = folder().join(NEWER_KERNEL);
     let fetched = cache::fetch(&newer_packages(), refresh)?;
     build("kernel-6.12", &fetched.manifest, &[&kernel], |unpacked| {
         unpack_kernel(&fetched, unpacked, &[], &kernel)
     })?;
     Ok(kernel)
+}
+
+/// Whether a path is that of a file that [`make`] or [`newer_kernel`] makes.
+pub(crate) fn is_made(path: &Path) -> bool {
+    let parent = path.parent().unwrap_or(path);
+    let here = std::path::absolute(parent).unwrap_or_default();
+    here == folder() || parent.canonicalize().is_ok_and(|parent| parent == folder())
+}
+
+/// Whether a path is that of the kernel that [`newer_kernel`] makes.
+pub(crate) fn is_newer_kernel(path: &Path) -> bool {
+    is_made(path) && path.file_name().is_some_and(|name| name == NEWER_KERNEL)
 }
 
 fn folder() -> PathBuf {

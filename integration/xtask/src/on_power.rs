@@ -49,10 +49,17 @@ pub(crate) struct OnPower {
 impl OnPower {
     /// Runs the command; its status is the result.
     pub(crate) fn run(&self) -> Result<u8> {
-        check_files(&self.files)?;
+        // The guest's own files may be still to be made.
+        let (made, given): (Vec<_>, Vec<_>) =
+            self.files.iter().cloned().partition(|file| guest::is_made(file));
+        check_files(&given)?;
         // Before the long downloads: not everybody can install packages.
         packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
+        if made.iter().any(|file| guest::is_newer_kernel(file)) {
+            guest::newer_kernel(false)?;
+        }
+        check_files(&self.files)?;
         let (vmm, files) = self.vmm()?;
         let input = input();
         let token = random_token()?;
