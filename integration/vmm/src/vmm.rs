@@ -72,21 +72,21 @@ pub enum VmmError {
     Panic(VcpuId),
 }
 
-/// What a machine is run with.
+/// What a machine is run with: on one of the back ends of this package, or on one of your own.
 #[derive(Debug)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// The machine, fitted to the host.
-    pub(crate) machine: Machine,
+    pub machine: Machine,
     /// What is started.
-    pub(crate) payload: Payload,
+    pub payload: Payload,
     /// What runs the guest's instructions.
-    pub(crate) backend: Box<dyn Backend>,
+    pub backend: Box<dyn Backend>,
     /// Whether a guest that asks for a restart gets it.
-    pub(crate) reboot: bool,
+    pub reboot: bool,
     /// The machine's clock: the one thing in it that a restart leaves alone.
-    pub(crate) clock: Arc<RealTimeClock>,
+    pub clock: Arc<RealTimeClock>,
     /// Where the guest's randomness comes from.
-    pub(crate) randomness: Randomness,
+    pub randomness: Randomness,
 }
 
 /// Runs a machine to its end, on the console of this process.
@@ -96,7 +96,7 @@ pub(crate) struct Setup {
 ///
 /// # Errors
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
-pub(crate) fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
+pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
     let console = HostConsole::new(libc::STDOUT_FILENO).map_err(create("the console"))?;
     let console = match setup.randomness {
