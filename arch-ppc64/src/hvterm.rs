@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::console::Console;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
@@ -11,13 +12,18 @@ use crate::vcpu::VcpuId;
 /// The most characters of one call: two registers full.
 const CHARS_MAX: usize = 16;
 
+/// How long a terminal that goes waits for a console to take what it still has.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The handler of H_GET_TERM_CHAR and H_PUT_TERM_CHAR for one client terminal.
 ///
 /// H_PUT_TERM_CHAR takes a string whole or not at all: "If the buffer cannot hold the entire
 /// string, no data is enqueued and the return code is H_Busy", and the guest will send all of it
 /// again. A [`Console`] may take a part. The rest, at most 15 characters, then waits here, and
 /// goes before anything else at the next call of either kind; while it waits, the terminal is
-/// busy. So nothing is shown twice and nothing is lost.
+/// busy. So nothing is shown twice and nothing is lost; when the terminal goes, it waits a tenth of a
+/// second for the console to take the rest.
 pub struct HvTerm {
     unit: u32,
     console: Arc<dyn Console>,
@@ -76,6 +82,16 @@ impl HvTerm {
             rest.drain(..taken);
         }
         rest
+    }
+}
+
+impl Drop for HvTerm {
+    fn drop(&mut self) {
+        let mut waited = Duration::ZERO;
+        while !self.flush().is_empty() && waited < LAST_WAIT {
+            std::thread::sleep(PAUSE);
+            waited += PAUSE;
+        }
     }
 }
 
@@ -265,6 +281,26 @@ mod tests {
         *console.room.lock().unwrap() = 100;
         assert_eq!(put(&term, "def"), Status::SUCCESS);
         assert_eq!(console.shown(), "abcdef");
+    }
+
+    /// The guest's last words are shown, even when the console was busy as they came.
+    #[test]
+    fn what_is_left_is_shown_at_the_end() {
+        let console = Narrow::with_room(2);
+        let term = HvTerm::new(UNIT, console.clone());
+        assert_eq!(put(&term, "Power down"), Status::SUCCESS);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(LAST_WAIT / 10);
+                *console.room.lock().unwrap() = 100;
+            });
+            drop(term);
+        });
+        assert_eq!(console.shown(), "Power down");
+        // A console that never takes it does not hold up anybody.
+        let term = HvTerm::new(UNIT, Narrow::with_room(1));
+        assert_eq!(put(&term, "lost"), Status::SUCCESS);
+        drop(term);
     }
 
     #[test]
