@@ -29,6 +29,7 @@ mod terminal;
 pub mod vcpu;
 pub mod vmm;
 
+use std::error::Error;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -179,7 +180,13 @@ fn backend(cli: &Cli, timer: &Arc<Clock>) -> Result<Box<dyn Backend>, Failure> {
         (BackendChoice::Auto, false) => match kvm::Kvm::open() {
             Ok(kvm) => Ok(Box::new(kvm)),
             Err(why) => {
-                log::info!("the processor is software, as KVM cannot be used: {why}");
+                // A host that could is one whose owner wants to know.
+                let level = match why {
+                    BackendError::Unsuitable(_) => log::Level::Info,
+                    _ => log::Level::Warn,
+                };
+                let reason = why.source().map_or_else(String::new, |source| format!(": {source}"));
+                log::log!(level, "the processor is software, as KVM cannot be used: {why}{reason}");
                 Ok(software())
             }
         },

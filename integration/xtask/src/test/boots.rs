@@ -70,7 +70,7 @@ refused() { # STATUS WORDS COMMAND...
     *) echo "it does not say: $words"; exit 1 ;;
     esac
 }
-vmm="pseries-vmm --kernel vmlinux-6.1"
+vmm="pseries-vmm --backend kvm --kernel vmlinux-6.1"
 refused 2 "memory of 109951162777600 bytes is too large" $vmm --memory size=100T
 refused 1 "cannot have 2147483648 bytes of memory" \
     sh -c "ulimit -v 1000000; exec $vmm --memory size=2G"
@@ -79,7 +79,7 @@ mkdir -p /etc
 echo "nobody:x:65534:65534::/:/bin/sh" >/etc/passwd
 chmod 600 /dev/kvm
 refused 1 "cannot open /dev/kvm: Permission denied" \
-    start-stop-daemon -S -c nobody -x "$(which pseries-vmm)" -- --kernel vmlinux-6.1
+    start-stop-daemon -S -c nobody -x "$(which pseries-vmm)" -- --backend kvm --kernel vmlinux-6.1
 rm /dev/kvm
 refused 1 "cannot open /dev/kvm: No such file or directory" $vmm
 echo "all cases refused"
