@@ -151,15 +151,21 @@ pub(super) fn ten_reboots(log: &mut Log) -> Result<()> {
     Ok(())
 }
 
-/// What was seen at the end of the second start, and at the end of the last.
+/// What was seen in the second start, and in the last: the last of memory, the most of the others,
+/// which are fewer while a machine is taken down.
 fn watched(console: &str) -> Option<([u64; 3], [u64; 3])> {
-    let second = console.split("GUEST-REBOOTS").nth(1)?;
-    let last = |text: &str| {
-        let line = text.lines().filter_map(|line| line.strip_prefix("watched: ")).next_back()?;
-        let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
-        Some([numbers.next()??, numbers.next()??, numbers.next()??])
+    let mut starts = console.split("GUEST-REBOOTS");
+    let seen = |text: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("watched: "));
+        lines.fold(None, |most: Option<[u64; 3]>, line| {
+            let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(0));
+            let [memory, descriptors, threads] =
+                std::array::from_fn(|_| numbers.next().unwrap_or(0));
+            let [_, most_descriptors, most_threads] = most.unwrap_or_default();
+            Some([memory, descriptors.max(most_descriptors), threads.max(most_threads)])
+        })
     };
-    Some((last(second)?, last(console)?))
+    Some((seen(starts.nth(1)?)?, seen(starts.last()?)?))
 }
 
 /// Each example of a configuration file with each kernel.
@@ -337,6 +343,14 @@ mod tests {
                     Executable unittests src/lib.rs (/t/power/debug/deps/x-0123)\n";
         assert_eq!(executable(said), Some("/t/power/debug/deps/x-0123".into()));
         assert_eq!(executable("    Finished `test` profile in 1.2s\n"), None);
+    }
+
+    #[test]
+    fn the_last_memory_and_the_most_things_count() {
+        let console = "watched: 1 2 3\nGUEST-REBOOTS\nwatched: 90 9 3\nwatched: 10 8 2\n\
+                       GUEST-REBOOTS\nwatched: 5 5 5\nGUEST-REBOOTS\nwatched: 11 9 3\n";
+        assert_eq!(watched(console), Some(([10, 9, 3], [11, 9, 3])));
+        assert_eq!(watched("watched: 1 2 3\nGUEST-REBOOTS\n"), None);
     }
 
     #[test]
