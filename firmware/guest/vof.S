@@ -8,6 +8,8 @@
 
 	# KVMPPC_H_VOF_CLIENT: r4 is the real address of a client interface argument array.
 	.set	H_OF_CLIENT, 0xf005
+	# Its status where the call does not return (`ENTER_PROGRAM` of the crate) is 1: what makes
+	# `bdz` branch.
 
 	# The client's first stack frame: 32 KiB below it are its stack (PowerPC binding to IEEE 1275,
 	# section 8.2.2, "Initial Register Values"), 32 bytes above it its frame header.
@@ -45,6 +47,8 @@ start:
 	lwz	3, client_initrd(0)
 	lwz	4, client_initrd_size(0)
 	li	5, client_interface
+	li	6, 0			# no arguments: they are in /chosen
+	li	7, 0
 	rfid
 
 give_up:
@@ -54,15 +58,31 @@ give_up:
 
 # The client interface (IEEE 1275 section 6.3.1): r3 is the address of the argument array; answers
 # 0 in r3 for a call that was made, -1 for one that was not. Called in either mode. The hypercall
-# changes r3 to r12 only; XER is the callee's.
+# changes r3 to r12 only; CTR and XER are the callee's, CR is not.
 client_interface:
 	clrldi	4, 3, 32		# a client of 32 bits may have anything in the upper half
 	li	3, 0
 	ori	3, 3, H_OF_CLIENT
 	sc	1
+	mtctr	3
+	bdz	enter_program		# it is ENTER_PROGRAM
 	subfic	0, 3, 0			# carry: it is 0, H_SUCCESS
 	subfe	3, 3, 3
 	blr
+
+# The service chain: the caller is gone, and another program takes its place, in the caller's mode
+# and on a stack of its own. Its entry is in r12, address and length of its arguments are in r6 and
+# r7 (PowerPC binding, section 8.2.2).
+enter_program:
+	li	1, 0
+	ori	1, 1, STACK_FRAME
+	li	0, 0
+	std	0, 0(1)
+	li	3, 0
+	li	4, 0
+	li	5, client_interface
+	mtctr	12
+	bctr
 
 	.balign	4
 # Argument arrays: service, number of arguments, number of results, arguments, results.

@@ -11,11 +11,15 @@
 //! 2. The image asks the client interface for the property [`CLIENT_PROPERTY`] of `/chosen`: four
 //!    cells, the entry point of the client program, its mode (64 or 32 bits), address and size of
 //!    the initial RAM disk. It then enters the program with r1 = [`STACK_FRAME`], r3 and r4 =
-//!    address and size of the initial RAM disk, r5 = [`CLIENT_INTERFACE`]. If there is no such
-//!    property, it calls `exit`.
+//!    address and size of the initial RAM disk, r5 = [`CLIENT_INTERFACE`], r6 = r7 = 0 (no
+//!    arguments). If there is no such property, it calls `exit`.
 //! 3. A client program calls [`CLIENT_INTERFACE`] with the address of an argument array in r3;
 //!    that makes the hypercall H_OF_CLIENT (r3 = `0xf005`, r4 = the address). The program gets 0
-//!    in r3 where the hypercall's status is H_SUCCESS, else −1 (IEEE 1275 §6.3.1).
+//!    in r3 where the hypercall's status is H_SUCCESS, else −1 (IEEE 1275 §6.3.1). Where it is
+//!    [`ENTER_PROGRAM`], which is what the service `chain` comes to, the caller does not get
+//!    anything: the program whose entry point the hypercall left in r12 is entered with a new
+//!    stack, in the caller's mode, r6 and r7 as the hypercall left them, r3 = r4 = 0 and r5 =
+//!    [`CLIENT_INTERFACE`].
 //! 4. When a client asks for RTAS, [`RTAS_SHIM`] is copied to where it says. It turns a call into
 //!    the hypercall H_RTAS (r3 = `0xf000`, r4 = the address of the argument buffer).
 #![deny(missing_docs)]
@@ -33,7 +37,11 @@ pub const LOAD_ADDRESS: u64 = 0x100;
 pub const ENTRY: u64 = 0x100;
 
 /// Real address of the entry of the client interface, which a client program gets in r5.
-pub const CLIENT_INTERFACE: u64 = 0x170;
+pub const CLIENT_INTERFACE: u64 = 0x178;
+
+/// The status of H_OF_CLIENT, its r3, that makes the image enter another program: see above. No
+/// status of any other outcome is 1.
+pub const ENTER_PROGRAM: i64 = 1;
 
 /// Real address of the first frame of the client's stack, its r1. The stack grows down from there
 /// to [`STACK_BOTTOM`].
