@@ -1,10 +1,12 @@
 //! The console that the host supplies to the machine.
 
+use std::time::Duration;
+
 /// Where console text goes to and comes from.
 ///
 /// One console serves the hvterm hypercalls, RTAS `display-character` and the client interface's
 /// `read` and `write`, so that text appears in the order in which the guest made it. Calls come
-/// from vCPU threads: neither method may block on a person.
+/// from vCPU threads: no method may block on a person.
 pub trait Console: Send + Sync {
     /// Shows `text`; returns how many leading bytes were taken (all of them by default, so that a
     /// machine without a console never makes its guest wait).
@@ -16,6 +18,12 @@ pub trait Console: Send + Sync {
     fn read(&self, buf: &mut [u8]) -> usize {
         let _ = buf;
         0
+    }
+
+    /// Waits until there is something to [`read`](Self::read), for `limit` at most; a guess is good
+    /// enough, and by default it does not wait. For guests that look for keys in a tight loop.
+    fn wait(&self, limit: Duration) {
+        let _ = limit;
     }
 }
 
@@ -32,5 +40,9 @@ impl<C: Console + ?Sized> Console for std::sync::Arc<C> {
 
     fn read(&self, buf: &mut [u8]) -> usize {
         (**self).read(buf)
+    }
+
+    fn wait(&self, limit: Duration) {
+        (**self).wait(limit);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arch_ppc64::Console;
+use arch_ppc64::{Console, VcpuControl};
 use vm_memory::GuestAddress;
 
 use crate::claims::Claims;
@@ -20,9 +20,11 @@ pub struct VofBuilder {
     tree: DeviceTree,
     ram_bytes: u64,
     console: Option<(String, Arc<dyn Console>)>,
+    cpus: Option<Arc<dyn VcpuControl>>,
     cas: Option<Box<dyn CasPolicy>>,
     properties: Box<dyn PropertyPolicy>,
     reserved: Vec<Reserved>,
+    boot_arguments: Option<Box<str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,9 +86,11 @@ impl VofBuilder {
             tree,
             ram_bytes,
             console: None,
+            cpus: None,
             cas: None,
             properties: Box::new(KnownProperties),
             reserved: Vec::new(),
+            boot_arguments: None,
         }
     }
 
@@ -96,6 +100,21 @@ impl VofBuilder {
     #[must_use]
     pub fn console(mut self, path: impl Into<String>, console: Arc<dyn Console>) -> Self {
         self.console = Some((path.into(), console));
+        self
+    }
+
+    /// What starts processors for the service `start-cpu`. Without it, the service fails.
+    #[must_use]
+    pub fn cpus(mut self, cpus: Arc<dyn VcpuControl>) -> Self {
+        self.cpus = Some(cpus);
+        self
+    }
+
+    /// `bootargs` of `/chosen` until the first reset, instead of what the tree has: the
+    /// [arguments](Vof::boot_arguments) that a client gave this start with the service `boot`.
+    #[must_use]
+    pub fn boot_arguments(mut self, arguments: Option<String>) -> Self {
+        self.boot_arguments = arguments.map(String::into_boxed_str);
         self
     }
 
@@ -132,8 +151,8 @@ impl VofBuilder {
 
     /// The client interface, in the state that a reset goes back to.
     ///
-    /// The tree gets the properties `available` of `/memory@0` and `stdin` and `stdout` of
-    /// `/chosen`.
+    /// The tree gets the properties `available` of `/memory@0`, and `stdin`, `stdout`, `memory`
+    /// and `mmu` of `/chosen`, as far as there is what they tell of.
     ///
     /// # Errors
     /// [`BuildError`] names what does not go together.
@@ -150,30 +169,37 @@ impl VofBuilder {
                 return Err(BuildError::NoConsole { path });
             };
             let (node, arguments) = (found.node, found.arguments.into());
-            let chosen = tree.find("/chosen").ok_or(BuildError::NoChosen)?;
-            for name in ["stdin", "stdout"] {
-                set(&mut tree, chosen, name)?;
-            }
+            tree.find("/chosen").ok_or(BuildError::NoChosen)?;
             console = Some(ConsoleNode { node, arguments, device });
         }
         let claims = claims(self.ram_bytes, &self.reserved)?;
         let start = Start { tree: tree.clone(), claims: claims.clone() };
         let mut state = State {
             tree,
+            virtual_claims: claims.clone(),
             claims,
             instances: Instances::default(),
+            empty_reads: 0,
+            callback: 0,
+            boot_arguments: self.boot_arguments,
             added_bytes: 0,
             started: Instant::now(),
             complaints: Complaints::default(),
             calls: [0; crate::services::COUNT],
             memory,
             console,
+            cpus: self.cpus,
             cas: self.cas,
             properties: self.properties,
         };
-        state.open_console().map_err(|source| BuildError::Property {
+        state.open_chosen().map_err(|source| BuildError::Property {
             path: "/chosen".to_owned(),
             name: "stdout",
+            source,
+        })?;
+        state.pass_boot_arguments().map_err(|source| BuildError::Property {
+            path: "/chosen".to_owned(),
+            name: "bootargs",
             source,
         })?;
         Ok(Vof::new(state, start, self.ram_bytes))

@@ -36,6 +36,25 @@ pub(crate) enum Kind {
     Rtas,
     /// The console.
     Console,
+    /// The memory that starts at 0.
+    Memory,
+    /// A processor: what translates addresses.
+    Mmu,
+}
+
+#[cfg(any(test, feature = "test-utils"))]
+impl Kind {
+    /// The package, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "any",
+            Self::Root => "/",
+            Self::Rtas => "/rtas",
+            Self::Console => "console",
+            Self::Memory => "memory",
+            Self::Mmu => "mmu",
+        }
+    }
 }
 
 /// All open packages.

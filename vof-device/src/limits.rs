@@ -52,6 +52,9 @@ pub const MAX_FREE_RANGES: usize = 128 << 10;
 /// partial, and its result says so.
 pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
 
+/// How long a `read` that finds nothing waits for a key, once many before it have found nothing.
+pub const EMPTY_READ_WAIT: Duration = Duration::from_millis(1);
+
 /// The most bytes that one `read` or `write` transfers. Beyond: the transfer is partial, and its
 /// result says so.
 pub const MAX_TRANSFER_BYTES: usize = 64 << 10;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arch_ppc64::Console;
+use arch_ppc64::{Console, VcpuControl};
 
 use crate::claims::Claims;
 use crate::complaints::Complaints;
@@ -20,8 +20,17 @@ pub(crate) const AVAILABLE: &str = "available";
 /// Everything that services work on.
 pub(crate) struct State {
     pub(crate) tree: DeviceTree,
+    /// What is claimed of RAM.
     pub(crate) claims: Claims,
+    /// What is claimed of virtual addresses, by those who claim them apart from RAM.
+    pub(crate) virtual_claims: Claims,
     pub(crate) instances: Instances,
+    /// How many reads in a row have found nothing.
+    pub(crate) empty_reads: u32,
+    /// The function that the client wants to be called back at; 0 for none.
+    pub(crate) callback: u32,
+    /// What the client wants the machine's next start to have as arguments.
+    pub(crate) boot_arguments: Option<Box<str>>,
     /// What clients added to the tree: names, and [`crate::limits::ADDED_PROPERTY_BYTES`] each.
     pub(crate) added_bytes: usize,
     pub(crate) started: Instant,
@@ -30,6 +39,7 @@ pub(crate) struct State {
     pub(crate) calls: [u64; services::COUNT],
     pub(crate) memory: Option<MemoryNode>,
     pub(crate) console: Option<ConsoleNode>,
+    pub(crate) cpus: Option<Arc<dyn VcpuControl>>,
     pub(crate) cas: Option<Box<dyn CasPolicy>>,
     pub(crate) properties: Box<dyn PropertyPolicy>,
 }
@@ -99,19 +109,53 @@ impl State {
         self.instances.open(Instance { node, kind, arguments: arguments.into() })
     }
 
-    /// Opens the console for input and for output and says so in `/chosen` (IEEE 1275 §3.5).
+    /// Opens what `/chosen` tells clients of (IEEE 1275 §3.5): the console for input and for
+    /// output, the memory, and what translates addresses.
     ///
-    /// Two instances: a client that closes its `stdin`, as Linux does, goes on to use `stdout`.
-    pub(crate) fn open_console(&mut self) -> Result<(), SetError> {
-        let Some(console) = &self.console else { return Ok(()) };
-        let (node, arguments) = (console.node, console.arguments.clone());
+    /// The console has two instances: a client that closes its `stdin`, as Linux does, goes on to
+    /// use `stdout`.
+    pub(crate) fn open_chosen(&mut self) -> Result<(), SetError> {
         let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
-        for name in ["stdin", "stdout"] {
-            if let Some(ihandle) = self.open(node, &arguments) {
+        let console =
+            self.console.as_ref().map(|console| (console.node, console.arguments.clone()));
+        let (node, arguments) =
+            console.map_or((None, "".into()), |(node, arguments)| (Some(node), arguments));
+        let memory = self.memory.map(|memory| memory.node);
+        let packages = [
+            ("stdin", node, &*arguments),
+            ("stdout", node, &*arguments),
+            ("memory", memory, ""),
+            ("mmu", self.first_cpu(), ""),
+        ];
+        for (name, node, arguments) in packages {
+            if let Some(ihandle) = node.and_then(|node| self.open(node, arguments)) {
                 self.tree.set_property(chosen, name, &ihandle.to_be_bytes())?;
             }
         }
         Ok(())
+    }
+
+    /// Makes the arguments of a client's `boot` those of this start.
+    pub(crate) fn pass_boot_arguments(&mut self) -> Result<(), SetError> {
+        let Some(arguments) = self.boot_arguments.take() else { return Ok(()) };
+        let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
+        let value = [arguments.as_bytes(), &[0]].concat();
+        self.tree.set_property(chosen, "bootargs", &value)
+    }
+
+    /// The processor whose translation `/chosen` tells of: the first.
+    fn first_cpu(&self) -> Option<NodeId> {
+        self.tree.children(self.tree.find("/cpus")?).find(|&node| self.is_cpu(node))
+    }
+
+    fn is_cpu(&self, node: NodeId) -> bool {
+        self.tree.property(node, "device_type") == Some(b"cpu\0")
+    }
+
+    /// The number by which the platform knows the processor of `node` (LoPAPR, its `reg`).
+    pub(crate) fn cpu_number(&self, node: NodeId) -> Option<u32> {
+        let reg = self.tree.property(node, "reg").filter(|_| self.is_cpu(node))?;
+        reg.try_into().ok().map(u32::from_be_bytes)
     }
 
     /// What an instance of `node` can do.
@@ -124,6 +168,10 @@ impl State {
             && self.tree.full_name(node) == "rtas"
         {
             Kind::Rtas
+        } else if self.memory.is_some_and(|memory| memory.node == node) {
+            Kind::Memory
+        } else if self.is_cpu(node) {
+            Kind::Mmu
         } else {
             Kind::Plain
         }

@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::{Console, GuestRam, Hypercall, HypercallBus, Next, Status, VcpuId};
@@ -30,6 +31,16 @@ pub const WORKSPACE: u32 = 0x1_0000;
 
 /// Size of the workspace in bytes.
 pub const WORKSPACE_BYTES: u32 = 0x4_0000;
+
+/// All methods that `call-method` knows: package and name.
+pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
+    crate::services::method_names()
+}
+
+/// All phrases that `interpret` knows.
+pub fn phrases() -> impl Iterator<Item = &'static str> {
+    crate::services::phrases()
+}
 
 /// What `call` passes in one cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,6 +278,7 @@ pub struct TestConsole {
     typed: Mutex<VecDeque<u8>>,
     /// How many more bytes it takes; no limit if it has none.
     room: Mutex<Option<usize>>,
+    waits: Mutex<usize>,
 }
 
 impl TestConsole {
@@ -283,6 +295,11 @@ impl TestConsole {
     /// Takes only so many bytes from now on.
     pub fn limit(&self, bytes: usize) {
         *lock(&self.room) = Some(bytes);
+    }
+
+    /// How often somebody waited for a key.
+    pub fn waits(&self) -> usize {
+        *lock(&self.waits)
     }
 }
 
@@ -302,6 +319,10 @@ impl Console for TestConsole {
             *place = byte;
         }
         count
+    }
+
+    fn wait(&self, _limit: Duration) {
+        *lock(&self.waits) += 1;
     }
 }
 
@@ -411,9 +432,10 @@ fn write_sample() -> Result<Vec<u8>, vm_fdt::Error> {
     fdt.property_array_u64("reg", &[0, 16 << 20])?;
     fdt.end_node(memory)?;
     let cpus = node(&mut fdt, "cpus")?;
-    for name in ["PowerPC,POWER9@0", "PowerPC,POWER9@1"] {
+    for (number, name) in [(0, "PowerPC,POWER9@0"), (1, "PowerPC,POWER9@1")] {
         let cpu = node(&mut fdt, name)?;
         fdt.property_string("device_type", "cpu")?;
+        fdt.property_u32("reg", number)?;
         fdt.property_null("ibm,a-flag")?;
         fdt.end_node(cpu)?;
     }

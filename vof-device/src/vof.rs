@@ -11,7 +11,7 @@ use crate::builder::VofBuilder;
 use crate::claims::Claims;
 use crate::complaints::Complaints;
 use crate::instances::Instances;
-use crate::services::{self, Call, MINUS_ONE, Reply};
+use crate::services::{self, Call, MINUS_ONE, Reply, Then};
 use crate::state::{AVAILABLE, State};
 use crate::trace;
 use crate::tree::DeviceTree;
@@ -24,6 +24,7 @@ use crate::tree::DeviceTree;
 /// | status | the call |
 /// |---|---|
 /// | H_SUCCESS | was made; what came of it is in the results |
+/// | 1, [`vof_firmware::ENTER_PROGRAM`] | was `chain`: the firmware image enters another program |
 /// | H_FUNCTION | names a service that does not exist |
 /// | H_PARAMETER | was not made: the array or the service's name is not in RAM or too long, or there are fewer arguments than the service needs |
 ///
@@ -77,20 +78,27 @@ impl Vof {
         tree.to_blob_with(memory.node, name, &available)
     }
 
+    /// The arguments that a client gave the machine's next start with the service `boot`, if it
+    /// gave any. [`reset`](MutHypercallHandler::reset) puts them into `/chosen` as `bootargs`, for
+    /// one start; a VMM that makes a new `Vof` for each start takes them from here.
+    pub fn boot_arguments(&self) -> Option<&str> {
+        self.state.boot_arguments.as_deref()
+    }
+
     /// How often each service was called since the last reset, in the order of IEEE 1275.
     pub fn calls(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> + '_ {
         services::names().zip(self.state.calls)
     }
 
     /// Reads the array at `at`, makes the call, writes the results.
-    fn call(&mut self, caller: VcpuId, ram: &dyn GuestRam, at: u64) -> (Status, Option<Next>) {
+    fn call(&mut self, caller: VcpuId, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
         let guest = Guest::new(ram, self.ram_bytes);
         let mut room = ARRAY_ROOM;
         let array = match ArgumentArray::read(&guest, at, &mut room) {
             Ok(array) => array,
             Err(error) => {
                 self.state.complaints.tell(format_args!("{error}"));
-                return (Status::PARAMETER, None);
+                return (Status::PARAMETER, Then::Return);
             }
         };
         // The strings are shown as they are before the call: a result may be written over them.
@@ -104,8 +112,8 @@ impl Vof {
             trace::tell(caller, &shown, status, reply.results());
         }
         match array.write_results(&guest, reply.results()) {
-            Ok(()) => (status, reply.stop().map(Next::Stop)),
-            Err(_) => (Status::PARAMETER, reply.stop().map(Next::Stop)),
+            Ok(()) => (status, reply.then()),
+            Err(_) => (Status::PARAMETER, reply.then()),
         }
     }
 
@@ -140,9 +148,20 @@ impl MutHypercallHandler for Vof {
     }
 
     fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
-        let (status, next) = self.call(caller, ram, call.args[0]);
+        let (status, then) = self.call(caller, ram, call.args[0]);
         let resume = call.finish(status);
-        next.unwrap_or(resume)
+        match then {
+            Then::Return => resume,
+            Then::Stop(reason) => Next::Stop(reason),
+            Then::Enter(program) => {
+                // As the firmware image expects it: see `vof_firmware::ENTER_PROGRAM`.
+                let [.., entry] = &mut call.args;
+                *entry = program.entry.into();
+                call.args[2] = program.arguments.into();
+                call.args[3] = program.len.into();
+                call.finish(Status(vof_firmware::ENTER_PROGRAM))
+            }
+        }
     }
 
     /// Goes back to the state as it was built: nothing of the client stays.
@@ -150,14 +169,20 @@ impl MutHypercallHandler for Vof {
         let state = &mut self.state;
         state.tree = self.start.tree.clone();
         state.claims = self.start.claims.clone();
+        state.virtual_claims = self.start.claims.clone();
         state.instances = Instances::default();
+        state.empty_reads = 0;
+        state.callback = 0;
         state.added_bytes = 0;
         state.started = Instant::now();
         state.complaints = Complaints::default();
         state.calls = [0; services::COUNT];
-        if let Err(error) = state.open_console() {
+        if let Err(error) = state.open_chosen() {
             // It was possible when the interface was built.
-            log::error!("the console cannot be told to clients: {error}");
+            log::error!("the instances in /chosen cannot be told to clients: {error}");
+        }
+        if let Err(error) = state.pass_boot_arguments() {
+            log::error!("the arguments of `boot` cannot be told to clients: {error}");
         }
     }
 }

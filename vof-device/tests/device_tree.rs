@@ -119,11 +119,14 @@ fn nextprop_goes_through_all_properties_once() {
     let machine = machine();
     let client = machine.client();
     let cpu = client.phandle("/cpus/@1");
-    assert_eq!(client.properties(cpu), ["phandle", "device_type", "ibm,a-flag", "name"]);
+    assert_eq!(client.properties(cpu), ["phandle", "device_type", "reg", "ibm,a-flag", "name"]);
     let vty = client.phandle("/vdevice/vty");
     assert_eq!(client.properties(vty), ["phandle", "name"]);
     let chosen = client.phandle("/chosen");
-    assert_eq!(client.properties(chosen), ["phandle", "bootargs", "stdin", "stdout", "name"]);
+    assert_eq!(
+        client.properties(chosen),
+        ["phandle", "bootargs", "stdin", "stdout", "memory", "mmu", "name"]
+    );
     let next = |previous: Argument<'_>| {
         client.one("nextprop", &[cpu.into(), previous, client.buffer().into()])
     };

@@ -1,7 +1,7 @@
 //! The other services as a client sees them (IEEE 1275-1994 §6.3.2).
 
 use arch_ppc64::cas::TreeChange;
-use arch_ppc64::{Next, Status, StopReason};
+use arch_ppc64::{Next, Status};
 use vof_device::test_utils::{
     Client, FIRMWARE_BYTES, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, sample_tree,
 };
@@ -29,7 +29,7 @@ fn test_knows_which_services_there_are() {
     for service in ["test", "getprop", "claim", "call-method", "milliseconds", "quiesce"] {
         assert_eq!(client.one("test", &[service.into()]), 0, "{service}");
     }
-    for service in ["", "TEST", "gettprop", "interpret", "boot", "start-cpu"] {
+    for service in ["", "TEST", "gettprop", "interprets", "set-symbol-lookup"] {
         assert_eq!(client.one("test", &[service.into()]), NONE, "{service}");
     }
 }
@@ -81,8 +81,8 @@ fn open_instances_lead_to_their_packages() {
         assert_eq!(client.one("instance-to-package", &[wrong.into()]), NONE);
         assert_eq!(client.call("close", &[wrong.into()], 0).status, Status::SUCCESS);
     }
-    // `two`, `stdin` and `stdout`.
-    let mut open = 3;
+    // `two`, and `stdin`, `stdout`, `memory` and `mmu` of `/chosen`.
+    let mut open = 5;
     while client.one("open", &["/".into()]) != 0 {
         open += 1;
     }
@@ -268,13 +268,6 @@ fn milliseconds_pass_and_quiesce_changes_nothing() {
     assert!(client.finddevice("/chosen").is_some());
 }
 
-#[test]
-fn exit_stops_the_machine() {
-    let machine = machine();
-    let outcome = machine.client().call("exit", &[], 0);
-    assert_eq!(outcome.next, Next::Stop(StopReason::ClientExit));
-}
-
 const CAS: &str = "ibm,client-architecture-support";
 
 fn set(path: &str, name: &str, value: &[u8]) -> TreeChange {
@@ -369,12 +362,15 @@ fn methods_are_tested_for_and_missed() {
     // Nobody negotiates for this machine.
     assert_eq!(test(root, CAS), NONE);
     assert_eq!(test(0, "instantiate-rtas"), NONE);
+    for every in ["open", "close"] {
+        assert_eq!(test(rtas, every), 0);
+    }
     let root = client.one("open", &["/".into()]);
     let outcome = client.call("call-method", &[CAS.into(), root.into(), 0.into()], 2);
     assert_eq!(outcome.results, [-13_i32 as u32, UNTOUCHED]);
     let outcome = client.call("call-method", &["no-method".into(), root.into()], 1);
     assert_eq!(outcome.results, [-13_i32 as u32]);
-    for wrong in [0, NONE, rtas] {
+    for wrong in [0, NONE, 7] {
         let outcome = client.call("call-method", &["x".into(), wrong.into()], 1);
         assert_eq!(outcome.results, [NONE]);
     }

@@ -15,7 +15,12 @@ pub(super) fn nodes(w: &mut Writer) -> Result<(), FdtError> {
         w.text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?;
         w.flag("relative-addressing")
     })?;
+    // No support packages: nobody here has a device that would need one.
+    w.node("packages", |_| Ok(()))?;
     w.node("options", |w| {
+        // Clients that find `real-mode?` true map nothing (PowerPC binding §8.1).
+        w.text("real-mode?", &["true"])?;
+        w.text("little-endian?", &["false"])?;
         w.text("auto-boot?", &["true"])?;
         w.text("input-device", &["hvterm"])?;
         w.text("output-device", &["hvterm"])

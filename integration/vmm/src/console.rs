@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arch_ppc64::Console;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -26,6 +27,8 @@ const HELP: &str = "\r\n\
 #[derive(Debug)]
 pub(crate) struct HostConsole {
     input: Mutex<Input>,
+    /// Signalled when there is text for the guest.
+    arrived: Condvar,
     /// Signalled when the guest has taken text that was in the way of more.
     drained: EventFd,
     output: RawFd,
@@ -62,7 +65,13 @@ pub(crate) struct Typed {
 impl HostConsole {
     pub(crate) fn new(output: RawFd) -> io::Result<Self> {
         let drained = EventFd::new(EFD_NONBLOCK)?;
-        Ok(Self { input: Mutex::default(), drained, output, patience_ms: 0 })
+        Ok(Self {
+            input: Mutex::default(),
+            arrived: Condvar::new(),
+            drained,
+            output,
+            patience_ms: 0,
+        })
     }
 
     /// A console that waits for its output, up to ten seconds at a time: how fast that is read
@@ -117,6 +126,9 @@ impl HostConsole {
             }
             input.push(byte);
             typed.for_guest = true;
+        }
+        if typed.for_guest {
+            self.arrived.notify_all();
         }
         typed
     }
@@ -183,6 +195,12 @@ impl Console for HostConsole {
             let _ = self.drained.write(1);
         }
         len
+    }
+
+    fn wait(&self, limit: Duration) {
+        let input = self.lock();
+        let nothing = |input: &mut Input| input.waiting.is_empty();
+        drop(self.arrived.wait_timeout_while(input, limit, nothing));
     }
 }
 

@@ -11,7 +11,7 @@ use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
 use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::boot::{self, Board, BootError, ClientCalls, Parts, Payload, Randomness};
+use crate::boot::{self, Board, BootError, ClientReporter, Parts, Payload, Randomness};
 use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
 use crate::input::{Input, InterruptWire, Leave};
@@ -129,9 +129,9 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     let raw = terminal.is_some();
     events.add_subscriber(Box::new(Leave { signals, end: end.clone(), raw }));
 
-    let mut boot_count = 1;
+    let mut nth = Nth { boot_count: 1, boot_arguments: None };
     loop {
-        let life = Life::begin(setup, &ram, &board, &end, stats, boot_count)?;
+        let life = Life::begin(setup, &ram, &board, &end, stats, &nth)?;
         wire.connect(Some(life.interrupts.clone()));
         let why = loop {
             if let Some(why) = end.take() {
@@ -152,7 +152,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
             drop(terminal.take());
             signals::end_at_once();
         }
-        life.end();
+        nth.boot_arguments = life.end();
         let why = match why {
             // Something may have come while the CPUs stopped, or before the loop had its turn.
             Ok(reset) if restarts => {
@@ -165,7 +165,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
             Why::Guest(StopReason::Reset) if restarts => {
                 log::info!("the guest restarts");
                 console.reset();
-                boot_count += 1;
+                nth.boot_count += 1;
             }
             Why::Guest(StopReason::Reset) => return Ok(Ending::Reset),
             Why::Guest(StopReason::PowerOff) => return Ok(Ending::PowerOff),
@@ -227,12 +227,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What tells one start from another.
+struct Nth {
+    boot_count: u32,
+    /// What the client before wants this start to have as arguments.
+    boot_arguments: Option<String>,
+}
+
 /// A machine between two resets.
 struct Life {
     cpus: Arc<Cpus>,
     interrupts: Arc<dyn InterruptController>,
     threads: Vec<JoinHandle<()>>,
-    client_calls: Option<ClientCalls>,
+    client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
 }
 
@@ -243,11 +250,17 @@ impl Life {
         board: &Board,
         end: &Arc<End>,
         stats: &Arc<Mutex<Stats>>,
-        boot_count: u32,
+        nth: &Nth,
     ) -> Result<Self, VmmError> {
         let vm = setup.backend.create(&setup.machine, ram)?;
         let cpus = Arc::new(Cpus::new(vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect()));
-        let parts = Parts { ram: &*vm.ram, cpus: cpus.clone(), sources: vm.sources, boot_count };
+        let parts = Parts {
+            ram: &*vm.ram,
+            cpus: cpus.clone(),
+            sources: vm.sources,
+            boot_count: nth.boot_count,
+            boot_arguments: nth.boot_arguments.clone(),
+        };
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
         let handlers = boot.handlers.into_iter().chain(vm.handlers).collect();
         let bus = Arc::new(HypercallBus::new(handlers)?);
@@ -255,7 +268,7 @@ impl Life {
             cpus,
             interrupts: vm.interrupts,
             threads: Vec::new(),
-            client_calls: boot.client_calls,
+            client: boot.client,
             stats: stats.clone(),
         };
         for (id, vcpu) in setup.machine.vcpus().zip(vm.vcpus) {
@@ -285,17 +298,18 @@ impl Life {
         Ok(life)
     }
 
-    /// Stops every CPU and waits for it.
-    fn end(self) {
+    /// Stops every CPU and waits for it. Gives the arguments that the client wants the next start
+    /// to have.
+    fn end(self) -> Option<String> {
         self.cpus.end();
         for thread in self.threads {
             // A panic was reported by the thread itself.
             let _ = thread.join();
         }
-        if let Some(calls) = self.client_calls {
-            let called = calls().into_iter().filter(|(_, count)| *count > 0);
-            let part = Stats { client_calls: called.collect(), ..Stats::default() };
-            lock(&self.stats).add(&part);
-        }
+        let report = self.client?();
+        let called = report.calls.into_iter().filter(|(_, count)| *count > 0);
+        let part = Stats { client_calls: called.collect(), ..Stats::default() };
+        lock(&self.stats).add(&part);
+        report.boot_arguments
     }
 }

@@ -6,15 +6,18 @@ use std::time::Duration;
 use arch_ppc64::Console;
 
 use super::{Call, Reply};
-use crate::args::{Failed, PATH_ROOM, characters};
+use crate::args::{Failed, Guest, PATH_ROOM, characters};
 use crate::instances::Kind;
-use crate::limits::{MAX_INSTANCES, MAX_TRANSFER_BYTES, MAX_WRITE_WAIT};
+use crate::limits::{EMPTY_READ_WAIT, MAX_INSTANCES, MAX_TRANSFER_BYTES, MAX_WRITE_WAIT};
 
 /// How much text passes between guest and console at once.
 const CHUNK_BYTES: usize = 256;
 
 /// How long a `write` waits before it looks whether the console takes more.
 const WRITE_PAUSE: Duration = Duration::from_millis(1);
+
+/// How many reads in a row that find nothing are answered at once.
+const EAGER_READS: u32 = 32;
 
 /// The result of a `read` that finds nothing yet: −2.
 const NOTHING_YET: u32 = -2_i32 as u32;
@@ -49,21 +52,50 @@ pub(super) fn close(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn read(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [ihandle, buffer, len] = call.arguments();
     let console = console(call, ihandle)?;
+    Ok(poll(call, &*console, buffer, len)?.into())
+}
+
+/// What `read` does, for any instance of a console.
+///
+/// A client that waits for a key asks again and again: it is made to sleep a little then.
+pub(super) fn poll(
+    call: &mut Call<'_>,
+    console: &dyn Console,
+    buffer: u32,
+    len: u32,
+) -> Result<u32, Failed> {
+    let read = read_from(console, call.guest, buffer, len)?;
+    if read != NOTHING_YET {
+        call.state.empty_reads = 0;
+    } else if call.state.empty_reads < EAGER_READS {
+        call.state.empty_reads += 1;
+    } else {
+        console.wait(EMPTY_READ_WAIT);
+    }
+    Ok(read)
+}
+
+fn read_from(
+    console: &dyn Console,
+    guest: Guest<'_>,
+    buffer: u32,
+    len: u32,
+) -> Result<u32, Failed> {
     let len = (len as usize).min(MAX_TRANSFER_BYTES);
     // What was typed is not to be lost because the buffer is none.
-    call.guest.check(buffer, len)?;
+    guest.check(buffer, len)?;
     let mut done = 0;
     while done < len {
         let mut chunk = [0; CHUNK_BYTES];
         let wanted = chunk.get_mut(..CHUNK_BYTES.min(len - done)).unwrap_or_default();
         let read = console.read(wanted).min(wanted.len());
-        call.guest.write(buffer + done as u32, wanted.get(..read).unwrap_or_default())?;
+        guest.write(buffer + done as u32, wanted.get(..read).unwrap_or_default())?;
         done += read;
         if read < wanted.len() {
             break;
         }
     }
-    Ok(if done == 0 && len > 0 { NOTHING_YET } else { done as u32 }.into())
+    Ok(if done == 0 && len > 0 { NOTHING_YET } else { done as u32 })
 }
 
 /// write (ihandle, buffer, length) → how many bytes were written, or −1.
@@ -73,13 +105,23 @@ pub(super) fn read(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn write(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [ihandle, buffer, len] = call.arguments();
     let console = console(call, ihandle)?;
+    Ok(write_to(&*console, call.guest, buffer, len)?.into())
+}
+
+/// What `write` does, for any instance of a console.
+pub(super) fn write_to(
+    console: &dyn Console,
+    guest: Guest<'_>,
+    buffer: u32,
+    len: u32,
+) -> Result<u32, Failed> {
     let len = (len as usize).min(MAX_TRANSFER_BYTES);
-    call.guest.check(buffer, len)?;
+    guest.check(buffer, len)?;
     let (mut done, mut waited) = (0, Duration::ZERO);
     while done < len {
         let mut chunk = [0; CHUNK_BYTES];
         let text = chunk.get_mut(..CHUNK_BYTES.min(len - done)).unwrap_or_default();
-        call.guest.read(buffer + done as u32, text)?;
+        guest.read(buffer + done as u32, text)?;
         let taken = console.write(text).min(text.len());
         done += taken;
         if taken == 0 {
@@ -90,7 +132,7 @@ pub(super) fn write(call: &mut Call<'_>) -> Result<Reply, Failed> {
             waited += WRITE_PAUSE;
         }
     }
-    Ok((done as u32).into())
+    Ok(done as u32)
 }
 
 /// seek (ihandle, high, low) → −1: a console has no places to go to.

@@ -7,8 +7,11 @@ mod interface;
 mod memory;
 mod methods;
 mod time;
+mod user_interface;
 
 use arch_ppc64::StopReason;
+#[cfg(any(test, feature = "test-utils"))]
+pub(crate) use {methods::names as method_names, user_interface::phrases};
 
 use crate::args::{Arguments, Failed, Guest};
 use crate::limits::MAX_SERVICE_NAME_BYTES;
@@ -20,7 +23,7 @@ pub(crate) const MINUS_ONE: u32 = u32::MAX;
 
 /// The most results that a service has: those of `call-method`, what it caught and what one
 /// method leaves.
-pub(crate) const MAX_RESULTS: usize = 2;
+pub(crate) const MAX_RESULTS: usize = 1 + methods::MAX_LEFT;
 
 /// Room for the name of a service, and its NUL.
 pub(crate) const NAME_ROOM: [u8; MAX_SERVICE_NAME_BYTES + 1] = [0; MAX_SERVICE_NAME_BYTES + 1];
@@ -36,10 +39,11 @@ pub(crate) struct Service {
 }
 
 /// All of them: name, counts of arguments and of results, the result of failure, function.
+/// `set-symbol-lookup` is absent: it serves a debugger in the user interface, which there is not.
 ///
 /// `call-method` takes and gives what its method does besides.
 #[rustfmt::skip]
-static SERVICES: [Service; 26] = [
+static SERVICES: [Service; 32] = [
     // §6.3.2.1, client interface
     row("test", 1, 1, MINUS_ONE, interface::test),
     // §6.3.2.2, device tree
@@ -68,8 +72,15 @@ static SERVICES: [Service; 26] = [
     row("claim", 3, 1, MINUS_ONE, memory::claim),
     row("release", 2, 0, MINUS_ONE, memory::release),
     // §6.3.2.5, control transfer
+    row("boot", 1, 0, MINUS_ONE, control::boot),
+    row("enter", 0, 0, MINUS_ONE, control::enter),
     row("exit", 0, 0, MINUS_ONE, control::exit),
+    row("chain", 5, 0, MINUS_ONE, control::chain),
     row("quiesce", 0, 0, MINUS_ONE, control::quiesce),
+    row("start-cpu", 3, 0, MINUS_ONE, control::start_cpu),
+    // §6.3.2.6, user interface
+    row("interpret", 1, 1, MINUS_ONE, user_interface::interpret),
+    row("set-callback", 1, 1, MINUS_ONE, user_interface::set_callback),
     // §6.3.2.7, time
     row("milliseconds", 0, 1, MINUS_ONE, time::milliseconds),
 ];
@@ -178,13 +189,36 @@ impl Call<'_> {
 pub(crate) struct Reply {
     cells: [u32; MAX_RESULTS],
     len: u8,
-    stop: Option<StopReason>,
+    then: Then,
+}
+
+/// What becomes of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Then {
+    /// It goes on.
+    #[default]
+    Return,
+    /// The machine stops.
+    Stop(StopReason),
+    /// Another program takes its place.
+    Enter(Program),
+}
+
+/// A program that is to be entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Address of its first instruction.
+    pub(crate) entry: u32,
+    /// Address of its arguments, which mean something to nobody but the program.
+    pub(crate) arguments: u32,
+    /// Their length in bytes.
+    pub(crate) len: u32,
 }
 
 impl Reply {
     /// The machine stops.
     pub(crate) fn stopping(reason: StopReason) -> Self {
-        Self { stop: Some(reason), ..Self::default() }
+        Self { then: Then::Stop(reason), ..Self::default() }
     }
 
     /// One more result, of [`MAX_RESULTS`] at most.
@@ -201,9 +235,9 @@ impl Reply {
         self.cells.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// Whether the machine stops.
-    pub(crate) fn stop(&self) -> Option<StopReason> {
-        self.stop
+    /// What becomes of the caller.
+    pub(crate) fn then(&self) -> Then {
+        self.then
     }
 }
 

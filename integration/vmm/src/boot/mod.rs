@@ -49,6 +49,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) sources: Option<Arc<dyn InterruptSources>>,
     /// The number of this start, 1 for the first.
     pub(crate) boot_count: u32,
+    /// What the client of the start before wants this one to have as arguments.
+    pub(crate) boot_arguments: Option<String>,
 }
 
 /// A machine that can be started.
@@ -57,12 +59,21 @@ pub(crate) struct Prepared {
     pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
     /// How the first CPU starts.
     pub(crate) registers: Registers,
-    /// Tells how often each service of the client interface was called.
-    pub(crate) client_calls: Option<ClientCalls>,
+    /// Tells what the client did.
+    pub(crate) client: Option<ClientReporter>,
 }
 
-/// Services of the client interface, and how often each was called.
-pub(crate) type ClientCalls = Box<dyn Fn() -> Vec<(&'static str, u64)> + Send>;
+/// What there is to say of a client when its machine has stopped.
+#[derive(Debug, Default)]
+pub(crate) struct ClientReport {
+    /// Services of the client interface, and how often each was called.
+    pub(crate) calls: Vec<(&'static str, u64)>,
+    /// The arguments that it gave the next start.
+    pub(crate) boot_arguments: Option<String>,
+}
+
+/// Makes a report.
+pub(crate) type ClientReporter = Box<dyn Fn() -> ClientReport + Send>;
 
 /// Where a payload goes in a machine, and how it is started there.
 struct Plan<'a> {
@@ -77,7 +88,7 @@ pub(crate) fn prepare(
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, sources, boot_count } = parts;
+    let Parts { ram, cpus, sources, boot_count, boot_arguments } = parts;
     let contents = payload.take()?;
     let plan = Plan::new(machine, payload, &contents)?;
     let placement = &plan.placement;
@@ -96,12 +107,17 @@ pub(crate) fn prepare(
         Some(at) => (flat::enter(placement, at, &tree, ram)?, None),
         #[cfg(feature = "vof")]
         None => {
+            let host = vof::Host { console: board.console.clone(), cpus: cpus.clone() };
             let (registers, vof) =
-                vof::enter(machine, placement, &tree, ram, board.console.clone())?;
-            (registers, Some((vof::calls(&vof), vof as Arc<dyn HypercallHandler>)))
+                vof::enter(machine, placement, &tree, ram, host, boot_arguments)?;
+            (registers, Some((vof::reporter(&vof), vof as Arc<dyn HypercallHandler>)))
         }
         #[cfg(not(feature = "vof"))]
-        None => return Err(BootError::NoVof),
+        None => {
+            // Nobody can have asked for any.
+            drop(boot_arguments);
+            return Err(BootError::NoVof);
+        }
     };
     let console = &board.console;
     let mut rtas = Rtas::new(cpus, console.clone(), RtasConfig::of_machine(machine))
@@ -111,11 +127,11 @@ pub(crate) fn prepare(
     }
     let mut handlers: Vec<Arc<dyn HypercallHandler>> =
         vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
-    let client_calls = client_interface.map(|(calls, handler): (ClientCalls, _)| {
+    let client = client_interface.map(|(reporter, handler): (ClientReporter, _)| {
         handlers.push(handler);
-        calls
+        reporter
     });
-    Ok(Prepared { handlers, registers, client_calls })
+    Ok(Prepared { handlers, registers, client })
 }
 
 impl<'a> Plan<'a> {

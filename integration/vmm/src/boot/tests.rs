@@ -81,7 +81,13 @@ fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
     let payload = Payload::open(&config.payload).unwrap();
     payload.check(&machine).unwrap();
     let ram = create_ram(&machine).unwrap();
-    let parts = Parts { ram: &ram, cpus: Arc::new(NoCpus), sources: None, boot_count: 1 };
+    let parts = Parts {
+        ram: &ram,
+        cpus: Arc::new(NoCpus),
+        sources: None,
+        boot_count: 1,
+        boot_arguments: None,
+    };
     let prepared = prepare(&machine, &payload, &board(), parts).unwrap();
     (ram, prepared)
 }

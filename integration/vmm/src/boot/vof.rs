@@ -5,12 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::loader::Placement;
-use arch_ppc64::{Console, GuestRam, Machine};
+use arch_ppc64::{Console, GuestRam, Machine, VcpuControl};
 use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, Vof};
 
-use super::{BootError, ClientCalls};
+use super::{BootError, ClientReport, ClientReporter};
 use crate::vcpu::Registers;
+
+/// What the host supplies to the client interface.
+pub(super) struct Host {
+    pub(super) console: Arc<dyn Console>,
+    pub(super) cpus: Arc<dyn VcpuControl>,
+}
 
 /// Puts the image in place and makes the client interface; how the image is entered then.
 pub(super) fn enter(
@@ -18,13 +24,16 @@ pub(super) fn enter(
     placement: &Placement,
     tree: &[u8],
     ram: &dyn GuestRam,
-    console: Arc<dyn Console>,
+    host: Host,
+    boot_arguments: Option<String>,
 ) -> Result<(Registers, Arc<Mutex<Vof>>), BootError> {
     ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
     let tree = DeviceTree::from_blob(tree).map_err(refused)?;
     let (client, client_bytes) = placement.client();
     let mut vof = Vof::builder(tree, machine.memory_bytes())
-        .console(VTY_PATH, console)
+        .console(VTY_PATH, host.console)
+        .cpus(host.cpus)
+        .boot_arguments(boot_arguments)
         .cas(Box::new(machine.cas_platform()))
         .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
         .reserve(client, client_bytes);
@@ -44,10 +53,14 @@ pub(super) fn enter(
     Ok((registers, Arc::new(Mutex::new(vof))))
 }
 
-/// What tells how often each service was called.
-pub(super) fn calls(vof: &Arc<Mutex<Vof>>) -> ClientCalls {
+/// What tells what the client did.
+pub(super) fn reporter(vof: &Arc<Mutex<Vof>>) -> ClientReporter {
     let vof = vof.clone();
-    Box::new(move || vof.lock().unwrap_or_else(PoisonError::into_inner).calls().collect())
+    Box::new(move || {
+        let vof = vof.lock().unwrap_or_else(PoisonError::into_inner);
+        let boot_arguments = vof.boot_arguments().map(str::to_owned);
+        ClientReport { calls: vof.calls().collect(), boot_arguments }
+    })
 }
 
 fn refused(error: impl Error + Send + Sync + 'static) -> BootError {
