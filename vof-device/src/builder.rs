@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arch_ppc64::{Console, VcpuControl};
 use vm_memory::GuestAddress;
 
 use crate::claims::Claims;
+use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::instances::Instances;
 use crate::policy::{CasPolicy, KnownProperties, PropertyPolicy};
+use crate::saved::{RestoreError, VofState};
 use crate::state::{AVAILABLE, ConsoleNode, MemoryNode, State};
 use crate::tree::{DeviceTree, SetError};
 use crate::vof::{Start, Vof};
@@ -183,7 +184,7 @@ impl VofBuilder {
             callback: 0,
             boot_arguments: self.boot_arguments,
             added_bytes: 0,
-            started: Instant::now(),
+            clock: Clock::start(),
             complaints: Complaints::default(),
             calls: [0; crate::services::COUNT],
             memory,
@@ -203,6 +204,20 @@ impl VofBuilder {
             source,
         })?;
         Ok(Vof::new(state, start, self.ram_bytes))
+    }
+}
+
+impl VofBuilder {
+    /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface of
+    /// the same machine is taken up: the next calls get the answers that they would have got
+    /// there. A later reset goes back to the state as it was built here.
+    ///
+    /// Guest memory, which clients have pointers to, is for the VMM to carry over.
+    ///
+    /// # Errors
+    /// [`RestoreError`] names the field of `saved` that cannot be, and there is no interface.
+    pub fn restore(self, saved: &VofState) -> Result<Vof, RestoreError> {
+        self.build()?.restore(saved)
     }
 }
 

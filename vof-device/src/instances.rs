@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::limits::MAX_INSTANCES;
+use crate::saved::{RestoreError, SavedInstance, SavedInstances, SavedSlot};
 use crate::tree::NodeId;
 
 /// Bits of an ihandle that tell the slot, counted from 1.
@@ -108,6 +109,44 @@ impl Instances {
         slot.generation = (generation + 1) % GENERATIONS;
         self.free.push_back(number);
         true
+    }
+}
+
+impl Instances {
+    /// As plain data; `phandle` tells those of nodes.
+    pub(crate) fn save(&self, phandle: impl Fn(NodeId) -> u32) -> SavedInstances {
+        let slots = self.slots.iter().map(|slot| SavedSlot {
+            generation: slot.generation,
+            instance: slot.instance.as_ref().map(|instance| SavedInstance {
+                phandle: phandle(instance.node),
+                arguments: instance.arguments.as_ref().to_owned(),
+                position: 0,
+            }),
+        });
+        SavedInstances { slots: slots.collect(), free: self.free.iter().copied().collect() }
+    }
+
+    /// From plain data; `instance` makes what is open in a slot.
+    pub(crate) fn restore(
+        saved: &SavedInstances,
+        instance: impl Fn(usize, &SavedInstance) -> Result<Instance, RestoreError>,
+    ) -> Result<Self, RestoreError> {
+        let mut slots = Vec::new();
+        for (number, slot) in saved.slots.iter().enumerate() {
+            let generation = slot.generation;
+            if number >= MAX_INSTANCES || generation >= GENERATIONS {
+                return Err(RestoreError::Slots { slot: number, generation });
+            }
+            let instance = slot.instance.as_ref().map(|saved| instance(number, saved));
+            slots.push(Slot { generation, instance: instance.transpose()? });
+        }
+        let mut free = saved.free.clone();
+        free.sort_unstable();
+        let empty = (0..).zip(&slots).filter(|(_, slot)| slot.instance.is_none());
+        if !free.into_iter().eq(empty.map(|(number, _)| number)) {
+            return Err(RestoreError::Free);
+        }
+        Ok(Self { slots, free: saved.free.iter().copied().collect() })
     }
 }
 

@@ -5,10 +5,12 @@
 mod args;
 mod builder;
 mod claims;
+mod clock;
 mod complaints;
 mod instances;
 pub mod limits;
 mod policy;
+mod saved;
 mod services;
 mod state;
 #[cfg(any(test, feature = "test-utils"))]
@@ -19,5 +21,9 @@ mod vof;
 
 pub use builder::{BuildError, VofBuilder};
 pub use policy::{CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
+pub use saved::{
+    RestoreError, STATE_VERSION, Saved, SavedInstance, SavedInstances, SavedRange, SavedSlot,
+    Table, VofState,
+};
 pub use tree::{BlobError, DeviceTree, NextProperty, NodeId, Resolved, SetError};
 pub use vof::Vof;

@@ -52,6 +52,10 @@ pub const MAX_FREE_RANGES: usize = 128 << 10;
 /// partial, and its result says so.
 pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
 
+/// The longest arguments that `boot` can give the next start, in bytes without their NUL. Beyond:
+/// the call fails, and the machine does not restart.
+pub const MAX_BOOT_ARGUMENT_BYTES: usize = MAX_PATH_BYTES;
+
 /// How long a `read` that finds nothing waits for a key, once many before it have found nothing.
 pub const EMPTY_READ_WAIT: Duration = Duration::from_millis(1);
 

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arch_ppc64::{Console, VcpuControl};
 
 use crate::claims::Claims;
+use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::instances::{Instance, Instances, Kind};
 use crate::policy::{CasPolicy, PropertyPolicy};
@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub(crate) boot_arguments: Option<Box<str>>,
     /// What clients added to the tree: names, and [`crate::limits::ADDED_PROPERTY_BYTES`] each.
     pub(crate) added_bytes: usize,
-    pub(crate) started: Instant,
+    pub(crate) clock: Clock,
     pub(crate) complaints: Complaints,
     /// How often each service was called.
     pub(crate) calls: [u64; services::COUNT],

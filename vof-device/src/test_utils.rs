@@ -21,7 +21,7 @@ use arch_ppc64::{Console, GuestRam, Hypercall, HypercallBus, Next, Status, VcpuI
 use vm_fdt::FdtWriter;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::{DeviceTree, Vof, VofBuilder};
+use crate::{DeviceTree, RestoreError, Vof, VofBuilder, VofState};
 
 /// Where a [`TestMachine`]'s firmware is, and how many bytes of it there are.
 pub const FIRMWARE_BYTES: u64 = 0x1_0000;
@@ -355,6 +355,35 @@ impl TestMachine {
         ram_bytes: u64,
         change: impl FnOnce(VofBuilder) -> VofBuilder,
     ) -> Self {
+        let (ram, builder, console) = Self::parts(tree, ram_bytes);
+        let vof = change(builder).build().expect("the test's interface can be built");
+        Self::of(ram, vof, console)
+    }
+
+    /// As [`new`](Self::new), and then it takes up what was saved of another one; RAM is new.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the state is refused.
+    ///
+    /// # Panics
+    /// If the interface cannot be built.
+    pub fn restored(
+        tree: DeviceTree,
+        ram_bytes: u64,
+        change: impl FnOnce(VofBuilder) -> VofBuilder,
+        saved: &VofState,
+    ) -> Result<Self, RestoreError> {
+        let (ram, builder, console) = Self::parts(tree, ram_bytes);
+        Ok(Self::of(ram, change(builder).restore(saved)?, console))
+    }
+
+    fn of(ram: GuestMemoryMmap, vof: Vof, console: Arc<TestConsole>) -> Self {
+        let vof = Arc::new(Mutex::new(vof));
+        let bus = HypercallBus::new(vec![vof.clone()]).expect("there is one handler");
+        Self { ram, bus, vof, console }
+    }
+
+    fn parts(tree: DeviceTree, ram_bytes: u64) -> (GuestMemoryMmap, VofBuilder, Arc<TestConsole>) {
         const VTY: &str = "/vdevice/vty@71000000";
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), ram_bytes as usize)])
             .expect("the test's RAM can be mapped");
@@ -366,10 +395,7 @@ impl TestMachine {
         if has_console {
             builder = builder.console(VTY, console.clone());
         }
-        let vof = change(builder).build().expect("the test's interface can be built");
-        let vof = Arc::new(Mutex::new(vof));
-        let bus = HypercallBus::new(vec![vof.clone()]).expect("there is one handler");
-        Self { ram, bus, vof, console }
+        (ram, builder, console)
     }
 
     /// The client in the workspace.

@@ -1,7 +1,5 @@
 //! The client interface as a hypercall handler.
 
-use std::time::Instant;
-
 use arch_ppc64::{
     GuestRam, Hypercall, MutHypercallHandler, Next, Status, TRACE_TARGET, VcpuId, hypercall::token,
 };
@@ -9,8 +7,10 @@ use arch_ppc64::{
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
 use crate::builder::VofBuilder;
 use crate::claims::Claims;
+use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::instances::Instances;
+use crate::saved::{self, RestoreError, VofState};
 use crate::services::{self, Call, MINUS_ONE, Reply, Then};
 use crate::state::{AVAILABLE, State};
 use crate::trace;
@@ -83,6 +83,17 @@ impl Vof {
     /// one start; a VMM that makes a new `Vof` for each start takes them from here.
     pub fn boot_arguments(&self) -> Option<&str> {
         self.state.boot_arguments.as_deref()
+    }
+
+    /// What clients can see, as plain data: to be saved, and to be taken up by
+    /// [`VofBuilder::restore`] in another process. To be called between two calls of the client.
+    pub fn state(&self) -> VofState {
+        saved::save(&self.state, self.ram_bytes)
+    }
+
+    pub(crate) fn restore(mut self, saved: &VofState) -> Result<Self, RestoreError> {
+        saved::restore(&mut self.state, self.ram_bytes, saved)?;
+        Ok(self)
     }
 
     /// How often each service was called since the last reset, in the order of IEEE 1275.
@@ -174,7 +185,7 @@ impl MutHypercallHandler for Vof {
         state.empty_reads = 0;
         state.callback = 0;
         state.added_bytes = 0;
-        state.started = Instant::now();
+        state.clock = Clock::start();
         state.complaints = Complaints::default();
         state.calls = [0; services::COUNT];
         if let Err(error) = state.open_chosen() {

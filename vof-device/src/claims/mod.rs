@@ -61,6 +61,24 @@ impl Claims {
         Self { free: FreeRanges::new(0..ram_bytes), ram_bytes, firmware: Vec::new() }
     }
 
+    /// The size of RAM in bytes.
+    pub(crate) fn ram_bytes(&self) -> u64 {
+        self.ram_bytes
+    }
+
+    /// The same memory with these ranges free and no other; they are in order, apart, and RAM.
+    /// `None` if one of them is the firmware's.
+    pub(crate) fn with_free(&self, ranges: impl Iterator<Item = Range<u64>>) -> Option<Self> {
+        let mut free = FreeRanges::new(0..0);
+        for range in ranges {
+            if self.is_firmware(&range) {
+                return None;
+            }
+            free.give(range);
+        }
+        Some(Self { free, ram_bytes: self.ram_bytes, firmware: self.firmware.clone() })
+    }
+
     /// Puts `range` into use, whatever is there; gives false when it is not all RAM.
     pub(crate) fn reserve(&mut self, range: Range<u64>) -> bool {
         if range.end > self.ram_bytes || range.start > range.end {
@@ -110,7 +128,7 @@ impl Claims {
         if freed.end > self.ram_bytes.min(CLAIMABLE_END) || !self.free.is_apart_from(&freed) {
             return Err(ReleaseError::NotClaimed);
         }
-        if self.firmware.iter().any(|own| own.start < freed.end && freed.start < own.end) {
+        if self.is_firmware(&freed) {
             return Err(ReleaseError::Firmware);
         }
         if self.free.count() >= MAX_FREE_RANGES && !self.free.touches(&freed) {
@@ -128,6 +146,10 @@ impl Claims {
     /// How many ranges [`free`](Self::free) gives.
     pub(crate) fn free_count(&self) -> usize {
         self.free.count()
+    }
+
+    fn is_firmware(&self, range: &Range<u64>) -> bool {
+        self.firmware.iter().any(|own| own.start < range.end && range.start < own.end)
     }
 
     fn claim(&mut self, wanted: Range<u64>) -> Result<u32, ClaimError> {

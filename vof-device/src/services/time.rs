@@ -5,5 +5,5 @@ use crate::args::Failed;
 
 /// milliseconds → how many have passed since the last reset, modulo 2^32.
 pub(super) fn milliseconds(call: &mut Call<'_>) -> Result<Reply, Failed> {
-    Ok((call.state.started.elapsed().as_millis() as u32).into())
+    Ok((call.state.clock.elapsed().as_millis() as u32).into())
 }

@@ -1,0 +1,115 @@
+//! Why a saved state is not taken up.
+
+use std::fmt;
+
+use super::STATE_VERSION;
+use crate::builder::BuildError;
+use crate::limits::{MAX_FREE_RANGES, MAX_INSTANCES};
+use crate::tree::BlobError;
+
+/// Why a [`VofState`](super::VofState) cannot be taken up; every variant names a field of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// `version` is another one.
+    #[error("the state is of version {found}, and this is version {STATE_VERSION}")]
+    Version {
+        /// What it is.
+        found: u32,
+    },
+    /// The machine itself cannot have a client interface.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// `ram_bytes` is not what this machine has.
+    #[error("the state is of a machine with {found} bytes of RAM, and this one has {expected}")]
+    Ram {
+        /// What the state says.
+        found: u64,
+        /// What the machine has.
+        expected: u64,
+    },
+    /// `tree` is no flattened tree.
+    #[error("`tree` is no device tree")]
+    Blob(#[source] BlobError),
+    /// `tree` has other nodes than the machine's: another name, place or phandle.
+    #[error("`tree` has other nodes than this machine, from {path} on")]
+    Nodes {
+        /// The first node that differs, or the last one that does not.
+        path: String,
+    },
+    /// `tree` has another value, or none, for a property that says what the machine is.
+    #[error("`tree` says otherwise than this machine what {name} of {path} is")]
+    Property {
+        /// The node.
+        path: String,
+        /// The property.
+        name: String,
+    },
+    /// `tree` or `added_bytes` has grown by more than clients can make it grow.
+    #[error("`tree` has grown by {found} bytes, and {limit} is the most")]
+    Growth {
+        /// By how much.
+        found: u64,
+        /// The most.
+        limit: u64,
+    },
+    /// `free_memory` or `free_virtual` is no list of free ranges of this machine.
+    #[error(
+        "`{0}` is not made of at most {MAX_FREE_RANGES} ranges of RAM, in order and apart, none \
+         of them the firmware's"
+    )]
+    Ranges(Table),
+    /// `instances.slots` are too many, or have a generation that there is not.
+    #[error(
+        "`instances.slots` has more than {MAX_INSTANCES}, or {slot} of generation {generation}"
+    )]
+    Slots {
+        /// The slot.
+        slot: usize,
+        /// Its generation.
+        generation: u32,
+    },
+    /// `instances.free` does not name each empty slot once.
+    #[error("`instances.free` is not the list of the empty slots")]
+    Free,
+    /// An instance in `instances.slots` is none that can be.
+    #[error("slot {slot} of `instances.slots` is no open package: its {what}")]
+    Instance {
+        /// The slot.
+        slot: usize,
+        /// The field that is wrong, with its value.
+        what: String,
+    },
+    /// `console` is not the console of this machine.
+    #[error("`console` is {found:?}, and this machine has {expected:?}")]
+    Console {
+        /// What the state says.
+        found: Option<String>,
+        /// What the machine has.
+        expected: Option<String>,
+    },
+    /// `boot_arguments` cannot be arguments.
+    #[error("`boot_arguments` is too long, or has a NUL in it")]
+    BootArguments,
+    /// `calls` does not have each service once.
+    #[error("`calls` does not count each service once: {0}")]
+    Calls(String),
+}
+
+/// A list of free ranges in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// `free_memory`.
+    Memory,
+    /// `free_virtual`.
+    Virtual,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "free_memory",
+            Self::Virtual => "free_virtual",
+        })
+    }
+}

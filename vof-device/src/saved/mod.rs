@@ -1,0 +1,149 @@
+//! The client interface as plain data, to be saved and taken up again in another process.
+//!
+//! What is saved is what clients can see: the tree, claims, instances, counters. What the machine
+//! supplies (console, policies, the size of RAM, which memory is the firmware's) comes from the
+//! [`VofBuilder`](crate::VofBuilder) of the machine that takes the state up.
+
+mod error;
+mod restore;
+mod version;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{RestoreError, Table};
+pub(crate) use restore::restore;
+
+use crate::limits::MAX_FREE_RANGES;
+use crate::services;
+use crate::state::State;
+
+/// The version of [`VofState`] that this crate writes and reads. Any change of what the fields
+/// are or mean makes it another one.
+pub const STATE_VERSION: u32 = 1;
+
+/// All that a [`Vof`](crate::Vof) knows between two calls, with its version.
+///
+/// It is plain data of any serde format; its first field is the version, and a reader goes no
+/// further when that is not [`STATE_VERSION`]. It is not trusted:
+/// [`VofBuilder::restore`](crate::VofBuilder::restore) checks every field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VofState {
+    /// [`STATE_VERSION`] of the crate that wrote it.
+    pub version: u32,
+    /// What is known.
+    pub saved: Saved,
+}
+
+/// The contents of a [`VofState`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    /// The size of RAM in bytes.
+    pub ram_bytes: u64,
+    /// The tree, flattened (Devicetree Specification chapter 5). `available` is empty: it is what
+    /// `claims` says.
+    pub tree: Vec<u8>,
+    /// What is free of RAM, in order.
+    pub free_memory: Vec<SavedRange>,
+    /// What is free of virtual addresses, in order.
+    pub free_virtual: Vec<SavedRange>,
+    /// Open packages.
+    pub instances: SavedInstances,
+    /// The device specifier of the console's node, if there is a console.
+    pub console: Option<String>,
+    /// What clients added to the tree, in bytes as [`crate::limits::MAX_ADDED_BYTES`] counts them,
+    /// without values.
+    pub added_bytes: u64,
+    /// The function that the client set with `set-callback`, 0 for none.
+    pub callback: u32,
+    /// What the client gave the next start with `boot`.
+    pub boot_arguments: Option<String>,
+    /// What `milliseconds` says.
+    pub milliseconds: u64,
+    /// How often each service was called, by name.
+    pub calls: Vec<(String, u64)>,
+}
+
+/// Addresses from `start` to before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedRange {
+    /// The first.
+    pub start: u64,
+    /// The first behind it.
+    pub end: u64,
+}
+
+/// Open packages, and the handles that are free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedInstances {
+    /// Slots in the order of their numbers.
+    pub slots: Vec<SavedSlot>,
+    /// The numbers of those that are empty, the one that is used first first.
+    pub free: Vec<u32>,
+}
+
+/// One slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedSlot {
+    /// How often it was used before: a part of its ihandle.
+    pub generation: u32,
+    /// What is open in it.
+    pub instance: Option<SavedInstance>,
+}
+
+/// An open package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedInstance {
+    /// The package's phandle.
+    pub phandle: u32,
+    /// What stood behind the `:` of the path it was opened by.
+    pub arguments: String,
+    /// Where the next `read` or `write` begins, in bytes. 0 for a package that cannot `seek`, and
+    /// none can yet.
+    pub position: u64,
+}
+
+/// What is saved of `state`.
+pub(crate) fn save(state: &State, ram_bytes: u64) -> VofState {
+    let console = state.console.as_ref().map(|console| {
+        let path = state.tree.path(console.node);
+        let colon = if console.arguments.is_empty() { "" } else { ":" };
+        [&path, colon, &console.arguments].concat()
+    });
+    let calls = services::names().zip(state.calls);
+    let tree = &state.tree;
+    let saved = Saved {
+        ram_bytes,
+        tree: tree.to_blob(),
+        free_memory: state.claims.free().map(SavedRange::from).collect(),
+        free_virtual: state.virtual_claims.free().map(SavedRange::from).collect(),
+        instances: state.instances.save(|node| tree.phandle(node)),
+        console,
+        added_bytes: state.added_bytes as u64,
+        callback: state.callback,
+        boot_arguments: state.boot_arguments.as_deref().map(str::to_owned),
+        milliseconds: u64::try_from(state.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        calls: calls.map(|(name, count)| (name.to_owned(), count)).collect(),
+    };
+    VofState { version: STATE_VERSION, saved }
+}
+
+impl From<&Range<u64>> for SavedRange {
+    fn from(range: &Range<u64>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
+/// Whether these ranges can be all that is free below `end`: in order, apart, none empty, no more
+/// of them than there can be.
+pub(crate) fn are_free_ranges(ranges: &[SavedRange], end: u64) -> bool {
+    ranges.len() <= MAX_FREE_RANGES
+        && ranges.iter().all(|range| range.start < range.end && range.end <= end)
+        && ranges.is_sorted_by(|one, next| one.end < next.start)
+}
