@@ -157,7 +157,10 @@ impl Cache<'_> {
         // A list that cannot be had does no harm when the others have what is needed.
         let lists = apt.update();
         let chosen = (self.set.choose)(apt).and_then(|names| Ok((apt.signed(&names)?, names)));
-        let (signed, names) = chosen.map_err(|failure| (failure, lists.is_err()))?;
+        let (signed, names) = chosen.map_err(|failure| match &lists {
+            Ok(()) => (failure, false),
+            Err(lists) => (without_lists(&failure, lists), true),
+        })?;
         if lists.is_err() {
             progress!("not every package list could be had; the others have what is needed");
         }
@@ -217,6 +220,11 @@ impl Cache<'_> {
         );
         message
     }
+}
+
+/// What is missing may be in a list that could not be had.
+fn without_lists(failure: &Failure, lists: &Failure) -> Failure {
+    Failure::new(format!("{failure}\nNot every package list could be had, though: {lists}"))
 }
 
 /// The file names in the output of `sha256sum`.

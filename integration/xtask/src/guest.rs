@@ -27,22 +27,24 @@ pub(crate) struct Guest {
     /// busybox by itself, and the modules of KVM: parts of the emulated host.
     pub(crate) busybox: PathBuf,
     pub(crate) modules: [PathBuf; 2],
+    /// What they were made of: the same text means the same files.
+    pub(crate) source: String,
 }
 
 /// Fetches what is missing and builds what is out of date.
 pub(crate) fn make(refresh: bool) -> Result<Guest> {
     let folder = folder();
+    let fetched = cache::fetch(&packages(), refresh)?;
     let guest = Guest {
         kernel: folder.join("vmlinux-6.1"),
         initramfs: folder.join("initramfs.cpio.gz"),
         busybox: folder.join("busybox"),
         modules: ["kvm.ko", "kvm-hv.ko"].map(|module| folder.join(module)),
+        source: format!("{}{INIT}", fetched.manifest),
     };
-    let fetched = cache::fetch(&packages(), refresh)?;
     let [kvm, kvm_hv] = &guest.modules;
     let files = [&guest.kernel, &guest.initramfs, &guest.busybox, kvm, kvm_hv];
-    let source = format!("{}{INIT}", fetched.manifest);
-    build("guest", &source, &files, |unpacked| guest.build(&fetched, unpacked))?;
+    build("guest", &guest.source, &files, |unpacked| guest.build(&fetched, unpacked))?;
     Ok(guest)
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn newer_kernel(refresh: bool) -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// Whether a path is that of a file that [`make`] or [`newer_kernel`] makes.
+/// Whether a path is that of a file in the folder of what is made.
 pub(crate) fn is_made(path: &Path) -> bool {
     let parent = path.parent().unwrap_or(path);
     let here = std::path::absolute(parent).unwrap_or_default();
@@ -68,13 +70,14 @@ pub(crate) fn is_newer_kernel(path: &Path) -> bool {
     is_made(path) && path.file_name().is_some_and(|name| name == NEWER_KERNEL)
 }
 
-fn folder() -> PathBuf {
+/// Where files for guests are made.
+pub(crate) fn folder() -> PathBuf {
     folders::target().join("guest")
 }
 
 /// Makes `files` of `source`, with a folder to unpack things in, unless they are there and were
 /// made of the same.
-fn build(
+pub(crate) fn build(
     name: &str,
     source: &str,
     files: &[&PathBuf],
@@ -179,7 +182,7 @@ fn initramfs(busybox: &[u8]) -> Vec<u8> {
 }
 
 /// Compressed, with neither name nor time inside.
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut child = Command::new("gzip")
         .args(["--best", "--no-name", "--stdout"])
         .stdin(Stdio::piped())
@@ -199,12 +202,13 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn take(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .attempt(|| format!("take {} out of the package as {}", from.display(), to.display()))
+/// Moves what was made to its place.
+pub(crate) fn take(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).attempt(|| format!("move {} to {}", from.display(), to.display()))
 }
 
-fn only_entry(folder: &Path) -> Result<PathBuf> {
+/// What is in a folder that holds one thing.
+pub(crate) fn only_entry(folder: &Path) -> Result<PathBuf> {
     let mut entries = fs::read_dir(folder).attempt(|| format!("list {}", folder.display()))?;
     match (entries.next(), entries.next()) {
         (Some(Ok(entry)), None) => Ok(entry.path()),

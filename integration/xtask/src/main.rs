@@ -10,6 +10,7 @@ mod cpio;
 mod deb;
 mod failure;
 mod folders;
+mod grub;
 mod guest;
 mod host;
 mod marker;
@@ -66,6 +67,16 @@ enum Task {
         #[arg(long)]
         refresh: bool,
     },
+    /// Fetch Debian's GRUB for POWER, and put it together with a menu and the guest's kernel
+    ///
+    /// Makes grub-2.06.elf (Debian 12's) and grub-2.12.elf (Debian 13's) in target/guest. They are
+    /// for Open Firmware machines: `pseries-vmm --kernel target/guest/grub-2.12.elf` shows a menu
+    /// that boots the guest's Linux, restarts or switches off; `c` gives GRUB's command line.
+    Grub {
+        /// Look for newer packages, even if the cache has what is needed
+        #[arg(long)]
+        refresh: bool,
+    },
     /// Run a command on an emulated POWER host that has real KVM
     ///
     /// Builds pseries-vmm for POWER, boots a POWER9 that QEMU emulates, and runs CMD there, in a
@@ -89,6 +100,7 @@ fn main() -> ExitCode {
     let (result, own) = match Cli::parse().task {
         Task::Boot(boot) => (boot.run(), NOT_THE_COMMANDS),
         Task::Guest { refresh } => (make_guest(refresh), 1),
+        Task::Grub { refresh } => (make_grub(refresh), 1),
         Task::OnPower(on_power) => (on_power.run(), NOT_THE_COMMANDS),
         Task::Test(test) => (test.run(), 1),
         Task::Bench(bench) => (bench.run(), 1),
@@ -114,6 +126,14 @@ fn make_guest(refresh: bool) -> Result<u8> {
     let newer = guest::newer_kernel(refresh)?;
     for file in [&guest.kernel, &newer, &guest.initramfs] {
         println!("{}", file.display());
+    }
+    Ok(0)
+}
+
+fn make_grub(refresh: bool) -> Result<u8> {
+    let grub::Images { older, newer } = grub::make(refresh)?;
+    for image in [older, newer] {
+        println!("{}", image.display());
     }
     Ok(0)
 }

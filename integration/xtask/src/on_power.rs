@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::console::{Console, Input};
 use crate::failure::{Attempt, Ending, Failure, Result};
+use crate::grub;
 use crate::guest;
 use crate::host::{Host, Job, base_name};
 use crate::packages::{self, Tool};
@@ -58,6 +59,9 @@ impl OnPower {
         let guest = guest::make(false)?;
         if made.iter().any(|file| guest::is_newer_kernel(file)) {
             guest::newer_kernel(false)?;
+        }
+        if made.iter().any(|file| grub::is_made(file)) {
+            grub::make(false)?;
         }
         check_files(&self.files)?;
         let (vmm, files) = self.vmm()?;

@@ -2,6 +2,7 @@
 
 mod boots;
 mod checks;
+mod grub;
 mod log;
 mod pty;
 mod software;
@@ -45,6 +46,9 @@ const STEPS: &[Step] = &[
     step("soft-icount", "two runs in counted instructions are the same", software::icount),
     step("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     step("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
+    step("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
+    step("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
+    step("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
     step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
     step("unit-power", "the VMM's unit tests on a POWER host", boots::unit_tests_on_power),
     step("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),

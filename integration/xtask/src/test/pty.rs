@@ -66,13 +66,13 @@ impl<'a> Pty<'a> {
         Ok(Self { child, name, master, slave, before, screen, unread: String::new(), log })
     }
 
-    /// Waits until the screen shows a text, after what was expected before.
-    pub(super) fn expect(&mut self, text: &str, limit: Duration) -> Result<()> {
+    /// Waits until the screen shows a text, after what was expected before. Gives what it showed
+    /// until then, the text included.
+    pub(super) fn expect(&mut self, text: &str, limit: Duration) -> Result<String> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(at) = self.unread.find(text) {
-                self.unread.drain(..at + text.len());
-                return Ok(());
+                return Ok(self.unread.drain(..at + text.len()).collect());
             }
             if let Some(status) = self.ended()? {
                 // What it showed last may still be on its way.
