@@ -42,6 +42,9 @@ const PARTS: [&str; 19] = [
     "tar",
 ];
 
+/// Where GRUB looks for `grub.cfg`.
+const PREFIX: &str = "(memdisk)";
+
 /// The name of the images' format, in grub-mkimage(1) and in the modules' path.
 const FORMAT: &str = "powerpc-ieee1275";
 
@@ -202,7 +205,7 @@ fn make_disk(guest: &Guest) -> Result<Disk> {
 fn make_image(series: Series, tools: &Fetched, modules: &Fetched, disk: &Disk) -> Result<PathBuf> {
     let image = guest::folder().join(series.image());
     let [tools_made_of, modules_made_of] = [tools, modules].map(|set| set.manifest.as_str());
-    let source = [tools_made_of, modules_made_of, &disk.source, &PARTS.join(" ")].concat();
+    let source = [tools_made_of, modules_made_of, &disk.source, PREFIX, &PARTS.join(" ")].concat();
     guest::build(series.name(), &source, &[&image], |unpacked| {
         deb::unpack(tools.package("grub-common_")?, unpacked, &["./usr/bin/grub-mkimage"])?;
         deb::unpack(tools.package("libdevmapper1.02.1_")?, unpacked, &["./lib/*"])?;
@@ -212,10 +215,12 @@ fn make_image(series: Series, tools: &Fetched, modules: &Fetched, disk: &Disk) -
         let mut mkimage = Command::new(unpacked.join("usr/bin/grub-mkimage"));
         mkimage
             .env("LD_LIBRARY_PATH", guest::only_entry(&unpacked.join("lib"))?)
-            .args(["--format", FORMAT, "--prefix", "(memdisk)", "--directory"])
+            .args(["--format", FORMAT, "--directory"])
             .arg(unpacked.join(&folder))
             .arg("--memdisk")
             .arg(&disk.file)
+            // Behind the disk, which sets a prefix of its own.
+            .args(["--prefix", PREFIX])
             .arg("--output")
             .arg(&made)
             .args(PARTS);
