@@ -182,6 +182,7 @@ impl Board {
         let mut vof = Vof::builder(tree, ram_bytes)
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(machine.cas_platform()))
+            .cpus(cpus.clone())
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
         for (at, bytes) in [placement.client()].into_iter().chain(initrd) {
             vof = vof.reserve(at, bytes);
