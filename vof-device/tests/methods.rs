@@ -106,12 +106,22 @@ fn memory_beyond_4_gib_or_without_an_address_is_not_claimed() {
     let machine = machine();
     let client = machine.client();
     assert_eq!(method(&client, "memory", "claim", &[0x80_0000, 1, 0x1000, 0]), [INVALID_ADDRESS]);
-    assert_eq!(method(&client, "memory", "claim", &[0x80_0000, 0x1000, 0]), [STACK_UNDERFLOW]);
+    assert_eq!(method(&client, "memory", "claim", &[0x1000, 0]), [STACK_UNDERFLOW]);
     assert_eq!(method(&client, "memory", "claim", &[0x1000]), [STACK_UNDERFLOW]);
     assert_eq!(method(&client, "memory", "claim", &[0, 1]), [ABORT]);
-    assert_eq!(method(&client, "memory", "release", &[0x80_0000, 0x1000]), [STACK_UNDERFLOW]);
+    assert_eq!(method(&client, "memory", "release", &[0x1000]), [STACK_UNDERFLOW]);
     // The firmware's own.
     assert_eq!(method(&client, "memory", "release", &[0, 0, 0x1000]), [INVALID_ADDRESS]);
+}
+
+/// A client of 32 bits passes one cell where the root has two, and expects one.
+#[test]
+fn real_addresses_of_one_cell_are_taken_and_given() {
+    let machine = machine();
+    let client = machine.client();
+    assert_eq!(method(&client, "memory", "claim", &[0x80_0000, 0x1000, 0]), [0, 0x80_0000]);
+    assert_eq!(method(&client, "memory", "release", &[0x80_0000, 0x1000]), [0]);
+    assert_eq!(method(&client, "memory", "claim", &[0, 0x1000, 0x80_0000]), [0, 0x80_0000]);
 }
 
 /// "claim [of the mmu]: allocates … virtual address space" – and no memory.

@@ -16,11 +16,13 @@ const RAM_MODE: u32 = 0x12;
 /// What a client passes for "the usual" (PowerPC binding, `map`).
 const USUAL_MODE: u32 = u32::MAX;
 
-/// claim ( [addr] size align -- base ) of memory: real addresses, each of as many cells as the
-/// root says.
+/// claim ( [addr] size align -- base ) of memory.
+///
+/// Real addresses have as many cells as the root says, but clients of 32 bits are known to pass
+/// one, whatever the root says: they get one.
 pub(super) fn claim(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
     let &[align, size, ref address @ ..] = stack else { return Err(Throw::STACK_UNDERFLOW) };
-    let cells = address_cells(call);
+    let cells = cells_of(call, address);
     let at = match align {
         0 => real_address(address, cells)?,
         // It means nothing, and need not be there.
@@ -33,7 +35,7 @@ pub(super) fn claim(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
 /// release ( addr size -- ) of memory.
 pub(super) fn release(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
     let &[size, ref address @ ..] = stack else { return Err(Throw::STACK_UNDERFLOW) };
-    let at = real_address(address, address_cells(call))?;
+    let at = real_address(address, cells_of(call, address))?;
     let released = call.state.claims.release(at, size);
     released.map(|()| Left::default()).map_err(|_| Throw::INVALID_ADDRESS)
 }
@@ -67,11 +69,9 @@ pub(super) fn translate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Thro
 }
 
 /// map ( phys virt size mode -- ): only what is mapped already.
-///
-/// Clients of 32 bits are known to pass a real address in one cell whatever the root says.
 pub(super) fn map(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
     let &[mode, size, virt, ref address @ ..] = stack else { return Err(Throw::STACK_UNDERFLOW) };
-    let cells = address_cells(call).min(address.len());
+    let cells = cells_of(call, address);
     is_mapped(call, virt, size, mode)?;
     if real_address(address, cells)? == virt {
         Ok(Left::default())
@@ -115,6 +115,12 @@ fn claim_of(claims: &mut Claims, at: u32, size: u32, align: u32) -> Result<u32, 
 /// Cells of a real address.
 fn address_cells(call: &Call<'_>) -> usize {
     call.state.memory.map_or(1, |memory| memory.address_cells)
+}
+
+/// Cells of a real address, where so many were passed.
+fn cells_of(call: &Call<'_>, passed: &[u32]) -> usize {
+    let cells = address_cells(call);
+    if passed.is_empty() { cells } else { cells.min(passed.len()) }
 }
 
 /// A real address of so many cells, the most significant first, as it lies on the stack. Only
