@@ -277,6 +277,13 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_missing_is_named_with_what_is() {
+        let failure = without_lists(&Failure::new("no package x"), &Failure::new("update failed"));
+        let failure = failure.to_string();
+        assert!(failure.starts_with("no package x\n") && failure.ends_with(": update failed"));
+    }
+
+    #[test]
     fn a_manifest_names_its_files() {
         let manifest = "00aa  a_1%3a2_all.deb\n11bb  b_1_all.deb\n";
         assert_eq!(files_of(manifest).collect::<Vec<_>>(), ["a_1%3a2_all.deb", "b_1_all.deb"]);
