@@ -1,0 +1,170 @@
+//! The state that the firmware image enters a client program in (PowerPC binding to IEEE 1275
+//! §8.2.2): the image itself, on the processor in software, with the client interface behind it.
+#![cfg(feature = "vof")]
+
+use std::sync::{Arc, Mutex};
+
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::{Hypercall, HypercallBus, Machine, Next, VcpuId, fdt};
+use interp::{Cpu, Door, Exit, Registers, System};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+use vof_device::{DeviceTree, Vof};
+
+/// Where the client is.
+const ENTRY: u64 = 0x40_0000;
+/// Where the client that `chain` enters is.
+const SECOND: u64 = 0x50_0000;
+/// `sc 1` with a token that nobody answers: the client shows itself.
+const SHOW: [u32; 2] = [0x4400_0022, 0x4800_0000];
+
+struct Config;
+
+impl MachineConfig for Config {
+    fn memory(&self) -> Memory {
+        Memory::of_size(64 << 20)
+    }
+
+    fn cpus(&self) -> Cpus {
+        Cpus { boot: 1, max: 1, model: Default::default() }
+    }
+
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: "console=hvc0" }
+    }
+
+    fn x_vof(&self) -> bool {
+        true
+    }
+}
+
+struct Board<'a>(VolatileSlice<'a>);
+
+impl Door for Board<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.0
+    }
+
+    fn timebase(&self, instructions: u64) -> u64 {
+        instructions
+    }
+}
+
+struct Guest {
+    ram: GuestMemoryMmap,
+    bus: HypercallBus,
+    cpu: Cpu,
+}
+
+impl Guest {
+    /// A machine whose client is a few words of `code` at [`ENTRY`].
+    fn new(is_64bit: bool, initrd: Option<(GuestAddress, u64)>, code: &[u32]) -> Self {
+        let machine = Machine::new(&Config).unwrap();
+        let bytes = machine.memory_bytes();
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).unwrap();
+        let start = fdt::Start {
+            entry: GuestAddress(ENTRY),
+            entry_is_64bit: is_64bit,
+            initrd,
+            boot_count: 1,
+            rng_seed: [7; 32],
+            flat_rtas: None,
+        };
+        let tree = DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap();
+        let vof = Vof::builder(tree, bytes)
+            .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
+            .build()
+            .unwrap();
+        let image_at = GuestAddress(vof_firmware::LOAD_ADDRESS);
+        ram.write_slice(vof_firmware::IMAGE, image_at).unwrap();
+        let mut cpu = Cpu::new(0, machine.cpu().pvr(), Arc::new(System::new(1)));
+        cpu.start(vof_firmware::ENTRY, true);
+        // No register needs to have a value.
+        (0..32).for_each(|number| cpu.set_gpr(number, 0xdead_beef_dead_beef));
+        let bus = HypercallBus::new(vec![Arc::new(Mutex::new(vof))]).unwrap();
+        let guest = Self { ram, bus, cpu };
+        guest.put(ENTRY, code);
+        guest
+    }
+
+    fn put(&self, at: u64, words: &[u32]) {
+        for (at, word) in (at..).step_by(4).zip(words) {
+            self.ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+        }
+    }
+
+    /// Runs until the `sc 1` at `at`, answering those before it; the registers there.
+    fn run_to(&mut self, at: u64) -> Registers {
+        let region = self.ram.iter().next().unwrap();
+        let board = Board(region.as_volatile_slice().unwrap());
+        for _ in 0..20 {
+            let exit = self.cpu.run(&board, 10_000);
+            assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
+            let registers = self.cpu.registers();
+            // The CPU goes on behind the instruction.
+            if registers.pc == at + 4 {
+                return registers;
+            }
+            let mut call = Hypercall { token: self.cpu.gpr(3), ..Hypercall::default() };
+            for (number, argument) in (4..).zip(&mut call.args) {
+                *argument = self.cpu.gpr(number);
+            }
+            assert_eq!(self.bus.dispatch(VcpuId(0), &self.ram, &mut call), Next::Resume);
+            self.cpu.set_gpr(3, call.status);
+            for (number, argument) in (4..).zip(call.args) {
+                self.cpu.set_gpr(number, argument);
+            }
+        }
+        panic!("the client is not entered");
+    }
+}
+
+const SF: u64 = 1 << 63;
+/// Interrupts, problem state, translation of instructions and data, byte order.
+const EE_PR_IR_DR_LE: u64 = 1 << 15 | 1 << 14 | 3 << 4 | 1;
+
+/// r1 a stack with at least 32 KiB below, r5 the client interface, r6 and r7 the arguments and
+/// their length, r3 and r4 what the platform says: the initial RAM disk. Real mode, big-endian,
+/// interrupts off.
+#[test]
+fn clients_are_entered_as_the_binding_says() {
+    for is_64bit in [true, false] {
+        for initrd in [None, Some((GuestAddress(0x80_0000), 0x12345))] {
+            let mut guest = Guest::new(is_64bit, initrd, &SHOW);
+            let registers = guest.run_to(ENTRY);
+            let gpr = registers.gpr;
+            assert_eq!(gpr[1], vof_firmware::STACK_FRAME);
+            let (at, bytes) = initrd.map_or((0, 0), |(at, bytes)| (at.0, bytes));
+            assert_eq!((gpr[3], gpr[4]), (at, bytes));
+            assert_eq!(gpr[5], vof_firmware::CLIENT_INTERFACE);
+            assert_eq!((gpr[6], gpr[7]), (0, 0));
+            assert_eq!(registers.msr & EE_PR_IR_DR_LE, 0);
+            assert_eq!(registers.msr & SF != 0, is_64bit);
+            // The chain of frames ends.
+            let back: u64 = guest.ram.read_obj(GuestAddress(gpr[1])).unwrap();
+            assert_eq!(back, 0);
+        }
+    }
+}
+
+/// §6.3.2.5, chain: the other program is entered in the same state, with the arguments that were
+/// passed.
+#[test]
+fn chain_enters_a_program_in_the_same_state() {
+    const ARRAY: u64 = 0x60_0000;
+    // lis r3, ARRAY@h; mtctr r5; bctr: the client's only call.
+    let code = [0x3c60_0060, 0x7ca9_03a6, 0x4e80_0420];
+    let mut guest = Guest::new(true, None, &code);
+    guest.put(SECOND, &SHOW);
+    let name_at = ARRAY as u32 + 0x100;
+    guest.ram.write_slice(b"chain\0", GuestAddress(name_at.into())).unwrap();
+    let array = [name_at, 5, 0, 0, 0, SECOND as u32, 0x61_0000, 12];
+    guest.put(ARRAY, &array);
+    let registers = guest.run_to(SECOND);
+    let gpr = registers.gpr;
+    assert_eq!(gpr[1], vof_firmware::STACK_FRAME);
+    assert_eq!((gpr[3], gpr[4]), (0, 0));
+    assert_eq!(gpr[5], vof_firmware::CLIENT_INTERFACE);
+    assert_eq!((gpr[6], gpr[7]), (0x61_0000, 12));
+    assert_eq!(registers.msr & EE_PR_IR_DR_LE, 0);
+}
