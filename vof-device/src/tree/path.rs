@@ -2,7 +2,7 @@
 
 use super::index::HashIndex;
 use super::{DeviceTree, NodeId};
-use crate::limits::{MAX_DEPTH, MAX_NODE_NAME_BYTES};
+use crate::limits::{MAX_BLOB_BYTES, MAX_DEPTH, MAX_NODE_NAME_BYTES, MAX_PATH_BYTES};
 
 /// A device specifier that names a node (IEEE 1275 §4.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,10 @@ impl DeviceTree {
         let head_len = specifier.find(['/', ':']).unwrap_or(specifier.len());
         let (head, tail) = specifier.split_at(head_len);
         let alias = self.property(self.child_named(self.root(), "aliases")?, head)?;
-        let alias = alias.split(|&byte| byte == 0).next()?;
+        // A client can have made it, and it is no shorter way to a path that is too long.
+        let window = alias.get(..=MAX_PATH_BYTES).unwrap_or(alias);
+        let alias = window.split(|&byte| byte == 0).next()?;
+        let alias = Some(alias).filter(|path| path.len() <= MAX_PATH_BYTES)?;
         let alias = std::str::from_utf8(alias).ok().filter(|path| path.starts_with('/'))?;
         let start = self.walk(self.root(), alias)?;
         let (own_arguments, tail) = match tail.strip_prefix(':') {
@@ -104,15 +107,10 @@ impl DeviceTree {
         }
         // Another one at the same unit, or one whose manufacturer is left out.
         self.indexed(parent, Key::Full, wanted.full).or_else(|| {
-            let base = wanted.base_text(component);
-            let is_it = |child: NodeId| {
-                suffix(self.name(child)) == Some(base) && self.key_is(child, Key::Unit, wanted.unit)
-            };
-            if is_it(at_unit) {
+            if self.key_is(at_unit, Key::FullSuffix, wanted.full) {
                 return Some(at_unit);
             }
-            let first = self.indexed(parent, Key::Suffix, wanted.base);
-            std::iter::successors(first, |&child| self.peer(child)).find(|&child| is_it(child))
+            self.indexed(parent, Key::FullSuffix, wanted.full)
         })
     }
 
@@ -142,10 +140,10 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
     for child in tree.nodes().skip(1) {
         let Some(parent) = tree.parent(child) else { continue };
         let name = tree.full_name(child);
-        let mut is_found = false;
-        for key in [Key::Unit, Key::Base, Key::Full, Key::Suffix] {
+        let (mut is_found, mut is_first_at_unit) = (false, false);
+        for key in [Key::Unit, Key::Base, Key::Full, Key::Suffix, Key::FullSuffix] {
             let Some(text) = key.text(name, &mut buffer) else { continue };
-            if key == Key::Full && is_found {
+            if key == Key::Full && is_found || key == Key::FullSuffix && is_first_at_unit {
                 continue;
             }
             let hash = tree.seed.hash(parent.0, text) ^ key as u64;
@@ -167,6 +165,7 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
                     tree.seed.hash(parent, text) ^ key as u64
                 }),
             }
+            is_first_at_unit |= key == Key::Unit;
             is_found |= key == Key::Unit || text.len() == name.len();
         }
     }
@@ -175,7 +174,7 @@ pub(super) fn index_children(tree: &mut DeviceTree) -> Option<NodeId> {
 }
 
 /// Under what a child is found. An entry of the index is a node with a key in its top bits, so
-/// there may be 2^30 nodes, more than a blob of 2^30 bytes can hold.
+/// there may be 2^29 nodes, more than a blob of 2^30 bytes can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     /// Its name with its unit address; only where the other keys do not find it.
@@ -186,21 +185,31 @@ enum Key {
     Suffix = 2,
     /// Its unit address; the first child at that only.
     Unit = 3,
+    /// Its name behind the manufacturer's part with its unit address; the first child of that name
+    /// only, and not one that is the first at its unit.
+    FullSuffix = 4,
 }
+
+/// Bits of an entry that tell the node.
+const NODE_BITS: u32 = 29;
+
+// A node takes 28 bytes of a blob at least: two tokens, a name, a phandle.
+const _: () = assert!(MAX_BLOB_BYTES / 28 < 1 << NODE_BITS);
 
 impl Key {
     fn join(self, node: NodeId) -> u32 {
-        node.0 | (self as u32) << 30
+        node.0 | (self as u32) << NODE_BITS
     }
 
     fn split(entry: u32) -> (NodeId, Self) {
-        let key = match entry >> 30 {
+        let key = match entry >> NODE_BITS {
             0 => Self::Full,
             1 => Self::Base,
             2 => Self::Suffix,
-            _ => Self::Unit,
+            3 => Self::Unit,
+            _ => Self::FullSuffix,
         };
-        (NodeId(entry & ((1 << 30) - 1)), key)
+        (NodeId(entry & ((1 << NODE_BITS) - 1)), key)
     }
 
     /// What a node of that name is found under.
@@ -218,6 +227,11 @@ impl Key {
             }
             Self::Base => Some(base.as_bytes()),
             Self::Suffix => suffix(base).map(str::as_bytes),
+            Self::FullSuffix => {
+                let manufacturer_len = base.find(',')? + 1;
+                let name = Canonical::new(name, buffer).filter(|name| !name.unit.is_empty())?;
+                name.full.get(manufacturer_len..)
+            }
         }
     }
 }
@@ -252,11 +266,6 @@ impl<'a> Canonical<'a> {
         let full = buffer.get(..len)?;
         let (base, unit) = full.split_at(base.len());
         Some(Self { full, base, unit: unit.strip_prefix(b"@").unwrap_or(unit) })
-    }
-
-    /// The base as text: it is the start of the name this was made of.
-    fn base_text<'n>(&self, name: &'n str) -> &'n str {
-        name.get(..self.base.len()).unwrap_or(name)
     }
 }
 
