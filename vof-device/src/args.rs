@@ -238,16 +238,17 @@ fn first_nul(bytes: &[u8]) -> Option<usize> {
     words.remainder().iter().position(|&byte| byte == 0).map(|rest| at + rest)
 }
 
-/// A client's buffer that is filled piece by piece, each byte once, up to its length.
-pub(crate) struct Output<'a> {
+/// A client's buffer that is filled piece by piece, each byte once, up to its length, by so many
+/// bytes at a time.
+pub(crate) struct Output<'a, const PENDING: usize> {
     guest: Guest<'a>,
     at: u32,
     room: usize,
-    pending: [u8; 256],
+    pending: [u8; PENDING],
     pending_len: usize,
 }
 
-impl<'a> Output<'a> {
+impl<'a, const PENDING: usize> Output<'a, PENDING> {
     /// The buffer of `room` bytes at `at`, for `total` bytes.
     ///
     /// Fails, before anything is written, unless all that will be written is RAM.
@@ -259,7 +260,7 @@ impl<'a> Output<'a> {
     ) -> Result<Self, Failed> {
         let room = room.min(total);
         guest.check(at, room)?;
-        Ok(Self { guest, at, room, pending: [0; 256], pending_len: 0 })
+        Ok(Self { guest, at, room, pending: [0; PENDING], pending_len: 0 })
     }
 
     /// Appends `piece`, as far as there is room.

@@ -14,9 +14,20 @@ pub const MAX_SERVICE_NAME_BYTES: usize = 63;
 /// PAPR has names of 34. Beyond: there is no such property or method, and none can be made.
 pub const MAX_PROPERTY_NAME_BYTES: usize = 63;
 
-/// The longest device path, alias and arguments included, in bytes without its NUL. Beyond: the
-/// path names no device.
+/// The longest device path, alias and arguments included, in bytes without its NUL; an alias stands
+/// for no longer one. Beyond: the path names no device.
 pub const MAX_PATH_BYTES: usize = 1023;
+
+/// The longest bootspec that `boot` takes, and so the longest arguments that a client gives the
+/// next start, in bytes without its NUL. Beyond: `boot` returns.
+pub const MAX_BOOTSPEC_BYTES: usize = MAX_PATH_BYTES;
+
+/// The longest phrase that `interpret` looks at, in bytes without its NUL. Beyond: it fails.
+pub const MAX_PHRASE_BYTES: usize = MAX_PATH_BYTES;
+
+/// How many functions of a client `set-callback` keeps. Beyond: the one before is forgotten, and
+/// the client gets it back.
+pub const MAX_CALLBACKS: usize = 1;
 
 /// The longest node name in a tree, unit address included, in bytes. Beyond: the blob is refused.
 pub const MAX_NODE_NAME_BYTES: usize = 255;
@@ -33,13 +44,18 @@ pub const MAX_NODE_PROPERTIES: usize = 4096;
 /// The longest value that a client can give a property, in bytes. Beyond: `setprop` fails.
 pub const MAX_SETPROP_BYTES: usize = 64 << 10;
 
-/// How many bytes of names and values clients can add to the tree until the next reset; each new
-/// property counts [`ADDED_PROPERTY_BYTES`] more. Beyond: `setprop` fails.
-pub const MAX_ADDED_BYTES: usize = 16 << 20;
+/// How many bytes clients can add to the tree until the next reset: of names, of values longer than
+/// four bytes, and of tables where a node's properties have to move, with
+/// [`ADDED_PROPERTY_BYTES`] and [`ADDED_VALUE_BYTES`] for what keeps them. Beyond: `setprop` fails.
+pub const MAX_ADDED_BYTES: usize = 1 << 20;
 
-/// What a new property costs of [`MAX_ADDED_BYTES`] besides its name and value: its slot, what
-/// moving a node's slots leaves behind, its name's place in the index.
+/// What a new property costs of [`MAX_ADDED_BYTES`] besides its name, its value, and the room of
+/// its node: its name's places in the index of names, which grows by doubling.
 pub const ADDED_PROPERTY_BYTES: usize = 64;
+
+/// What a value costs of [`MAX_ADDED_BYTES`] besides its bytes: its place in the table of values,
+/// which grows by doubling.
+pub const ADDED_VALUE_BYTES: usize = 64;
 
 /// The most packages that are open at a time, the console included. Beyond: `open` fails.
 pub const MAX_INSTANCES: usize = 1024;
@@ -73,3 +89,36 @@ pub const MAX_LOGGED_COMPLAINTS: u32 = 8;
 
 /// See [`MAX_LOGGED_COMPLAINTS`].
 pub const LOG_PERIOD_SECONDS: u64 = 5;
+
+/// The most host memory in bytes that a guest can make the client interface take, whatever it does,
+/// beside what the VMM gave it: the sum of what each limit stands for, with what keeps it.
+///
+/// - Free memory, once real and once virtual: a range is 16 bytes, and there is room for at most
+///   four times the ranges of a chunk; chunks hold 32 ranges on average at the least, and each has
+///   its place and 33 bounds in vectors, which have up to three times their length while they
+///   grow. 79 bytes a range, so 80.
+/// - Open packages: the arguments of each, and 32 bytes in a table and 4 in a queue, both of which
+///   grow by doubling.
+/// - The tree: what clients add. Text and tables take up to three times what they hold while they
+///   grow by doubling; those of slots and of their names grow by steps, of 96 KiB together.
+/// - The arguments of `boot`.
+/// - One call, since calls are made one after the other: the value of a `setprop` or the structure
+///   of a negotiation, the path of a node, what is told of it in the log. A `write` or `read` has a
+///   buffer of 256 bytes, on the stack.
+///
+/// Beside it, and not the guest's choice: the changes that the machine's [`CasPolicy`] makes, a
+/// console's own buffers, and for the time of a reset a second copy of the tree as it was built.
+/// Names are counted in an index that doubles: 1 MiB covers a tree whose own properties have up to
+/// 30,000 different names.
+///
+/// [`CasPolicy`]: crate::CasPolicy
+pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80
+    + MAX_INSTANCES * (MAX_PATH_BYTES + 128)
+    + 3 * MAX_ADDED_BYTES
+    + (1 << 20)
+    + MAX_BOOTSPEC_BYTES
+    + MAX_SETPROP_BYTES
+    + MAX_ARCHITECTURE_VECTOR_BYTES
+    + 4 * (MAX_DEPTH + 1) * (MAX_NODE_NAME_BYTES + 1);
+
+const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);

@@ -78,27 +78,12 @@ impl MemoryNode {
         (self.address_cells + self.size_cells) * 4
     }
 
-    /// The entry of one range.
+    /// The entry of one range: of these bytes, the last [`entry_bytes`](Self::entry_bytes).
     #[inline]
-    pub(crate) fn entry(&self, range: &Range<u64>) -> Entry {
+    pub(crate) fn entry(&self, range: &Range<u64>) -> [u8; 16] {
         let size = u128::from(range.end - range.start);
         let cells = u128::from(range.start) << (self.size_cells * 32) | size;
-        Entry { bytes: cells.to_be_bytes(), unused: 16 - self.entry_bytes() }
-    }
-}
-
-/// One range in a list of ranges.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    bytes: [u8; 16],
-    /// How many of the first bytes are no part of it.
-    unused: usize,
-}
-
-impl Entry {
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(self.unused..).unwrap_or_default()
+        cells.to_be_bytes()
     }
 }
 

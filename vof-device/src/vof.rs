@@ -73,7 +73,9 @@ impl Vof {
         };
         let mut available = Vec::new();
         for range in self.state.claims.free() {
-            available.extend_from_slice(memory.entry(range).bytes());
+            let entry = memory.entry(range);
+            let start = entry.len() - memory.entry_bytes();
+            available.extend_from_slice(entry.get(start..).unwrap_or_default());
         }
         tree.to_blob_with(memory.node, name, &available)
     }

@@ -165,16 +165,26 @@ impl FreeRanges {
         }
     }
 
-    fn insert(&mut self, chunk: usize, at: usize, range: Range<u64>) {
+    fn insert(&mut self, mut chunk: usize, mut at: usize, range: Range<u64>) {
         self.count += 1;
         let Some(ranges) = self.chunks.get_mut(chunk) else {
             return self.insert_chunk(chunk, vec![range]);
         };
-        ranges.insert(at.min(ranges.len()), range.clone());
-        let upper = (ranges.len() > CHUNK_MAX).then(|| ranges.split_off(CHUNK_MAX / 2));
-        self.raise_bounds(chunk, &range);
-        if let Some(upper) = upper {
+        if ranges.len() >= CHUNK_MAX {
+            let upper = ranges.split_off(CHUNK_MAX / 2);
             self.insert_chunk(chunk + 1, upper);
+            if at > CHUNK_MAX / 2 {
+                (chunk, at) = (chunk + 1, at - CHUNK_MAX / 2);
+            }
+        }
+        self.raise_bounds(chunk, &range);
+        if let Some(ranges) = self.chunks.get_mut(chunk) {
+            let len = ranges.len();
+            if len == ranges.capacity() {
+                // Twice the room, but never more than a chunk can need.
+                ranges.reserve_exact(len.max(4).min(CHUNK_MAX - len));
+            }
+            ranges.insert(at.min(len), range);
         }
     }
 
@@ -185,6 +195,10 @@ impl FreeRanges {
         ranges.remove(at);
         self.count -= 1;
         let len = ranges.len();
+        // So that there is room for four times the ranges at most, however they were taken away.
+        if len <= ranges.capacity() / 4 {
+            ranges.shrink_to(ranges.capacity() / 2);
+        }
         if len >= CHUNK_MIN {
             return;
         }
@@ -206,6 +220,7 @@ impl FreeRanges {
             self.raise_bounds(chunk, range);
         }
         if let Some(ranges) = self.chunks.get_mut(chunk) {
+            ranges.reserve_exact(next.len());
             ranges.extend(next);
         }
     }

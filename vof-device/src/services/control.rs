@@ -4,7 +4,8 @@ use arch_ppc64::{StopReason, VcpuId};
 use vm_memory::GuestAddress;
 
 use super::{Call, Program, Reply, Then};
-use crate::args::{Failed, PATH_ROOM, characters};
+use crate::args::{Failed, characters};
+use crate::limits::MAX_BOOTSPEC_BYTES;
 use crate::tree::DeviceTree;
 
 /// boot (bootspec): the machine restarts, and its next start has the bootspec's arguments, if it
@@ -14,7 +15,7 @@ use crate::tree::DeviceTree;
 /// (§7.4.3.2). A machine has one program to start, from wherever the device is.
 pub(super) fn boot(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [bootspec] = call.arguments();
-    let mut text = PATH_ROOM;
+    let mut text = [0; MAX_BOOTSPEC_BYTES + 1];
     let bootspec = characters(call.guest.text(bootspec, &mut text)?)?;
     let arguments = arguments_of(&call.state.tree, bootspec);
     call.state.boot_arguments = (!arguments.is_empty()).then(|| arguments.into());

@@ -1,9 +1,14 @@
 //! The device tree (IEEE 1275 §6.3.2.2). Nothing here allocates but `setprop`.
 
+use std::ops::Range;
+
 use super::{Call, MINUS_ONE, Reply};
 use crate::args::{Failed, NAME_ROOM, Output, PATH_ROOM, characters};
-use crate::limits::{ADDED_PROPERTY_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES};
+use crate::limits::{
+    ADDED_PROPERTY_BYTES, ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES,
+};
 use crate::policy::is_structural;
+use crate::state::MemoryNode;
 use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
 
 /// peer (phandle) → the next sibling, 0 for none; the peer of 0 is the root.
@@ -55,12 +60,14 @@ pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let state = &*call.state;
     if let Some(memory) = state.is_available(node, name) {
         let total = state.claims.free_count() * memory.entry_bytes();
-        let mut output = Output::new(call.guest, buffer, room as usize, total)?;
+        let output = Output::new(call.guest, buffer, room as usize, total)?;
         let count = (room as usize).div_ceil(memory.entry_bytes());
-        for range in state.claims.free().take(count) {
-            output.push(memory.entry(range).bytes())?;
-        }
-        output.finish()?;
+        let ranges = state.claims.free().take(count);
+        match memory.entry_bytes() {
+            8 => write_ranges::<8>(output, memory, ranges),
+            12 => write_ranges::<12>(output, memory, ranges),
+            _ => write_ranges::<16>(output, memory, ranges),
+        }?;
         return Ok((total as u32).into());
     }
     let value = state.tree.value(node, name).ok_or(Failed)?;
@@ -70,13 +77,34 @@ pub(super) fn getprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
             call.guest.write(buffer, bytes.get(..room as usize).unwrap_or(bytes))?;
         }
         Value::Name(name) => {
-            let mut output = Output::new(call.guest, buffer, room as usize, total)?;
+            let mut output = Output::<256>::new(call.guest, buffer, room as usize, total)?;
             output.push(name.as_bytes())?;
             output.push(&[0])?;
             output.finish()?;
         }
     }
     Ok((total as u32).into())
+}
+
+/// Writes a list of ranges whose entries are of `ENTRY` bytes. There can be very many: they are made
+/// by the hundred, and the compiler knows how long each is.
+fn write_ranges<'a, const ENTRY: usize>(
+    mut output: Output<'_, 2048>,
+    memory: MemoryNode,
+    mut ranges: impl Iterator<Item = &'a Range<u64>>,
+) -> Result<(), Failed> {
+    loop {
+        let mut entries = [[0; ENTRY]; 128];
+        let mut len = 0;
+        for (place, range) in entries.iter_mut().zip(&mut ranges) {
+            *place = *memory.entry(range).last_chunk().ok_or(Failed)?;
+            len += 1;
+        }
+        output.push(entries.get(..len).unwrap_or_default().as_flattened())?;
+        if len < entries.len() {
+            return output.finish();
+        }
+    }
 }
 
 /// nextprop (phandle, previous, buffer) → 1 and the name of the property behind `previous`, with
@@ -121,9 +149,13 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
         return Err(Failed);
     }
     let is_new = state.tree.property(node, name).is_none();
-    let added = if is_new { name.len() + ADDED_PROPERTY_BYTES } else { 0 };
+    let added = match is_new {
+        true => name.len() + ADDED_PROPERTY_BYTES + state.tree.new_slot_bytes(node),
+        false => 0,
+    };
     let added = state.added_bytes + added;
-    if added + state.tree.set_bytes() + value.len() > MAX_ADDED_BYTES {
+    let value_bytes = value.len() + ADDED_VALUE_BYTES;
+    if added + state.tree.set_bytes() + value_bytes > MAX_ADDED_BYTES {
         let limit = MAX_ADDED_BYTES;
         state.complaints.tell(format_args!("setprop: the tree has grown by {limit} bytes"));
         return Err(Failed);
@@ -196,7 +228,7 @@ fn write_path(
     let path = call.state.tree.path_pieces(node, &mut ids);
     let rest = [colon, arguments];
     let len = path.clone().chain(rest).map(str::len).sum::<usize>();
-    let mut output = Output::new(call.guest, buffer, room as usize, len + 1)?;
+    let mut output = Output::<256>::new(call.guest, buffer, room as usize, len + 1)?;
     for piece in path.chain(rest) {
         output.push(piece.as_bytes())?;
     }

@@ -5,7 +5,8 @@ use arch_ppc64::StopReason;
 
 use super::methods::Throw;
 use super::{Call, Reply};
-use crate::args::{Failed, PATH_ROOM};
+use crate::args::Failed;
+use crate::limits::MAX_PHRASE_BYTES;
 
 /// A phrase that clients are known to send, and what it does.
 struct Phrase {
@@ -38,7 +39,7 @@ pub(crate) fn phrases() -> impl Iterator<Item = &'static str> {
 /// Nothing is interpreted: a phrase is in the table, or it is a word that there is not.
 pub(super) fn interpret(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phrase] = call.arguments();
-    let mut text = PATH_ROOM;
+    let mut text = [0; MAX_PHRASE_BYTES + 1];
     let phrase = call.guest.text(phrase, &mut text)?;
     let words = phrase.trim_ascii();
     match PHRASES.iter().find(|known| known.words.as_bytes() == words) {

@@ -5,6 +5,7 @@
 //! of their kind; values of up to four bytes are in their slots. So every question of the client
 //! interface costs as much as its answer is long, whatever the size of the tree.
 
+mod changes;
 mod index;
 mod names;
 mod path;

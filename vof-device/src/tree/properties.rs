@@ -1,7 +1,7 @@
 //! Properties of the live tree (IEEE 1275 §3.2.1).
 
 use super::{DeviceTree, NameId, NodeId};
-use crate::limits::{MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BYTES};
+use crate::limits::{ADDED_VALUE_BYTES, MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BYTES};
 
 /// Why a property cannot be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,15 +104,7 @@ impl DeviceTree {
     /// # Errors
     /// [`SetError`]; nothing has changed then.
     pub fn set_property(&mut self, node: NodeId, name: &str, value: &[u8]) -> Result<(), SetError> {
-        if !is_property_name(name.as_bytes()) {
-            return Err(SetError::Name);
-        }
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(SetError::TooLong(value.len()));
-        }
-        if name == "phandle" && self.property(node, name) != Some(value) {
-            return Err(SetError::Phandle);
-        }
+        self.check(node, name, value)?;
         let known = self.names.get(name.as_bytes());
         if let Some(at) = known.and_then(|id| self.slot_at(node, id)) {
             if let Some(slot) = self.slots.get_mut(at) {
@@ -127,6 +119,20 @@ impl DeviceTree {
         }
         if let Some(place) = self.slot_names.get_mut(name_at) {
             *place = name;
+        }
+        Ok(())
+    }
+
+    /// Whether a property can have this name and value, where there is room for it.
+    pub(super) fn check(&self, node: NodeId, name: &str, value: &[u8]) -> Result<(), SetError> {
+        if !is_property_name(name.as_bytes()) {
+            return Err(SetError::Name);
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(SetError::TooLong(value.len()));
+        }
+        if name == "phandle" && self.property(node, name) != Some(value) {
+            return Err(SetError::Phandle);
         }
         Ok(())
     }
@@ -175,9 +181,17 @@ impl DeviceTree {
     }
 
     /// Length in bytes of all values that were set since the tree was built and are still there,
-    /// without those that need no memory of their own.
+    /// without those that need no memory of their own; each counts [`ADDED_VALUE_BYTES`] more.
     pub(crate) fn set_bytes(&self) -> usize {
-        self.values.boxed_bytes
+        let boxes = self.values.boxes.len() - self.values.free_boxes.len();
+        self.values.boxed_bytes + boxes * ADDED_VALUE_BYTES
+    }
+
+    /// Host memory in bytes that one more property of `node` takes from the tables of slots.
+    pub(crate) fn new_slot_bytes(&self, node: NodeId) -> usize {
+        let len = self.slots_of(node).len();
+        let is_full = self.node(node).is_some_and(|node| len >= usize::from(node.slots_room));
+        if is_full { room_for_one_more(len) * (size_of::<Slot>() + size_of::<NameId>()) } else { 0 }
     }
 
     #[inline]
@@ -222,7 +236,7 @@ impl DeviceTree {
             return Err(SetError::TooMany);
         }
         if len >= usize::from(node.slots_room) {
-            self.move_slots(id, (len * 2).clamp(4, MAX_NODE_PROPERTIES));
+            self.move_slots(id, room_for_one_more(len));
         }
         let node = self.nodes.get_mut(id.0 as usize).ok_or(SetError::TooMany)?;
         node.slots_len += 1;
@@ -237,12 +251,30 @@ impl DeviceTree {
         node.slots_at = self.slots.len() as u32;
         node.names_at = self.slot_names.len() as u32;
         node.slots_room = room as u16;
+        make_room(&mut self.slots, room);
+        make_room(&mut self.slot_names, room);
         self.slots.extend_from_within(slots);
         self.slots.resize(node.slots_at as usize + room, Slot::UNUSED);
         self.slot_names.extend_from_within(names);
         self.slot_names.resize(node.names_at as usize + room, NameId(u32::MAX));
     }
 }
+
+/// How much room a node with so many properties, which has no more, gets for another.
+fn room_for_one_more(len: usize) -> usize {
+    (len * 2).clamp(4, MAX_NODE_PROPERTIES)
+}
+
+/// Makes room for `more` entries in a table, a step at a time: twice the room, as a vector takes by
+/// itself, would let one property of a client double what a large tree takes.
+fn make_room<T>(table: &mut Vec<T>, more: usize) {
+    if table.capacity() - table.len() < more {
+        table.reserve_exact(more.max(ROOM_STEP));
+    }
+}
+
+/// Entries that a table of slots, or of their names, gets at once.
+const ROOM_STEP: usize = 8192;
 
 /// Where a name is in a list.
 #[inline]

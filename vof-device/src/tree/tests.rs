@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::read::{HEADER_BYTES, LAST_COMPATIBLE, MAGIC, VERSION, token};
 use super::*;
 use crate::limits::{
-    MAX_BLOB_BYTES, MAX_DEPTH, MAX_NODE_NAME_BYTES, MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BYTES,
+    ADDED_VALUE_BYTES, MAX_BLOB_BYTES, MAX_DEPTH, MAX_NODE_NAME_BYTES, MAX_NODE_PROPERTIES,
+    MAX_PROPERTY_NAME_BYTES,
 };
 use crate::test_utils::{sample_blob, sample_tree};
 
@@ -248,14 +249,15 @@ fn properties_are_set_and_removed() {
     for value in [&b""[..], b"1", b"1234", b"12345", b"1", b"123456", b"123456789"] {
         assert_eq!(tree.set_property(chosen, "bootargs", value), Ok(()));
         assert_eq!(tree.property(chosen, "bootargs"), Some(value));
-        assert_eq!(tree.set_bytes(), if value.len() > 4 { value.len() } else { 0 });
+        let kept = if value.len() > 4 { value.len() + ADDED_VALUE_BYTES } else { 0 };
+        assert_eq!(tree.set_bytes(), kept);
     }
     assert_eq!(tree.set_property(chosen, "new", b"abcdef"), Ok(()));
     assert_eq!(tree.properties(chosen).last(), Some(("new", &b"abcdef"[..])));
     assert!(tree.remove_property(chosen, "bootargs"));
     assert!(!tree.remove_property(chosen, "bootargs"));
     assert_eq!(tree.property(chosen, "bootargs"), None);
-    assert_eq!(tree.set_bytes(), 6);
+    assert_eq!(tree.set_bytes(), 6 + ADDED_VALUE_BYTES);
     for name in ["", "a/b", "a b", &"x".repeat(MAX_PROPERTY_NAME_BYTES + 1)] {
         assert_eq!(tree.set_property(chosen, name, b""), Err(SetError::Name));
     }

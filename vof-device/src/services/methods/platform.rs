@@ -1,6 +1,5 @@
 //! The methods by which a system and its platform come together: those of the root and of `/rtas`.
 
-use arch_ppc64::cas::TreeChange;
 use arch_ppc64::rtas;
 use vm_memory::GuestAddress;
 
@@ -29,29 +28,11 @@ pub(super) fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Thro
             return Ok(MINUS_ONE.into());
         }
     };
-    let mut tree = state.tree.clone();
-    for change in changes {
-        let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = &change;
-        let Some(node) = tree.find(path).filter(|&node| tree.path(node) == *path) else {
-            let complaints = &mut state.complaints;
-            complaints.tell(format_args!("negotiation changes {name} of {path}, which is no node"));
-            return Ok(MINUS_ONE.into());
-        };
-        let done = match &change {
-            TreeChange::Set { value, .. } => tree.set_property(node, name, value),
-            TreeChange::Remove { .. } => {
-                tree.remove_property(node, name);
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            // A client can have filled the node.
-            let complaints = &mut state.complaints;
-            complaints.tell(format_args!("negotiation cannot set {name} of {path}: {error}"));
-            return Ok(MINUS_ONE.into());
-        }
+    if let Err(error) = state.tree.apply(&changes) {
+        // A client can have filled a node.
+        state.complaints.tell(format_args!("negotiation {error}"));
+        return Ok(MINUS_ONE.into());
     }
-    state.tree = tree;
     Ok(0.into())
 }
 
