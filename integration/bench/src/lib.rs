@@ -13,3 +13,4 @@ pub mod report;
 pub mod suite;
 pub mod trees;
 pub mod walk;
+pub mod worst;

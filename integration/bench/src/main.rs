@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vof_bench::memory::Counting;
-use vof_bench::report::number;
+use vof_bench::report::{Figure, number};
 use vof_bench::suite::{self, Tree};
 
 #[global_allocator]
@@ -23,11 +23,19 @@ struct Cli {
     /// Write the figures of the trees to a file, for docs/performance/plot.py
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// Measure the longest that one call can take, of each service, and nothing else
+    #[arg(long, conflicts_with = "csv")]
+    worst: bool,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     println!("{}: {}\n", vof_bench::measure::machine(), vof_bench::measure::METHOD);
+    if cli.worst {
+        let fails = worst() && cli.check;
+        return if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
     println!("Linux's walk of the tree, and a random getprop; nanoseconds a call\n");
     println!(
         "  {:>7} {:>9} {:>6} {:>9} {:>7} {:>8} {:>9} {:>7} {:>7} {:>6}",
@@ -54,6 +62,19 @@ fn main() -> ExitCode {
     }
     let fails = cli.check && figures.iter().any(|figure| figure.is_far_off());
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The longest calls, and whether a target is missed by far.
+fn worst() -> bool {
+    let figures = vof_bench::worst::figures();
+    println!("The longest that one call takes, of each service, and when\n");
+    for Figure { what, value, unit, .. } in &figures {
+        println!("  {:>9} {unit}  {what}", number(*value));
+    }
+    let target = vof_bench::worst::TARGET.as_micros() as f64;
+    let missed = figures.iter().filter(|figure| !figure.is_met()).count();
+    println!("\n  The target is {} µs at most: {missed} miss it", number(Some(target)));
+    figures.iter().any(Figure::is_far_off)
 }
 
 fn row(tree: &Tree) -> String {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what things cost, beside what they may cost.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::{Args, Subcommand};
 
@@ -24,6 +25,12 @@ pub(crate) struct Bench {
 enum Suite {
     /// Calls of the client interface, on trees of up to 100,000 nodes, beside libfdt; claims
     Tree(Tree),
+    /// The longest that one call of the client interface takes, of each service
+    Worst {
+        /// Fail where a target is missed by more than twice
+        #[arg(long)]
+        check: bool,
+    },
     /// How fast the processor in software computes
     Cpu,
     /// A guest from start to power-off on the processor in software, beside QEMU
@@ -53,6 +60,7 @@ impl Bench {
     pub(crate) fn run(self) -> Result<u8> {
         match self.suite {
             Suite::Tree(tree) => tree.run(),
+            Suite::Worst { check } => worst(check),
             Suite::Cpu => {
                 let mut cargo = cargo();
                 cargo.args(["bench", "--package", "interp", "--bench", "loops"]);
@@ -66,24 +74,41 @@ impl Bench {
 
 impl Tree {
     fn run(self) -> Result<u8> {
-        let mut build = cargo();
-        build.args(["build", "--release", "--package", "vof-bench"]);
+        let mut features: &[&str] = &[];
         if !self.no_libfdt {
             packages::ensure(&[Tool::Libfdt])?;
-            build.args(["--features", "libfdt"]);
+            features = &["--features", "libfdt"];
         }
-        run(build.current_dir(folders::workspace()).env("CARGO_TARGET_DIR", folders::target()))?;
-        let mut bench = std::process::Command::new(folders::target().join("release/vof-bench"));
+        let mut bench = built(features)?;
         if self.check {
             bench.arg("--check");
         }
         if let Some(file) = self.csv {
             bench.arg("--csv").arg(file);
         }
-        let status = bench.status().attempt(|| format!("run {}", line(&bench)))?;
-        match status.code() {
-            Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
-            None => Err(Failure::new(format!("vof-bench {}", ended(status)))),
-        }
+        status_of(bench)
+    }
+}
+
+fn worst(check: bool) -> Result<u8> {
+    let mut bench = built(&[])?;
+    bench.arg("--worst").args(check.then_some("--check"));
+    status_of(bench)
+}
+
+/// `vof-bench`, built.
+fn built(features: &[&str]) -> Result<Command> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "vof-bench"]).args(features);
+    run(build.current_dir(folders::workspace()).env("CARGO_TARGET_DIR", folders::target()))?;
+    Ok(Command::new(folders::target().join("release/vof-bench")))
+}
+
+/// Runs a program; its status is ours.
+fn status_of(mut bench: Command) -> Result<u8> {
+    let status = bench.status().attempt(|| format!("run {}", line(&bench)))?;
+    match status.code() {
+        Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
+        None => Err(Failure::new(format!("vof-bench {}", ended(status)))),
     }
 }
