@@ -212,7 +212,8 @@ impl VofBuilder {
     /// the same machine is taken up: the next calls get the answers that they would have got
     /// there. A later reset goes back to the state as it was built here.
     ///
-    /// Guest memory, which clients have pointers to, is for the VMM to carry over.
+    /// Guest memory, which clients have pointers to, is for the VMM to carry over, and so is what
+    /// its own policies have learnt: they are not told anew.
     ///
     /// # Errors
     /// [`RestoreError`] names the field of `saved` that cannot be, and there is no interface.

@@ -22,8 +22,8 @@ mod vof;
 pub use builder::{BuildError, VofBuilder};
 pub use policy::{CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
 pub use saved::{
-    RestoreError, STATE_VERSION, Saved, SavedInstance, SavedInstances, SavedRange, SavedSlot,
-    Table, VofState,
+    RestoreError, STATE_VERSION, Saved, SavedInstance, SavedInstances, SavedNode, SavedRange,
+    SavedSlot, SavedTable, VofState,
 };
 pub use tree::{BlobError, DeviceTree, NextProperty, NodeId, Resolved, SetError};
 pub use vof::Vof;

@@ -57,6 +57,10 @@ pub const ADDED_PROPERTY_BYTES: usize = 64;
 /// which grows by doubling.
 pub const ADDED_VALUE_BYTES: usize = 64;
 
+/// The most bytes of names and values that one negotiation can set. Beyond: it fails, and the tree
+/// stays as it is.
+pub const MAX_NEGOTIATED_BYTES: usize = 4 << 20;
+
 /// The most packages that are open at a time, the console included. Beyond: `open` fails.
 pub const MAX_INSTANCES: usize = 1024;
 
@@ -67,10 +71,6 @@ pub const MAX_FREE_RANGES: usize = 128 << 10;
 /// How long one `write` waits in all for a console that takes nothing. Beyond: the transfer is
 /// partial, and its result says so.
 pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
-
-/// The longest arguments that `boot` can give the next start, in bytes without their NUL. Beyond:
-/// the call fails, and the machine does not restart.
-pub const MAX_BOOT_ARGUMENT_BYTES: usize = MAX_PATH_BYTES;
 
 /// How long a `read` that finds nothing waits for a key, once many before it have found nothing.
 pub const EMPTY_READ_WAIT: Duration = Duration::from_millis(1);

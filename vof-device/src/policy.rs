@@ -16,6 +16,11 @@ pub trait CasPolicy: Send {
     /// structure ends is for its reader to find. A client may negotiate more than once. A
     /// property of a change that is set twice has the last value.
     ///
+    /// Some of what the machine is stays, and changes of it fail: `name`, `reg`, `ranges`,
+    /// `assigned-addresses`, `phandle`, all that start with `#`, `/memory`'s `available`, the
+    /// handles in `/chosen`, and which nodes are processors and memory. So do changes of more than
+    /// [`MAX_NEGOTIATED_BYTES`](crate::limits::MAX_NEGOTIATED_BYTES).
+    ///
     /// # Errors
     /// [`CasRefusal`]: the client gets "failed", and the tree stays as it is.
     fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal>;
@@ -97,25 +102,29 @@ impl PropertyPolicy for KnownProperties {
     }
 }
 
-/// Whether a property says what the machine is.
-pub(crate) fn is_structural(path: &str, name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "name",
-        "reg",
-        "ranges",
-        "device_type",
-        "compatible",
-        "model",
-        "status",
-        "phandle",
-        "linux,phandle",
-        "assigned-addresses",
-    ];
-    const STARTS: [&str; 4] = ["#", "ibm,", "interrupt", "dma-"];
+/// Whether a property stays as it was built, whoever wants to change it.
+pub(crate) fn is_fixed(path: &str, name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["name", "reg", "ranges", "phandle", "linux,phandle", "assigned-addresses"];
     NAMES.contains(&name)
-        || STARTS.iter().any(|start| name.starts_with(start))
+        || name.starts_with('#')
         || path.starts_with("/memory") && name == "available"
         || path == "/chosen" && matches!(name, "stdin" | "stdout" | "memory" | "mmu")
+}
+
+/// Whether a node becomes, or ceases to be, a processor or memory by a change of this property.
+pub(crate) fn changes_role(name: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> bool {
+    let role = |value: Option<&[u8]>| matches!(value, Some(b"cpu\0" | b"memory\0"));
+    name == "device_type" && before != after && (role(before) || role(after))
+}
+
+/// Whether a property says what the machine is.
+pub(crate) fn is_structural(path: &str, name: &str) -> bool {
+    const NAMES: [&str; 4] = ["device_type", "compatible", "model", "status"];
+    const STARTS: [&str; 3] = ["ibm,", "interrupt", "dma-"];
+    is_fixed(path, name)
+        || NAMES.contains(&name)
+        || STARTS.iter().any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ pub(crate) struct State {
     pub(crate) callback: u32,
     /// What the client wants the machine's next start to have as arguments.
     pub(crate) boot_arguments: Option<Box<str>>,
-    /// What clients added to the tree: names, and [`crate::limits::ADDED_PROPERTY_BYTES`] each.
+    /// What clients have used of [`crate::limits::MAX_ADDED_BYTES`] besides the tree's
+    /// [`set_bytes`](DeviceTree::set_bytes).
     pub(crate) added_bytes: usize,
     pub(crate) clock: Clock,
     pub(crate) complaints: Complaints,

@@ -32,6 +32,11 @@ pub const WORKSPACE: u32 = 0x1_0000;
 /// Size of the workspace in bytes.
 pub const WORKSPACE_BYTES: u32 = 0x4_0000;
 
+/// All services: name, and how many arguments it needs.
+pub fn services() -> impl Iterator<Item = (&'static str, usize)> {
+    crate::services::rows()
+}
+
 /// All methods that `call-method` knows: package and name.
 pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
     crate::services::method_names()

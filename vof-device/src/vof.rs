@@ -149,7 +149,7 @@ impl Vof {
             return Err(Status::PARAMETER);
         }
         if let Some(count) = self.state.calls.get_mut(number) {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
         Ok(service.run(&mut Call { state: &mut self.state, guest, arguments }))
     }

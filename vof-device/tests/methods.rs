@@ -213,6 +213,22 @@ fn the_console_reads_and_writes_by_methods_too() {
     assert_eq!(machine.console.shown(), "hello\x07");
 }
 
+/// "Surplus arguments mean nothing": a method takes what it needs from the top of the stack.
+#[test]
+fn methods_leave_what_else_is_on_the_stack() {
+    let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
+        builder.cas(Box::new(|_: &[u8]| Ok(Vec::new())))
+    });
+    let client = machine.client();
+    for (path, method) in [("/", "ibm,client-architecture-support"), ("/rtas", "instantiate-rtas")]
+    {
+        let ihandle = client.one("open", &[path.into()]);
+        let arguments = [method.into(), ihandle.into(), 0x20_0000.into(), 7.into(), 8.into()];
+        let results = client.call("call-method", &arguments, 2).results;
+        assert_eq!(results[0], 0, "{method}");
+    }
+}
+
 /// A client that waits for a key in a loop is made to sleep, but not one that looks now and then.
 #[test]
 fn a_client_that_polls_is_made_to_wait() {

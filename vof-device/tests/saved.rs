@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 
 use arch_ppc64::cas::TreeChange;
 use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, sample_tree};
-use vof_device::{RestoreError, STATE_VERSION, SavedRange, Table, VofBuilder, VofState, limits};
+use vof_device::{
+    DeviceTree, RestoreError, STATE_VERSION, SavedInstance, SavedNode, SavedRange, SavedTable,
+    VofBuilder, VofState, limits,
+};
 
 const NONE: u32 = u32::MAX;
 const RAM_BYTES: u64 = 16 << 20;
@@ -119,8 +122,8 @@ fn the_next_calls_get_the_same_answers() {
     let other = restored(&read).unwrap();
     // What is saved of it is the same, but for the time.
     let mut again = other.vof().state();
-    assert!(again.saved.milliseconds >= state.saved.milliseconds);
-    again.saved.milliseconds = state.saved.milliseconds;
+    assert!(again.vof.milliseconds >= state.vof.milliseconds);
+    again.vof.milliseconds = state.vof.milliseconds;
     assert_eq!(again, state);
     assert_eq!(go_on(&other.client(), &handles), go_on(&machine.client(), &handles));
     assert_eq!(other.vof().to_blob(), machine.vof().to_blob());
@@ -167,12 +170,12 @@ fn the_next_calls_get_the_same_answers_in_another_process() {
 fn time_goes_on_where_it_was() {
     let machine = machine();
     let mut state = machine.vof().state();
-    state.saved.milliseconds = 5_000_000_000;
+    state.vof.milliseconds = 5_000_000_000;
     let other = restored(&state).unwrap();
     let now = other.client().one("milliseconds", &[]);
     // "Returns the number of milliseconds", modulo 2^32.
     assert!(now.wrapping_sub(5_000_000_000_u64 as u32) < 60_000, "{now}");
-    state.saved.milliseconds = u64::MAX;
+    state.vof.milliseconds = u64::MAX;
     assert!(restored(&state).is_ok());
 }
 
@@ -227,30 +230,31 @@ fn another_version_is_refused_by_its_number_whatever_it_is_made_of() {
     let mut value = serde_json::to_value(&state).unwrap();
     for version in [0, STATE_VERSION + 1, u32::MAX] {
         value["version"] = version.into();
-        let error = serde_json::from_str::<VofState>(&value_text(&value)).unwrap_err().to_string();
+        let error = serde_json::from_value::<VofState>(value.clone()).unwrap_err().to_string();
         let numbers = format!("version {version}, and this is version {STATE_VERSION}");
         assert!(error.contains(&numbers), "{error}");
         let old = format!("{{\"version\": {version}, \"nodes\": [1, 2, 3]}}");
         let error = serde_json::from_str::<VofState>(&old).unwrap_err().to_string();
         assert!(error.contains(&numbers), "{error}");
-        let built = VofState { version, ..state.clone() };
+        let mut built = state.clone();
+        built.version = version;
         assert_eq!(restored(&built).unwrap_err(), RestoreError::Version { found: version });
     }
-}
-
-/// With the version first, where serde_json's maps have it last.
-fn value_text(value: &serde_json::Value) -> String {
-    format!("{{\"version\": {}, \"saved\": {}}}", value["version"], value["saved"])
 }
 
 #[test]
 fn what_is_no_state_is_not_read() {
     let state = serde_json::to_value(machine().vof().state()).unwrap();
-    let good = value_text(&state);
+    let good = state.to_string();
     assert!(serde_json::from_str::<VofState>(&good).is_ok());
+    // The other way round, as a format may have it.
+    let turned = format!("{{\"vof\": {}, \"version\": {}}}", state["vof"], state["version"]);
+    assert!(serde_json::from_str::<VofState>(&turned).is_ok());
     for (from, to, words) in [
-        ("\"version\": 1", "\"number\": 1", "`number` where `version` belongs"),
-        ("\"saved\": {", "\"kept\": {", "`kept` where `saved` belongs"),
+        ("\"version\":1", "\"number\":1", "unknown field `number`"),
+        ("\"version\":1,", "", "missing field `version`"),
+        ("\"version\":1", "\"version\":1,\"version\":1", "duplicate field `version`"),
+        ("\"vof\":{", "\"kept\":{", "unknown field `kept`"),
         ("\"callback\":0", "\"callbacks\":0", "unknown field `callbacks`"),
         ("\"callback\":0,", "", "missing field `callback`"),
         ("\"callback\":0", "\"callback\":-1", "invalid value"),
@@ -278,18 +282,18 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
     };
     let range = |start, end| SavedRange { start, end };
 
-    let error = refused(&|bad| bad.saved.ram_bytes += 1);
+    let error = refused(&|bad| bad.vof.ram_bytes += 1);
     assert!(matches!(error, RestoreError::Ram { .. }), "{error}");
-    let error = refused(&|bad| bad.saved.console = None);
+    let error = refused(&|bad| bad.vof.console = None);
     assert!(matches!(error, RestoreError::Console { .. }), "{error}");
-    let error = refused(&|bad| bad.saved.console = Some("/rtas".to_owned()));
+    let error = refused(&|bad| bad.vof.console = Some("/rtas".to_owned()));
     assert!(matches!(error, RestoreError::Console { .. }), "{error}");
 
-    for table in [Table::Memory, Table::Virtual] {
-        fn ranges(bad: &mut VofState, table: Table) -> &mut Vec<SavedRange> {
+    for table in [SavedTable::Memory, SavedTable::Virtual] {
+        fn ranges(bad: &mut VofState, table: SavedTable) -> &mut Vec<SavedRange> {
             match table {
-                Table::Memory => &mut bad.saved.free_memory,
-                Table::Virtual => &mut bad.saved.free_virtual,
+                SavedTable::Memory => &mut bad.vof.free_memory,
+                SavedTable::Virtual => &mut bad.vof.free_virtual,
             }
         }
         let last = range(RAM_BYTES - 0x100, RAM_BYTES - 0x10);
@@ -315,19 +319,19 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
         assert_eq!(refused(&|bad| *ranges(bad, table) = many.clone()), RestoreError::Ranges(table));
     }
 
-    let error = refused(&|bad| bad.saved.instances.slots[1].generation = u32::MAX);
+    let error = refused(&|bad| bad.vof.instances.slots[1].generation = u32::MAX);
     assert!(matches!(error, RestoreError::Slots { slot: 1, .. }), "{error}");
     let error = refused(&|bad| {
-        let slot = bad.saved.instances.slots[0].clone();
-        bad.saved.instances.slots.resize(limits::MAX_INSTANCES + 1, slot);
+        let slot = bad.vof.instances.slots[0].clone();
+        bad.vof.instances.slots.resize(limits::MAX_INSTANCES + 1, slot);
     });
     assert!(matches!(error, RestoreError::Slots { .. }), "{error}");
     for wrong in [vec![], vec![0], vec![5, 5], vec![5, 100], vec![NONE]] {
-        let error = refused(&|bad| bad.saved.instances.free = wrong.clone());
+        let error = refused(&|bad| bad.vof.instances.free = wrong.clone());
         assert_eq!(error, RestoreError::Free, "{wrong:?}");
     }
-    let instance = |change: fn(&mut vof_device::SavedInstance)| {
-        let error = refused(&|bad| change(bad.saved.instances.slots[0].instance.as_mut().unwrap()));
+    let instance = |change: fn(&mut SavedInstance)| {
+        let error = refused(&|bad| change(bad.vof.instances.slots[0].instance.as_mut().unwrap()));
         assert!(matches!(error, RestoreError::Instance { slot: 0, .. }), "{error}");
     };
     instance(|instance| instance.phandle = 0);
@@ -336,12 +340,28 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
     instance(|instance| instance.arguments = "a\0".to_owned());
     instance(|instance| instance.position = 1);
 
-    let error = refused(&|bad| bad.saved.added_bytes = limits::MAX_ADDED_BYTES as u64 + 1);
-    assert!(matches!(error, RestoreError::Growth { .. }), "{error}");
-    let error = refused(&|bad| bad.saved.added_bytes = u64::MAX);
-    assert!(matches!(error, RestoreError::Growth { .. }), "{error}");
-    for wrong in ["a\0b".to_owned(), "a".repeat(limits::MAX_BOOT_ARGUMENT_BYTES + 1)] {
-        let error = refused(&|bad| bad.saved.boot_arguments = Some(wrong.clone()));
+    for wrong in [0, limits::MAX_ADDED_BYTES as u64 * 2, u64::MAX] {
+        let error = refused(&|bad| bad.vof.used_bytes = wrong);
+        assert_eq!(error, RestoreError::Used { found: wrong });
+    }
+    let changed: [fn(&mut SavedNode); 5] = [
+        |node| node.phandle = 0x7777,
+        |node| node.room = 1,
+        |node| node.room = 0,
+        |node| node.room = limits::MAX_NODE_PROPERTIES as u32 + 1,
+        |node| node.set.push("linux,not-there".to_owned()),
+    ];
+    for change in changed {
+        let chosen = good.vof.changed.iter().position(|node| node.phandle == 2).unwrap();
+        let error = refused(&|bad| change(&mut bad.vof.changed[chosen]));
+        assert!(matches!(error, RestoreError::Changed(_)), "{error}");
+    }
+    let error = refused(&|bad| bad.vof.changed.clear());
+    assert!(matches!(error, RestoreError::Changed(_)), "{error}");
+    let error = refused(&|bad| bad.vof.changed.push(bad.vof.changed[0].clone()));
+    assert!(matches!(error, RestoreError::Changed(_)), "{error}");
+    for wrong in ["a\0b".to_owned(), "a".repeat(limits::MAX_BOOTSPEC_BYTES + 1)] {
+        let error = refused(&|bad| bad.vof.boot_arguments = Some(wrong.clone()));
         assert_eq!(error, RestoreError::BootArguments);
     }
     type Calls = Vec<(String, u64)>;
@@ -352,7 +372,7 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
         |calls| calls.push(("test".to_owned(), 1)),
     ];
     for change in calls {
-        let error = refused(&|bad| change(&mut bad.saved.calls));
+        let error = refused(&|bad| change(&mut bad.vof.calls));
         assert!(matches!(error, RestoreError::Calls(_)), "{error}");
     }
 }
@@ -366,7 +386,7 @@ fn a_tree_that_is_not_the_machines_is_refused() {
     let refused = |from: &[u8], to: &[u8]| {
         assert_eq!(from.len(), to.len());
         let mut bad = good.clone();
-        let tree = &mut bad.saved.tree;
+        let tree = &mut bad.vof.tree;
         let at = tree.windows(from.len()).position(|bytes| bytes == from).unwrap();
         tree[at..at + to.len()].copy_from_slice(to);
         restored(&bad).map(drop).expect_err("taken up")
@@ -378,7 +398,6 @@ fn a_tree_that_is_not_the_machines_is_refused() {
     };
     nodes(refused(b"v-scsi@2000\0", b"v-scsi@2001\0"));
     nodes(refused(b"vdevice\0", b"vdevicf\0"));
-    property(refused(b"chrp\0", b"chrq\0"));
     property(refused(b"memory\0", b"memorx\0"));
     property(refused(b"#size-cells\0", b"#size-cellt\0"));
     let phandle_is_seven = [0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 7];
@@ -388,12 +407,60 @@ fn a_tree_that_is_not_the_machines_is_refused() {
     assert!(matches!(refused(&[0xd0, 0x0d], &[0xd0, 0x0e]), RestoreError::Blob(_)));
 
     let mut bad = good.clone();
-    bad.saved.tree.truncate(100);
+    bad.vof.tree.truncate(100);
     assert!(matches!(restored(&bad), Err(RestoreError::Blob(_))));
-    // More than a client could have put in.
-    let mut tree = vof_device::DeviceTree::from_blob(&good.saved.tree).unwrap();
+    // More than clients and negotiation could have put in, as values, as names, and as nothing.
+    let mut tree = DeviceTree::from_blob(&good.vof.tree).unwrap();
     let chosen = tree.find("/chosen").unwrap();
-    tree.set_property(chosen, "linux,huge", &vec![1; limits::MAX_ADDED_BYTES * 2]).unwrap();
-    bad.saved.tree = tree.to_blob();
-    assert!(matches!(restored(&bad), Err(RestoreError::Growth { .. })));
+    tree.set_property(chosen, "linux,huge", &vec![1; limits::MAX_NEGOTIATED_BYTES * 2]).unwrap();
+    bad.vof.tree = tree.to_blob();
+    assert!(matches!(restored(&bad), Err(RestoreError::TreeBytes { .. })));
+    let mut bad = good.clone();
+    for node in tree.nodes() {
+        for number in 0..4000 {
+            tree.set_property(node, &format!("linux,{number}"), &[]).unwrap();
+        }
+        let phandle = tree.phandle(node);
+        let at = bad.vof.changed.iter().position(|changed| changed.phandle == phandle);
+        let mut changed = good.vof.changed[0].clone();
+        changed.phandle = phandle;
+        changed.room = limits::MAX_NODE_PROPERTIES as u32;
+        changed.set.clear();
+        match at {
+            Some(at) => bad.vof.changed[at] = changed,
+            None => bad.vof.changed.push(changed),
+        }
+    }
+    tree.remove_property(chosen, "linux,huge");
+    bad.vof.tree = tree.to_blob();
+    bad.vof.used_bytes = 0;
+    let refused = restored(&bad).map(drop);
+    assert!(matches!(refused, Err(RestoreError::Used { .. })), "{refused:?}");
+}
+
+/// What decides on the interface's own doings is neither changed nor added.
+#[test]
+fn properties_that_are_fixed_are_not_added() {
+    let machine = machine();
+    begin(&machine.client());
+    let good = machine.vof().state();
+    for (path, name, value) in [
+        ("/vdevice/v-scsi@2000", "device_type", &b"cpu\0"[..]),
+        ("/vdevice/v-scsi@2000", "reg", &[0, 0, 0, 77]),
+        ("/vdevice", "#address-cells", &[0, 0, 0, 7]),
+        ("/rtas", "device_type", b"memory\0"),
+    ] {
+        let mut bad = good.clone();
+        let mut tree = DeviceTree::from_blob(&good.vof.tree).unwrap();
+        let node = tree.find(path).unwrap();
+        tree.set_property(node, name, value).unwrap();
+        bad.vof.tree = tree.to_blob();
+        let mut changed = good.vof.changed[0].clone();
+        (changed.phandle, changed.room) = (tree.phandle(node), 8);
+        changed.set.clear();
+        bad.vof.changed.retain(|other| other.phandle != changed.phandle);
+        bad.vof.changed.push(changed);
+        let refused = restored(&bad).map(drop);
+        assert!(matches!(refused, Err(RestoreError::Property { .. })), "{name}: {refused:?}");
+    }
 }

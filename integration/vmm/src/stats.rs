@@ -59,7 +59,9 @@ impl Stats {
         }
         self.unknown_hypercalls += part.unknown_hypercalls;
         for (&service, &count) in &part.client_calls {
-            *self.client_calls.entry(service).or_default() += count;
+            let sum = self.client_calls.entry(service).or_default();
+            // Counts of a state that was taken up are what somebody else says.
+            *sum = sum.saturating_add(count);
         }
     }
 }

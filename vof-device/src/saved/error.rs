@@ -45,20 +45,30 @@ pub enum RestoreError {
         /// The property.
         name: String,
     },
-    /// `tree` or `added_bytes` has grown by more than clients can make it grow.
-    #[error("`tree` has grown by {found} bytes, and {limit} is the most")]
-    Growth {
-        /// By how much.
-        found: u64,
+    /// `tree` is longer than clients and negotiation can make it.
+    #[error("`tree` has {found} bytes, and {limit} is the most")]
+    TreeBytes {
+        /// Its length.
+        found: usize,
         /// The most.
-        limit: u64,
+        limit: usize,
     },
+    /// `used_bytes` is not what clients can have used for what is in `tree` and `changed`.
+    #[error("`used_bytes` is {found}, which cannot be of this `tree`")]
+    Used {
+        /// What it is.
+        found: u64,
+    },
+    /// `changed` does not go with `tree`: a node that there is not, or twice; too much or too
+    /// little room; a property that there is not.
+    #[error("`changed` says of {0} what cannot be")]
+    Changed(String),
     /// `free_memory` or `free_virtual` is no list of free ranges of this machine.
     #[error(
         "`{0}` is not made of at most {MAX_FREE_RANGES} ranges of RAM, in order and apart, none \
          of them the firmware's"
     )]
-    Ranges(Table),
+    Ranges(SavedTable),
     /// `instances.slots` are too many, or have a generation that there is not.
     #[error(
         "`instances.slots` has more than {MAX_INSTANCES}, or {slot} of generation {generation}"
@@ -98,14 +108,14 @@ pub enum RestoreError {
 
 /// A list of free ranges in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
+pub enum SavedTable {
     /// `free_memory`.
     Memory,
     /// `free_virtual`.
     Virtual,
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for SavedTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memory => "free_memory",

@@ -6,13 +6,14 @@
 
 mod error;
 mod restore;
+mod tree;
 mod version;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub use error::{RestoreError, Table};
+pub use error::{RestoreError, SavedTable};
 pub(crate) use restore::restore;
 
 use crate::limits::MAX_FREE_RANGES;
@@ -23,28 +24,34 @@ use crate::state::State;
 /// are or mean makes it another one.
 pub const STATE_VERSION: u32 = 1;
 
-/// All that a [`Vof`](crate::Vof) knows between two calls, with its version.
+/// What clients can see of a [`Vof`](crate::Vof) between two calls, with a version.
 ///
 /// It is plain data of any serde format; its first field is the version, and a reader goes no
 /// further when that is not [`STATE_VERSION`]. It is not trusted:
 /// [`VofBuilder::restore`](crate::VofBuilder::restore) checks every field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct VofState {
     /// [`STATE_VERSION`] of the crate that wrote it.
     pub version: u32,
     /// What is known.
-    pub saved: Saved,
+    pub vof: Saved,
 }
 
 /// The contents of a [`VofState`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Saved {
     /// The size of RAM in bytes.
     pub ram_bytes: u64,
     /// The tree, flattened (Devicetree Specification chapter 5). `available` is empty: it is what
-    /// `claims` says.
+    /// `free_memory` says.
     pub tree: Vec<u8>,
+    /// Its nodes that are not as they were built.
+    pub changed: Vec<SavedNode>,
+    /// What clients have used of [`MAX_ADDED_BYTES`](crate::limits::MAX_ADDED_BYTES).
+    pub used_bytes: u64,
     /// What is free of RAM, in order.
     pub free_memory: Vec<SavedRange>,
     /// What is free of virtual addresses, in order.
@@ -53,9 +60,6 @@ pub struct Saved {
     pub instances: SavedInstances,
     /// The device specifier of the console's node, if there is a console.
     pub console: Option<String>,
-    /// What clients added to the tree, in bytes as [`crate::limits::MAX_ADDED_BYTES`] counts them,
-    /// without values.
-    pub added_bytes: u64,
     /// The function that the client set with `set-callback`, 0 for none.
     pub callback: u32,
     /// What the client gave the next start with `boot`.
@@ -64,6 +68,19 @@ pub struct Saved {
     pub milliseconds: u64,
     /// How often each service was called, by name.
     pub calls: Vec<(String, u64)>,
+}
+
+/// A node that clients or negotiation have changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SavedNode {
+    /// Its phandle.
+    pub phandle: u32,
+    /// How many properties there is room for; 0 as long as none was added or removed.
+    pub room: u32,
+    /// The names of those that were set to values of more than four bytes.
+    pub set: Vec<String>,
 }
 
 /// Addresses from `start` to before `end`.
@@ -79,6 +96,7 @@ pub struct SavedRange {
 /// Open packages, and the handles that are free.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SavedInstances {
     /// Slots in the order of their numbers.
     pub slots: Vec<SavedSlot>,
@@ -89,6 +107,7 @@ pub struct SavedInstances {
 /// One slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SavedSlot {
     /// How often it was used before: a part of its ihandle.
     pub generation: u32,
@@ -99,6 +118,7 @@ pub struct SavedSlot {
 /// An open package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SavedInstance {
     /// The package's phandle.
     pub phandle: u32,
@@ -111,27 +131,36 @@ pub struct SavedInstance {
 
 /// What is saved of `state`.
 pub(crate) fn save(state: &State, ram_bytes: u64) -> VofState {
-    let console = state.console.as_ref().map(|console| {
-        let path = state.tree.path(console.node);
-        let colon = if console.arguments.is_empty() { "" } else { ":" };
-        [&path, colon, &console.arguments].concat()
-    });
     let calls = services::names().zip(state.calls);
     let tree = &state.tree;
-    let saved = Saved {
+    let changed = tree.changed_nodes().map(|changed| SavedNode {
+        phandle: tree.phandle(changed.node),
+        room: changed.room as u32,
+        set: changed.set.into_iter().map(str::to_owned).collect(),
+    });
+    let vof = Saved {
         ram_bytes,
         tree: tree.to_blob(),
+        changed: changed.collect(),
+        used_bytes: (state.added_bytes + tree.set_bytes()) as u64,
         free_memory: state.claims.free().map(SavedRange::from).collect(),
         free_virtual: state.virtual_claims.free().map(SavedRange::from).collect(),
         instances: state.instances.save(|node| tree.phandle(node)),
-        console,
-        added_bytes: state.added_bytes as u64,
+        console: console(state),
         callback: state.callback,
         boot_arguments: state.boot_arguments.as_deref().map(str::to_owned),
         milliseconds: u64::try_from(state.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         calls: calls.map(|(name, count)| (name.to_owned(), count)).collect(),
     };
-    VofState { version: STATE_VERSION, saved }
+    VofState { version: STATE_VERSION, vof }
+}
+
+/// The device specifier of the console.
+fn console(state: &State) -> Option<String> {
+    let console = state.console.as_ref()?;
+    let path = state.tree.path(console.node);
+    let colon = if console.arguments.is_empty() { "" } else { ":" };
+    Some([&path, colon, &console.arguments].concat())
 }
 
 impl From<&Range<u64>> for SavedRange {

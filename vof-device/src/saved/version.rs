@@ -7,8 +7,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use super::{RestoreError, STATE_VERSION, Saved, VofState};
 
 const VERSION: &str = "version";
-const SAVED: &str = "saved";
-const FIELDS: [&str; 2] = [VERSION, SAVED];
+/// In formats that sort their keys, too, the version comes first.
+const VOF: &str = "vof";
+const FIELDS: [&str; 2] = [VERSION, VOF];
 
 impl<'de> Deserialize<'de> for VofState {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -22,30 +23,30 @@ impl<'de> Visitor<'de> for StateVisitor {
     type Value = VofState;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a state of version {STATE_VERSION}: `{VERSION}`, then `{SAVED}`")
+        write!(f, "a state of version {STATE_VERSION}, with `{VERSION}` and `{VOF}`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VofState, A::Error> {
-        let expect = |name: &'static str, map: &mut A| match map.next_key::<String>()? {
-            Some(key) if key == name => Ok(()),
-            Some(key) => Err(A::Error::custom(format_args!("`{key}` where `{name}` belongs"))),
-            None => Err(A::Error::missing_field(name)),
-        };
-        expect(VERSION, &mut map)?;
-        let version = checked(map.next_value()?)?;
-        expect(SAVED, &mut map)?;
-        let saved = map.next_value::<Saved>()?;
-        match map.next_key::<String>()? {
-            Some(key) => Err(A::Error::unknown_field(&key, &FIELDS)),
-            None => Ok(VofState { version, saved }),
+        let (mut version, mut vof) = (None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                VERSION if version.is_none() => version = Some(checked(map.next_value()?)?),
+                VOF if vof.is_none() => vof = Some(map.next_value::<Saved>()?),
+                VERSION => return Err(A::Error::duplicate_field(VERSION)),
+                VOF => return Err(A::Error::duplicate_field(VOF)),
+                other => return Err(A::Error::unknown_field(other, &FIELDS)),
+            }
         }
+        let version = version.ok_or_else(|| A::Error::missing_field(VERSION))?;
+        let vof = vof.ok_or_else(|| A::Error::missing_field(VOF))?;
+        Ok(VofState { version, vof })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<VofState, A::Error> {
         let missing = |at: usize| A::Error::invalid_length(at, &self);
         let version = checked(seq.next_element()?.ok_or_else(|| missing(0))?)?;
-        let saved = seq.next_element::<Saved>()?.ok_or_else(|| missing(1))?;
-        Ok(VofState { version, saved })
+        let vof = seq.next_element::<Saved>()?.ok_or_else(|| missing(1))?;
+        Ok(VofState { version, vof })
     }
 }
 

@@ -103,6 +103,12 @@ pub(crate) fn names() -> impl ExactSizeIterator<Item = &'static str> {
     SERVICES.iter().map(|service| service.name)
 }
 
+/// All services: name, and how many arguments it needs.
+#[cfg(any(test, feature = "test-utils"))]
+pub(crate) fn rows() -> impl Iterator<Item = (&'static str, usize)> {
+    SERVICES.iter().map(|service| (service.name, service.arguments))
+}
+
 /// The service of that name, and its number.
 pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Service)> {
     let mut place = first_place(name);
@@ -133,7 +139,7 @@ static PLACES: [u8; 64] = {
     places
 };
 
-/// Where a service of that name would be; no two of them share a place yet.
+/// Where a service of that name would be; few of them share a place.
 const fn first_place(name: &[u8]) -> usize {
     let len = name.len();
     if len < 3 {

@@ -12,6 +12,7 @@ mod path;
 mod phandles;
 mod properties;
 mod read;
+mod restored;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -24,8 +25,8 @@ use index::{HashIndex, Seed};
 pub(crate) use names::NameId;
 use names::Names;
 use phandles::Phandles;
+pub(crate) use properties::{INLINE_BYTES, SLOT_BYTES, Value, is_property_name};
 use properties::{Slot, Values};
-pub(crate) use properties::{Value, is_property_name};
 
 /// No node.
 const NONE: u32 = u32::MAX;

@@ -191,7 +191,7 @@ impl DeviceTree {
     pub(crate) fn new_slot_bytes(&self, node: NodeId) -> usize {
         let len = self.slots_of(node).len();
         let is_full = self.node(node).is_some_and(|node| len >= usize::from(node.slots_room));
-        if is_full { room_for_one_more(len) * (size_of::<Slot>() + size_of::<NameId>()) } else { 0 }
+        if is_full { room_for_one_more(len) * SLOT_BYTES } else { 0 }
     }
 
     #[inline]
@@ -267,7 +267,7 @@ fn room_for_one_more(len: usize) -> usize {
 
 /// Makes room for `more` entries in a table, a step at a time: twice the room, as a vector takes by
 /// itself, would let one property of a client double what a large tree takes.
-fn make_room<T>(table: &mut Vec<T>, more: usize) {
+pub(super) fn make_room<T>(table: &mut Vec<T>, more: usize) {
     if table.capacity() - table.len() < more {
         table.reserve_exact(more.max(ROOM_STEP));
     }
@@ -278,7 +278,7 @@ const ROOM_STEP: usize = 8192;
 
 /// Where a name is in a list.
 #[inline]
-fn place_of(names: &[NameId], name: NameId) -> Option<usize> {
+pub(super) fn place_of(names: &[NameId], name: NameId) -> Option<usize> {
     names.iter().position(|&other| other == name)
 }
 
@@ -292,7 +292,11 @@ pub(crate) fn is_property_name(name: &[u8]) -> bool {
 pub(super) const MAX_VALUE_BYTES: usize = (1 << 30) - 1;
 
 const BOXED: u32 = 1 << 31;
-const INLINE_BYTES: usize = 4;
+/// Values of up to so many bytes are in their slots.
+pub(crate) const INLINE_BYTES: usize = 4;
+
+/// What a property takes of a node's room, in bytes.
+pub(crate) const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<NameId>();
 
 /// Where the value of a property is.
 #[derive(Debug, Clone, Copy)]
@@ -305,7 +309,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
+    pub(super) const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
+
+    /// Whether its value has memory of its own, as one that was set after the tree was built.
+    pub(super) fn is_boxed(&self) -> bool {
+        self.len & BOXED != 0
+    }
 
     fn place(&self) -> usize {
         u32::from_ne_bytes(self.payload) as usize
@@ -348,7 +357,7 @@ impl Values {
         self.arena.get(start..start + len).unwrap_or_default()
     }
 
-    fn new_slot(&mut self, value: &[u8]) -> Slot {
+    pub(super) fn new_slot(&mut self, value: &[u8]) -> Slot {
         if let Some(payload) = inline(value) {
             return Slot { len: value.len() as u32, payload };
         }
@@ -361,12 +370,12 @@ impl Values {
         Slot { len: value.len() as u32 | BOXED, payload: number.to_ne_bytes() }
     }
 
-    fn replace(&mut self, slot: &mut Slot, value: &[u8]) {
+    pub(super) fn replace(&mut self, slot: &mut Slot, value: &[u8]) {
         self.free(slot);
         *slot = self.new_slot(value);
     }
 
-    fn free(&mut self, slot: &Slot) {
+    pub(super) fn free(&mut self, slot: &Slot) {
         if slot.len & BOXED != 0 {
             if let Some(place) = self.boxes.get_mut(slot.place()) {
                 self.boxed_bytes -= place.len();

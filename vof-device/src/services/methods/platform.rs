@@ -1,17 +1,20 @@
 //! The methods by which a system and its platform come together: those of the root and of `/rtas`.
 
+use arch_ppc64::cas::TreeChange;
 use arch_ppc64::rtas;
 use vm_memory::GuestAddress;
 
 use super::{Left, Throw};
-use crate::limits::MAX_ARCHITECTURE_VECTOR_BYTES;
+use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_NEGOTIATED_BYTES};
+use crate::policy;
 use crate::services::{Call, MINUS_ONE};
+use crate::tree::DeviceTree;
 
 /// ibm,client-architecture-support (vectors -- failed?) of the root (LoPAPR §B.6.2.3).
 ///
 /// The changes that the machine makes are all made, or none is.
 pub(super) fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
-    let &[vectors_at] = stack else { return Err(Throw::STACK_UNDERFLOW) };
+    let &[vectors_at, ..] = stack else { return Err(Throw::STACK_UNDERFLOW) };
     let mut vectors = vec![0; MAX_ARCHITECTURE_VECTOR_BYTES];
     let vectors = call.guest.read_available(vectors_at.into(), &mut vectors);
     if vectors.is_empty() {
@@ -28,6 +31,16 @@ pub(super) fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Thro
             return Ok(MINUS_ONE.into());
         }
     };
+    if let Some(refused) = changes.iter().find(|change| is_fixed(&state.tree, change)) {
+        let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = refused;
+        state.complaints.tell(format_args!("negotiation cannot change {name} of {path}"));
+        return Ok(MINUS_ONE.into());
+    }
+    if bytes_of(&changes) > MAX_NEGOTIATED_BYTES {
+        let limit = MAX_NEGOTIATED_BYTES;
+        state.complaints.tell(format_args!("negotiation sets more than {limit} bytes"));
+        return Ok(MINUS_ONE.into());
+    }
     if let Err(error) = state.tree.apply(&changes) {
         // A client can have filled a node.
         state.complaints.tell(format_args!("negotiation {error}"));
@@ -36,9 +49,27 @@ pub(super) fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Thro
     Ok(0.into())
 }
 
+/// Whether a change is of what stays as it was built.
+fn is_fixed(tree: &DeviceTree, change: &TreeChange) -> bool {
+    let (path, name, value) = match change {
+        TreeChange::Set { path, name, value } => (path, name, Some(&**value)),
+        TreeChange::Remove { path, name } => (path, name, None),
+    };
+    let before = tree.find(path).and_then(|node| tree.property(node, name));
+    policy::is_fixed(path, name) && before != value || policy::changes_role(name, before, value)
+}
+
+fn bytes_of(changes: &[TreeChange]) -> usize {
+    let set = changes.iter().map(|change| match change {
+        TreeChange::Set { name, value, .. } => name.len() + value.len(),
+        TreeChange::Remove { .. } => 0,
+    });
+    set.sum()
+}
+
 /// instantiate-rtas (base -- entry) of `/rtas` (LoPAPR §B.6.4.2 and §7.2.5).
 pub(super) fn instantiate_rtas(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
-    let &[base] = stack else { return Err(Throw::STACK_UNDERFLOW) };
+    let &[base, ..] = stack else { return Err(Throw::STACK_UNDERFLOW) };
     let entry = rtas::instantiate(call.guest.ram(), GuestAddress(base.into()));
     match entry {
         Ok(entry) => u32::try_from(entry.0).map(Left::from).map_err(|_| Throw::ABORT),
