@@ -47,14 +47,22 @@ impl VmConfig {
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
         let text = std::fs::read(path)
             .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-        Self::from_json(&text).map_err(|(key, source)| FileError::Content {
+        Self::from_json(&text, path)
+    }
+
+    /// As [`from_file`](Self::from_file), of a file that is read already.
+    ///
+    /// # Errors
+    /// [`FileError::Content`] with the `path`, which nobody opens.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Self, FileError> {
+        Self::parse(text).map_err(|(key, source)| FileError::Content {
             path: path.to_owned(),
             key,
             source,
         })
     }
 
-    fn from_json(text: &[u8]) -> Result<Self, (String, serde_json::Error)> {
+    fn parse(text: &[u8]) -> Result<Self, (String, serde_json::Error)> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let mut track = Track::new();
         let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
@@ -99,8 +107,7 @@ mod tests {
 
     /// What is said of a file with this content.
     fn complaint(text: &str) -> String {
-        let (key, source) = VmConfig::from_json(text.as_bytes()).unwrap_err();
-        let error = FileError::Content { path: "m.json".into(), key, source };
+        let error = VmConfig::from_json(text.as_bytes(), Path::new("m.json")).unwrap_err();
         format!("{error}: {}", std::error::Error::source(&error).unwrap())
     }
 
@@ -119,13 +126,13 @@ mod tests {
             "payload": {"kernel": "k", "initramfs": "i", "cmdline": "quiet"},
             "machine": {"x-vof": false, "cpu": "POWER10"}
         }"#;
-        let config = VmConfig::from_json(text.as_bytes()).unwrap();
+        let config = VmConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.cpus, CpusConfig { boot_vcpus: 2, max_vcpus: Some(4) });
         let memory = MemoryConfig { size: Size(512 << 20), hotplug_size: Size(1 << 30) };
         assert_eq!(config.memory, memory);
         assert_eq!(config.payload.kernel.as_deref(), Some(Path::new("k")));
         assert_eq!(config.machine.x_vof, Some(false));
-        assert_eq!(VmConfig::from_json(b"{}").unwrap(), VmConfig::default());
+        assert_eq!(VmConfig::parse(b"{}").unwrap(), VmConfig::default());
     }
 
     #[test]
