@@ -10,6 +10,7 @@ mod cpio;
 mod deb;
 mod failure;
 mod folders;
+mod fuzz;
 mod grub;
 mod guest;
 mod host;
@@ -94,6 +95,7 @@ enum Task {
     OnPower(on_power::OnPower),
     Test(test::Test),
     Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
 }
 
 fn main() -> ExitCode {
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Task::OnPower(on_power) => (on_power.run(), NOT_THE_COMMANDS),
         Task::Test(test) => (test.run(), 1),
         Task::Bench(bench) => (bench.run(), 1),
+        Task::Fuzz(fuzz) => (fuzz.run(), 1),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -21,6 +21,8 @@ pub(crate) enum Tool {
     Libfdt,
     /// What device trees are checked with.
     DeviceTreeCompiler,
+    /// What libFuzzer is built with.
+    CppCompiler,
 }
 
 impl Tool {
@@ -28,13 +30,14 @@ impl Tool {
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
     /// What the tests need.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Qemu,
         Self::PowerCompiler,
         Self::PowerLibrary,
         Self::PowerBinutils,
         Self::Libfdt,
         Self::DeviceTreeCompiler,
+        Self::CppCompiler,
     ];
 
     /// What shows that the tool is there, and the package that brings it.
@@ -51,6 +54,7 @@ impl Tool {
                 (Sign::Program("powerpc64-linux-gnu-as"), "binutils-powerpc64-linux-gnu")
             }
             Self::DeviceTreeCompiler => (Sign::Program("dtc"), "device-tree-compiler"),
+            Self::CppCompiler => (Sign::Program("c++"), "g++"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
         }
     }

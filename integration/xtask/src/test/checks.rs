@@ -4,10 +4,12 @@ use std::process::Command;
 
 use crate::failure::{Failure, Result};
 use crate::folders;
+use crate::fuzz;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, output_of};
 use crate::toolchain::Toolchain;
 
+use super::boots::xtask;
 use super::log::Log;
 
 const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];
@@ -77,6 +79,13 @@ pub(super) fn tools(log: &mut Log) -> Result<()> {
 pub(super) fn oldest_rust(log: &mut Log) -> Result<()> {
     let mut cargo = Toolchain::make()?.cargo();
     log.run(cargo.args(["check", "--workspace", "--all-targets", "--all-features"]))
+}
+
+/// The fuzzers' own workspace, and half a minute of each.
+pub(super) fn fuzz(log: &mut Log) -> Result<()> {
+    component("fmt", "rustfmt")?;
+    log.run(cargo().arg("fmt").arg("--check").current_dir(fuzz::workspace()))?;
+    log.run(xtask().args(["fuzz", "--seconds", "30", "--jobs", "2"]))
 }
 
 /// Only a POWER host compiles the code for its KVM.

@@ -1,0 +1,246 @@
+//! Hypercalls of any token, with anything in the registers, on a bus with all handlers.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use arch_ppc64::hvterm::HvTerm;
+use arch_ppc64::hypercall::token;
+use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_UNIT};
+use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
+use arch_ppc64::rtas::{Rtas, RtasConfig};
+use arch_ppc64::xics::Xics;
+use arch_ppc64::{Hypercall, HypercallBus, Next, Status, VcpuId};
+use vm_memory::GuestAddress;
+use vof_device::limits::MAX_TRANSFER_BYTES;
+use vof_device::test_utils::{FIRMWARE_BYTES, sample_tree};
+use vof_device::{DeviceTree, Vof};
+
+use crate::Reach;
+use crate::bus_machine::{CPUS, HostConsole, HostCpus};
+use crate::input::Input;
+use crate::names::{NAMES, services};
+use crate::ram::{WatchedRam, Work, are_within};
+
+/// Every token that has a name.
+static TOKENS: LazyLock<Vec<u64>> =
+    LazyLock::new(|| (0..0x1_0000).filter(|&token| token::name(token).is_some()).collect());
+
+/// Those that nobody here answers.
+const UNANSWERED: [&str; 3] =
+    ["H_GET_CPU_CHARACTERISTICS", "H_QUERY_VAS_CAPABILITIES", "H_GET_PERF_COUNTER_INFO"];
+
+/// See [`Target::goals`](crate::Target::goals): every hypercall, with success.
+pub fn goals() -> Vec<String> {
+    TOKENS.iter().filter_map(|&token| token::name(token)).map(str::to_owned).collect()
+}
+
+/// Goals that this machine has nobody for.
+pub fn is_unanswered(goal: &str) -> bool {
+    UNANSWERED.contains(&goal)
+}
+
+static TREE: LazyLock<DeviceTree> = LazyLock::new(sample_tree);
+
+const RAM_BYTES: u64 = 1 << 20;
+const CALLS_MAX: usize = 64;
+/// What a call costs at most, besides what a `write` of the client interface does: architecture
+/// vectors are the longest.
+const WORK_MAX: Work = Work { accesses: 600, bytes: 160 << 10 };
+
+struct Bus {
+    bus: HypercallBus,
+    ram: WatchedRam,
+    cpus: Arc<HostCpus>,
+    xics: Arc<Xics>,
+    console: Arc<HostConsole>,
+    vof: Arc<Mutex<Vof>>,
+}
+
+impl Bus {
+    fn new(flags: u8) -> Self {
+        let cpus = Arc::new(HostCpus::default());
+        // A console that takes nothing makes `write` wait, which takes time.
+        let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31)));
+        let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
+        let xics = Xics::new(CPUS, sources, cpus.clone()).with_timebase(Arc::new(|| 7));
+        let xics = Arc::new(xics);
+        let config = RtasConfig {
+            boot_cpus: CPUS,
+            max_cpus: CPUS,
+            memory_bytes: RAM_BYTES,
+            name: None,
+            uuid: None,
+            after_os_term: Default::default(),
+        };
+        let rtas = Rtas::new(cpus.clone(), console.clone(), config);
+        let vof = Vof::builder(TREE.clone(), RAM_BYTES)
+            .firmware(GuestAddress(0), FIRMWARE_BYTES)
+            .console("/vdevice/vty", console.clone())
+            .cas(Box::new(|_: &[u8]| Ok(vec![])))
+            .build()
+            .expect("the sample has a client interface");
+        let vof = Arc::new(Mutex::new(vof));
+        let bus = HypercallBus::new(vec![
+            vof.clone(),
+            Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
+            Arc::new(rtas.with_interrupt_sources(xics.clone())),
+            Arc::new(PaprCalls::new(CPUS, None)),
+            Arc::new(ModeCalls::new(cpus.clone())),
+            Arc::new(DispatchCalls::new(CPUS, cpus.clone())),
+            xics.clone(),
+        ]);
+        let bus = bus.expect("no token is answered twice");
+        Self { bus, ram: WatchedRam::new(RAM_BYTES), cpus, xics, console, vof }
+    }
+}
+
+/// `data` is a byte of flags, then one hypercall after the other.
+pub fn run(data: &[u8]) -> Reach {
+    let mut input = Input::new(data);
+    let mut reach = Reach::NONE;
+    let machine = Bus::new(input.byte());
+    let blob = crate::bus_machine::lock(&machine.vof).to_blob();
+    for _ in 0..CALLS_MAX {
+        if input.is_empty() {
+            break;
+        }
+        let action = input.byte();
+        match action {
+            0xf0..=0xf7 => {
+                let at = input.number(RAM_BYTES);
+                let len = input.byte().into();
+                machine.ram.poke(at, input.bytes(len));
+            }
+            0xf8..=0xfb => machine.xics.raise(FIRST_INTERRUPT + u32::from(action & 1)),
+            0xfc..=0xfd => machine.xics.set_level(FIRST_INTERRUPT, action & 1 != 0),
+            _ => {
+                let caller = VcpuId(u32::from(action) / 32 % CPUS);
+                if let Some(goal) = call(&machine, caller, action % 32, &mut input) {
+                    reach.add(goal);
+                }
+            }
+        }
+    }
+    for table in machine.cpus.tables() {
+        if let ProcessTable::Radix { base, size_bytes, .. } = table {
+            assert!(base.0 % 4096 == 0 && base.0 + size_bytes <= RAM_BYTES, "{table:x?}");
+        }
+    }
+    machine.bus.reset();
+    assert_eq!(crate::bus_machine::lock(&machine.vof).to_blob(), blob, "reset leaves something");
+    machine.xics.set_level(FIRST_INTERRUPT, false);
+    assert!((0..CPUS).all(|cpu| !machine.cpus.line(cpu)), "reset leaves an interrupt");
+    reach
+}
+
+/// Makes one hypercall; gives the number of its goal when it succeeded.
+fn call(machine: &Bus, caller: VcpuId, kind: u8, input: &mut Input<'_>) -> Option<usize> {
+    let goal = usize::from(kind);
+    let token = match TOKENS.get(goal) {
+        Some(token) => *token,
+        None => input.number(RAM_BYTES),
+    };
+    let known = token::arguments(token);
+    let mut call = Hypercall::new(token, &[]);
+    let count = known.unwrap_or(4);
+    for argument in call.args.iter_mut().take(count) {
+        *argument = input.number(RAM_BYTES);
+    }
+    match token {
+        // Else it would hardly ever be the right one.
+        token::GET_TERM_CHAR | token::PUT_TERM_CHAR if call.args[0] < 0x80 => {
+            call.args[0] = VTY_UNIT.into();
+        }
+        // The function, in bits 16 to 18.
+        token::REGISTER_VPA if call.args[0] < 0x80 => call.args[0] <<= 45,
+        token::VOF_CLIENT | token::RTAS => write_array(&machine.ram, token, &mut call, input),
+        _ => {}
+    }
+    let before = call;
+    let shown = machine.console.shown().len();
+    let next = machine.bus.dispatch(caller, &machine.ram, &mut call);
+    let (writes, work) = machine.ram.take();
+    // A `write` reads 256 bytes as often as the console takes some.
+    let writes_max = MAX_TRANSFER_BYTES as u64 / machine.console.room() as u64;
+    assert!(work.accesses <= WORK_MAX.accesses + writes_max, "{work:?}");
+    assert!(work.bytes <= WORK_MAX.bytes + 256 * writes_max, "{work:?}");
+    let status = call.status();
+    let is_known = matches!(status.0, -4..=2 | -16 | -57..=-55 | -319..=-256);
+    assert!(is_known, "{token:#x} has the status {status}");
+    assert_eq!(call.token, before.token);
+    if status.0 != 0 {
+        assert_eq!(call.args, before.args, "{token:#x} failed and has results");
+    }
+    let permitted = match token {
+        token::VOF_CLIENT | token::RTAS => 0..RAM_BYTES,
+        token::REGISTER_VPA => {
+            // Also of the area that was registered before.
+            0..RAM_BYTES
+        }
+        _ => 0..0,
+    };
+    assert!(are_within(&writes, &[permitted]), "{token:#x} wrote {writes:x?}");
+    match next {
+        Next::Resume => {}
+        Next::Cede => assert_eq!(token, token::CEDE),
+        Next::Park | Next::Stop(_) => {
+            assert!(
+                matches!(token, token::RTAS | token::VOF_CLIENT),
+                "{token:#x} ends the machine"
+            );
+        }
+    }
+    let shown = machine.console.shown().len() - shown;
+    match token {
+        token::PUT_TERM_CHAR => assert!(shown <= 32),
+        token::GET_TERM_CHAR => assert!(status != Status::SUCCESS || call.args[0] <= 16),
+        token::RTAS | token::VOF_CLIENT => {}
+        _ => assert_eq!(shown, 0),
+    }
+    check_poll(machine);
+    (status == Status::SUCCESS && TOKENS.get(goal) == Some(&token)).then_some(goal)
+}
+
+/// H_IPOLL tells of an interrupt where the line does, and changes nothing.
+fn check_poll(machine: &Bus) {
+    for cpu in 0..CPUS {
+        let poll = || {
+            let mut call = Hypercall::new(token::IPOLL, &[cpu.into()]);
+            let _ = machine.bus.dispatch(VcpuId(cpu), &machine.ram, &mut call);
+            call
+        };
+        let call = poll();
+        assert_eq!(call, poll());
+        let [xirr, mfrr, ..] = call.args;
+        assert!(call.status() == Status::SUCCESS && xirr <= u64::from(u32::MAX) && mfrr <= 0xff);
+        assert_eq!(xirr & 0xff_ffff != 0, machine.cpus.line(cpu), "vcpu{cpu}: {xirr:#x}");
+    }
+}
+
+/// An argument array or buffer at the address in the first argument.
+fn write_array(ram: &WatchedRam, token: u64, call: &mut Hypercall, input: &mut Input<'_>) {
+    const TEXTS: u64 = 0x1_8000;
+    let mut names: Vec<u8> = Vec::new();
+    let first = if token == token::RTAS {
+        input.byte().into()
+    } else {
+        names.extend(input.pick(services()).bytes().chain([0]));
+        TEXTS as u32
+    };
+    let (arguments, results) = (input.byte() % 8, input.byte() % 8);
+    let mut cells = vec![first, arguments.into(), results.into()];
+    for _ in 0..arguments {
+        cells.push(match input.byte() {
+            0..=3 => {
+                let at = TEXTS + names.len() as u64;
+                names.extend(input.pick(&NAMES).bytes().chain([0]));
+                at as u32
+            }
+            _ => input.number(RAM_BYTES) as u32,
+        });
+    }
+    ram.poke(TEXTS, &names);
+    if call.args[0] < 0x80 {
+        call.args[0] = 0x2_0000;
+    }
+    ram.poke_cells(call.args[0], &cells);
+}

@@ -1,0 +1,275 @@
+//! Architecture vectors: what a guest says of itself, and what the machine makes of it.
+
+use std::sync::{Arc, LazyLock};
+
+use arch_ppc64::cas::{
+    self, CasError, Decision, MAX_PROCESSORS, MAX_VECTOR_BYTES, Platform, Proposal, TreeChange,
+};
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::hypercall::token;
+use arch_ppc64::{Hypercall, Machine, MutHypercallHandler, NoConsole, Status, VcpuId};
+use vm_memory::GuestAddress;
+use vof_device::{DeviceTree, Vof};
+
+use crate::Reach;
+use crate::input::Input;
+use crate::ram::WatchedRam;
+
+const GOALS: [&str; 10] = [
+    "cut off",
+    "endless",
+    "other processor",
+    "other MMU",
+    "other interrupts",
+    "agreed",
+    "agreed on less than all",
+    "agreed without a vector 5",
+    "agreed on a logical processor version",
+    "agreed on memory in blocks",
+];
+
+/// See [`Target::goals`](crate::Target::goals).
+pub fn goals() -> Vec<String> {
+    GOALS.map(str::to_owned).into()
+}
+
+/// A machine that negotiates, and its tree.
+struct Case {
+    machine: Machine,
+    platform: Platform,
+    tree: DeviceTree,
+}
+
+static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+    let case = |model, hotplug_bytes, boot, host: Option<CpuModel>| {
+        let memory = Memory { size_bytes: 512 << 20, hotplug_bytes };
+        let config = Config { memory, cpus: Cpus { boot, max: 4, model } };
+        let mut machine = Machine::new(&config).expect("the machine can be");
+        if let Some(host) = host {
+            machine = machine.on_host(host.pvr()).expect("the host can be the machine");
+        }
+        let start = Start {
+            entry: GuestAddress(0x40_0000),
+            entry_is_64bit: true,
+            initrd: None,
+            boot_count: 1,
+            rng_seed: [7; 32],
+            flat_rtas: None,
+        };
+        let blob = fdt::build(&machine, &start).expect("the machine has a tree");
+        let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
+        Case { platform: machine.cas_platform(), machine, tree }
+    };
+    vec![
+        case(CpuModel::Power9, 0, 1, None),
+        case(CpuModel::Power9, 1 << 30, 2, None),
+        case(CpuModel::Power9, 256 << 20, 1, Some(CpuModel::Power10)),
+        case(CpuModel::Power10, 0, 4, None),
+    ]
+});
+
+struct Config {
+    memory: Memory,
+    cpus: Cpus,
+}
+
+impl MachineConfig for Config {
+    fn memory(&self) -> Memory {
+        self.memory
+    }
+    fn cpus(&self) -> Cpus {
+        self.cpus
+    }
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: "console=hvc0" }
+    }
+    fn x_vof(&self) -> bool {
+        true
+    }
+}
+
+/// `data` is a byte that chooses a machine, then what the guest hands over.
+pub fn run(data: &[u8]) -> Reach {
+    let mut input = Input::new(data);
+    let case = &CASES[usize::from(input.byte()) % CASES.len()];
+    let vectors = input.rest();
+    let mut reach = Reach::NONE;
+    let proposal = Proposal::parse(vectors);
+    let outcome = cas::negotiate(&case.platform, vectors);
+    // Nobody knows what was negotiated before.
+    assert_eq!(cas::negotiate(&case.platform, vectors), outcome);
+    match &proposal {
+        Ok(proposal) => {
+            assert!(proposal.processors.len() < MAX_PROCESSORS);
+            check_end(vectors, proposal);
+        }
+        Err(error) => assert_eq!(outcome.as_ref().map(drop), Err(error)),
+    }
+    match &outcome {
+        Ok((decision, changes)) => {
+            let proposal = proposal.as_ref().expect("what is agreed on was proposed");
+            check_decision(case, proposal, decision);
+            check_changes(case, decision, changes);
+            reach.add(5);
+            if *decision != Decision::default_for(&case.platform) {
+                reach.add(6);
+            }
+            if proposal.platform.is_none() {
+                reach.add(7);
+            }
+            if decision.cpu_version == case.machine.cpu().model().logical_pvr() {
+                reach.add(8);
+            }
+            if decision.dynamic_memory && !decision.dynamic_memory_v2 {
+                reach.add(9);
+            }
+        }
+        Err(CasError::Truncated { at }) => {
+            assert_eq!(*at, vectors.len());
+            reach.add(0);
+        }
+        Err(CasError::EndlessProcessors) => {
+            assert!(vectors.len() >= MAX_PROCESSORS * 8);
+            reach.add(1);
+        }
+        Err(CasError::Processor { pvr, logical_pvr }) => {
+            let proposal = proposal.as_ref().expect("there is a list of processors");
+            let cpu = case.machine.cpu();
+            assert_eq!((*pvr, *logical_pvr), (cpu.pvr(), cpu.model().logical_pvr()));
+            assert!(!proposal.knows(*logical_pvr));
+            reach.add(2);
+        }
+        Err(CasError::Mmu(of)) => {
+            assert!(!of.includes(&cas::Mmu::Radix));
+            reach.add(3);
+        }
+        Err(CasError::Interrupts(of)) => {
+            assert!(!of.includes(&cas::InterruptMode::Xics));
+            reach.add(4);
+        }
+        Err(_) => {}
+    }
+    check_client_interface(case, vectors, outcome.ok().map(|(_, changes)| changes));
+    reach
+}
+
+/// The structure has an end, within the largest that can be: what lies behind it means nothing,
+/// and without its last byte it is none.
+fn check_end(vectors: &[u8], proposal: &Proposal) {
+    let longer = [vectors, &[0xff; 9]].concat();
+    assert_eq!(Proposal::parse(&longer).as_ref(), Ok(proposal));
+    // Whole from some length on, and never before.
+    let (mut short, mut whole) = (0, vectors.len());
+    while short < whole {
+        let middle = short.midpoint(whole);
+        match Proposal::parse(&vectors[..middle]) {
+            Ok(_) => whole = middle,
+            Err(error) => {
+                assert_eq!(error, CasError::Truncated { at: middle });
+                short = middle + 1;
+            }
+        }
+    }
+    assert!(whole <= MAX_VECTOR_BYTES);
+    assert_eq!(Proposal::parse(&vectors[..whole]).as_ref(), Ok(proposal));
+}
+
+/// Nothing is agreed on that one of both cannot do.
+fn check_decision(case: &Case, proposal: &Proposal, decision: &Decision) {
+    let cpu = case.machine.cpu();
+    assert!(proposal.knows(decision.cpu_version));
+    assert!([cpu.pvr(), cpu.model().logical_pvr()].contains(&decision.cpu_version));
+    assert_eq!(decision.mmu, cas::Mmu::Radix);
+    assert_eq!(decision.interrupts, cas::InterruptMode::Xics);
+    match &proposal.platform {
+        Some(options) => {
+            assert!(options.mmu.includes(&decision.mmu));
+            assert!(options.interrupts.includes(&decision.interrupts));
+            assert!(options.form1_affinity || !decision.form1_affinity);
+            assert!(options.dynamic_memory || !decision.dynamic_memory);
+            assert!(options.dynamic_memory_v2 || !decision.dynamic_memory_v2);
+        }
+        None => assert!(!decision.form1_affinity && !decision.dynamic_memory),
+    }
+    assert!(decision.dynamic_memory || !decision.dynamic_memory_v2);
+    assert!(case.machine.hotplug_bytes() > 0 || !decision.dynamic_memory);
+}
+
+fn check_changes(case: &Case, decision: &Decision, changes: &[TreeChange]) {
+    const MEMORY: &str = "/ibm,dynamic-reconfiguration-memory";
+    for change in changes {
+        match (change.path(), change.name()) {
+            ("/chosen", "ibm,architecture-vec-5") => {
+                let TreeChange::Set { value, .. } = change else { panic!("{change:?}") };
+                assert_eq!((value.len(), value[0]), (27, 25));
+            }
+            (path, "cpu-version") => {
+                assert!(path.starts_with("/cpus/"));
+                let TreeChange::Set { value, .. } = change else { panic!("{change:?}") };
+                assert_eq!(value[..], decision.cpu_version.to_be_bytes());
+            }
+            (MEMORY, "ibm,dynamic-memory" | "ibm,dynamic-memory-v2") => {}
+            _ => panic!("negotiation must not change {change:?}"),
+        }
+        assert!(case.tree.find(change.path()).is_some(), "{change:?} of no node");
+    }
+}
+
+/// The same through the client interface: all changes are made, or none.
+fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeChange>>) {
+    const ARRAY: u64 = 0x2000;
+    const SERVICE: u64 = 0x2100;
+    const METHOD: u64 = 0x2200;
+    const PATH: u64 = 0x2300;
+    let policy = Box::new(case.platform.clone());
+    let builder = Vof::builder(case.tree.clone(), case.machine.memory_bytes()).cas(policy);
+    let mut vof =
+        builder.console("/vdevice/vty", Arc::new(NoConsole)).build().expect("there is a VTY");
+    // The structure ends where RAM does, so that nothing lies behind it.
+    let ram = WatchedRam::new(case.machine.memory_bytes());
+    let at = ram.len() - vectors.len() as u64;
+    ram.poke(at, vectors);
+    ram.poke(METHOD, b"ibm,client-architecture-support\0");
+    ram.poke(PATH, b"/\0");
+    let mut call = |service: &[u8], arguments: &[u32], results: u64| {
+        ram.poke(SERVICE, service);
+        ram.poke_cells(ARRAY, &[SERVICE as u32, arguments.len() as u32, results as u32]);
+        ram.poke_cells(ARRAY + 12, arguments);
+        let results_at = ARRAY + 12 + 4 * arguments.len() as u64;
+        let mut call = Hypercall::new(token::VOF_CLIENT, &[ARRAY]);
+        let _ = vof.handle(VcpuId(0), &ram, &mut call);
+        assert_eq!(call.status(), Status::SUCCESS);
+        let (writes, _) = ram.take();
+        let results_end = results_at + 4 * results;
+        assert!(writes.iter().all(|write| write.start >= results_at && write.end <= results_end));
+        (0..results).map(|number| ram.peek_cell(results_at + 4 * number)).collect::<Vec<_>>()
+    };
+    let root = call(b"open\0", &[PATH as u32], 1)[0];
+    let answer = call(b"call-method\0", &[METHOD as u32, root, at as u32], 2);
+    let Some(changes) = changes else {
+        // Where there are no bytes at all, there is no structure to fail.
+        assert!(vectors.is_empty() || answer == [0, u32::MAX], "{answer:x?}");
+        check_unchanged(case, vof.tree());
+        return;
+    };
+    assert_eq!(answer, [0, 0]);
+    for change in &changes {
+        let node = vof.tree().find(change.path()).expect("changes are of nodes");
+        let value = match change {
+            TreeChange::Set { value, .. } => Some(value.as_slice()),
+            TreeChange::Remove { .. } => None,
+        };
+        assert_eq!(vof.tree().property(node, change.name()), value, "{change:?}");
+    }
+}
+
+/// The tree is as it was, but for the console's handles.
+fn check_unchanged(case: &Case, tree: &DeviceTree) {
+    let own = ["stdin", "stdout", "available"];
+    for node in case.tree.nodes() {
+        let rest = tree.properties(node).filter(|(name, _)| !own.contains(name));
+        assert!(rest.eq(case.tree.properties(node)), "{} has changed", tree.path(node));
+    }
+}

@@ -1,0 +1,157 @@
+//! Programs and initial RAM disks: nothing is written where they were not planned to be.
+
+use std::ops::Range;
+
+use arch_ppc64::layout::PAGE_BYTES;
+use arch_ppc64::loader::{
+    self, Client, ClientKind, FIRMWARE_BYTES, KERNEL_BASE, LoadError, Placement, PlanRequest,
+};
+use vm_memory::GuestAddress;
+
+use crate::Reach;
+use crate::input::Input;
+use crate::ram::{WatchedRam, are_within};
+
+const GOALS: [&str; 9] = [
+    "parsed",
+    "planned a kernel",
+    "planned a program",
+    "planned for a flat tree and RTAS",
+    "loaded a kernel",
+    "loaded a program",
+    "loaded an initrd",
+    "loaded zeros",
+    "planned an initrd high up",
+];
+
+/// See [`Target::goals`](crate::Target::goals).
+pub fn goals() -> Vec<String> {
+    GOALS.map(str::to_owned).into()
+}
+
+/// More than this is planned for, but not loaded: zeros take time.
+const LOADED_BYTES_MAX: u64 = 32 << 20;
+
+const RAM_SIZES: [u64; 8] = [
+    0,
+    PAGE_BYTES,
+    KERNEL_BASE.0 + PAGE_BYTES,
+    8 << 20,
+    16 << 20,
+    LOADED_BYTES_MAX,
+    1 << 30,
+    8 << 40,
+];
+
+/// `data` is a byte that chooses RAM's size, one of flags, two of the initial RAM disk's size in
+/// 64 bytes, and a file.
+pub fn run(data: &[u8]) -> Reach {
+    let mut input = Input::new(data);
+    let mut reach = Reach::NONE;
+    let ram_bytes = input.pick(&RAM_SIZES);
+    let flags = input.byte();
+    // Shifted for what no file can be.
+    let initrd_bytes = u64::from(input.u16()) << [6, 6, 12, 40][usize::from(flags >> 6)];
+    let flag = |bit: u8| flags & 1 << bit != 0;
+    let request = PlanRequest {
+        ram_bytes,
+        initrd_bytes: flag(0).then_some(initrd_bytes),
+        flat_tree_bytes: flag(1).then_some(0x6000),
+        rtas_bytes: flag(2).then_some(4096),
+    };
+    let file = input.rest();
+    let client = match Client::parse(file) {
+        Ok(client) => client,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return reach;
+        }
+    };
+    reach.add(0);
+    assert!(client.bytes() > 0);
+    let is_kernel = matches!(client.kind(), ClientKind::Kernel { .. });
+    assert_eq!(client.is_64bit(), is_kernel);
+    let placement = match Placement::plan(&client, &request) {
+        Ok(placement) => placement,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return reach;
+        }
+    };
+    reach.add(if is_kernel { 1 } else { 2 });
+    check_placement(&client, &placement, &request);
+    if placement.flat_tree().is_some() && placement.rtas().is_some() {
+        reach.add(3);
+    }
+    if placement.initrd().is_some_and(|(at, _)| at.0 >= 768 << 20) {
+        reach.add(8);
+    }
+    let initrd_bytes = request.initrd_bytes.unwrap_or(0);
+    if client.bytes() + initrd_bytes > LOADED_BYTES_MAX {
+        return reach;
+    }
+    let initrd: Vec<u8> = (0..initrd_bytes).map(|at| at as u8 | 1).collect();
+    let initrd = request.initrd_bytes.map(|_| initrd.as_slice());
+    let ram = WatchedRam::new(ram_bytes);
+    loader::load(&client, &placement, initrd, &ram).expect("what was planned can be loaded");
+    check_loaded(&placement, initrd, &ram);
+    reach.add(if is_kernel { 4 } else { 5 });
+    if initrd.is_some() {
+        reach.add(6);
+    }
+    if client.bytes() > file.len() as u64 {
+        reach.add(7);
+    }
+    check_refusals(&client, &placement, initrd);
+    reach
+}
+
+fn range((at, bytes): (GuestAddress, u64)) -> Range<u64> {
+    at.0..at.0.checked_add(bytes).expect("nothing wraps")
+}
+
+/// Everything is in RAM, below 4 GiB, above the firmware, and nothing overlaps.
+fn check_placement(client: &Client<'_>, placement: &Placement, request: &PlanRequest) {
+    assert_eq!(placement.client().1, client.bytes());
+    assert_eq!(placement.is_64bit(), client.is_64bit());
+    assert!(range(placement.client()).contains(&placement.entry().0), "the entry is outside");
+    assert_eq!(placement.initrd().map(|(_, bytes)| bytes), request.initrd_bytes);
+    let flat_tree = placement.flat_tree().zip(request.flat_tree_bytes);
+    let rtas = placement.rtas().zip(request.rtas_bytes);
+    assert_eq!(flat_tree.is_some(), request.flat_tree_bytes.is_some());
+    assert_eq!(rtas.is_some(), request.rtas_bytes.is_some());
+    let behind: Vec<_> =
+        [flat_tree, rtas, placement.initrd()].into_iter().flatten().map(range).collect();
+    assert!(behind.iter().all(|range| range.start % PAGE_BYTES == 0));
+    let mut all = [vec![range(placement.client())], behind].concat();
+    all.sort_by_key(|range| range.start);
+    assert!(all[0].start >= FIRMWARE_BYTES);
+    let end = request.ram_bytes.min(1 << 32);
+    assert!(all.last().is_some_and(|last| last.end <= end), "{all:x?} beyond {end:#x}");
+    assert!(all.windows(2).all(|two| two[0].end <= two[1].start), "{all:x?} overlap");
+}
+
+fn check_loaded(placement: &Placement, initrd: Option<&[u8]>, ram: &WatchedRam) {
+    let client = range(placement.client());
+    let (writes, _) = ram.take();
+    let planned = [Some(client), placement.initrd().map(range)];
+    let planned: Vec<_> = planned.into_iter().flatten().collect();
+    assert!(are_within(&writes, &planned), "{writes:x?} beyond {planned:x?}");
+    if let (Some(initrd), Some((at, _))) = (initrd, placement.initrd()) {
+        assert_eq!(ram.peek(at.0, initrd.len()), initrd);
+    }
+}
+
+/// What was not planned for is not loaded, and RAM that is not there is told.
+fn check_refusals(client: &Client<'_>, placement: &Placement, initrd: Option<&[u8]>) {
+    let ram = WatchedRam::new(placement.client().0.0);
+    let other = match initrd {
+        None | Some([]) => Some(&[1][..]),
+        Some([_, rest @ ..]) => Some(rest),
+    };
+    let refused = loader::load(client, placement, other, &ram);
+    assert!(matches!(refused, Err(LoadError::OtherInitrd { .. })), "{refused:?}");
+    assert!(ram.take().0.is_empty());
+    let failed = loader::load(client, placement, initrd, &ram);
+    assert!(matches!(failed, Err(LoadError::Memory(_))), "{failed:?}");
+}

@@ -1,0 +1,103 @@
+//! Flattened trees: whatever is taken for one is within the limits, and comes back as it was.
+
+use vof_device::limits::{MAX_DEPTH, MAX_NODE_NAME_BYTES, MAX_NODE_PROPERTIES};
+use vof_device::{DeviceTree, NodeId};
+
+use crate::Reach;
+
+const TAKEN: usize = 0;
+const HAS_CHILDREN: usize = 1;
+const HAS_VALUES: usize = 2;
+const HAS_ALIAS: usize = 3;
+
+/// See [`Target::goals`](crate::Target::goals).
+pub fn goals() -> Vec<String> {
+    ["taken", "has children", "has values", "has an alias"].map(str::to_owned).into()
+}
+
+/// `data` is a blob.
+pub fn run(data: &[u8]) -> Reach {
+    let mut reach = Reach::NONE;
+    let Ok(tree) = DeviceTree::from_blob(data) else { return reach };
+    reach.add(TAKEN);
+    check_limits(&tree, data.len());
+    let blob = tree.to_blob();
+    let again = DeviceTree::from_blob(&blob).expect("what was written is read");
+    assert_eq!(again.to_blob(), blob, "the second writing is the first");
+    check_same(&tree, &again);
+    for node in tree.nodes() {
+        check_links(&tree, node);
+        check_path(&tree, node);
+        if tree.child(node).is_some() {
+            reach.add(HAS_CHILDREN);
+        }
+        if tree.properties(node).any(|(name, value)| name != "phandle" && !value.is_empty()) {
+            reach.add(HAS_VALUES);
+        }
+    }
+    if let Some(aliases) = tree.find("/aliases") {
+        for (name, _) in tree.properties(aliases) {
+            if tree.resolve(name).is_some() {
+                reach.add(HAS_ALIAS);
+            }
+        }
+    }
+    reach
+}
+
+/// What a tree costs is a matter of its blob's size: a node takes at least 28 bytes of it, a
+/// property 12.
+fn check_limits(tree: &DeviceTree, blob_bytes: usize) {
+    let nodes = tree.nodes().len();
+    assert!(nodes * 28 <= blob_bytes, "{nodes} nodes in {blob_bytes} bytes");
+    let overhead = tree.overhead_bytes();
+    assert!(overhead <= 8 * blob_bytes + 4096, "{overhead} bytes for a blob of {blob_bytes}");
+    for node in tree.nodes() {
+        let depth = std::iter::successors(Some(node), |&node| tree.parent(node)).count() - 1;
+        assert!(depth <= MAX_DEPTH);
+        assert!(tree.full_name(node).len() <= MAX_NODE_NAME_BYTES);
+        assert!(tree.properties(node).count() <= MAX_NODE_PROPERTIES);
+    }
+}
+
+fn check_same(one: &DeviceTree, other: &DeviceTree) {
+    assert_eq!(one.nodes().len(), other.nodes().len());
+    for node in one.nodes() {
+        assert_eq!(one.full_name(node), other.full_name(node));
+        assert_eq!(one.parent(node), other.parent(node));
+        assert_eq!(one.phandle(node), other.phandle(node));
+        assert!(one.properties(node).eq(other.properties(node)));
+    }
+}
+
+fn check_links(tree: &DeviceTree, node: NodeId) {
+    let phandle = tree.phandle(node);
+    assert!(phandle != 0 && phandle != u32::MAX);
+    assert_eq!(tree.node_by_phandle(phandle), Some(node));
+    assert_eq!(tree.parent(node).is_none(), node == tree.root());
+    for child in tree.children(node) {
+        assert_eq!(tree.parent(child), Some(node));
+    }
+    for (name, value) in tree.properties(node) {
+        assert_eq!(tree.property(node, name), Some(value), "{name}");
+    }
+}
+
+/// A path of ordinary names leads to its node, or to one whose path differs in nothing that
+/// counts: case and zeros of units.
+fn check_path(tree: &DeviceTree, node: NodeId) {
+    let path = tree.path(node);
+    let is_ordinary = |name: &str| {
+        let (base, unit) = name.split_once('@').unwrap_or((name, "0"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || ",._+-#".contains(c);
+        !base.is_empty() && base.chars().all(plain) && !unit.is_empty() && unit.chars().all(plain)
+    };
+    if !path.split('/').filter(|name| !name.is_empty()).all(is_ordinary) {
+        // It is looked up all the same.
+        let _ = tree.find(&path);
+        return;
+    }
+    let found = tree.find(&path).unwrap_or_else(|| panic!("{path} is not found"));
+    let plain = |path: &str| path.to_ascii_lowercase().replace('0', "");
+    assert_eq!(plain(&tree.path(found)), plain(&path));
+}

@@ -1,0 +1,127 @@
+//! Configuration files: what validates is a machine with a tree and a client interface.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arch_ppc64::config::MachineConfig;
+use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::layout::{
+    MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, PAGE_BYTES, VTY_PATH,
+};
+use arch_ppc64::{Machine, NoConsole};
+use pseries_vmm::config::VmConfig;
+use vm_memory::GuestAddress;
+use vof_device::{DeviceTree, Vof};
+
+use crate::Reach;
+
+const GOALS: [&str; 8] = [
+    "is a configuration",
+    "is a machine",
+    "has a client interface",
+    "has a flat tree",
+    "has several CPUs",
+    "has room for more memory",
+    "has a command line",
+    "is refused with its key",
+];
+
+/// See [`Target::goals`](crate::Target::goals).
+pub fn goals() -> Vec<String> {
+    GOALS.map(str::to_owned).into()
+}
+
+/// Larger machines are made and not built: that takes too long to do it often.
+const BUILT_CPUS_MAX: u32 = 64;
+const BUILT_HOTPLUG_MAX: u64 = 64 << 30;
+
+/// `data` is a file's content.
+pub fn run(data: &[u8]) -> Reach {
+    let mut reach = Reach::NONE;
+    let config = match VmConfig::from_json(data, Path::new("machine.json")) {
+        Ok(config) => config,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(said.starts_with("machine.json"), "{said}");
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(why.is_some_and(|why| !why.is_empty()));
+            if said.contains("at \"") {
+                reach.add(7);
+            }
+            return reach;
+        }
+    };
+    reach.add(0);
+    let machine = match Machine::new(&config) {
+        Ok(machine) => machine,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return reach;
+        }
+    };
+    reach.add(1);
+    check_limits(&machine, &config);
+    if machine.max_cpus() > BUILT_CPUS_MAX || machine.hotplug_bytes() > BUILT_HOTPLUG_MAX {
+        return reach;
+    }
+    if machine.boot_cpus() > 1 {
+        reach.add(4);
+    }
+    if machine.hotplug_bytes() > 0 {
+        reach.add(5);
+    }
+    if config.payload.cmdline.is_some() {
+        reach.add(6);
+    }
+    let start = Start {
+        entry: GuestAddress(0x40_0000),
+        entry_is_64bit: true,
+        initrd: Some((GuestAddress(0x200_0000), 0x1234)),
+        boot_count: 1,
+        rng_seed: [7; 32],
+        flat_rtas: (!machine.x_vof()).then_some(GuestAddress(0x300_0000)),
+    };
+    let blob = fdt::build(&machine, &start).expect("a machine has a tree");
+    assert!(blob.len() < 1 << 20, "a tree of {} bytes", blob.len());
+    let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
+    check_tree(&machine, &tree);
+    if !machine.x_vof() {
+        reach.add(3);
+        return reach;
+    }
+    Vof::builder(tree, machine.memory_bytes())
+        .console(VTY_PATH, Arc::new(NoConsole))
+        .cas(Box::new(machine.cas_platform()))
+        .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
+        .build()
+        .expect("a machine has a client interface");
+    reach.add(2);
+    reach
+}
+
+fn check_limits(machine: &Machine, config: &VmConfig) {
+    let (memory, hotplug) = (machine.memory_bytes(), machine.hotplug_bytes());
+    assert!(memory >= MIN_MEMORY_BYTES && memory % PAGE_BYTES == 0);
+    assert!(memory.checked_add(hotplug).is_some_and(|all| all <= MAX_MEMORY_BYTES));
+    assert!((1..=MAX_CPUS).contains(&machine.boot_cpus()));
+    assert!((machine.boot_cpus()..=MAX_CPUS).contains(&machine.max_cpus()));
+    let cmdline = machine.cmdline();
+    assert!(cmdline.len() <= MAX_CMDLINE_BYTES && !cmdline.contains('\0'));
+    assert_eq!(machine.x_vof(), config.x_vof());
+}
+
+/// The tree says what the configuration does.
+fn check_tree(machine: &Machine, tree: &DeviceTree) {
+    let cpus = tree.find("/cpus").expect("there are CPUs");
+    let is_cpu = |&node: &_| tree.property(node, "device_type") == Some(b"cpu\0");
+    assert_eq!(tree.children(cpus).filter(is_cpu).count(), machine.boot_cpus() as usize);
+    let memory = tree.find("/memory@0").expect("there is memory");
+    let reg = [0, machine.memory_bytes()].map(u64::to_be_bytes).concat();
+    let whole = tree.property(memory, "reg").expect("memory has a place");
+    if machine.hotplug_bytes() == 0 {
+        assert_eq!(whole, reg);
+    }
+    let chosen = tree.find("/chosen").expect("there is /chosen");
+    let bootargs = [machine.cmdline().as_bytes(), b"\0"].concat();
+    assert_eq!(tree.property(chosen, "bootargs"), Some(bootargs.as_slice()));
+}

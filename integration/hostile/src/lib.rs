@@ -1,0 +1,47 @@
+//! What hostile guests and files do to each interface of the machine, and what must hold then.
+//!
+//! A module each has a function `run`, which takes bytes, whatever they are, makes of them what
+//! comes in through that interface, and panics where something does not hold. Fuzzers
+//! (`integration/fuzz`) and property tests (`tests`) call it. What it returns tells which of its
+//! [`goals`](Target::goals) were met: a target whose goals are never met tests nothing.
+
+mod bus_machine;
+mod input;
+mod names;
+mod ram;
+mod reach;
+
+pub mod bus;
+pub mod cas;
+pub mod elf;
+pub mod from_blob;
+pub mod json;
+pub mod rtas;
+
+pub use reach::Reach;
+
+/// One way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes an input; panics where something does not hold.
+    pub run: fn(&[u8]) -> Reach,
+    /// What inputs can reach, in the order of the bits of [`Reach`].
+    pub goals: fn() -> Vec<String>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "from_blob", run: from_blob::run, goals: from_blob::goals },
+    Target { name: "cas", run: cas::run, goals: cas::goals },
+    Target { name: "elf", run: elf::run, goals: elf::goals },
+    Target { name: "json", run: json::run, goals: json::goals },
+    Target { name: "rtas", run: rtas::run, goals: rtas::goals },
+    Target { name: "bus", run: bus::run, goals: bus::goals },
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}

@@ -1,0 +1,48 @@
+//! Each target with random bytes: few, as `cargo xtask fuzz` does it better.
+
+use hostile::Target;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Panics as the target does, with the smallest input that makes it.
+fn survives(name: &str, cases: u32, max_len: usize) {
+    let target: &Target = hostile::target(name).unwrap();
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let inputs = prop::collection::vec(any::<u8>(), 0..max_len);
+    TestRunner::new(config)
+        .run(&inputs, |input| {
+            (target.run)(&input);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn from_blob() {
+    survives("from_blob", 500, 200);
+}
+
+#[test]
+fn cas() {
+    survives("cas", 200, 600);
+}
+
+#[test]
+fn elf() {
+    survives("elf", 500, 200);
+}
+
+#[test]
+fn json() {
+    survives("json", 500, 100);
+}
+
+#[test]
+fn rtas() {
+    survives("rtas", 500, 1000);
+}
+
+#[test]
+fn bus() {
+    survives("bus", 200, 1000);
+}
