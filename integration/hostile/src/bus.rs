@@ -17,25 +17,20 @@ use vof_device::{DeviceTree, Vof};
 use crate::Reach;
 use crate::bus_machine::{CPUS, HostConsole, HostCpus};
 use crate::input::Input;
-use crate::names::{NAMES, services};
+use crate::names::{NAMES, service};
 use crate::ram::{WatchedRam, Work, are_within};
 
 /// Every token that has a name.
 static TOKENS: LazyLock<Vec<u64>> =
     LazyLock::new(|| (0..0x1_0000).filter(|&token| token::name(token).is_some()).collect());
 
-/// Those that nobody here answers.
-const UNANSWERED: [&str; 3] =
-    ["H_GET_CPU_CHARACTERISTICS", "H_QUERY_VAS_CAPABILITIES", "H_GET_PERF_COUNTER_INFO"];
+/// See [`Target::beyond`](crate::Target::beyond): nobody here answers them.
+pub const BEYOND: &[&str] =
+    &["H_GET_CPU_CHARACTERISTICS", "H_QUERY_VAS_CAPABILITIES", "H_GET_PERF_COUNTER_INFO"];
 
 /// See [`Target::goals`](crate::Target::goals): every hypercall, with success.
 pub fn goals() -> Vec<String> {
     TOKENS.iter().filter_map(|&token| token::name(token)).map(str::to_owned).collect()
-}
-
-/// Goals that this machine has nobody for.
-pub fn is_unanswered(goal: &str) -> bool {
-    UNANSWERED.contains(&goal)
 }
 
 static TREE: LazyLock<DeviceTree> = LazyLock::new(sample_tree);
@@ -223,7 +218,7 @@ fn write_array(ram: &WatchedRam, token: u64, call: &mut Hypercall, input: &mut I
     let first = if token == token::RTAS {
         input.byte().into()
     } else {
-        names.extend(input.pick(services()).bytes().chain([0]));
+        names.extend(service(input.u16()).bytes().chain([0]));
         TEXTS as u32
     };
     let (arguments, results) = (input.byte() % 8, input.byte() % 8);

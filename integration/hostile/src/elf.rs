@@ -30,28 +30,20 @@ pub fn goals() -> Vec<String> {
 }
 
 /// More than this is planned for, but not loaded: zeros take time.
-const LOADED_BYTES_MAX: u64 = 32 << 20;
+const LOADED_BYTES_MAX: u64 = 8 << 20;
 
-const RAM_SIZES: [u64; 8] = [
-    0,
-    PAGE_BYTES,
-    KERNEL_BASE.0 + PAGE_BYTES,
-    8 << 20,
-    16 << 20,
-    LOADED_BYTES_MAX,
-    1 << 30,
-    8 << 40,
-];
+const RAM_SIZES: [u64; 8] =
+    [0, PAGE_BYTES, KERNEL_BASE.0 + PAGE_BYTES, 8 << 20, 16 << 20, 32 << 20, 1 << 30, 8 << 40];
 
 /// `data` is a byte that chooses RAM's size, one of flags, two of the initial RAM disk's size in
-/// 64 bytes, and a file.
+/// 16 bytes, and a file.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
     let mut reach = Reach::NONE;
     let ram_bytes = input.pick(&RAM_SIZES);
     let flags = input.byte();
     // Shifted for what no file can be.
-    let initrd_bytes = u64::from(input.u16()) << [6, 6, 12, 40][usize::from(flags >> 6)];
+    let initrd_bytes = u64::from(input.u16()) << [4, 4, 14, 40][usize::from(flags >> 6)];
     let flag = |bit: u8| flags & 1 << bit != 0;
     let request = PlanRequest {
         ram_bytes,

@@ -84,7 +84,7 @@ fn check_links(tree: &DeviceTree, node: NodeId) {
 }
 
 /// A path of ordinary names leads to its node, or to one whose path differs in nothing that
-/// counts: case and zeros of units.
+/// counts.
 fn check_path(tree: &DeviceTree, node: NodeId) {
     let path = tree.path(node);
     let is_ordinary = |name: &str| {
@@ -98,6 +98,22 @@ fn check_path(tree: &DeviceTree, node: NodeId) {
         return;
     }
     let found = tree.find(&path).unwrap_or_else(|| panic!("{path} is not found"));
-    let plain = |path: &str| path.to_ascii_lowercase().replace('0', "");
-    assert_eq!(plain(&tree.path(found)), plain(&path));
+    assert_eq!(compared(&tree.path(found)), compared(&path));
+}
+
+/// A path in the form that is compared: units in lower case, without leading zeros, and one of no
+/// characters is none.
+fn compared(path: &str) -> String {
+    let part = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        digits => digits.to_ascii_lowercase(),
+    };
+    let name = |name: &str| match name.split_once('@') {
+        None | Some((_, "")) => name.trim_end_matches('@').to_owned(),
+        Some((base, unit)) => {
+            let parts: Vec<String> = unit.split(',').map(part).collect();
+            format!("{base}@{}", parts.join(","))
+        }
+    };
+    path.split('/').map(name).collect::<Vec<_>>().join("/")
 }

@@ -11,12 +11,14 @@ mod names;
 mod ram;
 mod reach;
 
+pub mod arguments;
 pub mod bus;
 pub mod cas;
 pub mod elf;
 pub mod from_blob;
 pub mod json;
 pub mod rtas;
+pub mod sequences;
 
 pub use reach::Reach;
 
@@ -29,16 +31,27 @@ pub struct Target {
     pub run: fn(&[u8]) -> Reach,
     /// What inputs can reach, in the order of the bits of [`Reach`].
     pub goals: fn() -> Vec<String>,
+    /// Those of them that no input reaches.
+    pub beyond: &'static [&'static str],
+}
+
+/// The target of a module.
+macro_rules! target {
+    ($name:ident, $beyond:expr) => {
+        Target { name: stringify!($name), run: $name::run, goals: $name::goals, beyond: $beyond }
+    };
 }
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target { name: "from_blob", run: from_blob::run, goals: from_blob::goals },
-    Target { name: "cas", run: cas::run, goals: cas::goals },
-    Target { name: "elf", run: elf::run, goals: elf::goals },
-    Target { name: "json", run: json::run, goals: json::goals },
-    Target { name: "rtas", run: rtas::run, goals: rtas::goals },
-    Target { name: "bus", run: bus::run, goals: bus::goals },
+    target!(arguments, arguments::BEYOND),
+    target!(sequences, sequences::BEYOND),
+    target!(from_blob, &[]),
+    target!(cas, &[]),
+    target!(elf, &[]),
+    target!(json, &[]),
+    target!(rtas, &[]),
+    target!(bus, bus::BEYOND),
 ];
 
 /// The target of that name.

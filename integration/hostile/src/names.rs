@@ -15,8 +15,24 @@ pub(crate) fn services() -> &'static [&'static str] {
     &SERVICES
 }
 
-/// Paths, properties, methods and words that mean something.
-pub(crate) const NAMES: [&str; 32] = [
+/// One of the services, by a number: the one whose own number is the next. The number of a service
+/// is a matter of its name only, so inputs mean what they did when there are more services.
+pub(crate) fn service(number: u16) -> &'static str {
+    let services = services().iter();
+    services.min_by_key(|name| own_number(name).wrapping_sub(number)).copied().unwrap_or_default()
+}
+
+/// FNV-1a, folded.
+fn own_number(name: &str) -> u16 {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash >> 16) as u16 ^ hash as u16
+}
+
+/// Paths, properties, methods and words that mean something. New ones go to the end, so that
+/// inputs mean what they did.
+pub(crate) const NAMES: [&str; 48] = [
     "/",
     "/chosen",
     "/aliases",
@@ -49,4 +65,32 @@ pub(crate) const NAMES: [&str; 32] = [
     "release",
     "translate",
     "a name of more than sixty-three characters, which is too long by far for anything",
+    "mmu",
+    "memory",
+    "map",
+    "unmap",
+    "modify",
+    "read",
+    "write",
+    "open",
+    "close",
+    "milliseconds",
+    "power-off",
+    "reset-all",
+    "/openprom",
+    "/openprom/client-services",
+    "1 2 +",
+    "linux,x",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_has_a_number() {
+        for name in services() {
+            assert_eq!(service(own_number(name)), *name);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::GuestAddress;
 
 const PAGE_BYTES: u64 = 4096;
+static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// RAM from address 0 on, all zeros at first. It takes host memory only where something else than
 /// zeros was written, so it can be of any size.
@@ -108,7 +109,7 @@ impl State {
             let offset = (address % PAGE_BYTES) as usize;
             let data = &data[place..place + len];
             let number = address / PAGE_BYTES;
-            if !self.pages.contains_key(&number) && data.iter().all(|&byte| byte == 0) {
+            if !self.pages.contains_key(&number) && *data == ZEROS[..len] {
                 continue;
             }
             let page =

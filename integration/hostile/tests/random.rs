@@ -46,3 +46,13 @@ fn rtas() {
 fn bus() {
     survives("bus", 200, 1000);
 }
+
+#[test]
+fn arguments() {
+    survives("arguments", 300, 1000);
+}
+
+#[test]
+fn sequences() {
+    survives("sequences", 100, 1000);
+}

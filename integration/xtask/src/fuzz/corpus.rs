@@ -42,23 +42,53 @@ pub(super) fn minimise(target: &Target, programs: &Path) -> Result<()> {
     merge.args(["-set_cover_merge=1", "-use_counters=0"]);
     merge.arg(format!("-max_len={KEPT_BYTES_MAX}"));
     run(merge.arg(chosen.path()).arg(&kept).arg(&grown))?;
-    let inputs = files(chosen.path())?;
+    let mut inputs = files(chosen.path())?;
     if inputs.is_empty() {
         return Err(Failure::new(format!("no input of {} does anything", target.name)));
     }
+    let others = [files(&kept)?, files(&grown)?].concat();
+    inputs.extend(for_other_goals(&programs.join(target.name), &inputs, others)?);
+    let contents = inputs.iter().map(|input| Ok((name(input), folders::read(input)?)));
+    let contents = contents.collect::<Result<Vec<_>>>()?;
     for old in files(&kept)? {
         fs::remove_file(&old).attempt(|| format!("remove {}", old.display()))?;
     }
-    let mut bytes = 0;
-    for input in &inputs {
-        let content = folders::read(input)?;
-        bytes += content.len();
-        // libFuzzer names a file by the SHA-1 of its content.
-        let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        folders::write(&kept.join(name.get(..12).unwrap_or(&name)), &content)?;
+    let bytes: usize = contents.iter().map(|(_, content)| content.len()).sum();
+    for (name, content) in &contents {
+        folders::write(&kept.join(name), content)?;
     }
     progress!("{}: {} inputs of {bytes} bytes in {}", target.name, inputs.len(), kept.display());
     Ok(())
+}
+
+/// The shortest of `others` that reach goals which `inputs` do not.
+fn for_other_goals(
+    program: &Path,
+    inputs: &[PathBuf],
+    mut others: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>> {
+    others.sort_by_key(|path| fs::metadata(path).map_or(u64::MAX, |data| data.len()));
+    let mut run = Command::new(program);
+    let output = run.args(inputs).args(&others).output();
+    let output = output.attempt(|| format!("run {}", program.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let mut wanted: Vec<PathBuf> = Vec::new();
+    let mut running = None;
+    for line in said.lines() {
+        if let Some(path) = line.strip_prefix("Running: ") {
+            running = Some(PathBuf::from(path));
+        }
+        // Told once of each goal.
+        let new = running.take_if(|path| line.starts_with("REACHED ") && others.contains(path));
+        wanted.extend(new);
+    }
+    Ok(wanted)
+}
+
+/// A short name: libFuzzer's is the SHA-1 of the content.
+fn name(input: &Path) -> String {
+    let name = input.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.get(..12).map_or_else(|| name.clone(), str::to_owned)
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -33,6 +33,8 @@ const fn target(name: &'static str, max_len: usize, what: &'static str) -> Targe
 
 /// All of them: the programs of `integration/fuzz/targets`.
 const TARGETS: &[Target] = &[
+    target("arguments", 2048, "client interface: argument arrays of anything, anywhere"),
+    target("sequences", 2048, "client interface: good calls, each answer as a plain model says"),
     target("from_blob", 4096, "flattened trees: read, within the limits, written as they were"),
     target("cas", 4500, "architecture vectors: nothing is agreed on that one side cannot do"),
     target("elf", 2048, "programs and initrds: loaded where they were planned to be, or refused"),
