@@ -25,6 +25,7 @@ pub fn run(data: &[u8]) -> Reach {
     let again = DeviceTree::from_blob(&blob).expect("what was written is read");
     assert_eq!(again.to_blob(), blob, "the second writing is the first");
     check_same(&tree, &again);
+    check_header(data, &blob);
     for node in tree.nodes() {
         check_links(&tree, node);
         check_path(&tree, node);
@@ -68,6 +69,17 @@ fn check_same(one: &DeviceTree, other: &DeviceTree) {
         assert_eq!(one.phandle(node), other.phandle(node));
         assert!(one.properties(node).eq(other.properties(node)));
     }
+}
+
+/// What a tree has besides nodes is kept, too: the CPU that boots, and the reserved memory.
+fn check_header(data: &[u8], blob: &[u8]) {
+    assert_eq!(data[28..32], blob[28..32], "another CPU boots");
+    let reserved = |blob: &[u8]| {
+        let place = u32::from_be_bytes([blob[16], blob[17], blob[18], blob[19]]);
+        let entries = blob[place as usize..].chunks_exact(16).map(<[u8]>::to_vec);
+        entries.take_while(|entry| entry.iter().any(|&byte| byte != 0)).collect::<Vec<_>>()
+    };
+    assert_eq!(reserved(data), reserved(blob), "other memory is reserved");
 }
 
 fn check_links(tree: &DeviceTree, node: NodeId) {
