@@ -41,6 +41,9 @@ const CALLS_MAX: usize = 64;
 /// vectors are the longest.
 const WORK_MAX: Work = Work { accesses: 600, bytes: 160 << 10 };
 
+/// How far into a virtual processor area the hypervisor writes, in bytes.
+const VPA_WRITTEN_BYTES: u64 = 0x220;
+
 struct Bus {
     bus: HypercallBus,
     ram: WatchedRam,
@@ -94,6 +97,7 @@ pub fn run(data: &[u8]) -> Reach {
     let mut reach = Reach::NONE;
     let machine = Bus::new(input.byte());
     let blob = crate::bus_machine::lock(&machine.vof).to_blob();
+    let mut areas = Vec::new();
     for _ in 0..CALLS_MAX {
         if input.is_empty() {
             break;
@@ -109,7 +113,7 @@ pub fn run(data: &[u8]) -> Reach {
             0xfc..=0xfd => machine.xics.set_level(FIRST_INTERRUPT, action & 1 != 0),
             _ => {
                 let caller = VcpuId(u32::from(action) / 32 % CPUS);
-                if let Some(goal) = call(&machine, caller, action % 32, &mut input) {
+                if let Some(goal) = call(&machine, caller, action % 32, &mut input, &mut areas) {
                     reach.add(goal);
                 }
             }
@@ -128,7 +132,15 @@ pub fn run(data: &[u8]) -> Reach {
 }
 
 /// Makes one hypercall; gives the number of its goal when it succeeded.
-fn call(machine: &Bus, caller: VcpuId, kind: u8, input: &mut Input<'_>) -> Option<usize> {
+///
+/// `areas` is where the guest's areas may be.
+fn call(
+    machine: &Bus,
+    caller: VcpuId,
+    kind: u8,
+    input: &mut Input<'_>,
+    areas: &mut Vec<u64>,
+) -> Option<usize> {
     let goal = usize::from(kind);
     let token = match TOKENS.get(goal) {
         Some(token) => *token,
@@ -165,15 +177,17 @@ fn call(machine: &Bus, caller: VcpuId, kind: u8, input: &mut Input<'_>) -> Optio
     if status.0 != 0 {
         assert_eq!(call.args, before.args, "{token:#x} failed and has results");
     }
+    let all = 0..RAM_BYTES;
     let permitted = match token {
-        token::VOF_CLIENT | token::RTAS => 0..RAM_BYTES,
+        token::VOF_CLIENT | token::RTAS => Vec::from([all]),
         token::REGISTER_VPA => {
-            // Also of the area that was registered before.
-            0..RAM_BYTES
+            areas.push(before.args[2]);
+            // A trace log's registration writes to the area that is registered already.
+            areas.iter().map(|&at| at..at.saturating_add(VPA_WRITTEN_BYTES)).collect()
         }
-        _ => 0..0,
+        _ => vec![],
     };
-    assert!(are_within(&writes, &[permitted]), "{token:#x} wrote {writes:x?}");
+    assert!(are_within(&writes, &permitted), "{token:#x} wrote {writes:x?}");
     match next {
         Next::Resume => {}
         Next::Cede => assert_eq!(token, token::CEDE),

@@ -1,7 +1,6 @@
 //! The fuzzers' programs.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::failure::{Failure, Result};
 use crate::packages::{self, Tool};
@@ -23,21 +22,15 @@ pub(super) fn programs() -> Result<PathBuf> {
     packages::ensure(&[Tool::CppCompiler])?;
     let host = host()?;
     progress!("building the fuzzers");
-    let mut build = command("build");
-    // With a target given, even if it is the host, build scripts have no coverage.
-    run(build.args(["--release", "--bins", "--target", &host]))?;
-    Ok(super::folder().join(host).join("release"))
-}
-
-/// Cargo on the fuzzers' workspace, as they are built.
-pub(super) fn command(subcommand: &str) -> Command {
-    let mut cargo = cargo();
-    cargo
-        .arg(subcommand)
+    let mut build = cargo();
+    build
         .current_dir(super::workspace())
         .env("CARGO_TARGET_DIR", super::folder())
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
-    cargo
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
+        // With a target given, even if it is the host, build scripts have no coverage.
+        .args(["build", "--release", "--bins", "--target", &host]);
+    run(&mut build)?;
+    Ok(super::folder().join(host).join("release"))
 }
 
 /// The target triple of this machine.
