@@ -35,22 +35,28 @@ const LOADED_BYTES_MAX: u64 = 8 << 20;
 const RAM_SIZES: [u64; 8] =
     [0, PAGE_BYTES, KERNEL_BASE.0 + PAGE_BYTES, 8 << 20, 16 << 20, 32 << 20, 1 << 30, 8 << 40];
 
+/// RAM's size by a byte: one of a few, or where the program ends, give or take a few pages.
+fn ram_bytes(choice: u8, client: &Client<'_>) -> u64 {
+    let few = RAM_SIZES[usize::from(choice) % RAM_SIZES.len()];
+    if choice < 0x80 {
+        return few;
+    }
+    let anywhere = PlanRequest { ram_bytes: u64::MAX, ..PlanRequest::default() };
+    let Ok(placement) = Placement::plan(client, &anywhere) else { return few };
+    let end = range(placement.client()).end;
+    (end + u64::from(choice & 0x7f) * 0x400).saturating_sub(0x8000)
+}
+
 /// `data` is a byte that chooses RAM's size, one of flags, two of the initial RAM disk's size in
 /// 16 bytes, and a file.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
     let mut reach = Reach::NONE;
-    let ram_bytes = input.pick(&RAM_SIZES);
+    let choice = input.byte();
     let flags = input.byte();
     // Shifted for what no file can be.
     let initrd_bytes = u64::from(input.u16()) << [4, 4, 14, 40][usize::from(flags >> 6)];
     let flag = |bit: u8| flags & 1 << bit != 0;
-    let request = PlanRequest {
-        ram_bytes,
-        initrd_bytes: flag(0).then_some(initrd_bytes),
-        flat_tree_bytes: flag(1).then_some(0x6000),
-        rtas_bytes: flag(2).then_some(4096),
-    };
     let file = input.rest();
     let client = match Client::parse(file) {
         Ok(client) => client,
@@ -63,6 +69,13 @@ pub fn run(data: &[u8]) -> Reach {
     assert!(client.bytes() > 0);
     let is_kernel = matches!(client.kind(), ClientKind::Kernel { .. });
     assert_eq!(client.is_64bit(), is_kernel);
+    let ram_bytes = ram_bytes(choice, &client);
+    let request = PlanRequest {
+        ram_bytes,
+        initrd_bytes: flag(0).then_some(initrd_bytes),
+        flat_tree_bytes: flag(1).then_some(0x6000),
+        rtas_bytes: flag(2).then_some(4096),
+    };
     let placement = match Placement::plan(&client, &request) {
         Ok(placement) => placement,
         Err(error) => {
