@@ -1,7 +1,7 @@
 //! Clients of random trees, and what a plain model of the interface says that they get.
 
 use proptest::prelude::*;
-use vof_device::test_utils::model::{Change, Pick, Row, Session, Step, Tree};
+use vof_device::test_utils::model::{Change, Pick, Row, Session, Space, Step, Tree};
 
 fn property_names() -> impl Strategy<Value = String> + Clone {
     let names = ["a", "b", "c", "reg", "name", "#cells", "device_type2", "ab", "abcdefgh"];
@@ -97,9 +97,22 @@ fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(at, typed, room)| Step::Read(at, typed, room)),
         1 => prop::sample::select(&["test", "claim", "no-such", ""][..])
             .prop_map(|name| Step::Test(name.to_owned())),
+        1 => (spaces(), addresses(), addresses(), addresses())
+            .prop_map(|(space, at, size, align)| Step::MethodClaim(space, at, size, align)),
+        1 => (spaces(), addresses(), addresses())
+            .prop_map(|(space, at, size)| Step::MethodClaim(space, at, size, 0)),
+        1 => (spaces(), addresses(), addresses())
+            .prop_map(|(space, at, size)| Step::MethodRelease(space, at, size)),
+        1 => (addresses(), addresses()).prop_map(|(at, size)| Step::Translate(at, size)),
+        1 => any::<u32>().prop_map(Step::SetCallback),
+        1 => Just(Step::MoveOn),
         1 => Just(Step::Nothing),
     ];
     prop_oneof![3 => in_tree, 1 => others]
+}
+
+fn spaces() -> impl Strategy<Value = Space> {
+    prop::sample::select(&[Space::Real, Space::Virtual][..])
 }
 
 fn play(mut session: Session, steps: &[Step]) {

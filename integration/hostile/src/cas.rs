@@ -267,7 +267,7 @@ fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeC
 
 /// The tree is as it was, but for the console's handles.
 fn check_unchanged(case: &Case, tree: &DeviceTree) {
-    let own = ["stdin", "stdout", "available"];
+    let own = ["stdin", "stdout", "memory", "mmu", "available"];
     for node in case.tree.nodes() {
         let rest = tree.properties(node).filter(|(name, _)| !own.contains(name));
         assert!(rest.eq(case.tree.properties(node)), "{} has changed", tree.path(node));

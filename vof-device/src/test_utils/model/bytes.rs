@@ -1,6 +1,6 @@
 //! Trees and steps out of bytes, for fuzzers. Where the bytes end, zeros follow.
 
-use super::{Change, Pick, Row, Step, Tree};
+use super::{Change, Pick, Row, Space, Step, Tree};
 use crate::test_utils::{WORKSPACE, WORKSPACE_BYTES};
 
 const NODE_NAMES: [&str; 8] =
@@ -107,6 +107,10 @@ impl Bytes<'_> {
         }
     }
 
+    fn space(&mut self) -> Space {
+        if self.byte() & 1 == 0 { Space::Real } else { Space::Virtual }
+    }
+
     /// An address, a size or an alignment, mostly around what is in use.
     fn number(&mut self) -> u32 {
         let (kind, byte) = (self.byte(), u32::from(self.byte()));
@@ -164,7 +168,7 @@ impl Step {
     /// A step of bytes, and how many of them it took: at least one, unless there is none.
     pub fn from_bytes(bytes: &[u8]) -> (Self, usize) {
         let mut input = Bytes(bytes);
-        let step = match input.byte() % 24 {
+        let step = match input.byte() % 32 {
             0 => Self::Peer(input.pick()),
             1 => Self::Child(input.pick()),
             2 => Self::Parent(input.pick()),
@@ -191,6 +195,15 @@ impl Step {
                 Self::Read(instance, input.text(len), input.room())
             }
             22 => Self::Test(input.word(&SERVICES)),
+            23 => {
+                let (at, size) = (input.number(), input.number());
+                Self::MethodClaim(input.space(), at, size, input.number())
+            }
+            24 => Self::MethodClaim(input.space(), input.number(), input.number(), 0),
+            25 => Self::MethodRelease(input.space(), input.number(), input.number()),
+            26 => Self::Translate(input.number(), input.number()),
+            27 => Self::SetCallback(input.number()),
+            28 => Self::MoveOn,
             _ => Self::Nothing,
         };
         (step, bytes.len() - input.0.len())

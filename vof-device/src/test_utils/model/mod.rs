@@ -7,13 +7,14 @@
 
 mod bytes;
 mod memory;
+mod methods;
 mod session;
 mod step;
 mod tree;
 
 pub use memory::Memory;
 pub use session::Session;
-pub use step::{Change, Pick, Step};
+pub use step::{Change, Pick, Space, Step};
 pub use tree::{Node, Row, Tree};
 
 /// What the client interface is to know.
@@ -23,6 +24,10 @@ pub struct Model {
     pub tree: Tree,
     /// Which memory is free.
     pub memory: Memory,
+    /// Which virtual addresses are free, for those who claim them apart from memory.
+    pub virtual_memory: Memory,
     /// Ihandles with what they are of: a node, and arguments.
     pub instances: Vec<(u32, usize, String)>,
+    /// The function that was set with `set-callback`.
+    pub callback: u32,
 }

@@ -10,22 +10,28 @@ use crate::limits::{MAX_INSTANCES, MAX_PROPERTY_NAME_BYTES};
 use crate::test_utils::{
     Argument, Client, FIRMWARE_BYTES, TestMachine, WORKSPACE, WORKSPACE_BYTES, sample_tree,
 };
-use crate::{DeviceTree, PropertyPolicy};
+use crate::{DeviceTree, PropertyPolicy, VofBuilder};
 
 const NONE: u32 = u32::MAX;
-const RAM_BYTES: u64 = 16 << 20;
+pub(super) const RAM_BYTES: u64 = 16 << 20;
 /// Of no node.
 const NO_PHANDLE: u32 = 0x00ab_cdef;
 
 /// A machine, and what its client interface must answer.
 #[derive(Debug)]
 pub struct Session {
-    machine: TestMachine,
-    model: Model,
+    pub(super) machine: TestMachine,
+    /// What machines are built of.
+    blob: Vec<u8>,
+    pub(super) model: Model,
     /// What was claimed and not released as it was claimed.
-    claimed: Vec<(u32, u32)>,
+    pub(super) claimed: Vec<(u32, u32)>,
     milliseconds: u32,
     succeeded: RefCell<BTreeSet<&'static str>>,
+}
+
+fn builder(builder: VofBuilder) -> VofBuilder {
+    builder.properties(Box::new(AnyProperty))
 }
 
 struct AnyProperty;
@@ -51,25 +57,31 @@ impl Session {
     }
 
     fn new(tree: DeviceTree) -> Self {
-        let machine =
-            TestMachine::new(tree, RAM_BYTES, |builder| builder.properties(Box::new(AnyProperty)));
+        let blob = tree.to_blob();
+        let machine = TestMachine::new(tree, RAM_BYTES, builder);
         let tree = Tree::of_tree(machine.vof().tree());
         let workspace = u64::from(WORKSPACE);
         let client = workspace..workspace + u64::from(WORKSPACE_BYTES);
-        let mut model = Model {
-            memory: Memory::new(RAM_BYTES, 0..FIRMWARE_BYTES, client),
-            instances: vec![],
-            tree,
-        };
+        let memory = Memory::new(RAM_BYTES, 0..FIRMWARE_BYTES, client);
+        let virtual_memory = memory.clone();
+        let mut model = Model { memory, virtual_memory, instances: vec![], callback: 0, tree };
         let chosen = model.tree.find("/chosen").map(|(chosen, _)| chosen);
-        if let (Some(chosen), Some((vty, _))) = (chosen, model.tree.find(VTY)) {
-            for name in ["stdin", "stdout"] {
-                let handle = model.tree.value(chosen, name).expect("there is a console");
+        let opened = [("stdin", VTY), ("stdout", VTY), ("memory", MEMORY), ("mmu", CPU)];
+        for (name, path) in opened {
+            if let (Some(chosen), Some((node, _))) = (chosen, model.tree.find(path)) {
+                let handle = model.tree.value(chosen, name).expect("it is open");
                 let handle = u32::from_be_bytes(handle.try_into().expect("a handle is a cell"));
-                model.instances.push((handle, vty, String::new()));
+                model.instances.push((handle, node, String::new()));
             }
         }
-        Self { machine, model, claimed: vec![], milliseconds: 0, succeeded: RefCell::default() }
+        Self {
+            machine,
+            blob,
+            model,
+            claimed: vec![],
+            milliseconds: 0,
+            succeeded: RefCell::default(),
+        }
     }
 
     /// The machine.
@@ -140,6 +152,14 @@ impl Session {
                 let expected = if is_there { 0 } else { NONE };
                 assert_eq!(self.one("test", &[(&**name).into()]), expected, "{name}");
             }
+            Step::MethodClaim(..) | Step::MethodRelease(..) | Step::Translate(..) => {
+                self.method(step);
+            }
+            Step::SetCallback(function) => {
+                let before = std::mem::replace(&mut self.model.callback, *function);
+                assert_eq!(self.one("set-callback", &[(*function).into()]), before);
+            }
+            Step::MoveOn => self.move_on(),
             Step::Nothing => self.nothing(),
         }
     }
@@ -163,7 +183,7 @@ impl Session {
         }
     }
 
-    fn client(&self) -> Client<'_> {
+    pub(super) fn client(&self) -> Client<'_> {
         self.machine.client()
     }
 
@@ -353,12 +373,17 @@ impl Session {
         self.silent("release", &[start.into(), size.into()]);
         let released = self.model.memory.release(start, size);
         if released {
-            let touches = |claim: &(u32, u32)| {
-                let (first, len) = (u64::from(claim.0), u64::from(claim.1));
-                first < u64::from(start) + u64::from(size) && u64::from(start) < first + len
-            };
-            self.claimed.retain(|claim| !touches(claim));
+            self.forget(start, size);
         }
+    }
+
+    /// Claims that were released, or a part of them, are none any more.
+    pub(super) fn forget(&mut self, start: u32, size: u32) {
+        let touches = |claim: &(u32, u32)| {
+            let (first, len) = (u64::from(claim.0), u64::from(claim.1));
+            first < u64::from(start) + u64::from(size) && u64::from(start) < first + len
+        };
+        self.claimed.retain(|claim| !touches(claim));
     }
 
     fn is_console(&self, node: usize) -> bool {
@@ -407,6 +432,13 @@ impl Session {
         }
     }
 
+    fn move_on(&mut self) {
+        let state = self.machine.vof().state();
+        let tree = DeviceTree::from_blob(&self.blob).expect("it was one before");
+        let next = TestMachine::restored(tree, RAM_BYTES, builder, &state);
+        self.machine = next.expect("what was saved is taken up");
+    }
+
     fn nothing(&mut self) {
         let milliseconds = self.one("milliseconds", &[]);
         assert!(milliseconds >= self.milliseconds);
@@ -447,6 +479,8 @@ impl Session {
 }
 
 const VTY: &str = "/vdevice/vty@71000000";
+const MEMORY: &str = "/memory@0";
+const CPU: &str = "/cpus/PowerPC,POWER9@0";
 
 /// Whether it is a name, and not one that says what the machine is.
 fn is_free_to_set(path: &str, name: &str) -> bool {

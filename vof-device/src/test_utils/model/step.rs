@@ -49,8 +49,27 @@ pub enum Step {
     Read(usize, String, u32),
     /// `test`.
     Test(String),
+    /// The method `claim` of `/chosen`'s `memory` or `mmu`: address, size, alignment.
+    MethodClaim(Space, u32, u32, u32),
+    /// The method `release` of it: address, size.
+    MethodRelease(Space, u32, u32),
+    /// The methods of the `mmu` that change nothing, with this address and size.
+    Translate(u32, u32),
+    /// `set-callback`.
+    SetCallback(u32),
+    /// All is saved and taken up in another machine, which takes the place of this one.
+    MoveOn,
     /// `milliseconds`, `quiesce` and `seek`, which change nothing.
     Nothing,
+}
+
+/// What the methods `claim` and `release` are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// Memory, by real addresses of two cells.
+    Real,
+    /// Virtual addresses.
+    Virtual,
 }
 
 /// The node at a place, or, where there is no place, a phandle of no node.
