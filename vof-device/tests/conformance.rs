@@ -10,6 +10,7 @@ use pseries::machine;
 use vof_device::test_utils::{methods, phrases};
 
 const CONFORMANCE: &str = "docs/conformance.md";
+const THREATS: &str = "docs/threat-model.md";
 const NONE: u32 = u32::MAX;
 
 /// A folder's package, and the features that its tests need.
@@ -54,8 +55,7 @@ fn has_test(source: &str, name: &str) -> bool {
     let function = format!("fn {name}(");
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     lines.iter().enumerate().any(|(at, line)| {
-        line.starts_with(&function)
-            && lines[at.saturating_sub(5)..at].iter().any(|line| *line == "#[test]")
+        line.starts_with(&function) && lines[at.saturating_sub(5)..at].contains(&"#[test]")
     })
 }
 
@@ -184,6 +184,72 @@ fn what_the_document_calls_absent_is_absent() {
         }
     }
     assert!(count > 10, "the table is not read");
+}
+
+/// The sources of the workspace, without tests.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// Whether a word is a constant's name.
+fn is_constant(word: &str) -> bool {
+    word.len() > 3
+        && word.starts_with(|first: char| first.is_ascii_uppercase())
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[test]
+fn the_threat_model_names_what_exists() {
+    let document = read(THREATS);
+    let mut code = String::new();
+    for (folder, ..) in PACKAGES {
+        sources(&workspace().join(folder).join("src"), &mut code);
+    }
+    sources(&workspace().join("integration/interp/src"), &mut code);
+    // The fuzz targets are a package of their own, which need not be there.
+    let fuzzers = std::fs::read_to_string(workspace().join("integration/fuzz/Cargo.toml"));
+    let (mut constants, mut shown, mut limits) = (0, 0, BTreeSet::new());
+    for line in document.lines().filter(|line| line.starts_with('|')) {
+        for word in quoted(line).into_iter().filter(|word| is_constant(word)) {
+            let is_there = code.contains(&format!("const {word}: "));
+            assert!(is_there, "there is no constant {word}");
+            limits.insert(word.to_owned());
+            constants += 1;
+        }
+        let last = line.trim_matches('|').rsplit(" | ").next().unwrap_or_default();
+        for part in last.trim().split("<br>") {
+            let names = quoted(part);
+            if let Some(targets) = part.strip_prefix("fuzz ") {
+                for target in quoted(targets) {
+                    let row = format!("name = \"{target}\"");
+                    let is_there = fuzzers.as_ref().map_or(true, |text| text.contains(&row));
+                    assert!(is_there, "there is no fuzz target {target}");
+                }
+            } else if names.first().is_some_and(|file| file.ends_with(".rs")) {
+                for (file, function) in tests(part) {
+                    assert!(has_test(&read(file), function), "no test {function} in {file}");
+                    shown += 1;
+                }
+            }
+        }
+    }
+    assert!(constants > 30 && shown > 100, "the tables are not read");
+    let source = read("vof-device/src/limits.rs");
+    for line in source.lines() {
+        let name = line.strip_prefix("pub const ").and_then(|rest| rest.split(':').next());
+        if let Some(name) = name {
+            assert!(limits.contains(name), "{THREATS} does not tell of {name}");
+        }
+    }
 }
 
 /// What checks the documents would notice.

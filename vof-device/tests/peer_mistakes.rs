@@ -1,6 +1,9 @@
 //! What the best-known client interface in a VMM does wrong, each with a test that ours does not.
 
+use std::time::Instant;
+
 use arch_ppc64::{Next, Status};
+use vof_device::DeviceTree;
 use vof_device::test_utils::{Client, FIRMWARE_BYTES, TestMachine, UNTOUCHED, sample_tree};
 
 const NONE: u32 = u32::MAX;
@@ -176,7 +179,55 @@ fn open_and_close_for_ever_cost_nothing() {
 
 // 6. Handles that change under negotiation: see `services::negotiation_changes_the_tree_and_…`.
 // 7. State that migration loses: there is no saved state yet.
-// 8. Lookups that scan the tree: see `cargo xtask bench tree`, when it is there.
+
+// 8. Lookups that scan the tree. `cargo xtask bench tree` has the figures.
+
+/// A hundred times the nodes, and the same time, or nearly: the shortest of several is far below
+/// ten times, where a scan would take a hundred.
+#[test]
+fn lookups_do_not_scan_the_tree() {
+    let [few, many] = [200, 20_000].map(|count: u32| {
+        // Siblings that share units and, but for the manufacturer, names.
+        let mut fdt = vm_fdt::FdtWriter::new().unwrap();
+        let root = fdt.begin_node("").unwrap();
+        fdt.property_phandle(1).unwrap();
+        for number in 0..count {
+            let manufacturer = if number % 2 == 0 { "x,one" } else { "y,other" };
+            let node = fdt.begin_node(&format!("{manufacturer}@{:x}", number / 2)).unwrap();
+            fdt.property_phandle(number + 2).unwrap();
+            fdt.property_u32("reg", number).unwrap();
+            fdt.end_node(node).unwrap();
+        }
+        fdt.end_node(root).unwrap();
+        let tree = DeviceTree::from_blob(&fdt.finish().unwrap()).unwrap();
+        let machine = TestMachine::new(tree, RAM_BYTES, |builder| builder);
+        let client = machine.client();
+        let last = count / 2 - 1;
+        let lookups = || {
+            for (path, phandle) in [
+                (format!("/y,other@{last:x}"), count + 1),
+                (format!("/other@{last:x}"), count + 1),
+                (format!("/one@{last:x}"), count),
+                (format!("/@{last:x}"), count),
+                ("/other".to_owned(), 3),
+            ] {
+                assert_eq!(client.finddevice(&path), Some(phandle), "{path}");
+            }
+            assert_eq!(client.finddevice(&format!("/two@{last:x}")), None);
+            let reg = client.getprop(count + 1, "reg").unwrap();
+            assert_eq!(reg, (count - 1).to_be_bytes());
+            assert_eq!(client.one("parent", &[(count + 1).into()]), 1);
+            assert_eq!(client.one("peer", &[count.into()]), count + 1);
+        };
+        let time = |_| {
+            let start = Instant::now();
+            lookups();
+            start.elapsed()
+        };
+        (0..50).map(time).min().unwrap()
+    });
+    assert!(many < few * 10, "{few:?}, then {many:?}");
+}
 
 // And what is a matter of its semantics.
 

@@ -150,7 +150,9 @@ fn headers_are_checked() {
     assert_eq!(with(5, 16), BlobError::Version { version: 16, last_compatible: 16 });
     assert_eq!(with(6, 18), BlobError::Version { version: 17, last_compatible: 18 });
     assert_eq!(with(1, u32::MAX), BlobError::TooLarge(u32::MAX as usize));
-    assert!(MAX_BLOB_BYTES < u32::MAX as usize);
+    let most = MAX_BLOB_BYTES as u32;
+    assert_eq!(with(1, most + 1), BlobError::TooLarge(MAX_BLOB_BYTES + 1));
+    assert!(matches!(with(1, most), BlobError::Truncated { .. }));
     for (field, value) in [(2, u32::MAX), (3, u32::MAX), (4, u32::MAX), (8, u32::MAX), (9, 4)] {
         assert!(matches!(with(field, value), BlobError::Truncated { .. }), "{field}");
     }
