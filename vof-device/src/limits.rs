@@ -107,9 +107,9 @@ pub const LOG_PERIOD_SECONDS: u64 = 5;
 ///   buffer of 256 bytes, on the stack.
 ///
 /// Beside it, and not the guest's choice: the changes that the machine's [`CasPolicy`] makes, a
-/// console's own buffers, and for the time of a reset a second copy of the tree as it was built.
-/// Names are counted in an index that doubles: 1 MiB covers a tree whose own properties have up to
-/// 30,000 different names.
+/// console's own buffers, and for a moment a second copy of what the VMM gave: of the tree, while a
+/// reset brings it back, and of its table of properties, while that grows. Names have an index that
+/// doubles: the 1 MiB covers a tree whose own properties have up to 10,000 different ones.
 ///
 /// [`CasPolicy`]: crate::CasPolicy
 pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80

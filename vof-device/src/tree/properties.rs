@@ -391,3 +391,21 @@ fn inline(value: &[u8]) -> Option<[u8; INLINE_BYTES]> {
     payload.get_mut(..value.len())?.copy_from_slice(value);
     Some(payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_table_grows_by_steps() {
+        let mut table = vec![0; 1 << 20].into_boxed_slice().into_vec();
+        assert_eq!(table.capacity(), 1 << 20);
+        make_room(&mut table, 1);
+        let grown = table.capacity();
+        assert!((1..=2 * ROOM_STEP).contains(&(grown - table.len())));
+        make_room(&mut table, 1);
+        assert_eq!(table.capacity(), grown);
+        make_room(&mut table, 3 * ROOM_STEP);
+        assert!(table.capacity() >= table.len() + 3 * ROOM_STEP);
+    }
+}
