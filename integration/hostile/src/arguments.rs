@@ -11,7 +11,7 @@ use vof_device::limits::{
     MAX_ADDED_BYTES, MAX_CALL_CELLS, MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BYTES,
     MAX_SERVICE_NAME_BYTES, MAX_TRANSFER_BYTES,
 };
-use vof_device::test_utils::{FIRMWARE_BYTES, sample_tree};
+use vof_device::test_utils::{FIRMWARE_BYTES, UNTOUCHED, sample_tree};
 use vof_device::{CasRefusal, DeviceTree, PropertyPolicy, Vof};
 
 use crate::Reach;
@@ -39,6 +39,8 @@ const BUFFER: u32 = 0x3_0000;
 /// What a call costs at most, besides what a `write` does: architecture vectors are the longest.
 const WORK_MAX: Work = Work { accesses: 600, bytes: 160 << 10 };
 const NONE: u32 = u32::MAX;
+/// The status that tells the firmware to enter another program.
+const ENTERS: Status = Status(1);
 
 /// What a service may write besides its results.
 enum Writes {
@@ -75,8 +77,14 @@ fn writes(service: &str) -> Writes {
         | "seek"
         | "claim"
         | "release"
+        | "boot"
+        | "enter"
         | "exit"
+        | "chain"
         | "quiesce"
+        | "start-cpu"
+        | "interpret"
+        | "set-callback"
         | "milliseconds" => Writes::Nothing,
         _ => Writes::Somewhere,
     }
@@ -200,7 +208,7 @@ fn write_array(case: &mut Case, kind: u8, input: &mut Input<'_>) -> u64 {
             _ => input.number(ram_bytes) as u32,
         });
     }
-    cells.extend([0x5a5a_5a5a; 3]);
+    cells.extend([UNTOUCHED; 3]);
     case.ram.poke(TEXTS.into(), &texts);
     let at = match kind {
         0xc0.. => input.number(ram_bytes),
@@ -277,7 +285,9 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
     let registers = call.args;
     let next = case.vof.handle(VcpuId(0), &case.ram, &mut call);
-    assert_eq!(call.args, registers, "the array is where results are");
+    // `chain` passes the next program in registers.
+    let enters = call.status() == ENTERS;
+    assert!(enters || call.args == registers, "the array is where results are");
     let (writes, work) = case.ram.take();
     // A `write` reads 256 bytes as often as the console takes some.
     let console_max = (MAX_TRANSFER_BYTES / case.console.room()) as u64;
@@ -289,7 +299,7 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
         return None;
     };
     let number = services().iter().position(|name| name.as_bytes() == array.service);
-    let Some(number) = number.filter(|_| call.status() == Status::SUCCESS) else {
+    let Some(number) = number.filter(|_| enters || call.status() == Status::SUCCESS) else {
         assert!(matches!(call.status(), Status::PARAMETER | Status::FUNCTION));
         assert!(number.is_none() || call.status() == Status::PARAMETER);
         assert_eq!(next, Next::Resume);
@@ -304,11 +314,13 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     match next {
         Next::Resume => {}
         Next::Stop(_) => {
-            let may_stop = service == "exit" || matches!(self::writes(service), Writes::Somewhere);
+            let is_known_to = matches!(service, "boot" | "exit" | "interpret");
+            let may_stop = is_known_to || matches!(self::writes(service), Writes::Somewhere);
             assert!(may_stop, "{service} ends with {next:?}");
         }
         Next::Cede | Next::Park => panic!("{service} ends with {next:?}"),
     }
+    assert!(!enters || service == "chain", "{service} enters a program");
     let first = if array.results.is_empty() { 0 } else { case.ram.peek_cell(array.results.start) };
     check_result(case, service, &array, first);
     case.handles.rotate_right(1);
@@ -316,13 +328,14 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     let failure = if matches!(service, "peer" | "child" | "parent" | "open") { 0 } else { NONE };
     // A throw of a method is negative.
     let failed = first == failure || service == "call-method" && first != 0;
-    let has_results = !array.results.is_empty();
-    let done = has_results && !failed || no_results(service) || next != Next::Resume;
-    done.then_some(number)
+    let has_result = !array.results.is_empty() && first != UNTOUCHED;
+    let ends = enters || next != Next::Resume;
+    (has_result && !failed || ends || has_no_results(service)).then_some(number)
 }
 
-fn no_results(service: &str) -> bool {
-    matches!(service, "close" | "release" | "exit" | "quiesce")
+/// What came of these shows elsewhere.
+fn has_no_results(service: &str) -> bool {
+    matches!(service, "close" | "release" | "enter" | "quiesce" | "start-cpu")
 }
 
 /// Handles are of what there is, claims are of RAM.
@@ -364,6 +377,8 @@ fn check_end(case: &mut Case, before: &[u8]) {
     check_free(tree.property(memory, "available").unwrap_or_default(), case.ram.len());
     // The first start after a `boot` has its arguments; the second has nothing of the client.
     case.vof.reset();
+    case.vof.reset();
+    // What `boot` passes is for one start.
     case.vof.reset();
     assert_eq!(case.vof.to_blob(), before, "reset leaves something");
 }

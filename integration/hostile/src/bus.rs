@@ -127,6 +127,8 @@ pub fn run(data: &[u8]) -> Reach {
     // The first start after a `boot` has its arguments; the second has nothing of the client.
     machine.bus.reset();
     machine.bus.reset();
+    // What the client interface's `boot` passes is for one start.
+    machine.bus.reset();
     assert_eq!(crate::bus_machine::lock(&machine.vof).to_blob(), blob, "reset leaves something");
     machine.xics.set_level(FIRST_INTERRUPT, false);
     assert!((0..CPUS).all(|cpu| !machine.cpus.line(cpu)), "reset leaves an interrupt");
@@ -176,7 +178,9 @@ fn call(
     let is_known = matches!(status.0, -4..=2 | -16 | -57..=-55 | -319..=-256);
     assert!(is_known, "{token:#x} has the status {status}");
     assert_eq!(call.token, before.token);
-    if status.0 != 0 {
+    // `chain` of the client interface passes the next program in registers.
+    let enters = token == token::VOF_CLIENT && status.0 == 1;
+    if status.0 != 0 && !enters {
         assert_eq!(call.args, before.args, "{token:#x} failed and has results");
     }
     let all = 0..RAM_BYTES;

@@ -32,7 +32,7 @@ fn own_number(name: &str) -> u16 {
 
 /// Paths, properties, methods and words that mean something. New ones go to the end, so that
 /// inputs mean what they did.
-pub(crate) const NAMES: [&str; 48] = [
+pub(crate) const NAMES: [&str; 49] = [
     "/",
     "/chosen",
     "/aliases",
@@ -81,6 +81,7 @@ pub(crate) const NAMES: [&str; 48] = [
     "/openprom/client-services",
     "1 2 +",
     "linux,x",
+    "output-device output",
 ];
 
 #[cfg(test)]
