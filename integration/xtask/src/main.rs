@@ -54,7 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Boot(boot::Boot),
-    /// Fetch Debian's kernels and busybox for POWER, and build the guest's initramfs
+    /// Fetch Debian's kernels, busybox and sort for POWER, and build the guest's initramfs
     ///
     /// Makes vmlinux-6.1 (Debian 12's), vmlinux-6.12 (its backports') and initramfs.cpio.gz in
     /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
