@@ -52,7 +52,7 @@ impl Op {
 /// What the core's loop does for an operation: the instructions that make up nearly all of what
 /// programs execute. All others are [`Code::Call`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u8)]
 pub(crate) enum Code {
     /// Not looked at yet.
     Undecoded,

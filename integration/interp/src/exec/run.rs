@@ -5,6 +5,8 @@
 //! straight on. So counting instructions costs nothing but at branches, and only there (and where
 //! a page ends) is the end of the slice noticed.
 
+use std::hint::black_box;
+
 use super::arith::{mask, right_mask, rotate_word, word_mask};
 use crate::code::{Cache, Code, Op, PAGE_OPS};
 use crate::door::Door;
@@ -54,7 +56,8 @@ pub(crate) fn run(
     }
     macro_rules! here {
         () => {
-            base.wrapping_add(index as u64 * 4) & s.ea_mask
+            // A black box, or the compiler would count in fours beside, at every instruction.
+            base.wrapping_add(black_box(index) as u64 * 4) & s.ea_mask
         };
     }
     macro_rules! trap {
@@ -188,7 +191,7 @@ pub(crate) fn run(
     loop {
         let Some(&op) = ops.get(index) else {
             // The page ends here.
-            go!(here!(), 0)
+            go!(base.wrapping_add(PAGE_BYTES), 0)
         };
         match op.code {
             Code::Undecoded => {

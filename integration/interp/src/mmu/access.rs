@@ -14,7 +14,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load::<T>(entry.real | ea & OFFSET_MASK) {
+            if let Ok(value) = ram.load::<T>(ea.wrapping_add(entry.to_real)) {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -28,13 +28,14 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store::<T>(entry.real | ea & OFFSET_MASK, value) {
+            if let Ok(()) = ram.store::<T>(ea.wrapping_add(entry.to_real), value) {
                 return Ok(());
             }
         }
         self.store_slow(ram, ea, value)
     }
 
+    #[cold]
     #[inline(never)]
     fn load_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
         let value = if (ea & OFFSET_MASK) + T::BYTES <= PAGE_BYTES {
@@ -58,6 +59,7 @@ impl State {
         Ok(if self.big_endian { big(value) } else { value.little_endian_value() })
     }
 
+    #[cold]
     #[inline(never)]
     fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
         let value = if self.big_endian { big(value) } else { value.little_endian_value() };

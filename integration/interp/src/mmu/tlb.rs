@@ -26,12 +26,15 @@ const CODE_BIG_ENDIAN: u64 = 1;
 /// More kernel translations of user pages than this are not told apart from the others.
 const GUARDED_MAX: usize = 64;
 
-/// A page of data.
+/// A page of data. Its size makes a shift of what finds it, and puts it into one line of the
+/// host's cache.
 #[derive(Clone, Copy, Default)]
+#[repr(align(32))]
 pub(crate) struct Entry {
     pub(crate) read: u64,
     pub(crate) write: u64,
-    pub(crate) real: u64,
+    /// What an effective address is added to for the real one.
+    pub(crate) to_real: u64,
 }
 
 /// A page of code.
@@ -158,7 +161,7 @@ impl Tlb {
         let entry = &self.entries[slot(ea)];
         let wanted = ea & PAGE_MASK | self.context;
         let known = if store { entry.write } else { entry.read };
-        (known == wanted).then_some(entry.real)
+        (known == wanted).then_some((ea & PAGE_MASK).wrapping_add(entry.to_real))
     }
 
     /// Keeps a translation of the page at `ea` to the page at `real`.
@@ -175,7 +178,7 @@ impl Tlb {
         self.entries[number] = Entry {
             read: if may_read { tag } else { 0 },
             write: if may_write && !self.is_code(real >> PAGE_SHIFT) { tag } else { 0 },
-            real,
+            to_real: real.wrapping_sub(ea & PAGE_MASK),
         };
     }
 
@@ -212,8 +215,10 @@ impl Tlb {
         }
         self.code_pages[index] |= 1 << (page & 63);
         let real = page << PAGE_SHIFT;
-        for entry in self.entries.iter_mut().filter(|entry| entry.real == real) {
-            entry.write = 0;
+        for entry in self.entries.iter_mut() {
+            if (entry.write & PAGE_MASK).wrapping_add(entry.to_real) == real {
+                entry.write = 0;
+            }
         }
     }
 
