@@ -1,5 +1,6 @@
-//! Debian packages, unpacked with nothing but `tar`: an `ar` archive (ar(5)) whose member
-//! `data.tar.*` holds the files (deb(5)).
+//! Debian packages, unpacked by `dpkg-deb` where there is one: it needs no other program for any
+//! compression. Elsewhere by `tar`, of what is an `ar` archive (ar(5)) whose member `data.tar.*`
+//! holds the files (deb(5)), and by the program for their compression, such as `xz`.
 
 use std::io::Write;
 use std::ops::Range;
@@ -8,38 +9,67 @@ use std::process::{Command, Stdio};
 
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
-use crate::program::ended;
+use crate::program::{ended, is_present};
 
 /// Unpacks those files of a package whose paths match one of `patterns` (tar's wildcards, such as
 /// `./boot/*`), or all of them where there is no pattern.
 pub(crate) fn unpack(package: &Path, folder: &Path, patterns: &[&str]) -> Result<()> {
+    folders::make(folder)?;
+    let way = if is_present("dpkg-deb") { unpack_by_dpkg } else { unpack_by_tar };
+    way(package, tar(folder, patterns))
+}
+
+fn tar(folder: &Path, patterns: &[&str]) -> Command {
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--no-same-owner", "--directory"]).arg(folder);
+    tar.arg("--wildcards").args(patterns).stdin(Stdio::piped());
+    tar
+}
+
+fn unpack_by_dpkg(package: &Path, mut tar: Command) -> Result<()> {
+    let mut files = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .attempt(|| "run dpkg-deb".into())?;
+    let unpacked = tar.stdin(files.stdout.take().expect("asked for above")).status();
+    // tar's end of the pipe, or dpkg-deb would wait for it for ever.
+    drop(tar);
+    let read = files.wait().attempt(|| "wait for dpkg-deb".into())?;
+    let unpacked = unpacked.attempt(|| "run tar".into())?;
+    for (program, status) in [("dpkg-deb", read), ("tar", unpacked)] {
+        if !status.success() {
+            return Err(broken(package, &format!("{program} {}", ended(status))));
+        }
+    }
+    Ok(())
+}
+
+fn unpack_by_tar(package: &Path, mut tar: Command) -> Result<()> {
     let bytes = folders::read(package)?;
-    let broken = |why: &str| Failure::new(format!("cannot unpack {}: {why}", package.display()));
-    let (name, data) =
-        data_member(&bytes).ok_or_else(|| broken("it is not a Debian package, or cut short"))?;
+    let (name, data) = data_member(&bytes)
+        .ok_or_else(|| broken(package, "it is not a Debian package, or cut short"))?;
     let filter = match name.rsplit('.').next() {
         Some("xz") => "--xz",
         Some("gz") => "--gzip",
         Some("zst") => "--zstd",
-        _ => return Err(broken(&format!("its {name} is compressed in an unknown way"))),
+        _ => return Err(broken(package, &format!("its {name} is compressed in an unknown way"))),
     };
-    folders::make(folder)?;
-    let mut tar = Command::new("tar")
-        .args(["--extract", "--no-same-owner", filter, "--directory"])
-        .arg(folder)
-        .arg("--wildcards")
-        .args(patterns)
-        .stdin(Stdio::piped())
-        .spawn()
-        .attempt(|| "run tar".into())?;
+    let mut tar = tar.arg(filter).spawn().attempt(|| "run tar".into())?;
     let mut input = tar.stdin.take().expect("asked for above");
     let written = input.write_all(&bytes[data]);
     drop(input);
     let status = tar.wait().attempt(|| "wait for tar".into())?;
     if !status.success() {
-        return Err(broken(&format!("tar {}", ended(status))));
+        return Err(broken(package, &format!("tar {}", ended(status))));
     }
     written.attempt(|| format!("hand {} to tar", package.display()))
+}
+
+fn broken(package: &Path, why: &str) -> Failure {
+    Failure::new(format!("cannot unpack {}: {why}", package.display()))
 }
 
 /// The member with the files: its name and where it is.
@@ -60,11 +90,50 @@ fn data_member(archive: &[u8]) -> Option<(&str, Range<usize>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folders::TemporaryFolder;
 
     fn member(name: &str, content: &str) -> String {
         let padding = if content.len() % 2 == 1 { "\n" } else { "" };
         let (size, mode) = (content.len(), 100_644);
         format!("{name:<16}{:<12}{:<6}{:<6}{mode:<8}{size:<10}`\n{content}{padding}", 0, 0, 0)
+    }
+
+    #[test]
+    fn both_ways_unpack_the_same_files() {
+        let temporary = TemporaryFolder::make(&std::env::temp_dir(), "xtask-deb-test").unwrap();
+        let source = temporary.path().join("source");
+        folders::make(&source).unwrap();
+        folders::write(&source.join("wanted"), b"content").unwrap();
+        folders::write(&source.join("other"), b"left out").unwrap();
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--gzip", "--directory"]).arg(&source).arg(".");
+        let files = tar.output().unwrap().stdout;
+        let mut package = b"!<arch>\n".to_vec();
+        let version: &[u8] = b"2.0\n";
+        for (name, content) in
+            [("debian-binary", version), ("control.tar.gz", &files), ("data.tar.gz", &files)]
+        {
+            let header = format!("{name:<16}{:<32}{:<10}`\n", 0, content.len());
+            package.extend_from_slice(header.as_bytes());
+            package.extend_from_slice(content);
+            package.resize(package.len().next_multiple_of(2), b'\n');
+        }
+        let file = temporary.path().join("package.deb");
+        folders::write(&file, &package).unwrap();
+        let unpacked = |name: &str, way: fn(&Path, Command) -> Result<()>| {
+            let folder = temporary.path().join(name);
+            folders::make(&folder).unwrap();
+            way(&file, super::tar(&folder, &["./want*"])).unwrap();
+            assert!(!folder.join("other").exists());
+            assert_eq!(folders::read(&folder.join("wanted")).unwrap(), b"content");
+        };
+        unpacked("by-tar", unpack_by_tar);
+        if is_present("dpkg-deb") {
+            unpacked("by-dpkg", unpack_by_dpkg);
+            folders::write(&file, &package[..package.len() - 60]).unwrap();
+            let into = super::tar(temporary.path(), &[]);
+            assert!(unpack_by_dpkg(&file, into).is_err());
+        }
     }
 
     #[test]
