@@ -11,7 +11,7 @@ use crate::program::{is_present, progress, run};
 pub(crate) enum Tool {
     /// The emulator of the POWER host.
     Qemu,
-    /// A linker that makes POWER programs.
+    /// A compiler and linker of POWER programs; its test rebuilds the guest programs in C.
     PowerCompiler,
     /// A C library for POWER programs.
     PowerLibrary,

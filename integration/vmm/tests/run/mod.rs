@@ -1,0 +1,113 @@
+//! Runs of the VMM with a guest program, in tests.
+#![allow(dead_code)] // No test needs all of it.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Far longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A program in `guests/`.
+pub(crate) fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name)
+}
+
+/// A VMM that runs a guest program.
+pub(crate) struct Run {
+    pub(crate) child: Child,
+    output: Receiver<u8>,
+    shown: String,
+}
+
+impl Run {
+    /// Starts one, with 64 MiB of RAM unless told.
+    pub(crate) fn start(guest: &str, cmdline: &str, arguments: &[&str]) -> Self {
+        let memory: &[_] =
+            if arguments.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"))
+            .args(["--backend", "interp", "--cmdline", cmdline, "--kernel"])
+            .arg(program(guest))
+            .args(arguments)
+            .args(memory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let (send, output) = channel();
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while stdout.read(&mut byte).is_ok_and(|count| count == 1) && send.send(byte[0]).is_ok()
+            {
+            }
+        });
+        Self { child, output, shown: String::new() }
+    }
+
+    /// Waits until the console has shown `text`.
+    pub(crate) fn expect(&mut self, text: &str) {
+        while !self.shown.contains(text) {
+            match self.output.recv_timeout(LIMIT) {
+                Ok(byte) => self.shown.push(char::from(byte)),
+                Err(_) => {
+                    let complaint = self.complaint();
+                    panic!("no {text:?} in {:?}; {complaint}", self.shown);
+                }
+            }
+        }
+    }
+
+    /// Types something at the console.
+    pub(crate) fn type_in(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).unwrap();
+    }
+
+    /// Sends a signal.
+    pub(crate) fn send(&self, signal: i32) {
+        // SAFETY: names our own child, which nobody has waited for.
+        assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
+    }
+
+    /// Waits for the end: status, console, standard error.
+    pub(crate) fn end(mut self) -> (ExitStatus, String, String) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < LIMIT, "does not end; shown: {:?}", self.shown);
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        while let Ok(byte) = self.output.recv_timeout(LIMIT) {
+            self.shown.push(char::from(byte));
+        }
+        let complaint = self.complaint();
+        (status, std::mem::take(&mut self.shown), complaint)
+    }
+
+    fn complaint(&mut self) -> String {
+        let _ = self.child.kill();
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program to its end: status, console, standard error.
+pub(crate) fn run(guest: &str, cmdline: &str, arguments: &[&str]) -> (ExitStatus, String, String) {
+    Run::start(guest, cmdline, arguments).end()
+}
