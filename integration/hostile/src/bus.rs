@@ -127,8 +127,6 @@ pub fn run(data: &[u8]) -> Reach {
     // The first start after a `boot` has its arguments; the second has nothing of the client.
     machine.bus.reset();
     machine.bus.reset();
-    // What the client interface's `boot` passes is for one start.
-    machine.bus.reset();
     assert_eq!(crate::bus_machine::lock(&machine.vof).to_blob(), blob, "reset leaves something");
     machine.xics.set_level(FIRST_INTERRUPT, false);
     assert!((0..CPUS).all(|cpu| !machine.cpus.line(cpu)), "reset leaves an interrupt");

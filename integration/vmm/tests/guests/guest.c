@@ -154,6 +154,19 @@ void check_true(const char *what, int holds)
 	give_up();
 }
 
+void wait_for_key(const char *text)
+{
+	static cell in;
+	char key;
+
+	if (in == 0)
+		in = chosen("stdin");
+	say(text);
+	say("\n");
+	while (call("read", 3, 1, in, &key, 1) != 1)
+		;
+}
+
 void done(const char *program)
 {
 	say(program);
@@ -231,6 +244,27 @@ int starts_with(const char *text, const char *start)
 		start++;
 	}
 	return *start == 0;
+}
+
+cell number_in(const char *text)
+{
+	cell number = 0;
+
+	while (*text != 0 && (*text < '0' || *text > '9'))
+		text++;
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = 10 * number + *text - '0';
+	return number;
+}
+
+cell some_number(void)
+{
+	static cell state = 0x2545f491;
+
+	state ^= state << 13;
+	state ^= state >> 17;
+	state ^= state << 5;
+	return state;
 }
 
 void *memset(void *to, int value, unsigned long count)

@@ -47,6 +47,9 @@ void say(const char *text);
 void say_hex(doubleword value);
 void say_number(cell value);
 
+/* Says something, and waits for a key: whoever looks at the VMM from outside types one. */
+void wait_for_key(const char *text);
+
 /* Checks. */
 void check(const char *what, cell seen, cell expected);
 void check_text(const char *what, const char *seen, const char *expected);
@@ -63,8 +66,13 @@ cell start_rtas(void);
 cell length_of(const char *text);
 int same(const char *one, const char *other);
 int starts_with(const char *text, const char *start);
+cell number_in(const char *text);
 void *memset(void *to, int value, unsigned long count);
 void *memcpy(void *to, const void *from, unsigned long count);
+
+/* Numbers that look random, and are the same each time. */
+cell some_number(void);
+#define ANY(array) ((array)[some_number() % COUNT(array)])
 
 /* In start.S. */
 /* Makes a hypercall with r3 to r12 from `registers`, and leaves what came in their place. */
@@ -76,6 +84,6 @@ cell call_with_upper_halves(void *array, cell upper);
 void start_second_cpu(void);
 void second_cpu(cell argument);
 cell state_bits(void);
-static inline void in_order(void) { __asm__ volatile("sync" ::: "memory"); }
+static inline void in_order(void) { __asm__ volatile("lwsync" ::: "memory"); }
 
 #endif

@@ -76,6 +76,13 @@ pub(super) fn tools(log: &mut Log) -> Result<()> {
     Ok(())
 }
 
+/// Floods that take too long without optimisation. They tell the VMM's memory.
+pub(super) fn hostile(log: &mut Log) -> Result<()> {
+    let mut cargo = workspace("test");
+    cargo.args(["--release", "--package", "pseries-vmm", "--test", "hostile"]);
+    log.run(cargo.args(["--", "--nocapture", "--test-threads", "1"]))
+}
+
 pub(super) fn oldest_rust(log: &mut Log) -> Result<()> {
     let mut cargo = Toolchain::make()?.cargo();
     log.run(cargo.args(["check", "--workspace", "--all-targets", "--all-features"]))

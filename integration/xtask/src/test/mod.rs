@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     step("unit", "unit, integration and doc tests, all features on", checks::unit),
     step("unit-no-vof", "the VMM's tests without the client interface", checks::unit_no_vof),
     step("tools", "what is built rebuilds to the same bytes, dtc agrees", checks::tools),
+    step("hostile", "guests that mean harm, a million calls each", checks::hostile),
     step("rust-1.85", "it builds with the oldest Rust", checks::oldest_rust),
     step("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
     step("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
