@@ -1,11 +1,12 @@
 //! What a client gets at each limit, and beyond: "Beyond" in `src/limits.rs`. Those that are not
 //! here are in the tests of what they bound; `docs/threat-model.md` has them all.
 
+use arch_ppc64::cas::TreeChange;
 use arch_ppc64::{Next, Status, StopReason};
 use vof_device::limits::{
     MAX_BOOTSPEC_BYTES, MAX_CALL_CELLS, MAX_CALLBACKS, MAX_FREE_RANGES, MAX_INSTANCES,
-    MAX_NODE_PROPERTIES, MAX_PATH_BYTES, MAX_PHRASE_BYTES, MAX_PROPERTY_NAME_BYTES,
-    MAX_SERVICE_NAME_BYTES, MAX_SETPROP_BYTES, MAX_TRANSFER_BYTES,
+    MAX_NEGOTIATED_BYTES, MAX_NODE_PROPERTIES, MAX_PATH_BYTES, MAX_PHRASE_BYTES,
+    MAX_PROPERTY_NAME_BYTES, MAX_SERVICE_NAME_BYTES, MAX_SETPROP_BYTES, MAX_TRANSFER_BYTES,
 };
 use vof_device::test_utils::{Client, TestMachine, WORKSPACE, WORKSPACE_BYTES, sample_tree};
 
@@ -225,4 +226,25 @@ fn pieces_of_free_memory() {
     let available =
         client.one("getproplen", &[client.phandle("/memory@0").into(), "available".into()]);
     assert_eq!(available as usize, MAX_FREE_RANGES * 16);
+}
+
+/// "Beyond: it fails, and the tree stays as it is."
+#[test]
+fn bytes_of_a_negotiation() {
+    for (surplus, answer) in [(0, 0), (1, NONE)] {
+        let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
+            builder.cas(Box::new(move |_: &[u8]| {
+                let (path, name) = ("/chosen".to_owned(), "ibm,long".to_owned());
+                let value = vec![1; MAX_NEGOTIATED_BYTES - name.len() + surplus];
+                Ok(vec![TreeChange::Set { path, name, value }])
+            }))
+        });
+        let client = machine.client();
+        let root = client.one("open", &["/".into()]);
+        let negotiate = ["ibm,client-architecture-support".into(), root.into(), WORKSPACE.into()];
+        assert_eq!(client.call("call-method", &negotiate, 2).results, [0, answer]);
+        let chosen = client.phandle("/chosen");
+        let is_there = client.one("getproplen", &[chosen.into(), "ibm,long".into()]) != NONE;
+        assert_eq!(is_there, answer == 0);
+    }
 }

@@ -178,7 +178,7 @@ fn open_and_close_for_ever_cost_nothing() {
 }
 
 // 6. Handles that change under negotiation: see `services::negotiation_changes_the_tree_and_…`.
-// 7. State that migration loses: there is no saved state yet.
+// 7. State that migration loses: see `saved::the_next_calls_get_the_same_answers_in_another_process`.
 
 // 8. Lookups that scan the tree. `cargo xtask bench tree` has the figures.
 

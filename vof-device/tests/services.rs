@@ -319,6 +319,36 @@ fn negotiation_changes_the_tree_and_nothing_else() {
     assert_eq!(client.getprop(rtas, "rtas-size").unwrap(), 4096_u32.to_be_bytes());
 }
 
+/// What services go by stays as it was built, and nothing else of the changes is made either.
+#[test]
+fn negotiation_cannot_change_what_is_fixed() {
+    let remove = |path: &str, name: &str| TreeChange::Remove {
+        path: path.to_owned(),
+        name: name.to_owned(),
+    };
+    for wrong in [
+        set("/memory@0", "reg", &[0; 16]),
+        set("/", "#address-cells", &[0, 0, 0, 1]),
+        set("/chosen", "stdout", &[0, 0, 0, 9]),
+        set("/vdevice", "device_type", b"cpu\0"),
+        remove("/cpus/PowerPC,POWER9@0", "device_type"),
+        remove("/memory@0", "available"),
+        remove("/chosen", "mmu"),
+    ] {
+        let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
+            let wrong = wrong.clone();
+            let may = set("/vdevice", "device_type", b"vdevice\0");
+            builder.cas(Box::new(move |_: &[u8]| Ok(vec![may.clone(), wrong.clone()])))
+        });
+        let before = machine.vof().to_blob();
+        let client = machine.client();
+        let root = client.one("open", &["/".into()]);
+        let outcome = client.call("call-method", &[CAS.into(), root.into(), WORKSPACE.into()], 2);
+        assert_eq!(outcome.results, [0, NONE], "{wrong:?}");
+        assert_eq!(machine.vof().to_blob(), before, "{wrong:?}");
+    }
+}
+
 #[test]
 fn vectors_end_where_ram_does() {
     let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {

@@ -13,9 +13,8 @@ use run::Run;
 
 mod run;
 
-/// As much more memory of its own as the VMM may have because of what a guest does: what the limits
-/// of the client interface add up to is less.
-const GROWTH_LIMIT_KIB: u64 = 32 << 10;
+/// As much more memory of its own as the VMM may have because of what a guest does.
+const GROWTH_LIMIT_KIB: u64 = (vof_device::limits::MAX_GUEST_DRIVEN_BYTES >> 10) as u64;
 
 /// A guest that takes nothing that it keeps: what the allocator and the stacks may take.
 const SMALL_GROWTH_KIB: u64 = 4 << 10;
