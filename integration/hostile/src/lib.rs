@@ -45,7 +45,7 @@ macro_rules! target {
 /// All of them.
 pub const TARGETS: &[Target] = &[
     target!(arguments, arguments::BEYOND),
-    target!(sequences, sequences::BEYOND),
+    target!(sequences, &[]),
     target!(from_blob, &[]),
     target!(cas, &[]),
     target!(elf, &[]),
