@@ -108,8 +108,8 @@ fn turned(blob: &[u8]) -> Vec<u8> {
         at += 4;
         match word(begin) {
             1 => {
-                at +=
-                    (blob[at..].iter().position(|&byte| byte == 0).unwrap() + 1).next_multiple_of(4)
+                let len = blob[at..].iter().position(|&byte| byte == 0).unwrap() + 1;
+                at += len.next_multiple_of(4);
             }
             3 => at += 8 + word(at).next_multiple_of(4),
             _ => {}
