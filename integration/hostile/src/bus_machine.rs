@@ -29,11 +29,6 @@ impl HostConsole {
         Self { shown: Mutex::default(), typed: Mutex::new(64), room }
     }
 
-    /// The most that one write takes.
-    pub(crate) fn room(&self) -> usize {
-        self.room
-    }
-
     /// All that was shown.
     pub(crate) fn shown(&self) -> Vec<u8> {
         lock(&self.shown).clone()

@@ -122,14 +122,18 @@ pub(super) fn write_to(
         let mut chunk = [0; CHUNK_BYTES];
         let text = chunk.get_mut(..CHUNK_BYTES.min(len - done)).unwrap_or_default();
         guest.read(buffer + done as u32, text)?;
-        let taken = console.write(text).min(text.len());
-        done += taken;
-        if taken == 0 {
-            if waited >= MAX_WRITE_WAIT {
-                break;
+        let mut rest = &*text;
+        while !rest.is_empty() {
+            let taken = console.write(rest).min(rest.len());
+            rest = rest.get(taken..).unwrap_or_default();
+            done += taken;
+            if taken == 0 {
+                if waited >= MAX_WRITE_WAIT {
+                    return Ok(done as u32);
+                }
+                std::thread::sleep(WRITE_PAUSE);
+                waited += WRITE_PAUSE;
             }
-            std::thread::sleep(WRITE_PAUSE);
-            waited += WRITE_PAUSE;
         }
     }
     Ok(done as u32)

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // No test needs all of it.
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -27,16 +28,26 @@ impl Run {
     pub(crate) fn start(guest: &str, cmdline: &str, arguments: &[&str]) -> Self {
         let memory: &[_] =
             if arguments.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"))
-            .args(["--backend", "interp", "--cmdline", cmdline, "--kernel"])
+        let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
+        vmm.args(["--backend", "interp", "--cmdline", cmdline, "--kernel"])
             .arg(program(guest))
             .args(arguments)
             .args(memory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        // Tests that run under `nohup`, or in the background of a script, ignore signals, and what
+        // they start would, too.
+        // SAFETY: between fork and exec, this makes system calls only.
+        unsafe {
+            vmm.pre_exec(|| {
+                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
+        let mut child = vmm.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let (send, output) = channel();
         std::thread::spawn(move || {
