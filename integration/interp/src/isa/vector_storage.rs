@@ -62,7 +62,7 @@ fn load_elements<T: Word + Lane>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = ea_x(s, w);
     let mut value = 0;
     for number in 0..128 / T::BITS {
-        let element = s.load::<T>(ram, ea.wrapping_add(u64::from(number) * T::BYTES))?;
+        let element = s.load_part::<T>(ram, ea.wrapping_add(u64::from(number) * T::BYTES))?;
         value = put(value, number, element);
     }
     s.vsr[xt(w)] = value;
@@ -76,7 +76,7 @@ fn store_elements<T: Word + Lane>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done 
     s.real(ram, ea.wrapping_add(15) & s.ea_mask, true)?;
     for number in 0..128 / T::BITS {
         let element: T = get(s.vsr[xt(w)], number);
-        s.store(ram, ea.wrapping_add(u64::from(number) * T::BYTES), element)?;
+        s.store_part(ram, ea.wrapping_add(u64::from(number) * T::BYTES), element)?;
     }
     Ok(())
 }
@@ -168,7 +168,7 @@ fn load_with_length(s: &mut State, ram: &Ram<'_>, w: u32, left: bool) -> Done {
     let ea = s.gpr[ra_or_zero(w) as usize];
     let mut value = 0;
     for at in 0..length(s, w) {
-        let byte = s.load::<u8>(ram, ea.wrapping_add(at))?;
+        let byte = s.load_part::<u8>(ram, ea.wrapping_add(at))?;
         value |= u128::from(byte) << byte_shift(s, at, left);
     }
     s.vsr[xt(w)] = value;
@@ -180,7 +180,7 @@ fn store_with_length(s: &mut State, ram: &Ram<'_>, w: u32, left: bool) -> Done {
     let ea = s.gpr[ra_or_zero(w) as usize];
     let value = s.vsr[xt(w)];
     for at in 0..length(s, w) {
-        s.store(ram, ea.wrapping_add(at), (value >> byte_shift(s, at, left)) as u8)?;
+        s.store_part(ram, ea.wrapping_add(at), (value >> byte_shift(s, at, left)) as u8)?;
     }
     Ok(())
 }

@@ -117,10 +117,39 @@ impl State {
         }
     }
 
+    /// Loads a part of what an instruction loads; see [`Self::no_part`].
+    #[inline(always)]
+    pub(crate) fn load_part<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
+        self.load(ram, ea).map_err(|trap| self.no_part(trap, ea))
+    }
+
+    /// Stores a part of what an instruction stores; see [`Self::no_part`].
+    #[inline(always)]
+    pub(crate) fn store_part<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        value: T,
+    ) -> Result<(), Trap> {
+        self.store(ram, ea, value).map_err(|trap| self.no_part(trap, ea))
+    }
+
+    /// The machine answers one access of an instruction, which is then executed again: one that
+    /// makes several outside RAM would ask for ever. Alignment interrupts are what such
+    /// instructions may cause in storage that is not cached (Book III §6.5.8).
+    #[cold]
+    fn no_part(&mut self, trap: Trap, ea: u64) -> Trap {
+        if trap != Trap::Mmio {
+            return trap;
+        }
+        self.mmio = Mmio::None;
+        self.unaligned_mmio(ea & self.ea_mask)
+    }
+
     /// Sixteen bytes as one register, from the first two halves in memory order.
     pub(crate) fn load_quad(&mut self, ram: &Ram<'_>, ea: u64) -> Result<u128, Trap> {
-        let first = u128::from(self.load::<u64>(ram, ea)?);
-        let second = u128::from(self.load::<u64>(ram, ea.wrapping_add(8))?);
+        let first = u128::from(self.load_part::<u64>(ram, ea)?);
+        let second = u128::from(self.load_part::<u64>(ram, ea.wrapping_add(8))?);
         Ok(if self.big_endian { first << 64 | second } else { second << 64 | first })
     }
 
@@ -131,8 +160,8 @@ impl State {
         self.real(ram, second.wrapping_add(7) & self.ea_mask, true)?;
         let (high, low) = ((value >> 64) as u64, value as u64);
         let halves = if self.big_endian { [high, low] } else { [low, high] };
-        self.store(ram, ea, halves[0])?;
-        self.store(ram, second, halves[1])
+        self.store_part(ram, ea, halves[0])?;
+        self.store_part(ram, second, halves[1])
     }
 
     /// Loads and reserves (Book II §4.6.2).
