@@ -108,7 +108,7 @@ pub(crate) fn write(s: &mut State, number: u32, value: u64) -> Result<(), Trap> 
         48 => {
             // 20 bits of process number (Book III §5.7.2).
             s.spr.pidr = value & 0xf_ffff;
-            s.tlb.flush_user();
+            s.check_at_isync |= s.tlb.flush_user();
         }
         61 => {
             s.spr.iamr = value;

@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) fault_dsisr: u32,
     /// Decoded pages that were written to since they were last looked at.
     pub(crate) written: WrittenPages,
-    /// Code is to be compared with RAM behind the next `isync`.
+    /// Code is to be found anew behind the next `isync`, and compared with RAM.
     pub(crate) check_at_isync: bool,
     /// An access outside RAM that waits for the machine.
     pub(crate) mmio: Mmio,

@@ -336,6 +336,24 @@ fn accesses_outside_ram_ask_the_machine() {
     assert_eq!(bench.run().gpr[5], 5);
 }
 
+/// Quadrant 0 is the process's, whoever executes there: another process has other code, or none.
+#[test]
+fn a_kernel_at_user_addresses_notices_another_process() {
+    const USER: u64 = 0x1000_0000;
+    let mtpid = |register: u32| 31 << 26 | register << 21 | 16 << 16 | 1 << 11 | 467 << 1;
+    let mut ram = Vec::new();
+    // mtpid r5; sc 1; mtpid r4; isync; nop; sc 1
+    let words = [mtpid(5), END, mtpid(4), 0x4c00_012c, 0x6000_0000, END];
+    let mut bench = bench(&mut ram, &words);
+    bench.map(USER, CODE, PRIVILEGED | READ_WRITE | EXECUTE);
+    bench.registers(|r| (r.gpr[4], r.gpr[5]) = (2, 1));
+    assert_eq!(bench.run().pc, CODE + 8);
+    bench.registers(|r| (r.msr, r.pc) = (SF | ME | 1 << 5, USER + 8));
+    let after = bench.run();
+    // Process 2 has no tree.
+    assert_eq!((after.pc, after.srr0), (0x404, USER + 16));
+}
+
 /// The machine answers one access an instruction; what makes several is an alignment interrupt
 /// there, as the architecture lets storage be that is not cached (Book III §6.5.8).
 #[test]

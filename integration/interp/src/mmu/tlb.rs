@@ -55,6 +55,8 @@ pub(crate) struct Tlb {
     mode: u64,
     /// Entries by which the kernel reaches user addresses: they go with PIDR and AMR.
     guarded: Vec<u16>,
+    /// The kernel executes at user addresses: what is known of code goes with PIDR.
+    guarded_code: bool,
     /// A bit a real page: there is decoded code of it, so stores must be noticed.
     code_pages: Vec<u64>,
 }
@@ -68,6 +70,11 @@ pub(crate) fn slot(ea: u64) -> usize {
 #[inline(always)]
 pub(crate) fn tag(ea: u64, bytes: u64, context: u64) -> u64 {
     ea & (PAGE_MASK | (bytes - 1)) | context
+}
+
+/// Whether the kernel reaches a user address.
+fn is_guarded(ea: u64, context: u64) -> bool {
+    ea >> 62 == 0 && context & USER == KERNEL
 }
 
 #[inline(always)]
@@ -86,6 +93,7 @@ impl Tlb {
             user_generation: 0,
             mode: 0,
             guarded: Vec::with_capacity(GUARDED_MAX),
+            guarded_code: false,
             code_pages: Vec::new(),
         }
     }
@@ -117,14 +125,19 @@ impl Tlb {
         self.flush_user();
     }
 
-    /// Drops the translations of user addresses.
-    pub(crate) fn flush_user(&mut self) {
+    /// Drops the translations of user addresses; whether the kernel may be executing at one.
+    pub(crate) fn flush_user(&mut self) -> bool {
         self.flush_guarded();
+        let had_code = std::mem::take(&mut self.guarded_code);
+        if had_code {
+            self.flush_code();
+        }
         self.user_generation = (self.user_generation + 1) % GENERATIONS;
         if self.user_generation == 0 {
             self.clear();
         }
         self.set_mode(self.mode);
+        had_code
     }
 
     /// Drops the translations by which the kernel reaches user addresses.
@@ -168,8 +181,7 @@ impl Tlb {
     pub(crate) fn insert(&mut self, ea: u64, real: u64, may_read: bool, may_write: bool) {
         let number = slot(ea);
         let tag = ea & PAGE_MASK | self.context;
-        let is_guarded = ea >> 62 == 0 && self.context & USER == KERNEL;
-        if is_guarded {
+        if is_guarded(ea, self.context) {
             if self.guarded.len() == GUARDED_MAX {
                 self.flush_guarded();
             }
@@ -191,6 +203,7 @@ impl Tlb {
 
     pub(crate) fn insert_code(&mut self, ea: u64, page: u32) {
         let tag = ea & PAGE_MASK | self.code_context;
+        self.guarded_code |= is_guarded(ea, self.code_context);
         self.code[code_slot(ea)] = CodeEntry { tag, page };
     }
 
