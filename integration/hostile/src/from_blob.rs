@@ -104,13 +104,26 @@ fn check_path(tree: &DeviceTree, node: NodeId) {
         let plain = |c: char| c.is_ascii_alphanumeric() || ",._+-#".contains(c);
         !base.is_empty() && base.chars().all(plain) && !unit.is_empty() && unit.chars().all(plain)
     };
-    if !path.split('/').filter(|name| !name.is_empty()).all(is_ordinary) {
+    let is_ordinary = path.split('/').filter(|name| !name.is_empty()).all(is_ordinary);
+    if !is_ordinary || !is_reachable(tree, node) {
         // It is looked up all the same.
         let _ = tree.find(&path);
         return;
     }
     let found = tree.find(&path).unwrap_or_else(|| panic!("{path} is not found"));
     assert_eq!(compared(&tree.path(found)), compared(&path));
+}
+
+/// Whether nothing above the node stands behind a sibling that no path tells it apart from: what
+/// is below such a node cannot be named.
+fn is_reachable(tree: &DeviceTree, node: NodeId) -> bool {
+    let above = std::iter::successors(tree.parent(node), |&above| tree.parent(above));
+    let mut above = above.filter_map(|above| Some((above, tree.parent(above)?)));
+    above.all(|(above, parent)| {
+        let name = compared(tree.full_name(above));
+        let first = tree.children(parent).find(|&child| compared(tree.full_name(child)) == name);
+        first == Some(above)
+    })
 }
 
 /// A path in the form that is compared: units in lower case, without leading zeros, and one of no
