@@ -1,6 +1,7 @@
 //! The inputs that fuzzers start from.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +24,17 @@ pub(super) fn kept(target: &Target) -> Result<PathBuf> {
 /// The inputs that were found on this machine.
 pub(super) fn grown(target: &Target) -> Result<PathBuf> {
     let folder = super::folder().join("corpus").join(target.name);
+    folders::make(&folder)?;
+    Ok(folder)
+}
+
+/// An empty folder for what a run finds, which no later run starts from.
+pub(super) fn fresh(target: &Target, number: usize) -> Result<PathBuf> {
+    let folder = super::folder().join("fresh").join(format!("{}-{number}", target.name));
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        removed => removed.attempt(|| format!("remove {}", folder.display()))?,
+    }
     folders::make(&folder)?;
     Ok(folder)
 }

@@ -12,6 +12,7 @@ use crate::failure::{Attempt, Result};
 use crate::folders;
 use crate::program::line;
 
+use super::run::Plan;
 use super::{Target, corpus, findings};
 
 /// What an input may cost: seconds, and MiB in all.
@@ -51,21 +52,24 @@ pub(super) struct Figures {
 
 impl Fuzzer {
     /// Starts a fuzzer; `number` tells it from others of the same target.
-    pub(super) fn start(
-        target: &'static Target,
-        programs: &Path,
-        time: Duration,
-        number: usize,
-    ) -> Result<Self> {
-        let mut command = Command::new(programs.join(target.name));
+    pub(super) fn start(target: &'static Target, plan: &Plan, number: usize) -> Result<Self> {
+        let time = plan.time;
+        let mut command = Command::new(plan.programs.join(target.name));
         command.args(LIMITS).arg("-print_final_stats=1");
         command.arg(format!("-max_total_time={}", time.as_secs()));
+        if let Some(seed) = plan.seed {
+            command.arg(format!("-seed={seed}"));
+        }
         command.arg(format!("-max_len={}", target.max_len));
         command.arg(format!("-artifact_prefix={}/", findings(target)?.display()));
         if let Some(dictionary) = corpus::dictionary(target) {
             command.arg(format!("-dict={}", dictionary.display()));
         }
-        command.arg(corpus::grown(target)?).arg(corpus::kept(target)?);
+        let grown = match plan.seed {
+            None => corpus::grown(target)?,
+            Some(_) => corpus::fresh(target, number)?,
+        };
+        command.arg(grown).arg(corpus::kept(target)?);
         let logs = super::folder().join("logs");
         folders::make(&logs)?;
         let log = logs.join(format!("{}-{number}.log", target.name));

@@ -66,16 +66,20 @@ pub(crate) struct Fuzz {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
 
+    /// Make the inputs of this number and of those in the tree, the same each time, and keep none
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seed: Option<u32>,
+
     /// Give this input to the fuzzer, once, and show what comes of it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "jobs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seconds", "jobs", "seed"])]
     input: Option<PathBuf>,
 
     /// Write integration/fuzz/corpus anew: the fewest inputs that reach what all known ones do
-    #[arg(long, conflicts_with_all = ["seconds", "jobs", "input"])]
+    #[arg(long, conflicts_with_all = ["seconds", "jobs", "seed", "input"])]
     minimise: bool,
 
     /// Show the fuzzers, and run none
-    #[arg(long, conflicts_with_all = ["seconds", "jobs", "input", "minimise"])]
+    #[arg(long, conflicts_with_all = ["seconds", "jobs", "seed", "input", "minimise"])]
     list: bool,
 }
 
@@ -121,6 +125,7 @@ impl Fuzz {
             targets,
             time: Duration::from_secs(self.seconds.into()),
             at_a_time: self.jobs.into(),
+            seed: self.seed,
             programs,
         };
         run::run_all(&plan)

@@ -30,6 +30,7 @@ pub(super) struct Plan {
     pub(super) targets: Vec<&'static Target>,
     pub(super) time: Duration,
     pub(super) at_a_time: usize,
+    pub(super) seed: Option<u32>,
     /// Where the programs are.
     pub(super) programs: PathBuf,
 }
@@ -44,8 +45,7 @@ pub(super) fn run_all(plan: &Plan) -> Result<u8> {
     while !waiting.is_empty() || !running.is_empty() {
         while running.len() < plan.at_a_time {
             let Some((number, target)) = waiting.pop_front() else { break };
-            running
-                .push((Fuzzer::start(target, &plan.programs, plan.time, number)?, Instant::now()));
+            running.push((Fuzzer::start(target, plan, number)?, Instant::now()));
         }
         if let Some(signal) = signal_within(&mut signals, TICK)? {
             line.end();
