@@ -16,7 +16,7 @@ use super::run::Plan;
 use super::{Target, corpus, findings};
 
 /// What an input may cost: seconds, and MiB in all.
-pub(super) const LIMITS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=1024"];
+pub(super) const LIMITS: [&str; 2] = ["-timeout=20", "-rss_limit_mb=1024"];
 
 /// How long a fuzzer may take longer than it was told, to write down what it has.
 const GRACE: Duration = Duration::from_secs(30);
