@@ -193,21 +193,13 @@ impl VofBuilder {
             cas: self.cas,
             properties: self.properties,
         };
-        state.open_chosen().map_err(|source| BuildError::Property {
-            path: "/chosen".to_owned(),
-            name: "stdout",
-            source,
-        })?;
-        state.pass_boot_arguments().map_err(|source| BuildError::Property {
-            path: "/chosen".to_owned(),
-            name: "bootargs",
-            source,
-        })?;
+        let of_chosen =
+            |name, source| BuildError::Property { path: "/chosen".to_owned(), name, source };
+        state.open_chosen().map_err(|(name, source)| of_chosen(name, source))?;
+        state.pass_boot_arguments().map_err(|source| of_chosen("bootargs", source))?;
         Ok(Vof::new(state, start, self.ram_bytes))
     }
-}
 
-impl VofBuilder {
     /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface of
     /// the same machine is taken up: the next calls get the answers that they would have got
     /// there. A later reset goes back to the state as it was built here.

@@ -103,7 +103,7 @@ impl PropertyPolicy for KnownProperties {
 }
 
 /// Whether a property stays as it was built, whoever wants to change it.
-pub(crate) fn is_fixed(path: &str, name: &str) -> bool {
+fn is_fixed(path: &str, name: &str) -> bool {
     const NAMES: [&str; 6] =
         ["name", "reg", "ranges", "phandle", "linux,phandle", "assigned-addresses"];
     NAMES.contains(&name)
@@ -112,10 +112,17 @@ pub(crate) fn is_fixed(path: &str, name: &str) -> bool {
         || path == "/chosen" && matches!(name, "stdin" | "stdout" | "memory" | "mmu")
 }
 
-/// Whether a node becomes, or ceases to be, a processor or memory by a change of this property.
-pub(crate) fn changes_role(name: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> bool {
-    let role = |value: Option<&[u8]>| matches!(value, Some(b"cpu\0" | b"memory\0"));
-    name == "device_type" && before != after && (role(before) || role(after))
+/// Whether a change of a property from `before` to `after` (`None` for none) is of what stays: what
+/// [`is_fixed`], and which nodes are processors and memory.
+pub(crate) fn changes_what_is_fixed(
+    path: &str,
+    name: &str,
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+) -> bool {
+    let is_role = |value: Option<&[u8]>| matches!(value, Some(b"cpu\0" | b"memory\0"));
+    let changes_role = || name == "device_type" && (is_role(before) || is_role(after));
+    before != after && (is_fixed(path, name) || changes_role())
 }
 
 /// Whether a property says what the machine is.

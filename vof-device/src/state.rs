@@ -100,22 +100,25 @@ impl State {
     ///
     /// The console has two instances: a client that closes its `stdin`, as Linux does, goes on to
     /// use `stdout`.
-    pub(crate) fn open_chosen(&mut self) -> Result<(), SetError> {
+    ///
+    /// # Errors
+    /// The property that cannot be set, and why.
+    pub(crate) fn open_chosen(&mut self) -> Result<(), (&'static str, SetError)> {
         let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
-        let console =
-            self.console.as_ref().map(|console| (console.node, console.arguments.clone()));
-        let (node, arguments) =
-            console.map_or((None, "".into()), |(node, arguments)| (Some(node), arguments));
+        let console = self.console.as_ref().map(|console| console.node);
+        let arguments =
+            self.console.as_ref().map_or_else(Box::default, |console| console.arguments.clone());
         let memory = self.memory.map(|memory| memory.node);
         let packages = [
-            ("stdin", node, &*arguments),
-            ("stdout", node, &*arguments),
+            ("stdin", console, &*arguments),
+            ("stdout", console, &*arguments),
             ("memory", memory, ""),
             ("mmu", self.first_cpu(), ""),
         ];
         for (name, node, arguments) in packages {
             if let Some(ihandle) = node.and_then(|node| self.open(node, arguments)) {
-                self.tree.set_property(chosen, name, &ihandle.to_be_bytes())?;
+                let set = self.tree.set_property(chosen, name, &ihandle.to_be_bytes());
+                set.map_err(|error| (name, error))?;
             }
         }
         Ok(())

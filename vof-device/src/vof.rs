@@ -190,9 +190,9 @@ impl MutHypercallHandler for Vof {
         state.clock = Clock::start();
         state.complaints = Complaints::default();
         state.calls = [0; services::COUNT];
-        if let Err(error) = state.open_chosen() {
+        if let Err((name, error)) = state.open_chosen() {
             // It was possible when the interface was built.
-            log::error!("the instances in /chosen cannot be told to clients: {error}");
+            log::error!("{name} of /chosen cannot be told to clients: {error}");
         }
         if let Err(error) = state.pass_boot_arguments() {
             log::error!("the arguments of `boot` cannot be told to clients: {error}");

@@ -91,8 +91,8 @@ pub struct Setup {
 
 /// Runs a machine to its end, on the console of this process.
 ///
-/// Counts what it does in `stats`. Signals that ask the process to end are blocked from here on: with [`Ending::Signal`], it is
-/// for the caller to end as the signal says.
+/// Counts what it does in `stats`. Signals that ask the process to end are blocked from here on:
+/// with [`Ending::Signal`], it is for the caller to end as the signal says.
 ///
 /// # Errors
 /// [`VmmError`] when the host fails; the terminal is as before in any case.

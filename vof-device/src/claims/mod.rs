@@ -105,10 +105,19 @@ impl Claims {
         done
     }
 
+    /// Claims as clients ask for it: with an alignment of 0 exactly the `size` bytes from `start`
+    /// on, else the lowest that are so aligned.
+    pub(crate) fn claim(&mut self, start: u32, size: u32, align: u32) -> Result<u32, ClaimError> {
+        match align {
+            0 => self.claim_at(start, size),
+            _ => self.claim_aligned(size, align),
+        }
+    }
+
     /// Claims exactly the `size` bytes from `start` on.
     pub(crate) fn claim_at(&mut self, start: u32, size: u32) -> Result<u32, ClaimError> {
         let wanted = nonempty(start, size).ok_or(ClaimError::Empty)?;
-        self.claim(wanted)
+        self.take(wanted)
     }
 
     /// Claims the lowest `size` free bytes that start at a multiple of `alignment`, or of the next
@@ -119,7 +128,7 @@ impl Claims {
         }
         let power = u64::from(alignment).next_power_of_two().trailing_zeros();
         let start = self.free.lowest_fit(size, power as usize).ok_or(ClaimError::NotFree)?;
-        self.claim(start..start + u64::from(size))
+        self.take(start..start + u64::from(size))
     }
 
     /// Frees `size` bytes from `start` on, all of them or none: several claims, or a part of one.
@@ -152,7 +161,7 @@ impl Claims {
         self.firmware.iter().any(|own| own.start < range.end && range.start < own.end)
     }
 
-    fn claim(&mut self, wanted: Range<u64>) -> Result<u32, ClaimError> {
+    fn take(&mut self, wanted: Range<u64>) -> Result<u32, ClaimError> {
         // The last address is the client's sign for "none" and cannot be an answer.
         let start = u32::try_from(wanted.start).ok().filter(|&start| start != u32::MAX);
         let start = start.filter(|_| wanted.end <= CLAIMABLE_END).ok_or(ClaimError::NotFree)?;

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 pub use error::{RestoreError, SavedTable};
 pub(crate) use restore::restore;
 
-use crate::limits::MAX_FREE_RANGES;
 use crate::services;
 use crate::state::State;
 
@@ -167,12 +166,4 @@ impl From<&Range<u64>> for SavedRange {
     fn from(range: &Range<u64>) -> Self {
         Self { start: range.start, end: range.end }
     }
-}
-
-/// Whether these ranges can be all that is free below `end`: in order, apart, none empty, no more
-/// of them than there can be.
-pub(crate) fn are_free_ranges(ranges: &[SavedRange], end: u64) -> bool {
-    ranges.len() <= MAX_FREE_RANGES
-        && ranges.iter().all(|range| range.start < range.end && range.end <= end)
-        && ranges.is_sorted_by(|one, next| one.end < next.start)
 }

@@ -1,12 +1,12 @@
 //! From a saved state, which nobody vouches for, to one that works.
 
 use super::{
-    RestoreError, STATE_VERSION, Saved, SavedInstances, SavedTable, VofState, are_free_ranges, tree,
+    RestoreError, STATE_VERSION, Saved, SavedInstances, SavedRange, SavedTable, VofState, tree,
 };
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::instances::{Instance, Instances};
-use crate::limits::{MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
+use crate::limits::{MAX_BOOTSPEC_BYTES, MAX_FREE_RANGES, MAX_PATH_BYTES};
 use crate::services;
 use crate::state::State;
 
@@ -38,16 +38,20 @@ pub(crate) fn restore(
     Ok(())
 }
 
-fn claims(
-    built: &Claims,
-    free: &[super::SavedRange],
-    table: SavedTable,
-) -> Result<Claims, RestoreError> {
+fn claims(built: &Claims, free: &[SavedRange], table: SavedTable) -> Result<Claims, RestoreError> {
     if !are_free_ranges(free, built.ram_bytes()) {
         return Err(RestoreError::Ranges(table));
     }
     let ranges = free.iter().map(|range| range.start..range.end);
     built.with_free(ranges).ok_or(RestoreError::Ranges(table))
+}
+
+/// Whether these ranges can be all that is free below `end`: in order, apart, none empty, no more
+/// of them than there can be.
+fn are_free_ranges(ranges: &[SavedRange], end: u64) -> bool {
+    ranges.len() <= MAX_FREE_RANGES
+        && ranges.iter().all(|range| range.start < range.end && range.end <= end)
+        && ranges.is_sorted_by(|one, next| one.end < next.start)
 }
 
 fn instances(state: &State, saved: &SavedInstances) -> Result<Instances, RestoreError> {

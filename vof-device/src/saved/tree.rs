@@ -7,7 +7,7 @@ use crate::limits::{
     ADDED_PROPERTY_BYTES, ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_NEGOTIATED_BYTES,
     MAX_NODE_PROPERTIES,
 };
-use crate::policy::{changes_role, is_fixed};
+use crate::policy::changes_what_is_fixed;
 use crate::tree::{DeviceTree, INLINE_BYTES, NodeId, SLOT_BYTES};
 
 /// Makes the properties of `tree`, which was just built, those of `saved`. Gives what clients have
@@ -92,7 +92,7 @@ fn restore_node(
     };
     for name in names(tree).iter().chain(&names(other)) {
         let (before, after) = (tree.property(node, name), other.property(node, name));
-        if is_fixed(&path, name) && before != after || changes_role(name, before, after) {
+        if changes_what_is_fixed(&path, name, before, after) {
             return Err(RestoreError::Property { path, name: name.clone() });
         }
     }

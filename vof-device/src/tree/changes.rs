@@ -13,10 +13,17 @@ pub(crate) enum ChangeError {
     /// The path is not that of a node.
     #[error("changes {name} of {path}, which is no node")]
     NoNode { path: String, name: String },
+    /// The property stays as it is.
+    #[error("cannot change {name} of {path}")]
+    Fixed { path: String, name: String },
     /// A property cannot be set.
     #[error("cannot set {name} of {path}: {source}")]
     Set { path: String, name: String, source: SetError },
 }
+
+/// Says of a path, the name of a property there, its value and another one (`None` for none)
+/// whether that must not become this.
+pub(crate) type IsFixed = fn(&str, &str, Option<&[u8]>, Option<&[u8]>) -> bool;
 
 impl DeviceTree {
     /// Makes all of `changes`, in their order.
@@ -26,8 +33,12 @@ impl DeviceTree {
     ///
     /// # Errors
     /// [`ChangeError`] of the first that cannot be made; the tree is as it was then.
-    pub(crate) fn apply(&mut self, changes: &[TreeChange]) -> Result<(), ChangeError> {
-        for (node, change) in self.check_all(changes)?.into_iter().zip(changes) {
+    pub(crate) fn apply(
+        &mut self,
+        changes: &[TreeChange],
+        is_fixed: IsFixed,
+    ) -> Result<(), ChangeError> {
+        for (node, change) in self.check_all(changes, is_fixed)?.into_iter().zip(changes) {
             match change {
                 TreeChange::Set { path, name, value } => {
                     // Checked: this cannot fail.
@@ -42,7 +53,11 @@ impl DeviceTree {
     }
 
     /// The nodes of `changes`, if all can be made.
-    fn check_all(&self, changes: &[TreeChange]) -> Result<Vec<NodeId>, ChangeError> {
+    fn check_all(
+        &self,
+        changes: &[TreeChange],
+        is_fixed: IsFixed,
+    ) -> Result<Vec<NodeId>, ChangeError> {
         // How many properties a node has, and whether it has one, where changes have a say in it.
         let mut counts: HashMap<NodeId, usize> = HashMap::new();
         let mut present: HashMap<(NodeId, &str), bool> = HashMap::new();
@@ -52,9 +67,16 @@ impl DeviceTree {
             let node = self.find(path).filter(|&node| self.path(node) == *path);
             let node =
                 node.ok_or_else(|| ChangeError::NoNode { path: path.clone(), name: name.clone() })?;
+            let before = self.property(node, name);
+            let after = match change {
+                TreeChange::Set { value, .. } => Some(value.as_slice()),
+                TreeChange::Remove { .. } => None,
+            };
+            if is_fixed(path, name, before, after) {
+                return Err(ChangeError::Fixed { path: path.clone(), name: name.clone() });
+            }
             let count = counts.entry(node).or_insert_with(|| self.slots_of(node).len());
-            let is_there =
-                present.entry((node, name)).or_insert_with(|| self.property(node, name).is_some());
+            let is_there = present.entry((node, name)).or_insert_with(|| before.is_some());
             match change {
                 TreeChange::Set { value, .. } => {
                     self.check(node, name, value).map_err(|e| of(path, name, e))?;
@@ -106,9 +128,9 @@ mod tests {
             let mut tree = sample_tree();
             let before = tree.to_blob();
             let changes = [set("/chosen", "x"), remove("/rtas", "rtas-size"), wrong];
-            assert!(tree.apply(&changes).is_err(), "{changes:?}");
+            assert!(tree.apply(&changes, |_, _, _, _| false).is_err(), "{changes:?}");
             assert_eq!(tree.to_blob(), before);
-            assert_eq!(tree.apply(&changes[..2]), Ok(()));
+            assert_eq!(tree.apply(&changes[..2], |_, _, _, _| false), Ok(()));
             let node = |path| tree.find(path).unwrap();
             assert_eq!(tree.property(node("/chosen"), "x"), Some(&b"value"[..]));
             assert_eq!(tree.property(node("/rtas"), "rtas-size"), None);
@@ -127,13 +149,14 @@ mod tests {
         let last = [set("/chosen", "last"), set("/chosen", "last"), set("/rtas", "other")];
         let one_more = [&last[..], &[set("/chosen", "more")]].concat();
         let before = tree.to_blob();
-        let error = tree.apply(&one_more).unwrap_err();
+        let error = tree.apply(&one_more, |_, _, _, _| false).unwrap_err();
         assert_eq!(error, of("/chosen", "more", SetError::TooMany));
         assert_eq!(tree.to_blob(), before);
         let gone = [remove("/chosen", "p99"), remove("/chosen", "p99"), remove("/chosen", "no")];
-        assert_eq!(tree.apply(&[&last[..], &gone, &[set("/chosen", "more")]].concat()), Ok(()));
+        let changes = [&last[..], &gone, &[set("/chosen", "more")]].concat();
+        assert_eq!(tree.apply(&changes, |_, _, _, _| false), Ok(()));
         assert_eq!(tree.properties(chosen).len(), MAX_NODE_PROPERTIES);
-        assert_eq!(tree.apply(&[remove("/chosen", "phandle")]), Ok(()));
+        assert_eq!(tree.apply(&[remove("/chosen", "phandle")], |_, _, _, _| false), Ok(()));
         assert_eq!(tree.properties(chosen).len(), MAX_NODE_PROPERTIES);
     }
 }

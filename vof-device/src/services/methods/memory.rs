@@ -6,7 +6,6 @@
 //! the same, for clients that claim the two one after the other.
 
 use super::{Left, Throw};
-use crate::claims::Claims;
 use crate::services::Call;
 
 /// The storage attributes of RAM in real mode, as `translate` tells them: WIMG and PP of a
@@ -28,7 +27,8 @@ pub(super) fn claim(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
         // It means nothing, and need not be there.
         _ => 0,
     };
-    let base = claim_of(&mut call.state.claims, at, size, align)?;
+    let claimed = call.state.claims.claim(at, size, align);
+    let base = claimed.map_err(|_| Throw::ABORT)?;
     Ok(Left::default().and_address(base, cells))
 }
 
@@ -48,7 +48,8 @@ pub(super) fn claim_virtual(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, 
         (0, None) => return Err(Throw::STACK_UNDERFLOW),
         _ => 0,
     };
-    Ok(claim_of(&mut call.state.virtual_claims, at, size, align)?.into())
+    let claimed = call.state.virtual_claims.claim(at, size, align);
+    claimed.map(Left::from).map_err(|_| Throw::ABORT)
 }
 
 /// release ( virt size -- ) of virtual addresses.
@@ -102,14 +103,6 @@ fn is_mapped(call: &Call<'_>, virt: u32, size: u32, mode: u32) -> Result<Left, T
     }
     call.guest.check(virt, size as usize)?;
     Ok(Left::default())
-}
-
-fn claim_of(claims: &mut Claims, at: u32, size: u32, align: u32) -> Result<u32, Throw> {
-    let claimed = match align {
-        0 => claims.claim_at(at, size),
-        _ => claims.claim_aligned(size, align),
-    };
-    claimed.map_err(|_| Throw::ABORT)
 }
 
 /// Cells of a real address.

@@ -6,9 +6,8 @@ use vm_memory::GuestAddress;
 
 use super::{Left, Throw};
 use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_NEGOTIATED_BYTES};
-use crate::policy;
+use crate::policy::changes_what_is_fixed;
 use crate::services::{Call, MINUS_ONE};
-use crate::tree::DeviceTree;
 
 /// ibm,client-architecture-support (vectors -- failed?) of the root (LoPAPR §B.6.2.3).
 ///
@@ -31,32 +30,17 @@ pub(super) fn negotiate(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Thro
             return Ok(MINUS_ONE.into());
         }
     };
-    if let Some(refused) = changes.iter().find(|change| is_fixed(&state.tree, change)) {
-        let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = refused;
-        state.complaints.tell(format_args!("negotiation cannot change {name} of {path}"));
-        return Ok(MINUS_ONE.into());
-    }
     if bytes_of(&changes) > MAX_NEGOTIATED_BYTES {
         let limit = MAX_NEGOTIATED_BYTES;
         state.complaints.tell(format_args!("negotiation sets more than {limit} bytes"));
         return Ok(MINUS_ONE.into());
     }
-    if let Err(error) = state.tree.apply(&changes) {
+    if let Err(error) = state.tree.apply(&changes, changes_what_is_fixed) {
         // A client can have filled a node.
         state.complaints.tell(format_args!("negotiation {error}"));
         return Ok(MINUS_ONE.into());
     }
     Ok(0.into())
-}
-
-/// Whether a change is of what stays as it was built.
-fn is_fixed(tree: &DeviceTree, change: &TreeChange) -> bool {
-    let (path, name, value) = match change {
-        TreeChange::Set { path, name, value } => (path, name, Some(&**value)),
-        TreeChange::Remove { path, name } => (path, name, None),
-    };
-    let before = tree.find(path).and_then(|node| tree.property(node, name));
-    policy::is_fixed(path, name) && before != value || policy::changes_role(name, before, value)
 }
 
 fn bytes_of(changes: &[TreeChange]) -> usize {
