@@ -167,7 +167,7 @@ proptest! {
             // The workspace is RAM, so the array is one, unless the call wrote over it.
             let is_expected = match service {
                 "call-method" => true,
-                "chain" => matches!(outcome.status, Status::SUCCESS | Status(1)),
+                "chain" => matches!(outcome.status, Status::SUCCESS | Status(vof_firmware::ENTER_PROGRAM)),
                 _ => outcome.status == Status::SUCCESS,
             };
             prop_assert!(is_expected, "{} {:?}", service, outcome);

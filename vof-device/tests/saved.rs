@@ -196,39 +196,6 @@ fn a_reset_goes_back_to_the_machine_that_was_built() {
     assert_eq!(other.vof().to_blob(), before);
 }
 
-#[test]
-fn the_budget_of_the_tree_is_carried_over() {
-    let machine = machine();
-    let fill = |machine: &TestMachine, from: u32| {
-        let client = machine.client();
-        let chosen = client.phandle("/chosen");
-        client.poke(client.buffer(), &[0x11; 64]);
-        (from..)
-            .take_while(|number| {
-                let name = format!("linux,{number}");
-                let value = [client.buffer().into(), 48_000.into()];
-                let arguments = [chosen.into(), name.as_str().into(), value[0], value[1]];
-                client.one("setprop", &arguments) == 48_000
-            })
-            .count()
-    };
-    let all = fill(&machine, 0);
-    let half = all as u32 / 2;
-    let first = self::machine();
-    let client = first.client();
-    let chosen = client.phandle("/chosen");
-    for number in 0..half {
-        let name = format!("linux,{number}");
-        client.one(
-            "setprop",
-            &[chosen.into(), name.as_str().into(), client.buffer().into(), 48_000.into()],
-        );
-    }
-    let second = restored(&first.vof().state()).unwrap();
-    let rest = fill(&second, half);
-    assert!((rest + half as usize).abs_diff(all) <= 2, "{rest} and {half} of {all}");
-}
-
 /// "An older version is refused with both version numbers named."
 #[test]
 fn another_version_is_refused_by_its_number_whatever_it_is_made_of() {

@@ -1,13 +1,15 @@
 //! A state can be saved after any calls, and whoever takes it up answers as the one that saved it.
 
+use arch_ppc64::Machine;
 use arch_ppc64::cas::TreeChange;
-use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
-use arch_ppc64::{Machine, fdt};
+use arch_ppc64::config::Memory;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vm_memory::GuestAddress;
+use pseries::Config;
 use vof_device::test_utils::{Client, TestMachine, WORKSPACE, sample_blob, sample_tree};
 use vof_device::{DeviceTree, VofBuilder, limits};
+
+mod pseries;
 
 const RAM_BYTES: u64 = 16 << 20;
 const CAS: &str = "ibm,client-architecture-support";
@@ -201,42 +203,13 @@ fn the_budget_of_clients_is_carried_over_exactly() {
     }
 }
 
-/// A machine with so much memory to come that negotiation makes its tree much longer.
-struct Config;
-
-impl MachineConfig for Config {
-    fn memory(&self) -> Memory {
-        Memory { size_bytes: 256 << 20, hotplug_bytes: 1 << 40 }
-    }
-
-    fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 4, model: Default::default() }
-    }
-
-    fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
-    }
-
-    fn x_vof(&self) -> bool {
-        true
-    }
-}
-
 /// A guest has no way to make its own machine one that cannot be saved.
 #[test]
 fn a_full_tree_that_negotiation_makes_longer_is_taken_up() {
-    let machine = Machine::new(&Config).unwrap();
-    let tree = |boot_count: u32| {
-        let start = fdt::Start {
-            entry: GuestAddress(0x40_0000),
-            entry_is_64bit: true,
-            initrd: None,
-            boot_count,
-            rng_seed: [boot_count as u8; 32],
-            flat_rtas: None,
-        };
-        DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap()
-    };
+    // So much memory is to come that negotiation makes the tree much longer.
+    let memory = Memory { size_bytes: 256 << 20, hotplug_bytes: 1 << 40 };
+    let machine = Machine::new(&Config { memory, boot_cpus: 1, max_cpus: 4 }).unwrap();
+    let tree = |boot_count| pseries::tree(&machine, boot_count);
     let policy = |builder: VofBuilder| builder.cas(Box::new(machine.cas_platform()));
     let first = TestMachine::new(tree(1), 256 << 20, policy);
     let client = first.client();

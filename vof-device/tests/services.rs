@@ -1,11 +1,15 @@
 //! The other services as a client sees them (IEEE 1275-1994 §6.3.2).
 
 use arch_ppc64::cas::TreeChange;
-use arch_ppc64::{Next, Status};
+use arch_ppc64::config::Memory;
+use arch_ppc64::{Machine, Next, Status, layout};
+use pseries::Config;
 use vof_device::test_utils::{
     Client, FIRMWARE_BYTES, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, sample_tree,
 };
 use vof_device::{CasRefusal, limits};
+
+mod pseries;
 
 const NONE: u32 = u32::MAX;
 const RAM_BYTES: u64 = 16 << 20;
@@ -427,40 +431,9 @@ fn a_reset_leaves_nothing_of_the_client() {
 /// The real machine's tree and its real negotiation, as Linux starts it.
 #[test]
 fn the_pseries_machine_negotiates() {
-    use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
-    use arch_ppc64::{Machine, fdt, layout};
-
-    struct Config;
-
-    impl MachineConfig for Config {
-        fn memory(&self) -> Memory {
-            Memory::of_size(64 << 20)
-        }
-
-        fn cpus(&self) -> Cpus {
-            Cpus { boot: 2, max: 4, model: Default::default() }
-        }
-
-        fn boot(&self) -> Boot<'_> {
-            Boot { cmdline: "console=hvc0" }
-        }
-
-        fn x_vof(&self) -> bool {
-            true
-        }
-    }
-
-    let machine = Machine::new(&Config).unwrap();
-    let start = fdt::Start {
-        entry: vm_memory::GuestAddress(0x40_0000),
-        entry_is_64bit: true,
-        initrd: None,
-        boot_count: 1,
-        rng_seed: [7; 32],
-        flat_rtas: None,
-    };
-    let blob = fdt::build(&machine, &start).unwrap();
-    let tree = vof_device::DeviceTree::from_blob(&blob).unwrap();
+    let memory = Memory::of_size(64 << 20);
+    let machine = Machine::new(&Config { memory, boot_cpus: 2, max_cpus: 4 }).unwrap();
+    let tree = pseries::tree(&machine, 1);
     let platform = machine.cas_platform();
     let bytes = machine.memory_bytes();
     let machine = TestMachine::new(tree, bytes, |builder| builder.cas(Box::new(platform)));

@@ -2,16 +2,10 @@
 
 use std::sync::LazyLock;
 
-use vof_device::Vof;
-use vof_device::test_utils::sample_tree;
-
 /// The names of all services.
 pub(crate) fn services() -> &'static [&'static str] {
-    static SERVICES: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let vof =
-            Vof::builder(sample_tree(), 1 << 20).build().expect("the sample has an interface");
-        vof.calls().map(|(name, _)| name).collect()
-    });
+    static SERVICES: LazyLock<Vec<&str>> =
+        LazyLock::new(|| vof_device::test_utils::services().map(|(name, _)| name).collect());
     &SERVICES
 }
 

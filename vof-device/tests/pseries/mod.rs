@@ -1,4 +1,5 @@
 //! The pseries machine, for tests of what its clients see.
+#![allow(dead_code)] // No test needs all of it.
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::{Machine, fdt};
@@ -6,15 +7,20 @@ use vm_memory::GuestAddress;
 use vof_device::DeviceTree;
 use vof_device::test_utils::TestMachine;
 
-struct Config;
+/// How large a machine is.
+pub(crate) struct Config {
+    pub(crate) memory: Memory,
+    pub(crate) boot_cpus: u32,
+    pub(crate) max_cpus: u32,
+}
 
 impl MachineConfig for Config {
     fn memory(&self) -> Memory {
-        Memory::of_size(64 << 20)
+        self.memory
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 12, max: 12, model: Default::default() }
+        Cpus { boot: self.boot_cpus, max: self.max_cpus, model: Default::default() }
     }
 
     fn boot(&self) -> Boot<'_> {
@@ -26,17 +32,22 @@ impl MachineConfig for Config {
     }
 }
 
-/// A machine of twelve processors, with its own tree.
-pub(crate) fn machine() -> TestMachine {
-    let machine = Machine::new(&Config).unwrap();
+/// The tree of a machine at its start of this number, with other randomness at each.
+pub(crate) fn tree(machine: &Machine, boot_count: u8) -> DeviceTree {
     let start = fdt::Start {
         entry: GuestAddress(0x40_0000),
         entry_is_64bit: true,
         initrd: None,
-        boot_count: 1,
-        rng_seed: [7; 32],
+        boot_count: boot_count.into(),
+        rng_seed: [boot_count; 32],
         flat_rtas: None,
     };
-    let tree = DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap();
-    TestMachine::new(tree, machine.memory_bytes(), |builder| builder)
+    DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
+}
+
+/// A machine of twelve processors, with its own tree.
+pub(crate) fn machine() -> TestMachine {
+    let config = Config { memory: Memory::of_size(64 << 20), boot_cpus: 12, max_cpus: 12 };
+    let machine = Machine::new(&config).unwrap();
+    TestMachine::new(tree(&machine, 1), machine.memory_bytes(), |builder| builder)
 }

@@ -81,10 +81,24 @@ static cell any_cell(struct random *random)
 
 static volatile cell *const array = (cell *)(SCRATCH + 0xc000);
 
+static void write_over_counts(struct random *random)
+{
+	array[1] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
+	array[2] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
+}
+
+static void write_over_cells(struct random *random)
+{
+	cell at;
+
+	for (at = 3; at < 12; at++)
+		array[at] = any_cell(random);
+}
+
 static void write_over(struct random *random)
 {
 	const char *name;
-	cell at, place;
+	cell place;
 
 	switch (next(random) % 8) {
 	case 0:
@@ -101,12 +115,10 @@ static void write_over(struct random *random)
 		array[0] = next(random) % 8 == 0 ? any_cell(random) : NAMES + next(random) % 16 * 32;
 		break;
 	case 3:
-		array[1] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
-		array[2] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
+		write_over_counts(random);
 		break;
 	default:
-		for (at = 3; at < 12; at++)
-			array[at] = any_cell(random);
+		write_over_cells(random);
 	}
 }
 
@@ -114,19 +126,16 @@ static void write_over_rtas(struct random *random)
 {
 	/* None that stops a processor or the machine. */
 	static const cell absent[] = { 0, 0x1000, 0x80000000, NONE };
-	cell at;
 
 	switch (next(random) % 4) {
 	case 0:
 		array[0] = next(random) % 8 == 0 ? SOME(random, absent) : SOME(random, tokens);
 		break;
 	case 1:
-		array[1] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
-		array[2] = next(random) % 8 == 0 ? any_cell(random) : next(random) % 9;
+		write_over_counts(random);
 		break;
 	default:
-		for (at = 3; at < 12; at++)
-			array[at] = any_cell(random);
+		write_over_cells(random);
 	}
 }
 
