@@ -30,9 +30,9 @@ pub enum DumpError {
     },
 }
 
-/// Writes to `path`, or to standard output for `-`, the tree of `machine` at its first start, with its slack. A guest on KVM sees
-/// the host's revision of the processor in it; the client interface adds `stdin` and `stdout` to
-/// `/chosen` and `available` to `/memory@0`.
+/// Writes to `path`, or to standard output for `-`, the tree of `machine` at its first start, with
+/// its slack. A guest on KVM sees the host's revision of the processor in it; the client interface
+/// adds `stdin`, `stdout`, `memory` and `mmu` to `/chosen` and `available` to `/memory@0`.
 ///
 /// Without a kernel in `config`, the tree says that it starts where kernels do, without an initial
 /// RAM disk. The random seed is zero: the same machine gives the same file.

@@ -3,8 +3,8 @@
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
 //! [`cli`] and [`config`] say what is wanted, `boot` puts the guest's first instructions and
 //! data in place, [`vmm`] has the event loop and a thread a virtual CPU, [`vcpu`] is what it needs
-//! of a back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another,
-//! too.
+//! of a back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes
+//! another, too.
 
 /// The project's README: its example is tested with this crate's.
 #[cfg(all(doctest, feature = "vof"))]

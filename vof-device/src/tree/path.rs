@@ -19,8 +19,8 @@ impl DeviceTree {
     /// A path is absolute, or starts with the name of a property of `/aliases`. Units may be left
     /// out: the first child of that name is meant. So may names before a unit, and the
     /// manufacturer's part of a name, which ends with a comma (§4.3.6). Units compare in lower
-    /// case and without leading zeros; of siblings that differ in nothing else, the first is meant. Arguments behind a `:` are not looked at. Empty components
-    /// mean nothing.
+    /// case and without leading zeros; of siblings that differ in nothing else, the first is meant.
+    /// Arguments behind a `:` are not looked at. Empty components mean nothing.
     pub fn find(&self, specifier: &str) -> Option<NodeId> {
         self.resolve(specifier).map(|found| found.node)
     }
