@@ -33,4 +33,4 @@ pub use hypercall::{
 };
 pub use machine::{ConfigError, Machine};
 pub use ram::{GuestRam, MemoryFault};
-pub use vcpu::{CpuState, StartError, VcpuControl, VcpuId};
+pub use vcpu::{CpuState, StartError, VcpuControl, VcpuId, start_cpu};

@@ -1,6 +1,7 @@
 //! What the machine needs of guest memory, and nothing more.
 
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::bitmap::BitmapSlice;
+use vm_memory::{Bytes, GuestAddress, VolatileMemoryError, VolatileSlice, WriteVolatile};
 
 /// An access that touched an address where the guest has no RAM.
 ///
@@ -50,6 +51,14 @@ pub trait GuestRam: Send + Sync {
     /// For structures whose end is found by reading them, such as NUL-terminated strings that
     /// may lie at the very end of RAM. Zero means that `at` itself is not RAM.
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize;
+
+    /// Whether the `bytes` from `at` on are RAM, every one of them: RAM may have holes, and so
+    /// its being there at both ends says nothing of what lies between. Costs nothing that grows
+    /// with `bytes`, for a guest may ask about all of its memory. No bytes are RAM everywhere.
+    ///
+    /// # Errors
+    /// [`MemoryFault`] if a byte of the range is not RAM.
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault>;
 }
 
 impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
@@ -65,6 +74,29 @@ impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
 
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
         Bytes::read(self, buf, at).unwrap_or(0)
+    }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        let Ok(len) = usize::try_from(bytes) else {
+            return Err(MemoryFault { at, len: usize::MAX });
+        };
+        if len == 0 {
+            return Ok(());
+        }
+        // Memory hands over its slices one by one, and nobody looks into them.
+        self.write_all_volatile_to(at, &mut Unread, len).map_err(|_| MemoryFault { at, len })
+    }
+}
+
+/// Takes slices of memory as they are, without reading them.
+struct Unread;
+
+impl WriteVolatile for Unread {
+    fn write_volatile<B: BitmapSlice>(
+        &mut self,
+        slice: &VolatileSlice<'_, B>,
+    ) -> Result<usize, VolatileMemoryError> {
+        Ok(slice.len())
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use vm_memory::GuestAddress;
 
+use crate::ram::GuestRam;
+
 /// A virtual CPU, by its interrupt server number: the unit address of its `/cpus` node and the
 /// number that PAPR calls take (LoPAPR, `ibm,ppc-interrupt-server#s`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,7 @@ pub enum CpuState {
 
 /// Why a virtual CPU could not be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The machine has no CPU of that number.
     #[error("there is no such virtual CPU")]
@@ -35,6 +38,34 @@ pub enum StartError {
     /// Only a stopped CPU can be started (LoPAPR §7.3.8.2).
     #[error("the virtual CPU is not stopped")]
     NotStopped,
+    /// Where it is to start, there can be no instruction: no multiple of 4, or not in RAM.
+    #[error("there is no instruction where the virtual CPU is to start")]
+    NoCode,
+}
+
+/// Starts a stopped CPU for a guest: the one way in for RTAS `start-cpu` and for the client
+/// interface's service of that name.
+///
+/// A CPU that starts where there is no instruction could only be lost, so that is looked at first;
+/// the rest is up to the [`VcpuControl`].
+///
+/// # Errors
+/// [`StartError`] says why the CPU stays as it was.
+pub fn start_cpu(
+    cpus: &dyn VcpuControl,
+    ram: &dyn GuestRam,
+    target: VcpuId,
+    entry: GuestAddress,
+    r3: u64,
+) -> Result<(), StartError> {
+    /// Of an instruction, in bytes (Power ISA 3.0B, Book I §1.6).
+    const INSTRUCTION_BYTES: u64 = 4;
+    let has_code =
+        entry.0 % INSTRUCTION_BYTES == 0 && ram.check_ram(entry, INSTRUCTION_BYTES).is_ok();
+    if !has_code {
+        return Err(StartError::NoCode);
+    }
+    cpus.start(target, entry, r3)
 }
 
 /// What the VMM supplies so that one virtual CPU can act on another.
@@ -45,7 +76,7 @@ pub trait VcpuControl: Send + Sync {
     /// The state of `target`, or `None` when the machine has no such CPU.
     fn state(&self, target: VcpuId) -> Option<CpuState>;
 
-    /// Starts a stopped CPU at `entry` in 64-bit real mode, big-endian, machine checks enabled
+    /// Starts a stopped CPU at `entry`, which [`start_cpu`] has looked at, in 64-bit real mode, big-endian, machine checks enabled
     /// (MSR.SF and MSR.ME), with `r3` in its register 3 and every other register zero
     /// (LoPAPR §7.3.8.2, `start-cpu`).
     ///

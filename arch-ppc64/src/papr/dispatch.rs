@@ -234,8 +234,7 @@ fn check(ram: &dyn GuestRam, kind: Kind, at: GuestAddress) -> Result<(), Status>
     if !limits.contains(&size_bytes) || (!may_span && at.0 % PAGE_BYTES + size_bytes > PAGE_BYTES) {
         return Err(Status::PARAMETER);
     }
-    let mut area = [0; PAGE_BYTES as usize];
-    ram.read(at, &mut area[..size_bytes as usize]).map_err(|_| Status::PARAMETER)
+    ram.check_ram(at, size_bytes).map_err(|_| Status::PARAMETER)
 }
 
 /// Zeroes the bytes of an area from offset `start` to `end`.

@@ -89,12 +89,7 @@ impl ProcessTable {
     /// H_P2 otherwise: "Validate base parameter else RETURN to H_P2".
     pub fn check(self, ram: &dyn GuestRam) -> Result<Self, Status> {
         let Self::Radix { base, size_bytes, .. } = self else { return Ok(self) };
-        let last = base.0.checked_add(size_bytes.saturating_sub(1)).ok_or(Status::P2)?;
-        // RAM is one range, so both ends in it mean all of it.
-        for at in [base, GuestAddress(last)] {
-            ram.read(at, &mut [0]).map_err(|_| Status::P2)?;
-        }
-        Ok(self)
+        ram.check_ram(base, size_bytes).map(|()| self).map_err(|_| Status::P2)
     }
 
     /// The second doubleword of the partition table entry (Power ISA 3.0B, Book III §5.7.6.1):

@@ -5,7 +5,7 @@ use vm_memory::GuestAddress;
 use super::Rtas;
 use super::args::{Answer, Invocation, RtasStatus};
 use crate::hypercall::Next;
-use crate::vcpu::{CpuState, StartError, VcpuId};
+use crate::vcpu::{self, CpuState, StartError, VcpuId};
 
 /// Input: the CPU. Output: 0 stopped, 1 stopping, 2 running (§7.3.8.3).
 pub(super) fn query_cpu_stopped_state(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
@@ -25,13 +25,9 @@ pub(super) fn query_cpu_stopped_state(rtas: &Rtas, call: &mut Invocation<'_>) ->
 pub(super) fn start_cpu(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
     let &[cpu, entry, r3] = call.inputs else { return RtasStatus::PARAMETER_ERROR.into() };
     let entry = GuestAddress(entry.into());
-    // A CPU that starts where there is no instruction could only be lost.
-    if entry.0 % 4 != 0 || call.ram.read_be_u32(entry).is_err() {
-        return RtasStatus::PARAMETER_ERROR.into();
-    }
-    match rtas.cpus.start(VcpuId(cpu), entry, r3.into()) {
+    match vcpu::start_cpu(&*rtas.cpus, call.ram, VcpuId(cpu), entry, r3.into()) {
         Ok(()) => RtasStatus::SUCCESS.into(),
-        Err(StartError::NoSuchCpu) => RtasStatus::PARAMETER_ERROR.into(),
+        Err(StartError::NoSuchCpu | StartError::NoCode) => RtasStatus::PARAMETER_ERROR.into(),
         Err(StartError::NotStopped) => RtasStatus::HARDWARE_ERROR.into(),
     }
 }

@@ -67,8 +67,7 @@ pub fn instantiate(
         return Err(InstantiateError::Base { base });
     }
     // All of it has to be RAM, not only the part that is used.
-    let mut room = [0; SIZE_BYTES as usize];
-    ram.read(base, &mut room)?;
+    ram.check_ram(base, SIZE_BYTES.into())?;
     ram.write(base, vof_firmware::RTAS_SHIM.as_ref())?;
     Ok(base)
 }

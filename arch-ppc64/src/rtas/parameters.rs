@@ -32,7 +32,9 @@ pub(super) fn get_system_parameter(rtas: &Rtas, call: &mut Invocation<'_>) -> An
     data.append(&mut value);
     // "If the buffer length is less than the returned data length, the data is truncated."
     data.truncate(length as usize);
-    match call.ram.write(GuestAddress(buffer.into()), &data) {
+    let buffer = GuestAddress(buffer.into());
+    let written = call.ram.check_ram(buffer, data.len() as u64);
+    match written.and_then(|()| call.ram.write(buffer, &data)) {
         Ok(()) => RtasStatus::SUCCESS.into(),
         Err(_) => RtasStatus::PARAMETER_BUFFER_ERROR.into(),
     }

@@ -164,6 +164,12 @@ impl GuestRam for WatchedRam {
         state.load(at.0, &mut buf[..room]);
         room
     }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        let len = bytes as usize;
+        let is_ram = self.room(at, len) == len;
+        if is_ram { Ok(()) } else { Err(MemoryFault { at, len }) }
+    }
 }
 
 /// Whether the ranges together have every byte that was written.

@@ -56,6 +56,10 @@ impl GuestRam for SharedRam {
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
         self.0.as_guest().read_available(at, buf)
     }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        self.0.as_guest().check_ram(at, bytes)
+    }
 }
 
 /// A range of guest RAM.

@@ -84,7 +84,8 @@ pub(super) fn start_cpu(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let state = &mut *call.state;
     let cpus = state.cpus.as_ref().ok_or(Failed)?;
     let number = state.cpu_number(node).ok_or(Failed)?;
-    let started = cpus.start(VcpuId(number), GuestAddress(entry.into()), argument.into());
+    let (cpu, entry) = (VcpuId(number), GuestAddress(entry.into()));
+    let started = arch_ppc64::start_cpu(&**cpus, call.guest.ram(), cpu, entry, argument.into());
     started.map(|()| Reply::default()).map_err(|error| {
         state.complaints.tell(format_args!("start-cpu {number}: {error}"));
         Failed

@@ -138,6 +138,10 @@ impl GuestRam for NotedRam {
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
         self.ram.as_guest().read_available(at, buf)
     }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        self.ram.as_guest().check_ram(at, bytes)
+    }
 }
 
 #[cfg(test)]
