@@ -86,7 +86,12 @@ impl ProcessorModes for Obedient {
     }
 }
 
-fn call(handler: Arc<dyn HypercallHandler>, ram: &dyn GuestRam, token: u64, args: &[u64]) -> Status {
+fn call(
+    handler: Arc<dyn HypercallHandler>,
+    ram: &dyn GuestRam,
+    token: u64,
+    args: &[u64],
+) -> Status {
     let bus = HypercallBus::new(vec![handler]).unwrap();
     let mut call = Hypercall::new(token, args);
     let _ = bus.dispatch(VcpuId(0), ram, &mut call);

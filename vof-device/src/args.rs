@@ -145,7 +145,7 @@ pub(crate) struct Guest<'a> {
 }
 
 impl<'a> Guest<'a> {
-    /// The guest with this memory, from address 0 to `ram_bytes`.
+    /// The guest with this memory, from address 0 to `ram_bytes`, but for holes.
     pub(crate) fn new(ram: &'a dyn GuestRam, ram_bytes: u64) -> Self {
         Self { ram, end: ram_bytes.min(1 << 32) }
     }
@@ -158,8 +158,12 @@ impl<'a> Guest<'a> {
     /// Fails unless all of these bytes are RAM: before a transfer of several parts, so that none
     /// is made for nothing. No bytes are RAM everywhere.
     pub(crate) fn check(&self, at: u32, bytes: usize) -> Result<(), Failed> {
-        let end = (bytes as u64).checked_add(u64::from(at)).ok_or(Failed)?;
-        if bytes == 0 || end <= self.end { Ok(()) } else { Err(Failed) }
+        let bytes = bytes as u64;
+        let end = bytes.checked_add(u64::from(at)).ok_or(Failed)?;
+        if bytes > 0 && end > self.end {
+            return Err(Failed);
+        }
+        Ok(self.ram.check_ram(GuestAddress(at.into()), bytes)?)
     }
 
     /// Fills `buffer`.

@@ -14,6 +14,7 @@ use arch_ppc64::StopReason;
 pub(crate) use {methods::names as method_names, user_interface::phrases};
 
 use crate::args::{Arguments, Failed, Guest};
+use crate::claims::ClaimError;
 use crate::limits::MAX_SERVICE_NAME_BYTES;
 use crate::state::State;
 use crate::tree::NodeId;
@@ -187,6 +188,19 @@ impl Call<'_> {
 
     fn node(&self, phandle: u32) -> Result<NodeId, Failed> {
         self.state.tree.node_by_phandle(phandle).ok_or(Failed)
+    }
+
+    /// Claims RAM: what is free of it, and is there. Where the VMM's RAM has a hole that it did not
+    /// tell of, a claim that meets it fails.
+    fn claim(&mut self, start: u32, size: u32, align: u32) -> Result<u32, ClaimError> {
+        let claims = &mut self.state.claims;
+        let base = claims.claim(start, size, align)?;
+        if self.guest.check(base, size as usize).is_err() {
+            // It was claimed just now, so nothing speaks against it.
+            let _ = claims.release(base, size);
+            return Err(ClaimError::NotFree);
+        }
+        Ok(base)
     }
 }
 

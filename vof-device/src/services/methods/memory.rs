@@ -27,7 +27,7 @@ pub(super) fn claim(call: &mut Call<'_>, stack: &[u32]) -> Result<Left, Throw> {
         // It means nothing, and need not be there.
         _ => 0,
     };
-    let claimed = call.state.claims.claim(at, size, align);
+    let claimed = call.claim(at, size, align);
     let base = claimed.map_err(|_| Throw::ABORT)?;
     Ok(Left::default().and_address(base, cells))
 }
