@@ -122,3 +122,21 @@ pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80
     + 4 * (MAX_DEPTH + 1) * (MAX_NODE_NAME_BYTES + 1);
 
 const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
+
+/// The most host memory in bytes that a guest can make [`Vof::state`] or [`Vof::to_blob`] take, on
+/// their way and for what they give back, beside what the same would take of a machine that no
+/// guest has run on.
+///
+/// - Free memory: 16 bytes a range, once real and once virtual; in a flattened tree twice, as the
+///   tree is put together.
+/// - Open packages: the arguments of each, and what keeps them.
+/// - The tree: what clients have added, once in the tree and once for the names, and some numbers a
+///   property.
+/// - The arguments of `boot`.
+///
+/// [`Vof::state`]: crate::Vof::state
+/// [`Vof::to_blob`]: crate::Vof::to_blob
+pub const MAX_SAVED_BYTES: usize = 2 * MAX_FREE_RANGES * 16
+    + MAX_INSTANCES * (MAX_PATH_BYTES + 128)
+    + 3 * MAX_ADDED_BYTES
+    + MAX_BOOTSPEC_BYTES;

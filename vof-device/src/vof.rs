@@ -71,8 +71,9 @@ impl Vof {
         else {
             return tree.to_blob();
         };
-        let mut available = Vec::new();
-        for range in self.state.claims.free() {
+        let claims = &self.state.claims;
+        let mut available = Vec::with_capacity(claims.free_count() * memory.entry_bytes());
+        for range in claims.free() {
             let entry = memory.entry(range);
             let start = entry.len() - memory.entry_bytes();
             available.extend_from_slice(entry.get(start..).unwrap_or_default());

@@ -11,13 +11,16 @@ use vof_device::PropertyPolicy;
 use vof_device::limits::{
     ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_ARCHITECTURE_VECTOR_BYTES, MAX_FREE_RANGES,
     MAX_GUEST_DRIVEN_BYTES, MAX_INSTANCES, MAX_NODE_PROPERTIES, MAX_PATH_BYTES,
-    MAX_PROPERTY_NAME_BYTES, MAX_SETPROP_BYTES,
+    MAX_PROPERTY_NAME_BYTES, MAX_SAVED_BYTES, MAX_SETPROP_BYTES,
 };
 use vof_device::test_utils::{
     Argument, Client, TestMachine, WORKSPACE, WORKSPACE_BYTES, sample_tree,
 };
 
 const NONE: u32 = u32::MAX;
+// Phandles of the sample tree.
+const CHOSEN: u32 = 2;
+const OPTIONS: u32 = 4;
 const RAM_BYTES: u64 = 256 << 20;
 /// A buffer that no claim gets to.
 const BUFFER: u32 = 255 << 20;
@@ -202,6 +205,20 @@ impl Guest {
     }
 }
 
+/// As long as names can be, with ends that no two of them share.
+fn unlike_names(start: &str) -> impl Iterator<Item = String> {
+    let mut seed = 0x1234_5678_9abc_def0_u64;
+    std::iter::repeat_with(move || {
+        let letters = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            char::from(b'a' + (seed >> 20) as u8 % 26)
+        });
+        start.chars().chain(letters).take(MAX_PROPERTY_NAME_BYTES).collect()
+    })
+}
+
 /// A name of at least `pad` bytes.
 fn name(number: u32, pad: usize) -> String {
     format!("p{number:p<pad$x}", pad = pad.saturating_sub(1))
@@ -247,6 +264,71 @@ fn opening_and_negotiating_take_their_share() {
     let share = MAX_ARCHITECTURE_VECTOR_BYTES + 16 * ADDED_VALUE_BYTES;
     assert!(peak() >= MAX_ARCHITECTURE_VECTOR_BYTES);
     assert!(peak() <= share + (256 << 10), "{} bytes", peak());
+}
+
+/// What `Vof::state` and `Vof::to_blob` take of the host, what they give back included.
+fn saving(machine: &TestMachine) -> [usize; 2] {
+    let vof = machine.vof();
+    let taken = |save: &dyn Fn() -> Box<dyn std::any::Any>| {
+        (LIVE.set(0), PEAK.set(0));
+        IS_COUNTED.set(true);
+        drop(save());
+        IS_COUNTED.set(false);
+        assert_eq!(LIVE.get(), 0);
+        peak()
+    };
+    [taken(&|| Box::new(vof.state())), taken(&|| Box::new(vof.to_blob()))]
+}
+
+/// With names that a client may choose under the usual policy: it is not what their ends are that
+/// counts, but how long they are together.
+#[test]
+fn saving_takes_no_more_for_names_that_share_nothing() {
+    let saved = |names: &mut dyn Iterator<Item = (u32, String)>| {
+        let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder);
+        let guest = Guest { machine };
+        let count = names.take_while(|(node, name)| guest.setprop(*node, name, 0)).count();
+        assert!(count > 4000, "{count} names");
+        let taken = saving(&guest.machine);
+        println!("{count} names: {taken:?} bytes to save");
+        assert!(taken.iter().all(|&taken| taken <= 3 * MAX_ADDED_BYTES), "{taken:?} bytes");
+        taken
+    };
+    let unlike = [(OPTIONS, unlike_names("o")), (CHOSEN, unlike_names("linux,"))];
+    let [options, chosen] = unlike.map(|(node, names)| names.map(move |name| (node, name)));
+    let unlike = saved(&mut options.take(MAX_NODE_PROPERTIES / 2).chain(chosen));
+    let alike = (0..).map(|number| (OPTIONS, name(number, MAX_PROPERTY_NAME_BYTES)));
+    let alike =
+        saved(&mut alike.take(MAX_NODE_PROPERTIES / 2).chain((0..).map(|number| {
+            (CHOSEN, format!("linux,{}", name(number, MAX_PROPERTY_NAME_BYTES - 6)))
+        })));
+    for (unlike, alike) in unlike.into_iter().zip(alike) {
+        assert!(unlike <= alike + alike / 4, "{unlike} bytes, where {alike} do for other names");
+    }
+}
+
+/// Of a guest that has taken all that it can get.
+#[test]
+fn saving_takes_its_share() {
+    let guest = Guest::new();
+    let built: [usize; 2] = saving(&guest.machine);
+    assert!(built.iter().all(|&bytes| bytes < 16 << 10), "{built:?} for a small tree");
+    guest.open_all();
+    guest.cut_memory();
+    guest.cut_virtual();
+    let nodes = guest.machine.vof().tree().nodes().len() as u32;
+    for (number, name) in unlike_names("p").enumerate() {
+        if !guest.setprop(1 + number as u32 % nodes, &name, 5) {
+            break;
+        }
+    }
+    guest.call("boot", &["b".repeat(MAX_PATH_BYTES).as_str().into()]);
+    let taken = saving(&guest.machine);
+    println!("{taken:?} of at most {MAX_SAVED_BYTES} bytes to save");
+    for taken in taken {
+        assert!(taken <= MAX_SAVED_BYTES + (16 << 10), "{taken} bytes");
+        assert!(taken >= MAX_SAVED_BYTES / 3, "{taken} bytes: not much is driven");
+    }
 }
 
 /// All at once, and then what a call takes for itself.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{RestoreError, SavedTable};
 pub(crate) use restore::restore;
 
+use crate::claims::Claims;
 use crate::services;
 use crate::state::State;
 
@@ -142,8 +143,8 @@ pub(crate) fn save(state: &State, ram_bytes: u64) -> VofState {
         tree: tree.to_blob(),
         changed: changed.collect(),
         used_bytes: (state.added_bytes + tree.set_bytes()) as u64,
-        free_memory: state.claims.free().map(SavedRange::from).collect(),
-        free_virtual: state.virtual_claims.free().map(SavedRange::from).collect(),
+        free_memory: free_ranges(&state.claims),
+        free_virtual: free_ranges(&state.virtual_claims),
         instances: state.instances.save(|node| tree.phandle(node)),
         console: console(state),
         callback: state.callback,
@@ -152,6 +153,13 @@ pub(crate) fn save(state: &State, ram_bytes: u64) -> VofState {
         calls: calls.map(|(name, count)| (name.to_owned(), count)).collect(),
     };
     VofState { version: STATE_VERSION, vof }
+}
+
+/// What is free. A client can have made many pieces of it: their list does not grow by doubling.
+fn free_ranges(claims: &Claims) -> Vec<SavedRange> {
+    let mut ranges = Vec::with_capacity(claims.free_count());
+    ranges.extend(claims.free().map(SavedRange::from));
+    ranges
 }
 
 /// The device specifier of the console.

@@ -13,6 +13,7 @@ mod phandles;
 mod properties;
 mod read;
 mod restored;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod write;

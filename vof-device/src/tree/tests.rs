@@ -110,6 +110,45 @@ fn reservations_and_boot_cpu_come_back() {
     assert_eq!(DeviceTree::from_blob(&blob).unwrap().to_blob(), blob);
 }
 
+/// dtc looks for a name, with its NUL, in all that is there of the block, and takes the first place.
+#[test]
+fn names_are_where_dtc_puts_them() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for _ in 0..200 {
+        let mut tree = sample_tree();
+        for _ in 0..random(60) {
+            let node = tree.nodes().nth(random(10) as usize).unwrap();
+            let name: String =
+                (0..1 + random(7)).map(|_| if random(3) == 0 { 'b' } else { 'a' }).collect();
+            tree.set_property(node, &name, b"").unwrap();
+        }
+        let mut expected: Vec<u8> = Vec::new();
+        for (name, _) in tree.nodes().flat_map(|node| tree.properties(node)) {
+            let name = [name.as_bytes(), &[0]].concat();
+            if !expected.windows(name.len()).any(|place| place == name) {
+                expected.extend(name);
+            }
+        }
+        let blob = tree.to_blob();
+        assert_eq!(blob[blob.len() - expected.len()..], expected);
+        assert_eq!(blob[32..36], (expected.len() as u32).to_be_bytes());
+        // Each at its first place, which the blob's own reader does not look at.
+        let again = DeviceTree::from_blob(&blob).unwrap();
+        let all = |tree: &DeviceTree| {
+            let names = tree.nodes().flat_map(|node| tree.properties(node));
+            names.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&again), all(&tree));
+        assert_eq!(again.to_blob(), blob);
+    }
+}
+
 #[test]
 fn names_share_their_ends() {
     let blob = root().property("dma-ranges", b"").property("ranges", b"").end().finish();

@@ -1,19 +1,19 @@
 //! From the live tree to a flattened one (Devicetree Specification v0.4 chapter 5).
 
-use std::collections::HashMap;
-
 use super::read::{HEADER_BYTES, LAST_COMPATIBLE, MAGIC, VERSION, token};
+use super::strings::Strings;
 use super::{DeviceTree, NameId, NodeId};
+
+const CELL_BYTES: usize = 4;
 
 /// Writes `tree`; `instead` gives one property another value.
 ///
 /// The blocks lie in the order that dtc gives them, and names share the ends of longer ones as
 /// dtc lets them, so that dtc's own output comes back as it was.
 pub(super) fn write(tree: &DeviceTree, instead: Option<(NodeId, NameId, &[u8])>) -> Vec<u8> {
-    let mut writer = Writer { tree, instead, out: Vec::new(), strings: Strings::new(tree) };
-    writer.out.reserve(
-        HEADER_BYTES + tree.nodes.len() * 24 + tree.slots.len() * 16 + tree.values.arena.len(),
-    );
+    let strings = Strings::new(tree);
+    let mut writer = Writer { tree, instead, out: Vec::new(), strings };
+    writer.out.reserve_exact(writer.bytes());
     writer.out.resize(HEADER_BYTES, 0);
     for (address, size) in tree.reservations.iter().chain([&(0, 0)]) {
         writer.out.extend_from_slice(&address.to_be_bytes());
@@ -23,7 +23,7 @@ pub(super) fn write(tree: &DeviceTree, instead: Option<(NodeId, NameId, &[u8])>)
     writer.nodes();
     let strings_at = writer.out.len();
     let Writer { mut out, strings, .. } = writer;
-    out.extend_from_slice(&strings.block);
+    out.extend_from_slice(strings.block());
     let header = [
         MAGIC,
         out.len() as u32,
@@ -33,10 +33,10 @@ pub(super) fn write(tree: &DeviceTree, instead: Option<(NodeId, NameId, &[u8])>)
         VERSION,
         LAST_COMPATIBLE,
         tree.boot_cpu,
-        strings.block.len() as u32,
+        strings.block().len() as u32,
         (strings_at - structure_at) as u32,
     ];
-    for (place, field) in out.chunks_exact_mut(4).zip(header) {
+    for (place, field) in out.chunks_exact_mut(CELL_BYTES).zip(header) {
         place.copy_from_slice(&field.to_be_bytes());
     }
     out
@@ -49,7 +49,33 @@ struct Writer<'a> {
     strings: Strings,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// How long the blob will be. Values may be a client's, and the blob as large as all memory
+    /// that clients get: it does not grow by doubling.
+    fn bytes(&self) -> usize {
+        let node_bytes = |id: NodeId| {
+            let name_bytes = (self.tree.full_name(id).len() + 1).next_multiple_of(CELL_BYTES);
+            let properties = self.properties(id);
+            let property_bytes = properties
+                .map(|(_, value)| 3 * CELL_BYTES + value.len().next_multiple_of(CELL_BYTES));
+            2 * CELL_BYTES + name_bytes + property_bytes.sum::<usize>()
+        };
+        HEADER_BYTES
+            + (self.tree.reservations.len() + 1) * 4 * CELL_BYTES
+            + self.tree.nodes().map(node_bytes).sum::<usize>()
+            + CELL_BYTES
+            + self.strings.block().len()
+    }
+
+    /// The properties of a node, with the values that they are written with.
+    fn properties(&self, id: NodeId) -> impl Iterator<Item = (NameId, &'a [u8])> + use<'a> {
+        let Self { tree, instead, .. } = *self;
+        tree.names_of(id).iter().zip(tree.slots_of(id)).map(move |(&name, slot)| match instead {
+            Some((node, other, value)) if node == id && other == name => (name, value),
+            _ => (name, tree.values.get(slot)),
+        })
+    }
+
     fn nodes(&mut self) {
         let mut open: Vec<NodeId> = Vec::new();
         for id in self.tree.nodes() {
@@ -71,12 +97,8 @@ impl Writer<'_> {
         self.out.extend_from_slice(self.tree.full_name(id).as_bytes());
         self.out.push(0);
         self.pad();
-        for (&name, slot) in self.tree.names_of(id).iter().zip(self.tree.slots_of(id)) {
-            let value = match self.instead {
-                Some((node, other, value)) if node == id && other == name => value,
-                _ => self.tree.values.get(slot),
-            };
-            let name_offset = self.strings.offset(self.tree, name);
+        for (name, value) in self.properties(id) {
+            let name_offset = self.strings.offset(name);
             self.cell(token::PROP);
             self.cell(value.len() as u32);
             self.cell(name_offset);
@@ -90,43 +112,6 @@ impl Writer<'_> {
     }
 
     fn pad(&mut self) {
-        self.out.resize(self.out.len().next_multiple_of(4), 0);
-    }
-}
-
-/// The strings block as far as it is needed yet.
-struct Strings {
-    block: Vec<u8>,
-    /// Where each name is, once it is.
-    offsets: Vec<Option<u32>>,
-    /// Where each name, and each end of a name, was first written.
-    ends: HashMap<Box<[u8]>, u32>,
-}
-
-impl Strings {
-    fn new(tree: &DeviceTree) -> Self {
-        Self { block: Vec::new(), offsets: vec![None; tree.names.count()], ends: HashMap::new() }
-    }
-
-    fn offset(&mut self, tree: &DeviceTree, name: NameId) -> u32 {
-        if let Some(Some(offset)) = self.offsets.get(name.0 as usize) {
-            return *offset;
-        }
-        let text = tree.names.text(name).as_bytes();
-        let offset = self.ends.get(text).copied().unwrap_or_else(|| self.append(text));
-        if let Some(place) = self.offsets.get_mut(name.0 as usize) {
-            *place = Some(offset);
-        }
-        offset
-    }
-
-    fn append(&mut self, text: &[u8]) -> u32 {
-        let offset = self.block.len() as u32;
-        self.block.extend_from_slice(text);
-        self.block.push(0);
-        for start in 0..text.len() {
-            self.ends.entry(text[start..].into()).or_insert(offset + start as u32);
-        }
-        offset
+        self.out.resize(self.out.len().next_multiple_of(CELL_BYTES), 0);
     }
 }
