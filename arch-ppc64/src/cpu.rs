@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A processor that a guest can be given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum CpuModel {
     /// POWER9: Power ISA 3.0.
     #[default]
@@ -16,17 +17,21 @@ pub enum CpuModel {
     /// POWER10: Power ISA 3.1.
     #[serde(rename = "POWER10")]
     Power10,
+    /// POWER11: Power ISA 3.1 as well.
+    #[serde(rename = "POWER11")]
+    Power11,
 }
 
 impl CpuModel {
     /// Every model, oldest first.
-    pub const ALL: [Self; 2] = [Self::Power9, Self::Power10];
+    pub const ALL: [Self; 3] = [Self::Power9, Self::Power10, Self::Power11];
 
     /// The name users write, which is also the one in the name of a `/cpus` node.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Power9 => "POWER9",
             Self::Power10 => "POWER10",
+            Self::Power11 => "POWER11",
         }
     }
 
@@ -36,15 +41,18 @@ impl CpuModel {
         match self {
             Self::Power9 => 0x004e_1203,
             Self::Power10 => 0x0080_0200,
+            Self::Power11 => 0x0082_0200,
         }
     }
 
     /// The logical processor version: the architecture level as the tree and CAS name it
-    /// (LoPAPR §B.6.2.1, "cpu-version").
+    /// (LoPAPR §B.6.2.1, "cpu-version"). Levels go by generations: POWER11 has one of its own,
+    /// though its instructions are those of POWER10.
     pub const fn logical_pvr(self) -> u32 {
         match self {
             Self::Power9 => 0x0f00_0005,
             Self::Power10 => 0x0f00_0006,
+            Self::Power11 => 0x0f00_0007,
         }
     }
 
@@ -54,6 +62,7 @@ impl CpuModel {
             // 0x4f is the second POWER9 design.
             0x4e | 0x4f => Some(Self::Power9),
             0x80 => Some(Self::Power10),
+            0x82 => Some(Self::Power11),
             _ => None,
         }
     }
@@ -67,8 +76,20 @@ impl fmt::Display for CpuModel {
 
 /// A name that is no [`CpuModel`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no CPU model \"{0}\"; there are POWER9 and POWER10")]
+#[error("there is no CPU model \"{0}\"; there are {AllModels}")]
 pub struct UnknownCpu(pub String);
+
+/// The names of all models, for messages.
+struct AllModels;
+
+impl fmt::Display for AllModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, between @ .., last] = &CpuModel::ALL;
+        write!(f, "{first}")?;
+        between.iter().try_for_each(|model| write!(f, ", {model}"))?;
+        write!(f, " and {last}")
+    }
+}
 
 impl FromStr for CpuModel {
     type Err = UnknownCpu;
@@ -147,7 +168,10 @@ pub enum CpuError {
         host: CpuModel,
     },
     /// The host's processor is none that we know to run these guests.
-    #[error("a host with PVR {host_pvr:#010x} is neither POWER9 nor POWER10")]
+    #[error(
+        "the processor of this host, with PVR {host_pvr:#010x}, is not known to run these guests; \
+         {AllModels} are"
+    )]
     UnknownHost {
         /// The host's processor version register.
         host_pvr: u32,
@@ -171,18 +195,55 @@ mod tests {
         assert_eq!(cpu.version(), 0x0f00_0005);
     }
 
+    /// "A KVM-HV host runs guests of its own generation and of older ones".
+    #[test]
+    fn every_host_runs_its_own_generation_and_older_ones() {
+        for host in CpuModel::ALL {
+            assert_eq!(CpuModel::of_pvr(host.pvr()), Some(host));
+            for model in CpuModel::ALL {
+                let cpu = Cpu::on_host(model, host.pvr());
+                if model > host {
+                    assert_eq!(cpu, Err(CpuError::TooOld { model, host }));
+                    continue;
+                }
+                let level = (model < host).then(|| model.logical_pvr());
+                assert_eq!(cpu.unwrap().compat(), level, "{model} on {host}");
+            }
+        }
+        // Whatever its revision.
+        let power11 = Cpu::on_host(CpuModel::Power11, 0x0082_1201).unwrap();
+        assert_eq!((power11.pvr(), power11.version()), (0x0082_1201, 0x0082_1201));
+    }
+
+    #[test]
+    fn levels_rise_with_generations() {
+        let levels = CpuModel::ALL.map(CpuModel::logical_pvr);
+        assert_eq!(levels, [0x0f00_0005, 0x0f00_0006, 0x0f00_0007]);
+        assert!(CpuModel::ALL.is_sorted());
+    }
+
     #[test]
     fn other_hosts_are_refused() {
         let old = Cpu::on_host(CpuModel::Power10, 0x004e_1200).unwrap_err();
         assert_eq!(old, CpuError::TooOld { model: CpuModel::Power10, host: CpuModel::Power9 });
         let power8 = Cpu::on_host(CpuModel::Power9, 0x004d_0200).unwrap_err();
         assert!(power8.to_string().contains("0x004d0200"), "{power8}");
+        // The one after POWER11, whatever its number will be: told, with what is known.
+        let later = Cpu::on_host(CpuModel::Power9, 0x0084_0100).unwrap_err().to_string();
+        assert!(later.contains("0x00840100"), "{later}");
+        assert!(later.contains("POWER9, POWER10 and POWER11"), "{later}");
     }
 
     #[test]
     fn models_are_found_by_name() {
         assert_eq!("power9".parse(), Ok(CpuModel::Power9));
         let error = "POWER7".parse::<CpuModel>().unwrap_err().to_string();
-        assert!(error.contains("POWER7") && error.contains("POWER10"), "{error}");
+        assert!(error.contains("POWER7"), "{error}");
+        assert!(error.contains("POWER9, POWER10 and POWER11"), "{error}");
+        for model in CpuModel::ALL {
+            assert_eq!(model.name().parse(), Ok(model));
+            let in_json = serde_json::to_string(&model).unwrap();
+            assert_eq!(in_json, format!("\"{model}\""));
+        }
     }
 }

@@ -218,6 +218,23 @@ fn compatibility_mode_has_one_version() {
     assert!(matches!(of(&[power10]), Err(CasError::Processor { .. })));
 }
 
+/// What Linux says of processors since it knows POWER11.
+#[test]
+fn power11_is_known_by_its_version_and_its_level() {
+    let processors =
+        [(0xffff_0000, 0x0082_0000), (0xffff_ffff, 0x0f00_0007), (0xffff_ffff, 0x0f00_0006)]
+            .map(|(mask, value)| ProcessorPattern { mask, value });
+    let bytes = structure(&[&processors, &[LINUX_END][..]].concat(), &[&linux_vector_5(&[])]);
+    let version = |model, host| {
+        let cpus = Cpus { boot: 1, max: 1, model };
+        let machine = Machine::new(&TestConfig { cpus, ..config() }).unwrap();
+        let platform = machine.on_host(host).unwrap().cas_platform();
+        negotiate(&platform, &bytes).unwrap().0.cpu_version
+    };
+    assert_eq!(version(CpuModel::Power11, 0x0082_0200), 0x0082_0200);
+    assert_eq!(version(CpuModel::Power10, 0x0082_0200), 0x0f00_0006);
+}
+
 #[test]
 fn guest_that_cannot_do_radix_is_refused() {
     let of = |set: &[(usize, u8)]| decide(&linux(&linux_vector_5(set)));

@@ -77,7 +77,7 @@ fn cpu(w: &mut Writer, machine: &Machine, vcpu: VcpuId) -> Result<(), FdtError> 
 /// `ibm,pa-features` (LoPAPR §B.6.2.1): one descriptor, of its length in bytes, its type 0 and
 /// the attribute bytes. Only what guests act on, and what each host can give, is named.
 ///
-/// The same for each model: what POWER10 adds needs the host's leave, and is not offered.
+/// The same for each model: what POWER10 and POWER11 add needs the host's leave, and is not offered.
 fn processor_features() -> Vec<u8> {
     const ATTRIBUTE_BYTES: usize = 66;
     /// Byte, bit (0 is the most significant).

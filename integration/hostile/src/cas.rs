@@ -67,6 +67,8 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
         case(CpuModel::Power9, 1 << 30, 2, None),
         case(CpuModel::Power9, 256 << 20, 1, Some(CpuModel::Power10)),
         case(CpuModel::Power10, 0, 4, None),
+        case(CpuModel::Power10, 1 << 30, 1, Some(CpuModel::Power11)),
+        case(CpuModel::Power11, 0, 1, None),
     ]
 });
 

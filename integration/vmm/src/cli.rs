@@ -56,8 +56,8 @@ pub struct Cli {
     #[arg(long, value_name = "OPTIONS", value_parser = CpusFlag::parse)]
     pub cpus: Option<CpusFlag>,
 
-    /// The machine, as x-vof=on|off,cpu=POWER9|POWER10. With x-vof (the default) the guest finds
-    /// an Open Firmware client interface; without, it is started with a flat device tree
+    /// The machine, as x-vof=on|off,cpu=POWER9|POWER10|POWER11. With x-vof (the default) the guest
+    /// finds an Open Firmware client interface; without, it is started with a flat device tree
     /// [default: cpu=POWER9]
     #[arg(long, value_name = "OPTIONS", value_parser = MachineFlag::parse)]
     pub machine: Option<MachineFlag>,

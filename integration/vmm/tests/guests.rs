@@ -156,6 +156,7 @@ fn time_that_is_counted_needs_the_right_back_end_and_one_cpu() {
     };
     refused(&["--icount", "--cpus", "boot=2"], "one CPU");
     refused(&["--machine", "cpu=POWER10"], "POWER9");
+    refused(&["--machine", "cpu=POWER11"], "POWER9");
 }
 
 #[test]

@@ -75,6 +75,7 @@ refused 2 "memory of 109951162777600 bytes is too large" $vmm --memory size=100T
 refused 1 "cannot have 2147483648 bytes of memory" \
     sh -c "ulimit -v 1000000; exec $vmm --memory size=2G"
 refused 2 "POWER10 guest needs a POWER10 host" $vmm --machine cpu=POWER10
+refused 2 "POWER11 guest needs a POWER11 host" $vmm --machine cpu=POWER11
 mkdir -p /etc
 echo "nobody:x:65534:65534::/:/bin/sh" >/etc/passwd
 chmod 600 /dev/kvm
