@@ -17,6 +17,7 @@ mod host;
 mod marker;
 mod on_power;
 mod packages;
+mod power;
 mod program;
 mod signals;
 mod terminal;

@@ -14,10 +14,10 @@ use crate::grub;
 use crate::guest;
 use crate::host::{Host, Job, base_name};
 use crate::packages::{self, Tool};
+use crate::power;
 use crate::program::{progress, quoted};
 use crate::signals::Signals;
 use crate::terminal;
-use crate::toolchain;
 
 /// Without somebody at the keyboard, nobody notices that nothing happens.
 const UNATTENDED_LIMIT: Duration = Duration::from_secs(600);
@@ -98,7 +98,7 @@ impl OnPower {
         let (given, files): (Vec<_>, Vec<_>) = self.files.iter().partition(is_vmm);
         let vmm = match given.first() {
             Some(vmm) => PathBuf::from(vmm),
-            None => toolchain::build_for_power(VMM)?,
+            None => power::build(VMM)?,
         };
         Ok((vmm, files.into_iter().cloned().collect()))
     }

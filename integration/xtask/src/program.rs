@@ -62,6 +62,11 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// The compiler that this Cargo runs.
+pub(crate) fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 /// A command as somebody would type it, shortened to what tells it apart.
 pub(crate) fn line(command: &Command) -> String {
     let mut line = name(command);

@@ -8,8 +8,8 @@ use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest;
 use crate::host::base_name;
+use crate::power::{self, Compiler};
 use crate::program::cargo;
-use crate::toolchain::{self, Toolchain};
 
 use super::log::Log;
 use super::pty::Pty;
@@ -194,7 +194,7 @@ fn example_file(name: &str) -> PathBuf {
 pub(super) fn example_vmm(log: &mut Log) -> Result<()> {
     let example = folders::workspace().join("integration/example");
     let machine = example.join("machine.json");
-    let vmm = toolchain::build_for_power("example-vmm")?;
+    let vmm = power::build("example-vmm")?;
     let restarting = folders::target().join("test/restarting.json");
     let text = folders::read(&machine)?;
     let text = String::from_utf8_lossy(&text).replace("autotest", "autoreboot");
@@ -255,7 +255,7 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
 
 /// Only a POWER host compiles the code for its KVM.
 pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
-    let mut cargo = Toolchain::make()?.cargo_for_power("test")?;
+    let mut cargo = Compiler::find()?.cargo("test");
     // As it is built for the boots, so that little has to be built for this.
     cargo.args(["--release", "--package", "pseries-vmm", "--lib", "--no-run"]);
     let said = log.run_with_input(&mut cargo, "")?;
