@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Attempt, Ending, Failure, Result};
 use crate::marker::{Piece, Scanner, Word};
+use crate::patience::{HANG, Patience, SAY, minutes};
+use crate::program::progress;
 use crate::signals::Signals;
 use crate::terminal::RawTerminal;
 
 /// The status that timeout(1) has for it, too.
 const TIME_IS_UP: u8 = 124;
 
-/// The host is up in two seconds; a busy machine with large files needs more.
-const START_LIMIT: Duration = Duration::from_secs(180);
+/// How often it is looked whether something hangs, at least.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// As much of the console as a failure shows.
 const TAIL_BYTES: usize = 4096;
@@ -43,8 +45,20 @@ pub(crate) struct Console {
     /// Of the words that the host says.
     pub(crate) token: String,
     pub(crate) input: Input,
-    /// For the command; the host's start has a limit of its own.
-    pub(crate) timeout: Option<Duration>,
+    /// When the command is ended.
+    pub(crate) limit: Limit,
+}
+
+/// What ends a command that does not end. The host's start ends when it shows nothing for as long
+/// as what hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Nothing.
+    Never,
+    /// That nothing was printed and nothing typed for so long.
+    Silence(Duration),
+    /// That it has run for so long.
+    Total(Duration),
 }
 
 impl Console {
@@ -59,11 +73,14 @@ struct Relay {
     to_host: Keyboard,
     scanner: Scanner,
     input: Input,
-    timeout: Option<Duration>,
+    limit: Limit,
     /// Standard input, while it is read.
     source: Option<File>,
-    /// When patience ends.
+    patience: Option<Patience>,
+    /// When time is up.
     deadline: Option<Instant>,
+    /// When the host was started, or that was spoken of.
+    said: Instant,
     started: bool,
     terminal: Option<RawTerminal>,
     tail: VecDeque<u8>,
@@ -76,9 +93,11 @@ impl Relay {
             to_host: Keyboard::new(console.to_host)?,
             scanner: Scanner::new(&console.token),
             input: console.input,
-            timeout: console.timeout,
+            limit: console.limit,
             source: None,
-            deadline: Some(Instant::now() + START_LIMIT),
+            patience: Some(Patience::new(HANG)),
+            deadline: None,
+            said: Instant::now(),
             started: false,
             terminal: None,
             tail: VecDeque::new(),
@@ -101,12 +120,15 @@ impl Relay {
                 wait(self.to_host.pending_on(), libc::POLLOUT),
                 wait(Some(signals.as_fd()), libc::POLLIN),
             ];
-            poll(&mut waits, self.deadline).attempt(|| "wait for the emulated host".into())?;
+            poll(&mut waits, self.next_look()).attempt(|| "wait for the emulated host".into())?;
             let [from_host, from_source, to_host, signal] = waits.map(|wait| wait.revents != 0);
             if signal {
                 let signal = signals.next().attempt(|| "read a signal".into())?;
                 let why = "a signal ended this before the command did";
                 return Err(Failure::new(why).ending(Ending::Signal(signal)));
+            }
+            if from_host || from_source {
+                self.patience.iter_mut().for_each(Patience::sign);
             }
             if from_host {
                 if let Some(status) = self.take_output()? {
@@ -119,10 +141,21 @@ impl Relay {
             if to_host {
                 self.to_host.send().attempt(|| "type on the emulated host's console".into())?;
             }
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+                || self.patience.as_mut().is_some_and(Patience::is_over)
+            {
                 return Err(self.too_late());
             }
+            if !self.started && self.said.elapsed() >= SAY {
+                self.said = Instant::now();
+                progress!("the emulated host is still starting");
+            }
         }
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        let look = self.patience.as_ref().map(|_| Instant::now() + LOOK);
+        look.into_iter().chain(self.deadline).min()
     }
 
     /// Shows what the host printed; gives the command's status if it ended.
@@ -163,7 +196,11 @@ impl Relay {
     fn start(&mut self) -> Result<()> {
         self.started = true;
         self.tail.clear();
-        self.deadline = self.timeout.map(|limit| Instant::now() + limit);
+        (self.patience, self.deadline) = match self.limit {
+            Limit::Never => (None, None),
+            Limit::Silence(limit) => (Some(Patience::new(limit)), None),
+            Limit::Total(limit) => (None, Some(Instant::now() + limit)),
+        };
         match self.input {
             Input::Terminal => {
                 let raw = RawTerminal::enter();
@@ -212,15 +249,18 @@ impl Relay {
 
     fn too_late(&self) -> Failure {
         if !self.started {
-            let limit = START_LIMIT.as_secs();
-            return self
-                .with_tail(format!("the emulated POWER host was not up after {limit} seconds"));
+            let time = minutes(HANG);
+            return self.with_tail(format!(
+                "the emulated POWER host hangs: it printed nothing for {time} and is not up"
+            ));
         }
-        let limit = self.timeout.unwrap_or_default().as_secs();
-        Failure::new(format!(
-            "the command was still running after {limit} seconds (--timeout gives it another limit)"
-        ))
-        .ending(Ending::Status(TIME_IS_UP))
+        let what = match self.limit {
+            Limit::Never => "goes on".to_owned(),
+            Limit::Silence(limit) => format!("hangs: it printed nothing for {}", minutes(limit)),
+            Limit::Total(limit) => format!("was still running after {} seconds", limit.as_secs()),
+        };
+        Failure::new(format!("the command {what} (--timeout gives it another limit)"))
+            .ending(Ending::Status(TIME_IS_UP))
     }
 
     fn with_tail(&self, message: String) -> Failure {

@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::console::{Console, Input};
+use crate::console::{Console, Input, Limit};
 use crate::failure::{Attempt, Ending, Failure, Result};
 use crate::grub;
 use crate::guest;
 use crate::host::{Host, Job, base_name};
 use crate::packages::{self, Tool};
+use crate::patience::HANG;
 use crate::power;
 use crate::program::{progress, quoted};
 use crate::signals::Signals;
 use crate::terminal;
-
-/// Without somebody at the keyboard, nobody notices that nothing happens.
-const UNATTENDED_LIMIT: Duration = Duration::from_secs(600);
 
 /// The program that is built for the host.
 const VMM: &str = "pseries-vmm";
@@ -38,7 +36,7 @@ pub(crate) struct OnPower {
     pub(crate) memory: String,
 
     /// End CMD after this many seconds, with status 124; 0 is never [default: never at a terminal,
-    /// else 600]
+    /// else when nothing was printed for ten minutes]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
 
@@ -83,7 +81,7 @@ impl OnPower {
             from_host: host.qemu.stdout.take().expect("Host::start asks for it"),
             token,
             input,
-            timeout: self.limit(input),
+            limit: self.limit(input),
         };
         let status = console.relay(&mut signals);
         status.map_err(|failure| match host.complaints() {
@@ -103,11 +101,12 @@ impl OnPower {
         Ok((vmm, files.into_iter().cloned().collect()))
     }
 
-    fn limit(&self, input: Input) -> Option<Duration> {
+    fn limit(&self, input: Input) -> Limit {
         match (self.timeout, input) {
-            (Some(0), _) | (None, Input::Terminal) => None,
-            (Some(seconds), _) => Some(Duration::from_secs(seconds.into())),
-            (None, _) => Some(UNATTENDED_LIMIT),
+            (Some(0), _) | (None, Input::Terminal) => Limit::Never,
+            (Some(seconds), _) => Limit::Total(Duration::from_secs(seconds.into())),
+            // Without somebody at the keyboard, nobody notices that nothing happens.
+            (None, _) => Limit::Silence(HANG),
         }
     }
 }

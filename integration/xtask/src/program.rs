@@ -1,21 +1,45 @@
 //! Other programs: run to their end, and their failure told with what they said.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::{Attempt, Failure, Result};
 
 /// A progress line, on standard error: standard output belongs to what is run.
 macro_rules! progress {
-    ($($line:tt)*) => { eprintln!("xtask: {}", format_args!($($line)*)) };
+    ($($line:tt)*) => { $crate::program::say(format_args!($($line)*)) };
 }
 pub(crate) use progress;
+
+/// Whether a line was begun whose end is still to come: what is said meanwhile starts another.
+static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// A line has been begun.
+pub(crate) fn open_line() {
+    LINE_IS_OPEN.store(true, Ordering::Relaxed);
+}
+
+/// There is no such line any more. Gives whether there was one.
+pub(crate) fn end_line() -> bool {
+    LINE_IS_OPEN.swap(false, Ordering::Relaxed)
+}
+
+/// See [`progress!`].
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let start = if end_line() { "\n" } else { "" };
+    eprintln!("{start}xtask: {text}");
+}
 
 /// Runs a program whose output is progress, and thus goes to standard error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = duplicate_of_stderr()?;
+    if end_line() {
+        eprintln!();
+    }
     let status = command
         .stdin(Stdio::null())
         .stdout(shown)

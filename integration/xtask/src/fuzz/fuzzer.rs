@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Attempt, Result};
 use crate::folders;
+use crate::patience::HANG;
 use crate::program::line;
 
 use super::run::Plan;
 use super::{Target, corpus, findings};
 
-/// What an input may cost: seconds, and MiB in all.
-pub(super) const LIMITS: [&str; 2] = ["-timeout=20", "-rss_limit_mb=1024"];
-
-/// How long a fuzzer may take longer than it was told, to write down what it has.
-const GRACE: Duration = Duration::from_secs(30);
+/// What an input may cost: seconds, which end only what hangs, and MiB in all.
+pub(super) const LIMITS: [&str; 2] = ["-timeout=600", "-rss_limit_mb=1024"];
 
 /// How much of what it says is shown with a finding.
 const TAIL_LINES: usize = 40;
@@ -30,6 +28,7 @@ pub(super) struct Fuzzer {
     pub(super) target: &'static Target,
     child: Child,
     lines: Receiver<String>,
+    /// Later than an input ends that is begun in time, and than one that hangs is given up.
     deadline: Instant,
     pub(super) figures: Figures,
     log: PathBuf,
@@ -90,7 +89,7 @@ impl Fuzzer {
                 }
             }
         });
-        let deadline = Instant::now() + time + GRACE;
+        let deadline = Instant::now() + time + 2 * HANG;
         Ok(Self { target, child, lines, deadline, figures: Figures::default(), log })
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Attempt, Ending, Failure, Result};
+use crate::patience::SAY;
 use crate::program::{ended, progress};
 use crate::signals::Signals;
 use crate::terminal;
@@ -17,9 +17,6 @@ use super::fuzzer::Fuzzer;
 
 /// How often the fuzzers are looked at.
 const TICK: Duration = Duration::from_millis(200);
-
-/// How often something is said where no line can be written over.
-const SAY: Duration = Duration::from_secs(60);
 
 /// How long an interrupted fuzzer has to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -47,7 +44,7 @@ pub(super) fn run_all(plan: &Plan) -> Result<u8> {
             let Some((number, target)) = waiting.pop_front() else { break };
             running.push((Fuzzer::start(target, plan, number)?, Instant::now()));
         }
-        if let Some(signal) = signal_within(&mut signals, TICK)? {
+        if let Some(signal) = signals.within(TICK).attempt(|| "read a signal".into())? {
             line.end();
             end(&mut running);
             let said = "interrupted; what was found so far is kept";
@@ -103,19 +100,6 @@ fn end(running: &mut Vec<(Fuzzer, Instant)>) {
         std::thread::sleep(TICK / 10);
     }
     running.clear();
-}
-
-/// Waits a moment for a signal.
-fn signal_within(signals: &mut Signals, time: Duration) -> Result<Option<i32>> {
-    let mut wait =
-        libc::pollfd { fd: signals.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, which outlives the call.
-    let ready = unsafe { libc::poll(&raw mut wait, 1, time.as_millis() as i32) };
-    // Interrupted, it is asked again soon.
-    if ready <= 0 {
-        return Ok(None);
-    }
-    signals.next().map(Some).attempt(|| "handle signals".into())
 }
 
 /// One line that is written over, or one a minute where that cannot be.

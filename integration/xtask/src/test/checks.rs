@@ -1,6 +1,7 @@
 //! The steps that Cargo does.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::failure::{Failure, Result};
 use crate::folders;
@@ -28,6 +29,9 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];
+
+/// How the names of tests begin that are wide: they are `#[ignore]`d, and `wide` runs them.
+const WIDE: &str = "wide_";
 
 pub(super) fn fmt(log: &mut Log) -> Result<()> {
     component("fmt", "rustfmt")?;
@@ -72,9 +76,19 @@ pub(super) fn tools(log: &mut Log) -> Result<()> {
     packages::ensure(&[Tool::PowerBinutils, Tool::PowerCompiler, Tool::DeviceTreeCompiler])?;
     for package in ["vof-firmware", "arch-ppc64", "vof-device", "pseries-vmm"] {
         let mut cargo = workspace("test");
-        log.run(cargo.args(["--package", package, "--all-features", "--", "--ignored"]))?;
+        cargo.args(["--package", package, "--all-features", "--", "--ignored", "--skip", WIDE]);
+        log.run(&mut cargo)?;
     }
     Ok(())
+}
+
+/// The tests of that name, with optimisation. One of them may be at work for hours, and Cargo then
+/// says nothing.
+pub(super) fn wide(log: &mut Log) -> Result<()> {
+    log.allow_silence(Duration::from_secs(4 * 3600));
+    let mut cargo = workspace("test");
+    cargo.args(["--release", "--workspace", "--all-features"]);
+    log.run(cargo.args(["--", "--ignored", "--nocapture", WIDE]))
 }
 
 /// Floods that take too long without optimisation. They tell the VMM's memory.
@@ -96,6 +110,11 @@ pub(super) fn fuzz(log: &mut Log) -> Result<()> {
     log.run(cargo().arg("fmt").arg("--check").current_dir(fuzz::workspace()))?;
     // Of a number: what is the same passes again. New things are for `cargo xtask fuzz` to find.
     log.run(xtask().args(["fuzz", "--seconds", "30", "--jobs", "2", "--seed", "1"]))
+}
+
+/// As a person would, from what was found before.
+pub(super) fn fuzz_long(log: &mut Log) -> Result<()> {
+    log.run(xtask().args(["fuzz", "--seconds", "1800", "--jobs", "2"]))
 }
 
 /// Only for POWER hosts is the code for their KVM compiled.

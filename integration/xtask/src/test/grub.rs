@@ -8,7 +8,7 @@ use crate::boot;
 use crate::failure::{Failure, Result};
 use crate::grub;
 
-use super::boots::{ANSWER_LIMIT, BOOT_LIMIT, PROMPT};
+use super::boots::PROMPT;
 use super::log::Log;
 use super::pty::Pty;
 
@@ -80,8 +80,8 @@ pub(super) fn linux(log: &mut Log) -> Result<()> {
     for_each(log, |terminal| {
         terminal.shows_menu()?;
         terminal.type_in("\r")?;
-        terminal.boots("Preparing to boot Linux version 6.1.")?;
-        terminal.boots(PROMPT)?;
+        terminal.expect("Preparing to boot Linux version 6.1.")?;
+        terminal.expect(PROMPT)?;
         terminal.type_in("grep -o BOOT_IMAGE=.* /proc/cmdline\r")?;
         terminal.expect("BOOT_IMAGE=(memdisk)/vmlinux.gz console=hvc0")?;
         terminal.type_in("reboot -f\r")?;
@@ -102,7 +102,7 @@ fn for_each(log: &mut Log, play: fn(&mut Terminal<'_>) -> Result<()>) -> Result<
         let pty = Pty::spawn(&mut command(&vmm, image), log)?;
         let mut terminal = Terminal { pty };
         play(&mut terminal)?;
-        terminal.pty.ends_well(ANSWER_LIMIT)?;
+        terminal.pty.ends_well()?;
     }
     Ok(())
 }
@@ -125,11 +125,7 @@ impl Terminal<'_> {
     }
 
     fn expect(&mut self, text: &str) -> Result<String> {
-        self.pty.expect(text, ANSWER_LIMIT)
-    }
-
-    fn boots(&mut self, text: &str) -> Result<()> {
-        self.pty.expect(text, BOOT_LIMIT).map(drop)
+        self.pty.expect(text)
     }
 
     /// Waits for a menu that is drawn anew, with the first entry highlighted.

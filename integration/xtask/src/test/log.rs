@@ -4,24 +4,46 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use crate::failure::{Attempt, Failure, Result};
+use crate::failure::{Attempt, Ending, Failure, Result};
+use crate::group::{Group, TICK};
+use crate::patience::{HANG, Patience, minutes};
 use crate::program::{ended, line};
+use crate::signals::Signals;
+
+use super::row::Row;
 
 /// As much as a failure shows: a compiler's errors or the end of a boot.
 const TAIL_LINES: usize = 60;
+
+/// How long a program may print nothing. Some of them have a limit of their own, and more to say.
+const SILENCE: Duration = HANG.saturating_add(Duration::from_secs(60));
 
 /// The log of one step.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
     file: File,
+    /// Where it is shown that the step goes on.
+    row: Row,
+    silence: Duration,
 }
 
 impl Log {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub(super) fn create(path: &Path, row: Row) -> Result<Self> {
         let file = File::create(path).attempt(|| format!("write {}", path.display()))?;
-        Ok(Self { path: path.into(), file })
+        Ok(Self { path: path.into(), file, row, silence: SILENCE })
+    }
+
+    /// From here on programs may print nothing for so long.
+    pub(super) fn allow_silence(&mut self, limit: Duration) {
+        self.silence = limit;
+    }
+
+    /// The step has ended.
+    pub(super) fn into_row(self) -> Row {
+        self.row
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -61,17 +83,73 @@ impl Log {
         let log = |file: &File| file.try_clone().attempt(|| "duplicate the log".into());
         command.stdout(log(&self.file)?).stderr(log(&self.file)?);
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        let mut child = command.spawn().attempt(|| format!("run {words}"))?;
-        if let Some(mut pipe) = child.stdin.take() {
+        let mut signals = Signals::take().attempt(|| "handle signals".into())?;
+        let mut group = Group::spawn(command).attempt(|| format!("run {words}"))?;
+        if let Some(mut pipe) = group.leader.stdin.take() {
             // A program that does not read to the end has its reasons, and a status.
             let _ = pipe.write_all(input.as_bytes());
         }
-        child.wait().attempt(|| format!("wait for {words}"))
+        let mut patience = Patience::new(self.silence);
+        let mut said = self.bytes();
+        loop {
+            if let Some(status) = group.look().attempt(|| format!("wait for {words}"))? {
+                return Ok(status);
+            }
+            self.wait(&mut signals, TICK)?;
+            if std::mem::replace(&mut said, self.bytes()) != said {
+                patience.sign();
+            }
+            if patience.is_over() {
+                let time = minutes(self.silence);
+                return Err(Failure::new(format!("{words} hangs: it printed nothing for {time}")));
+            }
+        }
     }
 
-    /// All that was printed, without the carriage returns of consoles.
+    /// Waits a moment for what is going on. A signal is a failure.
+    pub(super) fn wait(&mut self, signals: &mut Signals, time: Duration) -> Result<()> {
+        if let Some(signal) = signals.within(time).attempt(|| "read a signal".into())? {
+            return Err(Failure::new("a signal ended this").ending(Ending::Signal(signal)));
+        }
+        let path = &self.path;
+        self.row.goes_on(|| {
+            let text = text(path);
+            text.trim_end().lines().next_back().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     fn text(&self) -> String {
-        let bytes = fs::read(&self.path).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).replace('\r', "")
+        text(&self.path)
+    }
+}
+
+/// All that was printed, without the carriage returns of consoles.
+fn text(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\r', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folders::TemporaryFolder;
+
+    #[test]
+    fn a_program_that_prints_nothing_hangs_and_is_ended() {
+        let folder = TemporaryFolder::make(&std::env::temp_dir(), "xtask-log-test").unwrap();
+        let row = Row::begin("name", "what").unwrap();
+        let mut log = Log::create(&folder.path().join("log"), row).unwrap();
+        let mut shell = Command::new("sh");
+        log.allow_silence(Duration::from_secs(1000));
+        let said = log.run_with_input(shell.args(["-c", "echo up; cat"]), "typed").unwrap();
+        assert!(said.ends_with("up\ntyped"), "{said}");
+        log.allow_silence(Duration::from_millis(50));
+        let mut silent = Command::new("sh");
+        let failure = log.run(silent.args(["-c", "sleep 1000 & wait"])).unwrap_err().to_string();
+        assert!(failure.contains("hangs: it printed nothing for"), "{failure}");
     }
 }

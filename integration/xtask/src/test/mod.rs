@@ -5,19 +5,20 @@ mod checks;
 mod grub;
 mod log;
 mod pty;
+mod row;
 mod software;
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use crate::failure::{Attempt, Result};
+use crate::failure::{Ending, Failure, Result};
 use crate::folders;
 use crate::packages::{self, Tool};
 
 use self::log::Log;
+use self::row::{Row, seconds, write};
 
 /// Something that must hold.
 struct Step {
@@ -25,10 +26,16 @@ struct Step {
     /// What holds when it passes.
     what: &'static str,
     run: fn(&mut Log) -> Result<()>,
+    /// It takes so long that it is run with `--all` only, or when it is named.
+    is_long: bool,
 }
 
 const fn step(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
-    Step { name, what, run }
+    Step { name, what, run, is_long: false }
+}
+
+const fn long(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
+    Step { is_long: true, ..step(name, what, run) }
 }
 
 /// From what is quick to what is slow.
@@ -67,18 +74,29 @@ const STEPS: &[Step] = &[
     step("pipe", "a guest takes its commands from a pipe", boots::pipe),
     step("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
     step("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
+    long("wide", "the wide tests, which take too long for every change", checks::wide),
+    long("fuzz-long", "half an hour of each fuzzer finds nothing", checks::fuzz_long),
 ];
 
 /// Check everything that CI checks
 ///
 /// Installs or fetches what it needs, then runs the steps in order and stops at the first that
-/// fails, with its output.
+/// fails, with its output. How fast they are is not judged: what gives no sign for ten minutes hangs,
+/// and that is all that ends for the sake of time.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 when all steps passed, 1 when one failed.")]
+#[command(after_help = "Examples:\n  \
+    cargo xtask test\n  \
+    cargo xtask test unit soft-shell\n  \
+    cargo xtask test --all\n\n\
+    Exit status: 0 when all steps passed, 1 when one failed.")]
 pub(crate) struct Test {
     /// Show the steps, and run none
     #[arg(long)]
     list: bool,
+
+    /// Run the long steps as well: wide tests, hours of fuzzing
+    #[arg(long, conflicts_with = "steps")]
+    all: bool,
 
     /// Run these steps only
     #[arg(value_name = "STEP", hide_possible_values = true)]
@@ -88,14 +106,11 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn run(&self) -> Result<u8> {
-        let wanted =
-            |step: &&Step| self.steps.is_empty() || self.steps.iter().any(|name| name == step.name);
-        let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
-        let mut output = io::stdout();
+        let steps: Vec<&Step> = STEPS.iter().filter(|step| self.wants(step)).collect();
         if self.list {
-            let table: String =
-                steps.iter().map(|step| format!("{:<14}{}\n", step.name, step.what)).collect();
-            write(&mut output, &table)?;
+            let note = |step: &Step| if step.is_long { " (with --all)" } else { "" };
+            let row = |step: &&Step| format!("{:<14}{}{}\n", step.name, step.what, note(step));
+            write(&steps.iter().map(row).collect::<String>())?;
             return Ok(0);
         }
         if self.steps.is_empty() {
@@ -105,41 +120,88 @@ impl Test {
         let logs = folders::target().join("test");
         folders::make(&logs)?;
         let start = Instant::now();
-        let mut passed = 0;
-        let mut failed = 0;
-        for step in &steps {
-            write(&mut output, &format!("{:<14}{:<58}", step.name, step.what))?;
-            let mut log = Log::create(&logs.join(format!("{}.log", step.name)))?;
-            let step_start = Instant::now();
+        for (passed, step) in steps.iter().enumerate() {
+            let row = Row::begin(step.name, step.what)?;
+            let mut log = Log::create(&logs.join(format!("{}.log", step.name)), row)?;
             let result = (step.run)(&mut log);
-            let time = seconds(step_start.elapsed());
+            let (path, tail) = (log.path().display().to_string(), log.tail());
             let Err(failure) = result else {
-                write(&mut output, &format!("ok {time:>9}\n"))?;
-                passed += 1;
+                log.into_row().end("ok")?;
                 continue;
             };
-            failed += 1;
-            let path = log.path().display();
-            let tail = log.tail();
-            write(&mut output, &format!("FAILED {time:>5}\n\n{tail}\n\n{failure}\n"))?;
-            write(&mut output, &format!("The whole output is in {path}\n\n"))?;
-            break;
+            let not_run = steps.len() - passed - 1;
+            if let Ending::Signal(_) = failure.how() {
+                log.into_row().end("BROKEN OFF")?;
+                write(&summary(start.elapsed(), passed, 0, not_run + 1))?;
+                return Err(failure);
+            }
+            log.into_row().end("FAILED")?;
+            write(&format!("\n{tail}\n\n{}\n", what_to_do(step.name, &path, &failure)))?;
+            write(&summary(start.elapsed(), passed, 1, not_run))?;
+            return Ok(1);
         }
-        let not_run = match steps.len() - passed - failed {
-            0 => String::new(),
-            count => format!("; {count} not run"),
-        };
-        let time = seconds(start.elapsed());
-        write(&mut output, &format!("{time} in all{not_run}\n{passed} passed, {failed} failed\n"))?;
-        Ok(u8::from(failed > 0))
+        write(&summary(start.elapsed(), steps.len(), 0, 0))?;
+        Ok(0)
+    }
+
+    fn wants(&self, step: &Step) -> bool {
+        match &self.steps[..] {
+            [] => self.all || self.list || !step.is_long,
+            names => names.iter().any(|name| name == step.name),
+        }
     }
 }
 
-fn write(output: &mut io::Stdout, text: &str) -> Result<()> {
-    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    written.attempt(|| "write to standard output".into())
+fn summary(time: Duration, passed: usize, failed: usize, not_run: usize) -> String {
+    let not_run = match not_run {
+        0 => String::new(),
+        count => format!("; {count} not run"),
+    };
+    format!("{} in all{not_run}\n{passed} passed, {failed} failed\n", seconds(time))
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+fn what_to_do(step: &str, log: &str, failure: &Failure) -> String {
+    format!(
+        "{failure}\nThe whole output is in {log}\n\
+         When it is mended, run this step again with\n  cargo xtask test {step}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(test: &Test) -> Vec<&'static str> {
+        STEPS.iter().filter(|step| test.wants(step)).map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn long_steps_are_run_when_they_are_asked_for() {
+        let mut test = Test { list: false, all: false, steps: Vec::new() };
+        let usual = wanted(&test);
+        assert!(usual.contains(&"fmt") && !usual.contains(&"fuzz-long"));
+        test.all = true;
+        assert_eq!(wanted(&test).len(), STEPS.len());
+        let test = Test { list: false, all: false, steps: vec!["wide".into()] };
+        assert_eq!(wanted(&test), ["wide"]);
+    }
+
+    #[test]
+    fn every_step_has_a_name_of_its_own_that_fits_the_table() {
+        for (place, step) in STEPS.iter().enumerate() {
+            assert!(step.name.len() < 14 && step.what.len() < 58, "{}", step.name);
+            assert!(STEPS[..place].iter().all(|other| other.name != step.name), "{}", step.name);
+        }
+    }
+
+    #[test]
+    fn who_sees_a_failure_sees_what_to_do() {
+        let said = what_to_do("unit", "target/test/unit.log", &Failure::new("it broke"));
+        assert!(said.starts_with("it broke\nThe whole output is in target/test/unit.log\n"));
+        assert!(said.ends_with("\n  cargo xtask test unit\n"), "{said}");
+        assert_eq!(
+            summary(Duration::from_secs(2), 3, 1, 4),
+            "2.0 s in all; 4 not run\n3 passed, 1 failed\n"
+        );
+    }
 }

@@ -4,20 +4,29 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::failure::{Attempt, Failure, Result};
+use crate::group::{Group, TICK};
+use crate::patience::{HANG, Patience, minutes};
 use crate::program::{ended, line};
+use crate::signals::Signals;
 use crate::terminal;
 
 use super::log::Log;
 
+/// Who shows as much as this, and not what is waited for, shows other things for ever.
+const FLOOD_BYTES: usize = 4 << 20;
+
+/// Written to the terminal behind all that an ended program wrote: an application program command
+/// (ECMA-48 §8.3.2), which no program here shows.
+const LAST: &str = "\x1b_last\x1b\\";
+
 /// A program and its terminal.
 pub(super) struct Pty<'a> {
-    child: Child,
+    program: Group,
     /// How the program was called.
     name: String,
     /// The end of the keyboard and the screen.
@@ -29,6 +38,7 @@ pub(super) struct Pty<'a> {
     /// What was shown and not yet expected.
     unread: String,
     log: &'a mut Log,
+    signals: Signals,
 }
 
 impl<'a> Pty<'a> {
@@ -50,7 +60,9 @@ impl<'a> Pty<'a> {
                 Ok(())
             });
         }
-        let child = command.spawn().attempt(|| format!("run {name}"))?;
+        let signals = Signals::take().attempt(|| "handle signals".into())?;
+        // It leads the session, and so a group.
+        let program = Group::of(command.spawn().attempt(|| format!("run {name}"))?);
         // The command would keep its copies open.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let (sender, screen) = mpsc::channel();
@@ -63,35 +75,41 @@ impl<'a> Pty<'a> {
                 }
             }
         });
-        Ok(Self { child, name, master, slave, before, screen, unread: String::new(), log })
+        let unread = String::new();
+        Ok(Self { program, name, master, slave, before, screen, unread, log, signals })
     }
 
     /// Waits until the screen shows a text, after what was expected before. Gives what it showed
     /// until then, the text included.
-    pub(super) fn expect(&mut self, text: &str, limit: Duration) -> Result<String> {
-        let deadline = Instant::now() + limit;
+    pub(super) fn expect(&mut self, text: &str) -> Result<String> {
+        let mut patience = Patience::new(HANG);
+        let mut has_ended = None;
+        let mut searched = 0;
         loop {
-            if let Some(at) = self.unread.find(text) {
-                return Ok(self.unread.drain(..at + text.len()).collect());
+            if let Some(at) = self.unread[searched..].find(text) {
+                return Ok(self.unread.drain(..searched + at + text.len()).collect());
             }
-            if let Some(status) = self.ended()? {
+            // The text may have begun.
+            let mut so_far = self.unread.len().saturating_sub(text.len());
+            while !self.unread.is_char_boundary(so_far) {
+                so_far -= 1;
+            }
+            searched = so_far;
+            let before = format!("before it showed {text:?}");
+            if let Some(status) = has_ended {
+                return Err(Failure::new(format!("{} {status} {before}", self.name)));
+            }
+            if self.unread.len() > FLOOD_BYTES {
+                let megabytes = FLOOD_BYTES >> 20;
+                let name = &self.name;
+                return Err(Failure::new(format!("{name} showed {megabytes} MiB {before}")));
+            }
+            has_ended = self.ended()?;
+            match has_ended {
                 // What it showed last may still be on its way.
-                self.read(Instant::now() + Duration::from_millis(200))?;
-                if !self.unread.contains(text) {
-                    return Err(Failure::new(format!(
-                        "{} {status} before it showed {text:?}",
-                        self.name
-                    )));
-                }
+                Some(_) => self.take_the_rest()?,
+                None => self.take_some(&mut patience, &before)?,
             }
-            if Instant::now() > deadline {
-                let limit = limit.as_secs();
-                return Err(Failure::new(format!(
-                    "{} did not show {text:?} in {limit} seconds",
-                    self.name
-                )));
-            }
-            self.read(deadline.min(Instant::now() + Duration::from_millis(500)))?;
         }
     }
 
@@ -101,19 +119,15 @@ impl<'a> Pty<'a> {
     }
 
     /// Waits until the program ends with status 0, with the terminal as it was.
-    pub(super) fn ends_well(mut self, limit: Duration) -> Result<()> {
-        let deadline = Instant::now() + limit;
+    pub(super) fn ends_well(mut self) -> Result<()> {
+        let mut patience = Patience::new(HANG);
         let status = loop {
             if let Some(status) = self.ended()? {
                 break status;
             }
-            if Instant::now() > deadline {
-                let limit = limit.as_secs();
-                return Err(Failure::new(format!("{} did not end in {limit} seconds", self.name)));
-            }
-            self.read(Instant::now() + Duration::from_millis(100))?;
+            self.take_some(&mut patience, "before it ended")?;
         };
-        self.read(Instant::now() + Duration::from_millis(100))?;
+        self.take_the_rest()?;
         if status != "ended with status 0" {
             return Err(Failure::new(format!("{} {status}", self.name)));
         }
@@ -126,35 +140,39 @@ impl<'a> Pty<'a> {
     }
 
     fn ended(&mut self) -> Result<Option<String>> {
-        let status = self.child.try_wait().attempt(|| format!("wait for {}", self.name))?;
+        let status = self.program.look().attempt(|| format!("wait for {}", self.name))?;
         Ok(status.map(ended))
     }
 
-    /// Takes what is shown until there is something or time is up.
-    fn read(&mut self, deadline: Instant) -> Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.screen.recv_timeout(left) {
+    /// Takes what is shown, or waits a moment for it.
+    fn take_some(&mut self, patience: &mut Patience, what_for: &str) -> Result<()> {
+        match self.screen.try_recv() {
             Ok(bytes) => {
+                patience.sign();
                 self.log.add(&bytes)?;
                 self.unread.push_str(&String::from_utf8_lossy(&bytes));
-                Ok(())
             }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            // All ends are closed; the program's end tells the rest.
-            Err(RecvTimeoutError::Disconnected) => {
-                thread::sleep(left);
-                Ok(())
+            // Without a reader, the program's end tells the rest.
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                self.log.wait(&mut self.signals, TICK)?;
             }
         }
+        if patience.is_over() {
+            let (name, time) = (&self.name, minutes(HANG));
+            return Err(Failure::new(format!("{name} showed nothing for {time} {what_for}")));
+        }
+        Ok(())
     }
-}
 
-impl Drop for Pty<'_> {
-    fn drop(&mut self) {
-        // Closing the terminal would be the gentle way, but the reader holds it open. Fails only when
-        // it has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Takes all that a program showed that has ended.
+    fn take_the_rest(&mut self) -> Result<()> {
+        self.slave.write_all(LAST.as_bytes()).attempt(|| "write to the pseudo-terminal".into())?;
+        let mut patience = Patience::new(HANG);
+        while !self.unread.contains(LAST) {
+            self.take_some(&mut patience, "at its end")?;
+        }
+        self.unread = self.unread.replace(LAST, "");
+        Ok(())
     }
 }
 
@@ -189,4 +207,47 @@ fn open() -> io::Result<(File, File)> {
 fn same(one: &libc::termios, other: &libc::termios) -> bool {
     let flags = |t: &libc::termios| (t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag, t.c_cc);
     flags(one) == flags(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folders::TemporaryFolder;
+    use crate::test::row::Row;
+
+    fn on_terminal(script: &str, play: impl FnOnce(Pty<'_>) -> Result<()>) -> Result<()> {
+        // Of each test its own.
+        let name = format!("xtask-pty-{}", script.split(' ').next().unwrap_or_default());
+        let folder = TemporaryFolder::make(&std::env::temp_dir(), &name).unwrap();
+        let row = Row::begin("name", "what").unwrap();
+        let mut log = Log::create(&folder.path().join("log"), row).unwrap();
+        play(Pty::spawn(Command::new("sh").args(["-c", script]), &mut log)?)
+    }
+
+    #[test]
+    fn the_last_words_of_a_program_are_read() {
+        on_terminal("read word; seq 1 1000; echo \"$word\"", |mut terminal| {
+            terminal.type_in("done\r")?;
+            terminal.expect("1000\r\ndone")?;
+            terminal.ends_well()
+        })
+        .unwrap();
+        let failure = on_terminal("printf other", |mut terminal| terminal.expect("word").map(drop));
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.ends_with("ended with status 0 before it showed \"word\""), "{failure}");
+    }
+
+    #[test]
+    fn a_terminal_that_is_left_changed_is_told() {
+        let failure = on_terminal("stty -echo", |terminal| terminal.ends_well());
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.ends_with("left the terminal changed"), "{failure}");
+    }
+
+    #[test]
+    fn who_floods_the_screen_is_not_listened_to_for_ever() {
+        let failure = on_terminal("yes", |mut terminal| terminal.expect("word").map(drop));
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.ends_with("showed 4 MiB before it showed \"word\""), "{failure}");
+    }
 }

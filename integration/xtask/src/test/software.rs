@@ -7,7 +7,7 @@ use crate::boot;
 use crate::failure::{Failure, Result};
 use crate::guest;
 
-use super::boots::{ANSWER_LIMIT, BOOT_LIMIT, PROMPT, VOF_LINES, shows, shows_times, xtask};
+use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
 use super::log::Log;
 use super::pty::Pty;
 
@@ -65,25 +65,25 @@ pub(super) fn icount(log: &mut Log) -> Result<()> {
 
 pub(super) fn shell(log: &mut Log) -> Result<()> {
     let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
-    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    terminal.expect(PROMPT)?;
     for (command, answer) in COMMANDS {
         terminal.type_in(&format!("{command}\r"))?;
-        terminal.expect(answer, ANSWER_LIMIT)?;
+        terminal.expect(answer)?;
         if *answer != PROMPT {
-            terminal.expect(PROMPT, ANSWER_LIMIT)?;
+            terminal.expect(PROMPT)?;
         }
     }
     terminal.type_in("poweroff -f\r")?;
-    terminal.ends_well(ANSWER_LIMIT)
+    terminal.ends_well()
 }
 
 pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
     let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
-    terminal.expect(PROMPT, BOOT_LIMIT)?;
+    terminal.expect(PROMPT)?;
     terminal.type_in("\x01h")?;
-    terminal.expect("Ctrl-A X", ANSWER_LIMIT)?;
+    terminal.expect("Ctrl-A X")?;
     terminal.type_in("\x01x")?;
-    terminal.ends_well(ANSWER_LIMIT)
+    terminal.ends_well()
 }
 
 /// Runs a guest that ends by itself. Gives what the console showed.
