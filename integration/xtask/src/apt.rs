@@ -64,11 +64,16 @@ impl Apt {
 
     /// Sets a private root up, or takes up the one that is there.
     pub(crate) fn open(root: &Path, release: Release) -> Result<Self> {
+        copy_sources(&root.join("sources"), release)?;
+        Self::of_sources(root)
+    }
+
+    /// Takes a private root whose sources are there.
+    pub(crate) fn of_sources(root: &Path) -> Result<Self> {
         for folder in ["state/lists/partial", "cache/archives/partial", "none"] {
             folders::make(&root.join(folder))?;
         }
         folders::write(&root.join("status"), b"")?;
-        copy_sources(&root.join("sources"), release)?;
         let apt = Self { config: root.join("apt.conf") };
         let config = configuration(root, &machine_setting("dump", &[])?, &trust()?);
         folders::write(&apt.config, config.as_bytes())?;
@@ -86,27 +91,28 @@ impl Apt {
         Ok(second_column(&table))
     }
 
-    /// A field of the newest version's record.
-    pub(crate) fn field(&self, package: &str, field: &str) -> Result<Option<String>> {
-        let versions = self.versions(package)?;
-        let Some(newest) = versions.first() else { return Ok(None) };
-        let package = format!("{package}={newest}");
-        let record = output_of(self.command("apt-cache").args(["show", &package]))?;
-        let value = record.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
-        Ok(value.map(str::to_owned))
+    /// A field of the record of each version on offer that has it, newest first.
+    pub(crate) fn field(&self, package: &str, field: &str) -> Result<Vec<String>> {
+        let mut values = Vec::new();
+        for version in self.versions(package)? {
+            let package = format!("{package}={version}");
+            let record = output_of(self.command("apt-cache").args(["show", &package]))?;
+            let value =
+                record.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
+            values.extend(value.map(str::to_owned));
+        }
+        Ok(values)
     }
 
-    /// What the signed lists say about the files of packages (`name:architecture=version`).
-    pub(crate) fn signed(&self, packages: &[String]) -> Result<Vec<Signed>> {
+    /// What the signed lists say about the file of a package (`name:architecture=version`).
+    pub(crate) fn signed(&self, package: &str) -> Result<Signed> {
         let mut command = self.command("apt-get");
-        let lines = output_of(command.args(["download", "--print-uris"]).args(packages))?;
-        let files: Option<Vec<Signed>> =
-            lines.lines().filter(|line| line.starts_with('\'')).map(parse_uri).collect();
-        match files {
-            Some(files) if files.len() == packages.len() => Ok(files),
+        let lines = output_of(command.args(["download", "--print-uris", package]))?;
+        let mut files = lines.lines().filter(|line| line.starts_with('\'')).map(parse_uri);
+        match (files.next().flatten(), files.next()) {
+            (Some(file), None) => Ok(file),
             _ => Err(Failure::new(format!(
-                "apt-get names no SHA-256 for each of {}, but says:\n{lines}",
-                packages.join(", ")
+                "apt-get names no SHA-256 for {package}, but says:\n{lines}"
             ))),
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::apt::{self, Apt, POWER, Release};
-use crate::cache::{self, Fetched, PackageSet};
+use crate::cache::{self, Fetched, PackageSet, Part};
 use crate::deb;
 use crate::failure::{Failure, Result};
 use crate::folders;
@@ -111,15 +111,15 @@ impl Series {
                 name: self.name(),
                 releases: &[Release::Bookworm],
                 what: "GRUB 2.06 (Debian's for POWER)",
-                files: vec![format!("{MODULES}_2.06-*_{POWER}.deb")],
-                choose: |apt| Ok(vec![newest(apt, MODULES, POWER, "2.06-")?]),
+                parts: vec![part(MODULES, POWER, "2.06-")],
+                is_one_build: false,
             },
             Self::Newer => PackageSet {
                 name: self.name(),
                 releases: &[Release::Trixie, Release::Backports],
                 what: "GRUB 2.12 (Debian's for POWER)",
-                files: vec![format!("{MODULES}_2.12-*_{POWER}.deb")],
-                choose: |apt| Ok(vec![newest(apt, MODULES, POWER, "2.12-")?]),
+                parts: vec![part(MODULES, POWER, "2.12-")],
+                is_one_build: false,
             },
         }
     }
@@ -133,30 +133,26 @@ fn tools() -> Result<PackageSet> {
         name: "grub-mkimage",
         releases: &[Release::Bookworm],
         what: "the program that puts GRUB together (Debian's grub-mkimage)",
-        files: vec![
-            format!("grub-common_2.06-*_{native}.deb"),
-            format!("libdevmapper1.02.1_*_{native}.deb"),
-        ],
-        choose: |apt| {
-            let native = apt::native()?;
-            Ok(vec![
-                newest(apt, "grub-common", native, "2.06-")?,
-                newest(apt, "libdevmapper1.02.1", native, "")?,
-            ])
-        },
+        parts: vec![part("grub-common", native, "2.06-"), part("libdevmapper1.02.1", native, "")],
+        is_one_build: false,
     })
 }
 
-/// The newest package whose version starts so, as apt is asked for it.
-fn newest(apt: &Apt, name: &str, architecture: &str, start: &str) -> Result<String> {
-    let name = format!("{name}:{architecture}");
-    let versions = apt.versions(&name)?;
-    pick(&name, &versions, start)
+/// A package in the versions that start so.
+fn part(name: &'static str, architecture: &'static str, start: &'static str) -> Part {
+    let choose = move |apt: &Apt| {
+        let name = format!("{name}:{architecture}");
+        pick(&name, &apt.versions(&name)?, start)
+    };
+    Part { file: format!("{name}_{start}*_{architecture}.deb"), choose: Box::new(choose) }
 }
 
-fn pick(name: &str, versions: &[String], start: &str) -> Result<String> {
-    if let Some(version) = versions.iter().find(|version| version.starts_with(start)) {
-        return Ok(format!("{name}={version}"));
+/// Those of a package's versions that start so, as apt is asked for them.
+fn pick(name: &str, versions: &[String], start: &str) -> Result<Vec<String>> {
+    let fit = versions.iter().filter(|version| version.starts_with(start));
+    let names: Vec<String> = fit.map(|version| format!("{name}={version}")).collect();
+    if !names.is_empty() {
+        return Ok(names);
     }
     let offer = match versions {
         [] => "none at all".into(),
@@ -243,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_a_series_is_picked() {
+    fn the_versions_of_a_series_are_picked() {
         let versions = ["2.14-1", "2.12-9+deb13u1", "2.12-1~bpo12+1"].map(String::from);
         let picked = pick("grub:amd64", &versions, "2.12-").unwrap();
-        assert_eq!(picked, "grub:amd64=2.12-9+deb13u1");
+        assert_eq!(picked, ["grub:amd64=2.12-9+deb13u1", "grub:amd64=2.12-1~bpo12+1"]);
         let failure = pick("grub:amd64", &versions[..1], "2.12-").unwrap_err().to_string();
         assert!(failure.contains("2.12-* of grub:amd64, but only 2.14-1;"), "{failure}");
         let failure = pick("grub:amd64", &[], "2.12-").unwrap_err().to_string();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::apt::{Apt, POWER, Release};
-use crate::cache::{self, Fetched, PackageSet};
+use crate::cache::{self, Fetched, PackageSet, Part};
 use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
@@ -163,21 +163,19 @@ fn unpack_kernel(fetched: &Fetched, unpacked: &Path, also: &[&str], to: &Path) -
 
 /// Where the guest's parts come from.
 fn packages() -> PackageSet {
+    let plain = |name: &'static str| Part {
+        file: format!("{name}_*_{POWER}.deb"),
+        choose: Box::new(move |apt| {
+            let name = format!("{name}:{POWER}");
+            Ok(apt.versions(&name)?.iter().map(|version| format!("{name}={version}")).collect())
+        }),
+    };
     PackageSet {
         name: "guest",
         releases: &[Release::Bookworm],
         what: "the guest (Debian's kernel, busybox and sort for POWER)",
-        files: vec![
-            format!("linux-image-6.1.*-powerpc64le_*_{POWER}.deb"),
-            format!("busybox-static_*_{POWER}.deb"),
-            format!("coreutils_*_{POWER}.deb"),
-            format!("libc6_*_{POWER}.deb"),
-        ],
-        choose: |apt| {
-            let others = ["busybox-static", "coreutils", "libc6"];
-            let others = others.map(|name| format!("{name}:{POWER}"));
-            Ok([vec![newest_kernel(apt, "6.1")?], others.into()].concat())
-        },
+        parts: vec![kernel("6.1"), plain("busybox-static"), plain("coreutils"), plain("libc6")],
+        is_one_build: false,
     }
 }
 
@@ -186,22 +184,31 @@ fn newer_packages() -> PackageSet {
         name: "kernel-6.12",
         releases: &[Release::Backports, Release::Trixie],
         what: "a newer kernel (Debian's 6.12 for POWER)",
-        files: vec![format!("linux-image-6.12.*-powerpc64le_*_{POWER}.deb")],
-        choose: |apt| Ok(vec![newest_kernel(apt, "6.12")?]),
+        parts: vec![kernel("6.12")],
+        is_one_build: false,
     }
 }
 
 /// A kernel's name changes with every update of its ABI, so it is looked up behind the package
 /// that always depends on the newest.
-fn newest_kernel(apt: &Apt, series: &str) -> Result<String> {
-    let newest = format!("linux-image-powerpc64le:{POWER}");
-    let depends = apt.field(&newest, "Depends")?.unwrap_or_default();
-    kernel_package(&depends, series).ok_or_else(|| {
-        Failure::new(format!(
-            "the machine's package sources offer no Linux {series} for POWER (package \
-             linux-image-powerpc64le depends on {depends:?}); they have to be Debian's"
-        ))
-    })
+fn kernel(series: &'static str) -> Part {
+    let choose = move |apt: &Apt| {
+        let newest = format!("linux-image-powerpc64le:{POWER}");
+        let depends = apt.field(&newest, "Depends")?;
+        let kernels: Vec<String> =
+            depends.iter().filter_map(|depends| kernel_package(depends, series)).collect();
+        if kernels.is_empty() {
+            return Err(Failure::new(format!(
+                "the machine's package sources offer no Linux {series} for POWER (package \
+                 linux-image-powerpc64le depends on {depends:?}); they have to be Debian's"
+            )));
+        }
+        Ok(kernels)
+    };
+    Part {
+        file: format!("linux-image-{series}.*-powerpc64le_*_{POWER}.deb"),
+        choose: Box::new(choose),
+    }
 }
 
 /// `linux-image-6.1.0-50-powerpc64le (= 6.1.176-1)` as apt is asked for it.

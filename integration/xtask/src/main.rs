@@ -1,5 +1,6 @@
 //! `cargo xtask`: fetches, builds, boots and tests. `cargo xtask --help` says how.
 
+mod again;
 mod apt;
 mod bench;
 mod boot;

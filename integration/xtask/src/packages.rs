@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::again::{self, PAUSES};
 use crate::failure::{Failure, Result};
 use crate::program::{is_present, progress, run};
 
@@ -99,24 +100,37 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
         )));
     }
     progress!("installing {list}");
-    // A machine that was never updated has no lists; one with a broken source has enough of them.
-    let lists = run(Command::new("apt-get").arg("update"));
+    again::with_pauses(&PAUSES, || {
+        let packages: Vec<&str> = missing().map(Tool::package).collect();
+        // A machine that was never updated has no lists; one with a broken source has enough of them.
+        let lists = run(Command::new("apt-get").arg("update"));
+        let mut failed = install(&packages);
+        if failed.is_err() && packages.len() > 1 {
+            // One that cannot be had does not keep the others from coming.
+            failed = packages.iter().map(|package| install(&[package])).fold(Ok(()), Result::and);
+        }
+        let failure = match (missing().next(), failed, lists) {
+            (None, ..) => return Ok(()),
+            (_, Err(failure), Ok(())) => failure,
+            (_, Err(failure), Err(lists)) => {
+                Failure::new(format!("{failure}\nBefore that, {lists}"))
+            }
+            (Some(tool), Ok(()), _) => {
+                let (package, sign) = (tool.package(), tool.table().0.name());
+                let said = format!("the package {package} was installed, but {sign} is not there");
+                return Err((Failure::new(said), false));
+            }
+        };
+        Err((failure, true))
+    })
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    let installed =
-        run(install.args(["install", "--yes", "--no-install-recommends"]).args(&packages));
-    installed.map_err(|failure| match lists {
-        Ok(()) => failure,
-        Err(lists) => Failure::new(format!("{failure}\nBefore that, {lists}")),
-    })?;
-    match missing().next() {
-        None => Ok(()),
-        Some(tool) => Err(Failure::new(format!(
-            "the package {} was installed, but {} is not there",
-            tool.package(),
-            tool.table().0.name()
-        ))),
-    }
+    install.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "--yes"]);
+    // The machine may be installing something itself.
+    install.args(["--no-install-recommends", "--option", "DPkg::Lock::Timeout=600"]);
+    run(install.args(packages))
 }
 
 impl Sign {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::apt::{self, Apt, POWER, Release};
-use crate::cache::{self, PackageSet};
+use crate::cache::{self, PackageSet, Part};
 use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
@@ -89,41 +89,48 @@ exec \"$here/usr/bin/${0##*/}\" \"$@\"
 /// Compiler and libraries for this machine, and the standard library for POWER.
 fn rust_packages() -> Result<PackageSet> {
     let native = apt::native()?;
-    let mut files = vec![
-        format!("rustc-web_{MINOR}*_{native}.deb"),
-        format!("libstd-rust-web-1.85_{MINOR}*_{native}.deb"),
-        format!("libstd-rust-web-dev_{MINOR}*_{native}.deb"),
-        format!("libstd-rust-web-dev_{MINOR}*_{POWER}.deb"),
+    let mut packages = vec![
+        ("rustc-web", native),
+        ("libstd-rust-web-1.85", native),
+        ("libstd-rust-web-dev", native),
     ];
-    files.extend(LIBRARIES.map(|library| format!("{library}_*_{native}.deb")));
+    if native != POWER {
+        packages.push(("libstd-rust-web-dev", POWER));
+    }
+    let of_rust = packages.into_iter().map(|(name, architecture)| Part {
+        file: format!("{name}_{MINOR}*_{architecture}.deb"),
+        choose: Box::new(move |apt| {
+            let name = format!("{name}:{architecture}");
+            Ok(versions(apt)?.iter().map(|version| format!("{name}={version}")).collect())
+        }),
+    });
+    let libraries = LIBRARIES.map(|name| Part {
+        file: format!("{name}_*_{native}.deb"),
+        choose: Box::new(move |apt| {
+            let name = format!("{name}:{native}");
+            Ok(apt.versions(&name)?.iter().map(|version| format!("{name}={version}")).collect())
+        }),
+    });
     Ok(PackageSet {
         name: "rust-1.85",
         releases: &[Release::Bookworm],
         what: "Rust 1.85 with POWER as a target",
-        files,
-        choose,
+        parts: of_rust.chain(libraries).collect(),
+        is_one_build: true,
     })
 }
 
-fn choose(apt: &Apt) -> Result<Vec<String>> {
+/// The versions that compiler and libraries both have: one build made them, or they do not fit each
+/// other.
+fn versions(apt: &Apt) -> Result<Vec<String>> {
     let native = apt::native()?;
-    let compilers = apt.versions(&format!("rustc-web:{native}"))?;
-    // One build made compiler and libraries, or they do not fit each other.
     let libraries = apt.versions(&format!("libstd-rust-web-dev:{POWER}"))?;
-    let version = compilers
-        .iter()
-        .find(|version| version.starts_with(MINOR) && libraries.contains(version))
-        .ok_or_else(|| {
-            Failure::new(
-                "the machine's package sources offer no rustc-web 1.85; they have to be Debian's",
-            )
-        })?;
-    let of_rust = ["rustc-web", "libstd-rust-web-1.85", "libstd-rust-web-dev"];
-    let mut names: Vec<String> =
-        of_rust.iter().map(|package| format!("{package}:{native}={version}")).collect();
-    if native != POWER {
-        names.push(format!("libstd-rust-web-dev:{POWER}={version}"));
+    let mut versions = apt.versions(&format!("rustc-web:{native}"))?;
+    versions.retain(|version| version.starts_with(MINOR) && libraries.contains(version));
+    if versions.is_empty() {
+        return Err(Failure::new(
+            "the machine's package sources offer no rustc-web 1.85; they have to be Debian's",
+        ));
     }
-    names.extend(LIBRARIES.map(|library| format!("{library}:{native}")));
-    Ok(names)
+    Ok(versions)
 }
