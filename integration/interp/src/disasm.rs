@@ -16,8 +16,10 @@ pub fn disassemble(word: u32) -> String {
     if flags.contains('o') && oe(word) != 0 {
         text.push('o');
     }
-    if flags.contains('.') && last(word) != 0 {
-        text.push('.');
+    for (flag, suffix) in [('.', '.'), ('O', 'o'), ('x', 'x')] {
+        if flags.contains(flag) && last(word) != 0 {
+            text.push(suffix);
+        }
     }
     if flags.contains(';') && word >> 10 & 1 != 0 {
         text.push('.');
@@ -69,6 +71,11 @@ fn operand(text: &mut String, name: &str, w: u32) {
         "bo" | "to" | "bt" => write!(text, "{}", rt(w)),
         "bi" | "ba" | "uim" => write!(text, "{}", ra(w)),
         "l" => write!(text, "{}", l10(w)),
+        "r" => write!(text, "{}", ra(w) & 1),
+        "rmc" => write!(text, "{}", w >> 9 & 3),
+        "ps" => write!(text, "{}", w >> 9 & 1),
+        "dcmx" => write!(text, "{}", w >> 16 & 0x7f),
+        "dcmxv" => write!(text, "{}", (w & 4) << 3 | w & 1 << 6 | ra(w)),
         "fxm" => write!(text, "{}", w >> 12 & 0xff),
         "lev" => write!(text, "{}", w >> 5 & 0x7f),
         other => write!(text, "<{other}>"),

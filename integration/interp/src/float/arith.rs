@@ -1,12 +1,11 @@
 //! Sums, products, quotients, roots (Power ISA 3.0B, Book I §4.6.6).
 
-use rustc_apfloat::ieee::Quad;
 use rustc_apfloat::{Float, Round};
 
-use super::round::{odd, round, wide};
+use super::round::round;
 use super::{
-    Control, DEFAULT_NAN, INFINITY, Outcome, Rounding, SIGN, fpscr, is_infinite, is_nan,
-    is_negative, is_zero, nan_of,
+    Control, Number, Outcome, Precision, Rounding, fpscr, is_infinite, is_nan, is_negative,
+    is_zero, nan_of,
 };
 
 /// An operation of two operands.
@@ -19,85 +18,84 @@ pub(crate) enum Operation {
 }
 
 /// a ∘ b.
-pub(crate) fn arithmetic(
+pub(crate) fn arithmetic<N: Number>(
     operation: Operation,
-    a: u64,
-    b: u64,
-    is_single: bool,
+    [a, b]: [N; 2],
+    precision: Precision,
     control: &Control,
-) -> Outcome {
-    if let Some(outcome) = fast(operation, a, b, is_single, control) {
+) -> Outcome<N> {
+    if let Some(outcome) = N::fast(operation, [a, b], precision, control) {
         return outcome;
     }
     if let Some(outcome) = nan_of(&[a, b], control) {
         return outcome;
     }
-    let invalid = |flag| Outcome::invalid(DEFAULT_NAN, flag, control);
-    let sign = (a ^ b) & SIGN;
+    let invalid = |flag| Outcome::invalid(N::DEFAULT_NAN, flag, control);
+    let sign = (a ^ b) & N::SIGN;
     match operation {
-        Operation::Add => add(a, b, is_single, control),
-        Operation::Subtract => add(a, b ^ SIGN, is_single, control),
+        Operation::Add => add(a, b, precision, control),
+        Operation::Subtract => add(a, b ^ N::SIGN, precision, control),
         Operation::Multiply => match (is_infinite(a) || is_infinite(b), is_zero(a) || is_zero(b)) {
             (true, true) => invalid(fpscr::VXIMZ),
-            (true, false) => Outcome::exact(sign | INFINITY),
+            (true, false) => Outcome::exact(sign | N::INFINITY),
             (false, true) => Outcome::exact(sign),
             (false, false) => {
-                let product = odd(wide(a).mul_r(wide(b), Round::TowardZero));
-                round(product, is_single, control)
+                let product = N::odd(a.exact().mul_r(b.exact(), Round::TowardZero));
+                round(product, precision, control)
             }
         },
         Operation::Divide => match (is_infinite(a), is_infinite(b), is_zero(a), is_zero(b)) {
             (true, true, ..) => invalid(fpscr::VXIDI),
             (_, _, true, true) => invalid(fpscr::VXZDZ),
-            (true, ..) => Outcome::exact(sign | INFINITY),
+            (true, ..) => Outcome::exact(sign | N::INFINITY),
             (_, true, ..) | (_, _, true, _) => Outcome::exact(sign),
             (.., true) => by_zero(sign, control),
             _ => {
-                let quotient = odd(wide(a).div_r(wide(b), Round::TowardZero));
-                round(quotient, is_single, control)
+                let quotient = N::odd(a.exact().div_r(b.exact(), Round::TowardZero));
+                round(quotient, precision, control)
             }
         },
     }
 }
 
-fn by_zero(sign: u64, control: &Control) -> Outcome {
-    Outcome { value: sign | INFINITY, flags: fpscr::ZX, suppressed: control.enables(fpscr::ZE) }
+fn by_zero<N: Number>(sign: N, control: &Control) -> Outcome<N> {
+    Outcome { value: sign | N::INFINITY, flags: fpscr::ZX, suppressed: control.enables(fpscr::ZE) }
 }
 
-fn add(a: u64, b: u64, is_single: bool, control: &Control) -> Outcome {
+fn add<N: Number>(a: N, b: N, precision: Precision, control: &Control) -> Outcome<N> {
     match (is_infinite(a), is_infinite(b)) {
         (true, true) if a != b => {
-            return Outcome::invalid(DEFAULT_NAN, fpscr::VXISI, control);
+            return Outcome::invalid(N::DEFAULT_NAN, fpscr::VXISI, control);
         }
         (true, _) => return Outcome::exact(a),
         (_, true) => return Outcome::exact(b),
         _ => {}
     }
-    let sum = odd(wide(a).add_r(wide(b), Round::TowardZero));
+    let sum = N::odd(a.exact().add_r(b.exact(), Round::TowardZero));
     if sum.is_zero() {
-        return zero_sum(a & SIGN, b & SIGN, control);
+        return zero_sum(a & N::SIGN, b & N::SIGN, control);
     }
-    round(sum, is_single, control)
+    round(sum, precision, control)
 }
 
 /// The sum of numbers with these signs that is zero: with different signs it is positive, but
 /// negative when rounding downward.
-fn zero_sum(a: u64, b: u64, control: &Control) -> Outcome {
+fn zero_sum<N: Number>(a: N, b: N, control: &Control) -> Outcome<N> {
     Outcome::exact(match (a == b, control.rounding) {
         (true, _) => a,
-        (false, Rounding::Down) => SIGN,
-        (false, _) => 0,
+        (false, Rounding::Down) => N::SIGN,
+        (false, _) => N::ZERO,
     })
 }
 
 /// ±(a * c ± b), rounded once: `negate_b` subtracts, `negate` changes the sign of a result that
 /// is no NaN.
-pub(crate) fn fused(
-    [a, c, b]: [u64; 3],
+pub(crate) fn fused<N: Number>(
+    [a, c, b]: [N; 3],
     [negate_b, negate]: [bool; 2],
-    is_single: bool,
+    precision: Precision,
     control: &Control,
-) -> Outcome {
+) -> Outcome<N> {
     let invalid_product = is_infinite(a) && is_zero(c) || is_zero(a) && is_infinite(c);
     if let Some(mut outcome) = nan_of(&[a, b, c], control) {
         // Both are found, if b is the NaN.
@@ -107,96 +105,82 @@ pub(crate) fn fused(
         }
         return outcome;
     }
-    let b = if negate_b { b ^ SIGN } else { b };
-    let product_sign = (a ^ c) & SIGN;
+    let b = if negate_b { b ^ N::SIGN } else { b };
+    let product_sign = (a ^ c) & N::SIGN;
     // The sign is changed after rounding.
     let control_of_sum = control;
     let outcome = if invalid_product {
-        return Outcome::invalid(DEFAULT_NAN, fpscr::VXIMZ, control);
+        return Outcome::invalid(N::DEFAULT_NAN, fpscr::VXIMZ, control);
     } else if is_infinite(a) || is_infinite(c) {
-        if is_infinite(b) && b & SIGN != product_sign {
-            return Outcome::invalid(DEFAULT_NAN, fpscr::VXISI, control);
+        if is_infinite(b) && b & N::SIGN != product_sign {
+            return Outcome::invalid(N::DEFAULT_NAN, fpscr::VXISI, control);
         }
-        Outcome::exact(product_sign | INFINITY)
+        Outcome::exact(product_sign | N::INFINITY)
     } else if is_infinite(b) {
         Outcome::exact(b)
     } else {
-        let sum = odd(wide(a).mul_add_r(wide(c), wide(b), Round::TowardZero));
+        let sum = N::odd(a.exact().mul_add_r(c.exact(), b.exact(), Round::TowardZero));
         if sum.is_zero() {
-            zero_sum(product_sign, b & SIGN, control_of_sum)
+            zero_sum(product_sign, b & N::SIGN, control_of_sum)
         } else {
-            round(sum, is_single, control_of_sum)
+            round(sum, precision, control_of_sum)
         }
     };
-    Outcome { value: if negate { outcome.value ^ SIGN } else { outcome.value }, ..outcome }
+    Outcome { value: if negate { outcome.value ^ N::SIGN } else { outcome.value }, ..outcome }
 }
 
 /// The square root.
-pub(crate) fn root(value: u64, is_single: bool, control: &Control) -> Outcome {
+pub(crate) fn root<N: Number>(value: N, precision: Precision, control: &Control) -> Outcome<N> {
     if let Some(outcome) = nan_of(&[value], control) {
         return outcome;
     }
-    if is_zero(value) || value == INFINITY {
+    if is_zero(value) || value == N::INFINITY {
         return Outcome::exact(value);
     }
     if is_negative(value) {
-        return Outcome::invalid(DEFAULT_NAN, fpscr::VXSQRT, control);
+        return Outcome::invalid(N::DEFAULT_NAN, fpscr::VXSQRT, control);
     }
-    round(exact_root(value), is_single, control)
-}
-
-/// The root of a positive finite number, rounded to odd: of its significand as an integer of 120
-/// bits, the exponent being even.
-fn exact_root(value: u64) -> Quad {
-    let number = wide(value);
-    let exponent = number.ilogb();
-    let even = exponent & !1;
-    // 1 <= scaled < 4, so as an integer of 118 fraction bits it fits and keeps all bits.
-    let scaled = number.scalbn(118 - even);
-    let mut exact = false;
-    let integer = scaled.to_u128_r(128, Round::TowardZero, &mut exact).value;
-    let root = integer.isqrt();
-    let sticky = u128::from(root * root != integer);
-    // 60 bits of root: more than twice what single needs, and with the sticky bit enough for
-    // double.
-    Quad::from_u128(root << 1 | sticky).value.scalbn(even / 2 - 60)
+    round(value.exact_root(), precision, control)
 }
 
 /// An estimate of 1 / value; here it is the rounded quotient.
-pub(crate) fn reciprocal(value: u64, is_single: bool, control: &Control) -> Outcome {
+pub(crate) fn reciprocal(value: u64, precision: Precision, control: &Control) -> Outcome {
     const ONE: u64 = 0x3ff0_0000_0000_0000;
-    arithmetic(Operation::Divide, ONE, value, is_single, control)
+    arithmetic(Operation::Divide, [ONE, value], precision, control)
 }
 
 /// An estimate of 1 / √value; here it is the rounded quotient by the exact root.
-pub(crate) fn root_estimate(value: u64, is_single: bool, control: &Control) -> Outcome {
+pub(crate) fn root_estimate(value: u64, precision: Precision, control: &Control) -> Outcome {
     if let Some(outcome) = nan_of(&[value], control) {
         return outcome;
     }
     if is_zero(value) {
-        return by_zero(value & SIGN, control);
+        return by_zero(value & u64::SIGN, control);
     }
     if is_negative(value) {
-        return Outcome::invalid(DEFAULT_NAN, fpscr::VXSQRT, control);
+        return Outcome::invalid(u64::DEFAULT_NAN, fpscr::VXSQRT, control);
     }
     if is_infinite(value) {
         return Outcome::exact(0);
     }
-    let one = Quad::from_u128(1).value;
-    round(odd(one.div_r(exact_root(value), Round::TowardZero)), is_single, control)
+    let one = <u64 as Number>::Exact::from_u128(1).value;
+    round(u64::odd(one.div_r(value.exact_root(), Round::TowardZero)), precision, control)
 }
 
 /// What the host's own arithmetic gives, where it surely is the same: double precision, rounding
 /// to nearest, finite operands, a result in the middle of the range, and an error that can be
 /// computed exactly.
-fn fast(
+pub(super) fn fast(
     operation: Operation,
-    a: u64,
-    b: u64,
-    is_single: bool,
+    [a, b]: [u64; 2],
+    precision: Precision,
     control: &Control,
 ) -> Option<Outcome> {
-    if is_single || control.rounding != Rounding::NearestEven || is_nan(a) || is_nan(b) {
+    if precision == Precision::Single
+        || control.rounding != Rounding::NearestEven
+        || is_nan(a)
+        || is_nan(b)
+    {
         return None;
     }
     // Exponents from -500 to 500: no operation of such numbers, nor the error of it, leaves the

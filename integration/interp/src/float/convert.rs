@@ -1,13 +1,16 @@
 //! Between formats, and between floating point and integers (Power ISA 3.0B, Book I §4.6.7).
 
-use rustc_apfloat::ieee::{Double, Half, Quad};
+use rustc_apfloat::ieee::{Double, Half};
 use rustc_apfloat::{Float, FloatConvert, Round, Status};
 
-use super::round::{round, wide};
+use super::round::round;
 use super::{
-    Control, INFINITY, Outcome, Rounding, SIGN, fpscr, is_infinite, is_nan, is_negative,
+    Control, Number, Outcome, Precision, Rounding, fpscr, is_infinite, is_nan, is_negative,
     is_signalling, is_zero, nan_of,
 };
+
+const SIGN: u64 = u64::SIGN;
+const INFINITY: u64 = <u64 as Number>::INFINITY;
 
 /// A single-precision number in double format, NaNs as they are (§4.6.2, "DOUBLE").
 pub(crate) fn single_to_double(single: u32) -> u64 {
@@ -50,7 +53,47 @@ pub(crate) fn round_to_single(value: u64, control: &Control) -> Outcome {
     if is_infinite(value) || is_zero(value) {
         return Outcome::exact(value);
     }
-    round(wide(value), true, control)
+    round(value.exact(), Precision::Single, control)
+}
+
+/// The fraction of quad format has so many bits more than that of double format.
+const QUAD_MORE_BITS: u32 = 60;
+
+/// To quad format, exactly. A signalling NaN becomes quiet and is invalid.
+pub(crate) fn double_to_quad(value: u64, control: &Control) -> Outcome<u128> {
+    if is_nan(value) || is_infinite(value) {
+        let sign = u128::from(value & SIGN) << 64;
+        let fraction = u128::from(value & !(SIGN | INFINITY)) << QUAD_MORE_BITS;
+        let quad = sign | <u128 as Number>::INFINITY | fraction;
+        return nan_of(&[quad], control).unwrap_or(Outcome::exact(quad));
+    }
+    Outcome::exact(u128::pack(value.exact()))
+}
+
+/// Rounds to double precision. A NaN keeps what a double can hold of it.
+pub(crate) fn quad_to_double(value: u128, control: &Control) -> Outcome {
+    let special = |quad: u128| {
+        let sign = (quad >> 64) as u64 & SIGN;
+        sign | INFINITY | (quad >> QUAD_MORE_BITS) as u64 & !(SIGN | INFINITY)
+    };
+    if let Some(Outcome { value, flags, suppressed }) = nan_of(&[value], control) {
+        return Outcome { value: special(value), flags, suppressed };
+    }
+    if is_infinite(value) {
+        return Outcome::exact(special(value));
+    }
+    round(value.unpack(), Precision::Double, control)
+}
+
+/// Rounds a number in quad format to the precision of double extended.
+pub(crate) fn round_to_extended(value: u128, control: &Control) -> Outcome<u128> {
+    if let Some(outcome) = nan_of(&[value], control) {
+        return outcome;
+    }
+    if is_infinite(value) {
+        return Outcome::exact(value);
+    }
+    round(value.exact(), Precision::Extended, control)
 }
 
 /// Half precision to double format. A signalling NaN becomes quiet and is invalid.
@@ -117,8 +160,8 @@ impl Integer {
 
 /// Converts to an integer; what does not fit becomes the nearest that does and is invalid. The
 /// value is the integer, 32-bit ones sign- or zero-extended as they are.
-pub(crate) fn to_integer(
-    value: u64,
+pub(crate) fn to_integer<N: Number>(
+    value: N,
     integer: Integer,
     rounding: Rounding,
     control: &Control,
@@ -134,7 +177,7 @@ pub(crate) fn to_integer(
         return too_large;
     }
     let mut exact = false;
-    let number = Double::from_bits(value.into());
+    let number = value.unpack();
     let result = number.to_i128_r(128, rounding.of_apfloat(), &mut exact);
     if result.status.contains(Status::INVALID_OP) || !(least..=most).contains(&result.value) {
         return too_large;
@@ -151,27 +194,30 @@ pub(crate) fn to_integer(
 }
 
 /// Converts an integer.
-pub(crate) fn from_integer(value: i128, is_single: bool, control: &Control) -> Outcome {
-    // 64 bits are exact in quadruple precision.
-    round(Quad::from_i128(value).value, is_single, control)
+pub(crate) fn from_integer<N: Number>(
+    value: i128,
+    precision: Precision,
+    control: &Control,
+) -> Outcome<N> {
+    // 64 bits are exact in both formats that are rounded from.
+    round(N::Exact::from_i128(value).value, precision, control)
 }
 
 /// Rounds to an integral number. `inexact` tells of it in FPSCR; most instructions do not.
-pub(crate) fn round_to_integral(
-    value: u64,
+pub(crate) fn round_to_integral<N: Number>(
+    value: N,
     rounding: Rounding,
     inexact: bool,
     control: &Control,
-) -> Outcome {
+) -> Outcome<N> {
     if let Some(outcome) = nan_of(&[value], control) {
         return outcome;
     }
-    let number = Double::from_bits(value.into());
-    let rounded = number.round_to_integral(rounding.of_apfloat()).value.to_bits() as u64;
+    let rounded = N::pack(value.unpack().round_to_integral(rounding.of_apfloat()).value);
     let mut flags = 0;
     if inexact && rounded != value {
         flags = fpscr::XX | fpscr::FI;
-        if rounded & !SIGN > value & !SIGN {
+        if rounded & !N::SIGN > value & !N::SIGN {
             flags |= fpscr::FR;
         }
     }

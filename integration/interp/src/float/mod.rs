@@ -2,18 +2,22 @@
 //! chapter 4).
 //!
 //! Functions here are pure: operands and [`Control`] in, [`Outcome`] out; [`State::commit`] puts
-//! an outcome into the registers. All numbers are in double format, those of single precision
-//! too, as registers hold them.
+//! an outcome into the registers. Numbers are in double format, those of single precision too, as
+//! registers hold them, or in quad format ([`Number`]).
 
 mod arith;
 mod convert;
+mod number;
 mod round;
 
 pub(crate) use arith::{Operation, arithmetic, fused, reciprocal, root, root_estimate};
 pub(crate) use convert::{
-    Integer, double_to_single, from_integer, half_to_double, round_to_half, round_to_integral,
-    round_to_single, single_to_double, to_integer,
+    Integer, double_to_quad, double_to_single, from_integer, half_to_double, quad_to_double,
+    round_to_extended, round_to_half, round_to_integral, round_to_single, single_to_double,
+    to_integer,
 };
+
+pub(crate) use number::Number;
 
 use crate::bits::{cr, msr};
 use crate::state::State;
@@ -67,6 +71,30 @@ pub(crate) enum Rounding {
     Down,
     /// Of the `fri`-instructions only.
     NearestAway,
+    /// The last bit tells that something is lost: of instructions in quadruple precision only.
+    Odd,
+}
+
+impl Rounding {
+    /// By its number.
+    pub(crate) fn of_rn(number: u64) -> Self {
+        match number {
+            0 => Self::NearestEven,
+            1 => Self::Zero,
+            2 => Self::Up,
+            _ => Self::Down,
+        }
+    }
+}
+
+/// What a result is rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precision {
+    Single,
+    Double,
+    /// 64 bits with the exponents of quad format.
+    Extended,
+    Quad,
 }
 
 /// What of FPSCR has a say in an operation.
@@ -78,13 +106,12 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(fpscr: u64) -> Self {
-        let rounding = match fpscr & fpscr::RN {
-            0 => Rounding::NearestEven,
-            1 => Rounding::Zero,
-            2 => Rounding::Up,
-            _ => Rounding::Down,
-        };
-        Self { rounding, fpscr }
+        Self { rounding: Rounding::of_rn(fpscr & fpscr::RN), fpscr }
+    }
+
+    /// With a mode of the instruction's own.
+    pub(crate) fn with(self, rounding: Rounding) -> Self {
+        Self { rounding, ..self }
     }
 
     /// Whether invalid operations trap and keep their targets.
@@ -98,57 +125,50 @@ impl Control {
 }
 
 /// What an operation gives.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Outcome {
-    /// In double format, or an integer.
-    pub(crate) value: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome<N = u64> {
+    /// In double or quad format, or an integer.
+    pub(crate) value: N,
     /// Exceptions, as bits of FPSCR; FR and FI too.
     pub(crate) flags: u64,
     /// An enabled exception keeps the target as it was.
     pub(crate) suppressed: bool,
 }
 
-impl Outcome {
-    fn exact(value: u64) -> Self {
-        Self { value, ..Self::default() }
+impl<N> Outcome<N> {
+    fn exact(value: N) -> Self {
+        Self { value, flags: 0, suppressed: false }
     }
 
     /// An invalid operation that gives `value` where it is not enabled.
-    fn invalid(value: u64, flags: u64, control: &Control) -> Self {
+    fn invalid(value: N, flags: u64, control: &Control) -> Self {
         Self { value, flags, suppressed: control.enables(fpscr::VE) }
     }
 }
 
-/// The quiet NaN that invalid operations give.
-pub(crate) const DEFAULT_NAN: u64 = 0x7ff8_0000_0000_0000;
-
-const SIGN: u64 = 1 << 63;
-const INFINITY: u64 = 0x7ff0_0000_0000_0000;
-const QUIET: u64 = 1 << 51;
-
-pub(crate) fn is_nan(value: u64) -> bool {
-    value & !SIGN > INFINITY
+pub(crate) fn is_nan<N: Number>(value: N) -> bool {
+    value & !N::SIGN > N::INFINITY
 }
 
-pub(crate) fn is_signalling(value: u64) -> bool {
-    is_nan(value) && value & QUIET == 0
+pub(crate) fn is_signalling<N: Number>(value: N) -> bool {
+    is_nan(value) && value & N::QUIET == N::ZERO
 }
 
-pub(crate) fn is_infinite(value: u64) -> bool {
-    value & !SIGN == INFINITY
+pub(crate) fn is_infinite<N: Number>(value: N) -> bool {
+    value & !N::SIGN == N::INFINITY
 }
 
-pub(crate) fn is_zero(value: u64) -> bool {
-    value & !SIGN == 0
+pub(crate) fn is_zero<N: Number>(value: N) -> bool {
+    value & !N::SIGN == N::ZERO
 }
 
-pub(crate) fn is_negative(value: u64) -> bool {
-    value & SIGN != 0
+pub(crate) fn is_negative<N: Number>(value: N) -> bool {
+    value & N::SIGN != N::ZERO
 }
 
 /// The first NaN among the operands, quiet; and VXSNAN if one of them is signalling.
-fn nan_of(operands: &[u64], control: &Control) -> Option<Outcome> {
-    let nan = operands.iter().copied().find(|&value| is_nan(value))? | QUIET;
+fn nan_of<N: Number>(operands: &[N], control: &Control) -> Option<Outcome<N>> {
+    let nan = operands.iter().copied().find(|&value| is_nan(value))? | N::QUIET;
     if operands.iter().any(|&value| is_signalling(value)) {
         return Some(Outcome::invalid(nan, fpscr::VXSNAN, control));
     }
@@ -156,46 +176,25 @@ fn nan_of(operands: &[u64], control: &Control) -> Option<Outcome> {
 }
 
 /// FPRF of a result (§4.2.2, figure 46).
-fn class_of(value: u64, is_single: bool) -> u64 {
+fn class_of<N: Number>(value: N, class: Class) -> u64 {
     let negative = is_negative(value);
-    let magnitude = value & !SIGN;
-    let smallest_normal = if is_single { 0x3810_0000_0000_0000 } else { 0x0010_0000_0000_0000 };
-    match magnitude {
-        0 => {
-            if negative {
-                0x12
-            } else {
-                0x02
-            }
-        }
-        INFINITY => {
-            if negative {
-                0x09
-            } else {
-                0x05
-            }
-        }
-        _ if magnitude > INFINITY => 0x11,
-        _ if magnitude < smallest_normal => {
-            if negative {
-                0x18
-            } else {
-                0x14
-            }
-        }
-        _ => {
-            if negative {
-                0x08
-            } else {
-                0x04
-            }
-        }
+    let by_sign = |positive: u64, with_minus: u64| if negative { with_minus } else { positive };
+    if is_nan(value) {
+        0x11
+    } else if is_infinite(value) {
+        by_sign(0x05, 0x09)
+    } else if is_zero(value) {
+        by_sign(0x02, 0x12)
+    } else if value & !N::SIGN < N::smallest_normal(class) {
+        by_sign(0x14, 0x18)
+    } else {
+        by_sign(0x04, 0x08)
     }
 }
 
 /// Less, greater, equal or unordered, as a CR field.
-pub(crate) fn compare(a: u64, b: u64) -> u8 {
-    match f64::from_bits(a).partial_cmp(&f64::from_bits(b)) {
+pub(crate) fn compare<N: Number>(a: N, b: N) -> u8 {
+    match a.compare(b) {
         Some(std::cmp::Ordering::Less) => cr::LT,
         Some(std::cmp::Ordering::Greater) => cr::GT,
         Some(std::cmp::Ordering::Equal) => cr::EQ,
@@ -237,25 +236,23 @@ impl State {
 
     /// Ends a scalar operation: FPSCR with FR, FI and, unless suppressed, FPRF. Returns the value
     /// if the target is to be set.
-    pub(crate) fn commit(&mut self, outcome: &Outcome, class: Class) -> Option<u64> {
+    pub(crate) fn commit<N: Number>(&mut self, outcome: &Outcome<N>, class: Class) -> Option<N> {
         let (fr_fi, flags) = (fpscr::FR | fpscr::FI, outcome.flags);
         self.fpscr = self.fpscr & !fr_fi | flags & fr_fi;
         self.add_exceptions(flags);
         if outcome.suppressed {
             return None;
         }
-        let class = match class {
-            Class::Double => class_of(outcome.value, false),
-            Class::Single => class_of(outcome.value, true),
-            Class::Unchanged => return Some(outcome.value),
-        };
-        self.fpscr = self.fpscr & !fpscr::FPRF | class << fpscr::FPRF_SHIFT;
+        if class != Class::Unchanged {
+            let class = class_of(outcome.value, class);
+            self.fpscr = self.fpscr & !fpscr::FPRF | class << fpscr::FPRF_SHIFT;
+        }
         Some(outcome.value)
     }
 
     /// FPRF of a number of another format, which says by itself whether it is denormal.
     pub(crate) fn set_class_of(&mut self, value: u64, is_denormal: bool) {
-        let class = match class_of(value, false) {
+        let class = match class_of(value, Class::Double) {
             class @ (0x04 | 0x08) if is_denormal => class | 0x10,
             class => class,
         };
@@ -275,6 +272,7 @@ impl State {
 pub(crate) enum Class {
     Double,
     Single,
+    Quad,
     /// Integers have none.
     Unchanged,
 }

@@ -6,14 +6,14 @@ use super::vmx::Done;
 use super::vsx_arith::compare_to_cr;
 use super::{Insn, call};
 use crate::float::{
-    Class, Control, Integer, Operation, Outcome, Rounding, arithmetic, from_integer, fused,
-    is_infinite, is_nan, is_negative, is_zero, reciprocal, root, root_estimate, round_to_integral,
-    round_to_single, to_integer,
+    Class, Control, Integer, Operation, Outcome, Precision, Rounding, arithmetic, from_integer,
+    fused, is_infinite, is_nan, is_negative, is_zero, reciprocal, root, root_estimate,
+    round_to_integral, round_to_single, to_integer,
 };
 use crate::state::State;
 
-const DOUBLE: bool = false;
-const SINGLE: bool = true;
+const DOUBLE: Precision = Precision::Double;
+const SINGLE: Precision = Precision::Single;
 
 /// Ends an operation whose target is FRT: the record form copies FPSCR's summary to CR field 1.
 fn finish(s: &mut State, w: u32, outcome: &Outcome, class: Class) -> Done {
@@ -31,31 +31,36 @@ pub(super) fn record(s: &mut State, w: u32) {
     }
 }
 
-fn class(is_single: bool) -> Class {
-    if is_single { Class::Single } else { Class::Double }
+fn class(precision: Precision) -> Class {
+    if precision == SINGLE { Class::Single } else { Class::Double }
 }
 
 /// FRT = FRA ∘ FRB. Products have their second operand in FRC.
-fn binary(s: &mut State, w: u32, operation: Operation, is_single: bool) -> Done {
+fn binary(s: &mut State, w: u32, operation: Operation, precision: Precision) -> Done {
     s.need_fp()?;
     let second = if operation == Operation::Multiply { rc(w) } else { rb(w) };
     let control = s.float_control();
-    let outcome = arithmetic(operation, s.fpr(ra(w)), s.fpr(second), is_single, &control);
-    finish(s, w, &outcome, class(is_single))
+    let outcome = arithmetic(operation, [s.fpr(ra(w)), s.fpr(second)], precision, &control);
+    finish(s, w, &outcome, class(precision))
 }
 
 /// FRT = ±(FRA * FRC ± FRB).
-fn ternary(s: &mut State, w: u32, negate: [bool; 2], is_single: bool) -> Done {
+fn ternary(s: &mut State, w: u32, negate: [bool; 2], precision: Precision) -> Done {
     s.need_fp()?;
     let operands = [s.fpr(ra(w)), s.fpr(rc(w)), s.fpr(rb(w))];
-    let outcome = fused(operands, negate, is_single, &s.float_control());
-    finish(s, w, &outcome, class(is_single))
+    let outcome = fused(operands, negate, precision, &s.float_control());
+    finish(s, w, &outcome, class(precision))
 }
 
-fn unary(s: &mut State, w: u32, f: fn(u64, bool, &Control) -> Outcome, is_single: bool) -> Done {
+fn unary(
+    s: &mut State,
+    w: u32,
+    f: fn(u64, Precision, &Control) -> Outcome,
+    precision: Precision,
+) -> Done {
     s.need_fp()?;
-    let outcome = f(s.fpr(rb(w)), is_single, &s.float_control());
-    finish(s, w, &outcome, class(is_single))
+    let outcome = f(s.fpr(rb(w)), precision, &s.float_control());
+    finish(s, w, &outcome, class(precision))
 }
 
 fn to_fixed(s: &mut State, w: u32, integer: Integer, rounding: Option<Rounding>) -> Done {
@@ -66,12 +71,12 @@ fn to_fixed(s: &mut State, w: u32, integer: Integer, rounding: Option<Rounding>)
     finish(s, w, &outcome, Class::Unchanged)
 }
 
-fn from_fixed(s: &mut State, w: u32, signed: bool, is_single: bool) -> Done {
+fn from_fixed(s: &mut State, w: u32, signed: bool, precision: Precision) -> Done {
     s.need_fp()?;
     let bits = s.fpr(rb(w));
     let value = if signed { i128::from(bits as i64) } else { i128::from(bits) };
-    let outcome = from_integer(value, is_single, &s.float_control());
-    finish(s, w, &outcome, class(is_single))
+    let outcome = from_integer(value, precision, &s.float_control());
+    finish(s, w, &outcome, class(precision))
 }
 
 fn to_integral(s: &mut State, w: u32, rounding: Rounding) -> Done {

@@ -6,6 +6,7 @@
 //! this core has not.
 
 mod absent;
+mod bcd;
 mod branch;
 pub(crate) mod fields;
 mod fixed;
@@ -13,6 +14,9 @@ mod fixed_more;
 mod fp_arith;
 mod fp_move;
 mod logical;
+mod quad_arith;
+mod quad_convert;
+mod quad_move;
 mod storage;
 mod storage_more;
 mod system;
@@ -44,7 +48,8 @@ pub(crate) struct Insn {
     pub(crate) name: &'static str,
     mask: u32,
     value: u32,
-    /// What follows the name: `o` and `.` for the overflow and record forms, then the operands.
+    /// What follows the name: `o` and `.` for the overflow and record forms, `O` and `x` for the
+    /// forms with the last bit set that round to odd or tell of inexactness, then the operands.
     pub(crate) operands: &'static str,
     action: Action,
 }
@@ -132,6 +137,10 @@ pub(crate) const CLASSES: &[(&str, &[Insn])] = &[
     ("vsx_arith", vsx_arith::FUSED_SUBTRACT),
     ("vsx_arith", vsx_arith::FUSED_NEGATIVE_ADD),
     ("vsx_arith", vsx_arith::FUSED_NEGATIVE_SUBTRACT),
+    ("quad_arith", quad_arith::TABLE),
+    ("quad_convert", quad_convert::TABLE),
+    ("quad_move", quad_move::TABLE),
+    ("bcd", bcd::TABLE),
     ("absent", absent::TABLE),
 ];
 

@@ -3,7 +3,7 @@
 use super::fields::*;
 use super::vmx::Done;
 use crate::bits::msr;
-use crate::float::{Class, Control, Outcome, double_to_single, fpscr, single_to_double};
+use crate::float::{Class, Control, Outcome, Precision, double_to_single, fpscr, single_to_double};
 use crate::lanes::{from_fn, get};
 use crate::state::State;
 use crate::trap::Trap;
@@ -31,6 +31,12 @@ pub(super) fn set_scalar(s: &mut State, register: usize, value: u64) {
     s.vsr[register] = u128::from(value) << 64;
 }
 
+/// Sets a CR field and with it FPCC.
+pub(super) fn set_condition(s: &mut State, w: u32, field: u8) {
+    s.fpscr = s.fpscr & !fpscr::FPCC | u64::from(field) << fpscr::FPRF_SHIFT;
+    s.cr[bf(w) as usize] = field;
+}
+
 /// Ends a scalar operation whose target is XT.
 pub(super) fn finish(s: &mut State, w: u32, outcome: &Outcome, class: Class) -> Done {
     if let Some(value) = s.commit(outcome, class) {
@@ -49,6 +55,10 @@ pub(super) enum Elements {
 impl Elements {
     pub(super) fn is_single(self) -> bool {
         self == Self::Single
+    }
+
+    pub(super) fn precision(self) -> Precision {
+        if self.is_single() { Precision::Single } else { Precision::Double }
     }
 
     pub(super) fn count(self) -> u32 {

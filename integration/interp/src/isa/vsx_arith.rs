@@ -1,12 +1,15 @@
 //! VSX arithmetic, scalar and vector (Power ISA 3.0B, Book I §7.6.1.3).
 
+use std::cmp::Ordering;
+
 use super::fields::*;
 use super::vmx::Done;
 use super::vsx::*;
 use super::{Insn, call};
+use crate::bits::cr::{EQ, GT, LT, SO};
 use crate::float::{
-    Class, Control, Operation, Outcome, arithmetic, fused, is_nan, is_negative, is_signalling,
-    is_zero, reciprocal, root, root_estimate,
+    Class, Control, Number, Operation, Outcome, Precision, arithmetic, fused, is_nan, is_negative,
+    is_signalling, is_zero, reciprocal, root, root_estimate,
 };
 use crate::float::{compare, fpscr};
 use crate::state::State;
@@ -20,28 +23,28 @@ fn class(elements: Elements) -> Class {
 fn scalar_2(s: &mut State, w: u32, operation: Operation, format: Elements) -> Done {
     need_vsx(s)?;
     let (a, b) = (scalar(s, xa(w)), scalar(s, xb(w)));
-    let outcome = arithmetic(operation, a, b, format.is_single(), &s.float_control());
+    let outcome = arithmetic(operation, [a, b], format.precision(), &s.float_control());
     finish(s, w, &outcome, class(format))
 }
 
 fn vector_2(s: &mut State, w: u32, operation: Operation, format: Elements) -> Done {
     vector(s, w, format, |s, number, control| {
         let (a, b) = (format.get(s.vsr[xa(w)], number), format.get(s.vsr[xb(w)], number));
-        arithmetic(operation, a, b, format.is_single(), control)
+        arithmetic(operation, [a, b], format.precision(), control)
     })
 }
 
-type Unary = fn(u64, bool, &Control) -> Outcome;
+type Unary = fn(u64, Precision, &Control) -> Outcome;
 
 fn scalar_1(s: &mut State, w: u32, f: Unary, format: Elements) -> Done {
     need_vsx(s)?;
-    let outcome = f(scalar(s, xb(w)), format.is_single(), &s.float_control());
+    let outcome = f(scalar(s, xb(w)), format.precision(), &s.float_control());
     finish(s, w, &outcome, class(format))
 }
 
 fn vector_1(s: &mut State, w: u32, f: Unary, format: Elements) -> Done {
     vector(s, w, format, |s, number, control| {
-        f(format.get(s.vsr[xb(w)], number), format.is_single(), control)
+        f(format.get(s.vsr[xb(w)], number), format.precision(), control)
     })
 }
 
@@ -66,14 +69,14 @@ impl Fused {
 fn scalar_3(s: &mut State, w: u32, kind: Fused, negate: [bool; 2], format: Elements) -> Done {
     need_vsx(s)?;
     let operands = kind.operands(scalar(s, xa(w)), scalar(s, xb(w)), scalar(s, xt(w)));
-    let outcome = fused(operands, negate, format.is_single(), &s.float_control());
+    let outcome = fused(operands, negate, format.precision(), &s.float_control());
     finish(s, w, &outcome, class(format))
 }
 
 fn vector_3(s: &mut State, w: u32, kind: Fused, negate: [bool; 2], format: Elements) -> Done {
     vector(s, w, format, |s, number, control| {
         let [a, b, t] = [xa(w), xb(w), xt(w)].map(|register| format.get(s.vsr[register], number));
-        fused(kind.operands(a, b, t), negate, format.is_single(), control)
+        fused(kind.operands(a, b, t), negate, format.precision(), control)
     })
 }
 
@@ -183,7 +186,7 @@ fn vector_test(s: &mut State, w: u32, format: Elements, ordered: bool, test: Tes
 }
 
 /// VXSNAN for a signalling NaN; VXVC for any, or if VXSNAN is not enabled to come first.
-pub(super) fn comparison_flags(s: &State, a: u64, b: u64, ordered: bool) -> u64 {
+pub(super) fn comparison_flags<N: Number>(s: &State, a: N, b: N, ordered: bool) -> u64 {
     let signalling = is_signalling(a) || is_signalling(b);
     let mut flags = if signalling { fpscr::VXSNAN } else { 0 };
     if ordered && (is_nan(a) || is_nan(b)) && !(signalling && s.float_control().enables_invalid()) {
@@ -205,13 +208,24 @@ fn scalar_test(s: &mut State, w: u32, ordered: bool, test: Test) -> Done {
 }
 
 /// Sets a CR field and FPCC.
-pub(super) fn compare_to_cr(s: &mut State, w: u32, a: u64, b: u64, ordered: bool) -> Done {
+pub(super) fn compare_to_cr<N: Number>(s: &mut State, w: u32, a: N, b: N, ordered: bool) -> Done {
     let field = compare(a, b);
     let flags = comparison_flags(s, a, b, ordered);
-    s.fpscr = s.fpscr & !fpscr::FPCC | u64::from(field) << fpscr::FPRF_SHIFT;
-    s.cr[bf(w) as usize] = field;
+    set_condition(s, w, field);
     s.add_exceptions(flags);
     s.float_trap(flags)
+}
+
+/// Sets a CR field and FPCC by the exponents, whatever the sign; NaNs are unordered.
+pub(super) fn compare_exponents<N: Number>(s: &mut State, w: u32, a: N, b: N) -> Done {
+    let field = match (a & N::INFINITY).partial_cmp(&(b & N::INFINITY)) {
+        _ if is_nan(a) || is_nan(b) => SO,
+        Some(Ordering::Less) => LT,
+        Some(Ordering::Greater) => GT,
+        _ => EQ,
+    };
+    set_condition(s, w, field);
+    Ok(())
 }
 
 macro_rules! four {
@@ -351,10 +365,6 @@ pub(super) const FUSED_NEGATIVE_SUBTRACT: &[Insn] = &fused!(
     ]
 );
 
-const LT: u8 = 8;
-const GT: u8 = 4;
-const EQ: u8 = 2;
-
 pub(super) const COMPARISONS: &[Insn] = &[
     call("xsmaxdp", xx3(160), "xt,xa,xb", |s, _, w| scalar_extreme(s, w, true)),
     call("xsmindp", xx3(168), "xt,xa,xb", |s, _, w| scalar_extreme(s, w, false)),
@@ -399,19 +409,9 @@ pub(super) const COMPARISONS: &[Insn] = &[
     call("xvcmpgedp", xx3_record(115), "; xt,xa,xb", |s, _, w| {
         vector_test(s, w, Double, true, |f| f & (GT | EQ) != 0)
     }),
-    // Exponents, whatever the sign; NaNs are unordered.
     call("xscmpexpdp", xx3(59), "bf,xa,xb", |s, _, w| {
         need_vsx(s)?;
         let (a, b) = (scalar(s, xa(w)), scalar(s, xb(w)));
-        let exponent = |value: u64| value >> 52 & 0x7ff;
-        let field = match exponent(a).cmp(&exponent(b)) {
-            _ if is_nan(a) || is_nan(b) => 1,
-            std::cmp::Ordering::Less => LT,
-            std::cmp::Ordering::Greater => GT,
-            std::cmp::Ordering::Equal => EQ,
-        };
-        s.fpscr = s.fpscr & !fpscr::FPCC | u64::from(field) << fpscr::FPRF_SHIFT;
-        s.cr[bf(w) as usize] = field;
-        Ok(())
+        compare_exponents(s, w, a, b)
     }),
 ];

@@ -51,7 +51,7 @@ fn from_fixed(s: &mut State, w: u32, signed: bool, format: Elements) -> Done {
     need_vsx(s)?;
     let bits = scalar(s, xb(w));
     let value = if signed { i128::from(bits as i64) } else { i128::from(bits) };
-    let outcome = from_integer(value, format.is_single(), &s.float_control());
+    let outcome = from_integer(value, format.precision(), &s.float_control());
     let class = if format.is_single() { Class::Single } else { Class::Double };
     finish(s, w, &outcome, class)
 }
@@ -71,7 +71,7 @@ fn vector_from_fixed(s: &mut State, w: u32, signed: bool, words: bool, to: Eleme
             (false, true) => get::<i64>(b, number).into(),
             (false, false) => get::<u64>(b, number).into(),
         };
-        from_integer(value, to.is_single(), control)
+        from_integer(value, to.precision(), control)
     });
     let Some(values) = values else { return trap(s) };
     s.vsr[xt(w)] = match (words, to) {

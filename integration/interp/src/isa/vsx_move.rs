@@ -6,7 +6,7 @@ use super::vmx_permute::permuted;
 use super::vsx::*;
 use super::{Insn, Pattern, call};
 use crate::bits::msr;
-use crate::float::{is_infinite, is_nan, is_negative, is_zero};
+use crate::float::{Number, is_infinite, is_nan, is_negative, is_zero};
 use crate::lanes::{Lane, from_fn, get, map, put};
 use crate::state::State;
 use crate::trap::Trap;
@@ -69,7 +69,7 @@ fn move_to(s: &mut State, w: u32, f: fn(u64) -> u64) -> Done {
 }
 
 /// The classes of numbers that a mask names (xststdc, xvtstdc).
-fn is_of_class(value: u64, is_denormal: bool, mask: u32) -> bool {
+pub(super) fn is_of_class<N: Number>(value: N, is_denormal: bool, mask: u32) -> bool {
     let negative = is_negative(value);
     let bit = |positive: u32| if negative { positive >> 1 } else { positive };
     if is_nan(value) {
@@ -106,8 +106,7 @@ fn test_scalar_class(s: &mut State, w: u32, is_single: bool) -> Done {
     let field = u8::from(is_negative(value)) << 3
         | u8::from(is_of_class(value, denormal, mask)) << 1
         | u8::from(is_not_single);
-    s.fpscr = s.fpscr & !(0xf << 12) | u64::from(field) << 12;
-    s.cr[bf(w) as usize] = field;
+    set_condition(s, w, field);
     Ok(())
 }
 
@@ -305,10 +304,10 @@ pub(super) const TABLE: &[Insn] = &[
     }),
     call("xststdcdp", xx2(362), "bf,xb,dcmx", |s, _, w| test_scalar_class(s, w, false)),
     call("xststdcsp", xx2(298), "bf,xb,dcmx", |s, _, w| test_scalar_class(s, w, true)),
-    call("xvtstdcsp", (0xfc00_07b8, 60 << 26 | 0x6a8), "xt,xb,dcmx", |s, _, w| {
+    call("xvtstdcsp", (0xfc00_07b8, 60 << 26 | 0x6a8), "xt,xb,dcmxv", |s, _, w| {
         test_vector_class(s, w, Elements::Single)
     }),
-    call("xvtstdcdp", (0xfc00_07b8, 60 << 26 | 0x7a8), "xt,xb,dcmx", |s, _, w| {
+    call("xvtstdcdp", (0xfc00_07b8, 60 << 26 | 0x7a8), "xt,xb,dcmxv", |s, _, w| {
         test_vector_class(s, w, Elements::Double)
     }),
     // A single as it is in word 0, NaNs unchanged.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vm_memory::VolatileSlice;
 
-use super::words;
+use super::{numbers, words};
 use crate::bits::{msr, srr1};
 use crate::float::single_to_double;
 use crate::interrupt::vector;
@@ -91,7 +91,7 @@ impl Random {
         self.next() % end
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 }
@@ -216,7 +216,9 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
     }
     let kind = random.below(10);
     let singles = words::wants_singles(name);
-    let vsr = std::array::from_fn(|_| match singles {
+    let mut vsr: [u128; 64] = std::array::from_fn(|_| match singles {
+        _ if words::wants_quads(name) => numbers::quad(&mut random),
+        _ if name.starts_with("bcd") => numbers::decimal(&mut random, name),
         true => {
             let moderate = random.next() as u32 & 0x87ff_ffff | 0x3800_0000;
             let single = if kind < 5 { random.of(&SINGLES) } else { moderate };
@@ -224,6 +226,9 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
         }
         false => vector_register(&mut random, kind),
     });
+    if ["bcds.", "bcdsr.", "bcdus.", "bcdtrunc.", "bcdutrunc."].contains(&name) {
+        vsr[32 + ra(word) as usize] = numbers::amount(&mut random);
+    }
     let target = |random: &mut Random| CODE + 8 * (1 + random.below(200)) + random.below(4);
     let mut snapshot = Snapshot {
         gpr,
@@ -249,6 +254,9 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
                 }
             }
         }
+    }
+    if words::wants_quads(name) && random.below(2) == 0 {
+        snapshot.fpscr |= random.next() & 0xf8;
     }
     if name == "bcctr" {
         snapshot.ctr = target(&mut random);

@@ -6,6 +6,7 @@
 //! [`oracle::generate`]. `docs` of both are in `vectors/README.md`.
 
 mod machine;
+mod numbers;
 mod oracle;
 mod words;
 
@@ -154,7 +155,7 @@ macro_rules! class_tests {
 class_tests! {
     fixed, fixed_more, logical, branch, storage, storage_more, system, fp_arith, fp_move,
     vector_storage, vmx_arith, vmx_bits, vmx_permute, vmx_float, vmx_crypto, vsx_move,
-    vsx_convert, vsx_arith,
+    vsx_convert, vsx_arith, quad_arith, quad_convert, quad_move, bcd,
 }
 
 #[test]

@@ -20,6 +20,8 @@ const RECORD_BYTES: usize = 1632;
 const COUNT: usize = 24;
 /// Where status and rounding have a say.
 const FLOAT_COUNT: usize = 48;
+/// Where all enabled exceptions have one too, or operands are no numbers.
+const EXACT_COUNT: usize = 192;
 
 fn record(word: u32, snapshot: &Snapshot, order: Order) -> Vec<u8> {
     let mut data = Vec::new();
@@ -125,7 +127,11 @@ fn generate_class(class: &str, order: Order) -> usize {
         }
         let is_float =
             class.starts_with("fp_a") || class.starts_with("vsx_a") || class.starts_with("vsx_c");
-        let mut count = if is_float { FLOAT_COUNT } else { COUNT };
+        let mut count = match class {
+            "quad_arith" | "quad_convert" | "bcd" => EXACT_COUNT,
+            _ if is_float => FLOAT_COUNT,
+            _ => COUNT,
+        };
         while count > 0 {
             let word = words::word(&insn, &mut random);
             // A more special instruction may share the bits.

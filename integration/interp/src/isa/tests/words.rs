@@ -120,7 +120,8 @@ fn field(name: &str) -> u32 {
         "dm" => 3 << 8,
         "imm8" => 0xff << 11,
         "uim" => 15 << 16,
-        "dcmx" => 0x7f << 16 | 1 << 6 | 4,
+        "dcmx" => 0x7f << 16,
+        "dcmxv" => 0x1f << 16 | 1 << 6 | 4,
         "shb" => 15 << 6,
         "st" => 1 << 15,
         "six" => 15 << 11,
@@ -128,6 +129,9 @@ fn field(name: &str) -> u32 {
         "u" => 15 << 12 | 1 << 16,
         "drm" => 7 << 11,
         "rm" => 3 << 11,
+        "r" => 1 << 16,
+        "rmc" => 3 << 9,
+        "ps" => 1 << 9,
         "cy" | "l9" | "" => 0,
         other => unreachable!("operand {other}"),
     }
@@ -152,7 +156,8 @@ pub(super) fn ignored(name: &str, index: usize) -> u64 {
     const FPRF: u64 = 0x1f << 12;
     let to_integer = name.starts_with("fcti") || name.starts_with("xscvdp") && name.ends_with('s')
         // The oracle forgets it.
-        || name.starts_with("fcfidu") || name == "fcfids";
+        || name.starts_with("fcfidu") || name == "fcfids"
+        || name.starts_with("xscvqp") && name.ends_with('z');
     let compares = name.starts_with("fcmp") || name.starts_with("xscmp");
     let moves_to_scalar = name.starts_with("lxs") || name.starts_with("mtvsr");
     match index {
@@ -178,6 +183,12 @@ pub(super) fn wants_singles(name: &str) -> bool {
     is_scalar
         && !["xsrsp", "xscvdpsp", "fabs", "fnabs", "fcfids", "fcfidus"].contains(&name)
         && !name.starts_with("xscv")
+}
+
+/// Operands in quad format.
+pub(super) fn wants_quads(name: &str) -> bool {
+    let from_others = ["xscvdpqp", "xscvsdqp", "xscvudqp"];
+    name.starts_with("xs") && name.contains("qp") && !from_others.contains(&name)
 }
 
 /// Whether the result of an instruction is defined for these operands, and the oracle right.
@@ -229,7 +240,7 @@ pub(super) fn word(insn: &Insn, random: &mut Random) -> u32 {
     // Reserved bits are zero: the oracle is strict about them.
     let flags = insn.operands.split_once(' ').map_or("", |split| split.0);
     let mut free = operands.iter().fold(0, |bits, name| bits | field(name));
-    for (flag, bit) in [(".", 1), ("o", 1 << 10), (";", 1 << 10)] {
+    for (flag, bit) in [(".", 1), ("O", 1), ("x", 1), ("o", 1 << 10), (";", 1 << 10)] {
         if flags.contains(flag) {
             free |= bit;
         }
@@ -303,6 +314,8 @@ pub(super) fn word(insn: &Insn, random: &mut Random) -> u32 {
         "lfdp" | "lfdpx" | "stfdp" | "stfdpx" | "lq" | "stq" => w &= !(1 << 21),
         // One field.
         "mfocrf" | "mtocrf" => w = w & !0xff000 | 1 << (12 + random.below(8)),
+        // Two pairs of R and RMC are reserved.
+        "xsrqpi" | "xsrqpxp" if w & 1 << 16 == 0 && matches!(w >> 9 & 3, 1 | 2) => w |= 3 << 9,
         // All of the element must be inside.
         "vextractub" | "vinsertb" => {}
         "vextractuh" | "vinserth" => w = w & !(15 << 16) | (random.below(15) as u32) << 16,
