@@ -6,7 +6,7 @@
 //!
 //! CR field 6 tells how the number compares with zero: as it was before digits were shifted or
 //! cut off. Its last bit tells that digits were lost, or, then alone, that an operand is no
-//! number; what VRT is then is undefined, and here it stays.
+//! number. Where VRT is undefined, it stays as it was.
 
 use super::fields::*;
 use super::vmx::{Done, need_vmx};
@@ -292,7 +292,11 @@ pub(super) const TABLE: &[Insn] = &[
         })
     }),
     call("bcdcfsq.", vx_ps_by_a(2), "vrt,vrb,ps", |s, _, w| {
-        decimal(s, w, |_, b, ps| Some(packed_integer(b as i128, ps)))
+        let old = s.vr(rt(w));
+        decimal(s, w, |_, b, ps| {
+            let (value, field) = packed_integer(b as i128, ps);
+            Some((if field & cr::SO == 0 { value } else { old }, field))
+        })
     }),
     call("bcdctz.", vx_ps_by_a(4), "vrt,vrb,ps", |s, _, w| {
         decimal(s, w, |_, b, ps| to_zoned(b, ps))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vm_memory::VolatileSlice;
 
-use super::{numbers, words};
+use super::{decimal, quad, words};
 use crate::bits::{msr, srr1};
 use crate::float::single_to_double;
 use crate::interrupt::vector;
@@ -217,8 +217,8 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
     let kind = random.below(10);
     let singles = words::wants_singles(name);
     let mut vsr: [u128; 64] = std::array::from_fn(|_| match singles {
-        _ if words::wants_quads(name) => numbers::quad(&mut random),
-        _ if name.starts_with("bcd") => numbers::decimal(&mut random, name),
+        _ if words::wants_quads(name) => quad::number(&mut random),
+        _ if name.starts_with("bcd") => decimal::number(&mut random, name),
         true => {
             let moderate = random.next() as u32 & 0x87ff_ffff | 0x3800_0000;
             let single = if kind < 5 { random.of(&SINGLES) } else { moderate };
@@ -226,8 +226,8 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
         }
         false => vector_register(&mut random, kind),
     });
-    if ["bcds.", "bcdsr.", "bcdus.", "bcdtrunc.", "bcdutrunc."].contains(&name) {
-        vsr[32 + ra(word) as usize] = numbers::amount(&mut random);
+    if decimal::has_amount(name) {
+        vsr[32 + ra(word) as usize] = decimal::amount(&mut random);
     }
     let target = |random: &mut Random| CODE + 8 * (1 + random.below(200)) + random.below(4);
     let mut snapshot = Snapshot {

@@ -5,9 +5,10 @@
 //! and what was different after it. They are in `vectors/*.bin`, a file a class, made by
 //! [`oracle::generate`]. `docs` of both are in `vectors/README.md`.
 
+mod decimal;
 mod machine;
-mod numbers;
 mod oracle;
+mod quad;
 mod words;
 
 use std::collections::BTreeMap;

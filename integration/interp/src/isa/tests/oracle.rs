@@ -9,6 +9,7 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use super::decimal;
 use super::machine::{MEMORY_BYTES, Order, Random, Snapshot, before};
 use super::{Vector, classes, encode, path, words};
 use crate::isa::lookup;
@@ -155,6 +156,7 @@ fn generate_class(class: &str, order: Order) -> usize {
         }
         let changes = (0..new.len())
             .filter(|&index| Snapshot::mask(index) != 0 && old[index] != new[index])
+            .filter(|&index| !decimal::is_undefined(word, after, index))
             .map(|index| (index as u8, new[index]))
             .collect();
         vectors.push(Vector { word, seed, changes });

@@ -1,6 +1,8 @@
 //! Which words of an instruction are tried.
 
+use super::decimal;
 use super::machine::{AT, Random, Snapshot};
+use crate::float::is_nan;
 use crate::isa::{Insn, fields::*, lookup};
 
 /// Not for programs, or not for a vector: time, machine state, reservations (another file's
@@ -161,6 +163,7 @@ pub(super) fn ignored(name: &str, index: usize) -> u64 {
     let compares = name.starts_with("fcmp") || name.starts_with("xscmp");
     let moves_to_scalar = name.starts_with("lxs") || name.starts_with("mtvsr");
     match index {
+        160 if name == "bcdus." => CR1_FX | decimal::ORDER,
         160 => CR1_FX,
         // NJ and SAT are all there is.
         165 => !0x1_0001,
@@ -203,6 +206,9 @@ pub(super) fn is_comparable(word: u32, before: &Snapshot, after: &Snapshot) -> b
     let fits = |a: i128, b: i128, bits: u32| {
         b != 0 && (-(1i128 << (bits - 1))..1i128 << (bits - 1)).contains(&a.wrapping_div(b))
     };
+    if name.starts_with("bcd") {
+        return decimal::is_comparable(name, word, before, after);
+    }
     match name {
         "divw" | "modsw" => fits(word_of(a), word_of(b), 32),
         "divd" | "modsd" => fits(signed(a), signed(b), 64),
@@ -219,7 +225,13 @@ pub(super) fn is_comparable(word: u32, before: &Snapshot, after: &Snapshot) -> b
             let exponent = before.vsr[xb(word)] >> 116 & 0x7ff;
             exponent == 0 || exponent > 0x380
         }
-        // The oracle compares all of a register with a word.
+        // The oracle does not round to odd.
+        "xsnmsubqp" if last(word) != 0 => false,
+        // It takes the number of FPSCR's mode for one of another list.
+        "xsrqpi" | "xsrqpxp" if word >> 9 & 0x83 == 3 && before.fpscr & 1 != 0 => false,
+        // It cuts NaNs off.
+        "xsrqpxp" => !(is_nan(before.vsr[32 + rb(word) as usize])),
+        // It compares all of a register with a word.
         "lwat" => !(4..8).contains(&rb(word)),
         // An element that does not convert has the later ones follow it.
         _ if name.starts_with("xvcv") => after.fpscr & (VXCVI | OX) == 0,
