@@ -94,6 +94,9 @@ mod tests {
             (0x3860_ffff, "addi r3,0,-1"),
             (0xe8a3_0010, "ld r5,16(r3)"),
             (0x4e80_0020, "bclr 20,0"),
+            (0xfc22_1809, "xsaddqpo v1,v2,v3"),
+            (0xfc21_1e0b, "xsrqpix 1,v1,v3,3"),
+            (0x1022_1e01, "bcdadd. v1,v2,v3,1"),
             (0x0000_0000, "(illegal)"),
         ] {
             assert_eq!(disassemble(word), text);

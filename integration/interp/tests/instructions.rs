@@ -1,5 +1,10 @@
 //! Instructions that have no vectors, or that the oracle of the vectors gets wrong.
 
+#[path = "instructions/bcd.rs"]
+mod bcd;
+#[path = "instructions/quad.rs"]
+mod quad;
+
 use std::sync::Arc;
 
 use interp::{Cpu, Door, Exit, Registers, System};

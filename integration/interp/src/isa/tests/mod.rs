@@ -13,9 +13,16 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use vm_memory::VolatileSlice;
 
 use super::{CLASSES, Insn, lookup};
-use crate::disassemble;
+use crate::bits::msr;
+use crate::ram::Ram;
+use crate::state::State;
+use crate::trap::Trap;
+use crate::{System, disassemble};
 use machine::{Order, Snapshot};
 
 /// One observation.
@@ -115,6 +122,28 @@ fn every_line_is_found_by_its_own_bits() {
         let words = [insn.value, insn.value | !insn.mask];
         let found = words.map(|word| lookup(word).unwrap().name);
         assert!(found.contains(&insn.name), "{} is hidden by {found:?}", insn.name);
+    }
+}
+
+/// "if MSR.VSX=0 then VSX_Unavailable()", or VEC: the first line of what each of them does.
+#[test]
+fn facilities_come_before_any_effect() {
+    let (vsx, vmx) = (Trap::VsxUnavailable, Trap::VmxUnavailable);
+    let classes = classes();
+    for (class, trap) in
+        [("quad_arith", vsx), ("quad_convert", vsx), ("quad_move", vsx), ("bcd", vmx)]
+    {
+        for insn in &classes[class] {
+            let mut state = State::new(0, 0x004e_1203, Arc::new(System::new(1)));
+            let other = if trap == vsx { msr::VEC } else { msr::VSX };
+            state.set_msr(state.msr() | other | msr::FP | msr::FE0);
+            state.vsr = std::array::from_fn(|number| u128::MAX / (number as u128 + 1));
+            state.cr = [5; 8];
+            let (vsr, cr, fpscr) = (state.vsr, state.cr, state.fpscr);
+            let ram = Ram::new(VolatileSlice::from(&mut [][..]));
+            assert_eq!(insn.execute(&mut state, &ram, insn.value), Err(trap), "{}", insn.name);
+            assert!((state.vsr, state.cr, state.fpscr) == (vsr, cr, fpscr), "{}", insn.name);
+        }
     }
 }
 
