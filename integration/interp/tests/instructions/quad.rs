@@ -70,7 +70,7 @@ fn run_with(word: u32, [t, a, b]: [u128; 3], fpscr: u64) -> (u128, u64) {
 #[test]
 fn fraction_rounded() {
     let xsaddqp = word(4);
-    let three_quarters = 0x3f8e_8 << 108;
+    let three_quarters = 0x3f8e_8000 << 96;
     let (value, fpscr) = run(xsaddqp, ONE, three_quarters, 0);
     assert_eq!((value, fpscr), (ONE + 1, FX | XX | FR | FI | fprf(POSITIVE)));
     let (value, fpscr) = run(xsaddqp, ONE, two(-114), 0);
@@ -130,7 +130,7 @@ fn enabled_exceptions_keep_the_target() {
     let (value, fpscr) = run(word(4), INFINITY, INFINITY | SIGN, before | VE);
     assert_eq!((value, fpscr), (OLD, FX | FEX | VX | VXISI | fprf(POSITIVE) | VE));
     let (value, fpscr) = run(word(4), INFINITY, INFINITY | SIGN, before);
-    assert_eq!((value, fpscr), (0x7fff_8 << 108, FX | VX | VXISI | fprf(0x11)));
+    assert_eq!((value, fpscr), (0x7fff_8000 << 96, FX | VX | VXISI | fprf(0x11)));
     let (value, fpscr) = run(word(548), ONE, 0, before | ZE);
     assert_eq!((value, fpscr), (OLD, FX | FEX | ZX | fprf(POSITIVE) | ZE));
     let (value, fpscr) = run(word(548), ONE, SIGN, before);
@@ -145,7 +145,7 @@ fn roots() {
     assert_eq!(run(xssqrtqp, 0, two(1), 0).0, root);
     assert_eq!(run(xssqrtqp, 0, two(1), RN_UP).0, root + 1);
     assert_eq!(run(xssqrtqp, 0, two(1), RN_DOWN).0, root);
-    assert_eq!(run(xssqrtqp, 0, 0x4002_2 << 108, 0), (0x4000_8 << 108, fprf(POSITIVE)));
+    assert_eq!(run(xssqrtqp, 0, 0x4002_2000 << 96, 0), (0x4000_8000 << 96, fprf(POSITIVE)));
     // The smallest number is 2^-16494.
     assert_eq!(run(xssqrtqp, 0, 1, 0), (two(-8247), fprf(POSITIVE)));
 }
@@ -176,5 +176,5 @@ fn rounding_to_double_extended() {
         assert_eq!((result, fpscr), (value, FX | XX | fr | FI | fprf(POSITIVE) | rn));
     }
     let (result, fpscr) = run(xsrqpxp, 0, INFINITY | 1, 0);
-    assert_eq!((result, fpscr), (0x7fff_8 << 108 | 1, FX | VX | VXSNAN | fprf(0x11)));
+    assert_eq!((result, fpscr), (0x7fff_8000 << 96 | 1, FX | VX | VXSNAN | fprf(0x11)));
 }
