@@ -26,6 +26,7 @@ mod signals;
 mod terminal;
 mod test;
 mod toolchain;
+mod user_programs;
 
 use std::process::ExitCode;
 

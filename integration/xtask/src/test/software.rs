@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::boot;
 use crate::failure::{Failure, Result};
-use crate::guest;
+use crate::guest::{self, Guest};
 
 use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
 use super::log::Log;
@@ -30,11 +30,11 @@ const COMMANDS: &[(&str, &str)] = &[
 
 /// Both kernels, both ways in, and restarts.
 pub(super) fn kernels(log: &mut Log) -> Result<()> {
-    let older = guest::make(false)?.kernel;
+    let Guest { kernel: older, initramfs, .. } = guest::make(false)?;
     let newer = guest::newer_kernel(false)?;
     for (kernel, version) in [(&older, "6.1."), (&newer, "6.12.")] {
         for (machine, starts_by_vof) in [("x-vof=on", 2), ("x-vof=off", 0)] {
-            let console = run(log, kernel, "autoreboot", &["--machine", machine])?;
+            let console = run(log, kernel, &initramfs, "autoreboot", &["--machine", machine])?;
             shows(&console, &[&format!("Linux version {version}"), "GUEST-REBOOTS"])?;
             shows_times(&console, "GUEST-READY", 2)?;
             for line in VOF_LINES {
@@ -46,15 +46,16 @@ pub(super) fn kernels(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
-    let kernel = guest::make(false)?.kernel;
-    let console = run(log, &kernel, "autotest", &["--cpus", "boot=4"])?;
+    let guest = guest::make(false)?;
+    let cpus = ["--cpus", "boot=4"];
+    let console = run(log, &guest.kernel, &guest.initramfs, "autotest", &cpus)?;
     shows_times(&console, "processor\t: ", 4)
 }
 
 /// Two runs in instructions are the same, word for word.
 pub(super) fn icount(log: &mut Log) -> Result<()> {
-    let kernel = guest::make(false)?.kernel;
-    let mut run = || run(log, &kernel, "autotest", &["--icount"]);
+    let guest = guest::make(false)?;
+    let mut run = || run(log, &guest.kernel, &guest.initramfs, "autotest", &["--icount"]);
     let (first, second) = (run()?, run()?);
     shows(&first, &["GUEST-READY"])?;
     if first != second {
@@ -87,10 +88,16 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
 }
 
 /// Runs a guest that ends by itself. Gives what the console showed.
-fn run(log: &mut Log, kernel: &Path, task: &str, arguments: &[&str]) -> Result<String> {
+pub(super) fn run(
+    log: &mut Log,
+    kernel: &Path,
+    initramfs: &Path,
+    task: &str,
+    arguments: &[&str],
+) -> Result<String> {
     let mut command = Command::new(boot::build()?);
     command.args(["--backend", "interp", "--memory", "size=512M", "--kernel"]).arg(kernel);
-    command.arg("--initramfs").arg(guest::make(false)?.initramfs);
+    command.arg("--initramfs").arg(initramfs);
     command.arg("--cmdline").arg(format!("{QUICK} {task}"));
     log.run_with_input(command.args(arguments), "")
 }

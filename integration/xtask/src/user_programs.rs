@@ -1,0 +1,76 @@
+//! Programs of a guest's users, in C: built for the guest, and put into its initial RAM disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cpio::Archive;
+use crate::failure::{Failure, Result};
+use crate::folders;
+use crate::guest;
+use crate::packages::{self, Tool};
+use crate::program::{line, output_of};
+
+/// A program whose source is `guest/NAME.c` in this package.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UserProgram {
+    pub(crate) name: &'static str,
+    /// What the compiler is told besides.
+    pub(crate) options: &'static [&'static str],
+}
+
+impl UserProgram {
+    /// Where the program is in the guest.
+    pub(crate) fn path(&self) -> String {
+        format!("/bin/{}", self.name)
+    }
+
+    /// Compiles and links it, with the C library inside.
+    fn build(&self, folder: &Path) -> Result<Vec<u8>> {
+        let source = format!("integration/xtask/guest/{}.c", self.name);
+        let source = folders::workspace().join(source);
+        if !source.is_file() {
+            return Err(Failure::new(format!("there is no {}", source.display())));
+        }
+        let program = folder.join(self.name);
+        let mut compiler = Command::new("powerpc64le-linux-gnu-gcc");
+        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-s"]);
+        compiler.args(self.options).arg("-o").arg(&program).arg(source);
+        let said = output_of(&mut compiler)?;
+        if !said.is_empty() {
+            return Err(Failure::new(format!("{} said: {said}", line(&compiler))));
+        }
+        folders::read(&program)
+    }
+}
+
+/// The guest's initial RAM disk with programs in `/bin` besides. With `autorun=PATH` on the
+/// kernel's command line, the guest runs one, tells its status and switches itself off.
+pub(crate) fn initramfs(programs: &[UserProgram]) -> Result<PathBuf> {
+    packages::ensure(&[Tool::PowerCompiler, Tool::PowerLibrary])?;
+    let mut disk = folders::read(&guest::make(false)?.initramfs)?;
+    let folder = folders::TemporaryFolder::make(&guest::folder(), "programs")?;
+    let mut archive = Archive::default();
+    for program in programs {
+        archive.program(program.path().trim_start_matches('/'), &program.build(folder.path())?);
+    }
+    // The kernel takes archives one behind the other, plain ones at multiples of four.
+    disk.resize(disk.len().next_multiple_of(4), 0);
+    disk.extend_from_slice(&archive.finish());
+    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
+    let file = guest::folder().join(format!("with-{}.cpio.gz", names.join("-")));
+    folders::write(&file, &disk)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_a_source_is_told() {
+        let program = UserProgram { name: "no-such-program", options: &[] };
+        let failure = program.build(&std::env::temp_dir()).unwrap_err().to_string();
+        assert!(failure.ends_with("integration/xtask/guest/no-such-program.c"), "{failure}");
+        assert_eq!(program.path(), "/bin/no-such-program");
+    }
+}
