@@ -19,8 +19,12 @@ pub(crate) mod msr {
     pub(crate) const ME: u64 = 1 << 12;
     /// Floating-point exception mode, upper bit.
     pub(crate) const FE0: u64 = 1 << 11;
-    /// Trace, two bits: single step and branch.
-    pub(crate) const TE: u64 = 3 << 9;
+    /// Trace: every instruction.
+    pub(crate) const SE: u64 = 1 << 10;
+    /// Trace: branches.
+    pub(crate) const BE: u64 = 1 << 9;
+    /// Trace, both bits.
+    pub(crate) const TE: u64 = SE | BE;
     /// Floating-point exception mode, lower bit.
     pub(crate) const FE1: u64 = 1 << 8;
     /// Instruction relocation.
@@ -53,6 +57,12 @@ pub(crate) mod srr1 {
     pub(crate) const ILLEGAL: u64 = 0x0008_0000;
     /// Program: privileged instruction.
     pub(crate) const PRIVILEGED: u64 = 0x0004_0000;
+    /// Trace: set with each.
+    pub(crate) const TRACED: u64 = 0x4000_0000;
+    /// Trace: the instruction loads, or is treated as if it did.
+    pub(crate) const TRACED_LOAD: u64 = 0x1000_0000;
+    /// Trace: the instruction stores, or is treated as if it did.
+    pub(crate) const TRACED_STORE: u64 = 0x0800_0000;
     /// Program: trap.
     pub(crate) const TRAP: u64 = 0x0002_0000;
 }
@@ -69,10 +79,15 @@ pub(crate) mod dsisr {
     pub(crate) const KEY: u32 = 0x0020_0000;
     /// A radix tree that cannot be.
     pub(crate) const BAD_RADIX: u32 = 0x0008_0000;
+    /// `copy` or `paste.` of storage that is not for it.
+    pub(crate) const NOT_FOR_COPIES: u32 = 0x8;
+    /// An atomic memory operation that there is not.
+    pub(crate) const NO_ATOMIC_FUNCTION: u32 = 0x4;
 }
 
-/// Facility status and control register (Book III §6.2.10): enable bits and the codes of the
-/// facility in the upper byte.
+/// Facility status and control register (Book III §6.2.10), which "controls the availability of
+/// various facilities in problem state": enable bits and the codes of the facility in the upper
+/// byte.
 pub(crate) mod fscr {
     /// `scv` is available.
     pub(crate) const SCV: u64 = 1 << 12;
@@ -80,7 +95,7 @@ pub(crate) mod fscr {
     pub(crate) const TAR: u64 = 1 << 8;
     /// Event-based branches are available.
     pub(crate) const EBB: u64 = 1 << 7;
-    /// DSCR is available in problem state.
+    /// DSCR is available.
     pub(crate) const DSCR: u64 = 1 << 2;
     /// Interrupt cause: DSCR.
     pub(crate) const CAUSE_DSCR: u64 = 2;
@@ -92,6 +107,20 @@ pub(crate) mod fscr {
     pub(crate) const CAUSE_TAR: u64 = 8;
     /// Interrupt cause: `scv`.
     pub(crate) const CAUSE_SCV: u64 = 0xc;
+}
+
+/// Branch event status and control register (Book II §6.2.1).
+pub(crate) mod bescr {
+    /// Event-based branches are taken.
+    pub(crate) const GE: u64 = 1 << 63;
+    /// Those of external events are.
+    pub(crate) const EE: u64 = 1 << 33;
+    /// Those of the performance monitor are.
+    pub(crate) const PME: u64 = 1 << 32;
+    /// An external event has occurred.
+    pub(crate) const EEO: u64 = 1 << 1;
+    /// An event of the performance monitor has occurred.
+    pub(crate) const PMEO: u64 = 1 << 0;
 }
 
 /// XER (Book I §3.2.2).

@@ -11,7 +11,8 @@ use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
 use crate::ram::{PAGE_SHIFT, Ram};
-use crate::state::{Mmio, ProcessTable, Sprs, State, Stats};
+use crate::registers::Registers;
+use crate::state::{Mmio, ProcessTable, State, Stats};
 use crate::system::System;
 use crate::trap::Trap;
 
@@ -25,8 +26,10 @@ const DEC_START: u64 = 0x7fff_ffff;
 
 /// One CPU: its registers, its translations and its decoded code.
 pub struct Cpu {
-    state: State,
+    pub(crate) state: State,
     cache: Cache,
+    /// What this core has not ends the run.
+    stops: bool,
     /// DEC has to be set when the time is known.
     starts: bool,
     /// The processor version, for [`Self::start`].
@@ -39,7 +42,7 @@ impl Cpu {
     pub fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
         let cache = Cache::new(system.is_smp());
         let state = State::new(id, pvr, system);
-        Self { state, cache, starts: true, pvr }
+        Self { state, cache, stops: false, starts: true, pvr }
     }
 
     /// Sets all registers to what they are when a CPU starts: real mode, big-endian, at `pc`,
@@ -58,6 +61,14 @@ impl Cpu {
         self.state = state;
         self.cache.clear();
         self.starts = true;
+    }
+
+    /// Whether an instruction that this core does not have ends the run
+    /// ([`Exit::Unimplemented`]), whoever executes it, and what is no instruction when a kernel
+    /// does: for those who debug either. Without it, both are the interrupt that the architecture
+    /// names.
+    pub fn stop_at_unimplemented(&mut self, stops: bool) {
+        self.stops = stops;
     }
 
     /// Executes instructions until the machine is needed, or about `budget` have been executed.
@@ -92,6 +103,13 @@ impl Cpu {
     /// Executes to `end`, or until the outside has to be looked at.
     fn run_slice(&mut self, ram: &Ram<'_>, door: &dyn Door, end: u64) -> Option<Exit> {
         while self.state.executed < end {
+            // Whatever sets these bits leaves the loop, which so need not know of them.
+            if self.state.msr() & msr::TE != 0 {
+                if let Some(exit) = self.execute_one(ram, door) {
+                    return Some(exit);
+                }
+                continue;
+            }
             let found = match self.state.tlb.find_code(self.state.pc) {
                 Some(page) => Ok(page),
                 None => self.map(ram),
@@ -99,14 +117,8 @@ impl Cpu {
             let page = match found {
                 Ok(page) => page,
                 Err(trap) => {
-                    // It costs something, so that no guest gets here for ever.
-                    self.state.executed += 1;
-                    let before = (self.state.pc, self.state.msr());
-                    self.state.take(trap);
-                    // The interrupt leads to where it came from: there is nothing to come.
-                    if before == (self.state.pc, self.state.msr()) {
-                        let registers = self.registers();
-                        return Some(Exit::Stuck(Box::new(Stuck { registers })));
+                    if let Some(exit) = self.not_fetched(trap) {
+                        return Some(exit);
                     }
                     continue;
                 }
@@ -127,11 +139,28 @@ impl Cpu {
         None
     }
 
+    /// Takes the interrupt of an instruction that could not be fetched. It costs something, so
+    /// that no guest gets here for ever.
+    pub(crate) fn not_fetched(&mut self, trap: Trap) -> Option<Exit> {
+        self.state.executed += 1;
+        self.take_or_stick(trap)
+    }
+
+    /// Takes an interrupt that comes from what is at an address, unless it leads to where it came
+    /// from: then nothing is to come any more.
+    fn take_or_stick(&mut self, trap: Trap) -> Option<Exit> {
+        let before = (self.state.pc, self.state.msr());
+        self.state.take(trap);
+        (before == (self.state.pc, self.state.msr()))
+            .then(|| Exit::Stuck(Box::new(Stuck { registers: self.registers() })))
+    }
+
     /// Takes the interrupt that ended the run, or leaves guest code.
-    fn trapped(&mut self, ram: &Ram<'_>, door: &dyn Door, trap: Trap) -> Option<Exit> {
+    pub(crate) fn trapped(&mut self, ram: &Ram<'_>, door: &dyn Door, trap: Trap) -> Option<Exit> {
         match trap {
             Trap::Resync => {
                 self.drop_written();
+                self.state.branch_on_event();
                 // An interrupt may have waited for EE.
                 if self.state.msr() & msr::EE != 0 {
                     self.take_interrupts(door);
@@ -142,60 +171,21 @@ impl Cpu {
                 return Some(Exit::Hypercall);
             }
             Trap::Mmio => return Some(self.mmio()),
-            Trap::Unimplemented => return Some(self.unimplemented(ram)),
-            // A kernel does not execute what is no instruction: one is missing here.
-            Trap::Illegal if self.state.msr() & msr::PR == 0 => {
+            Trap::Unimplemented if self.stops => return Some(self.unimplemented(ram)),
+            // A kernel does not execute what is no instruction: one may be missing here.
+            Trap::Illegal if self.stops && self.state.msr() & msr::PR == 0 => {
                 return Some(self.unimplemented(ram));
             }
+            Trap::Unimplemented | Trap::Illegal => return self.take_or_stick(trap),
             trap => self.state.take(trap),
         }
         None
     }
 
-    /// Executes one instruction, or takes one interrupt, for debuggers; what would make
-    /// [`Self::run`] return is returned.
-    pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
-        let system = self.state.system.clone();
-        let ram = Ram::new(door.ram());
-        let _running = system.running(self.state.id);
-        self.step_in(&ram, door)
-    }
-
-    fn step_in(&mut self, ram: &Ram<'_>, door: &dyn Door) -> Option<Exit> {
-        self.state.read_news();
-        self.drop_written();
-        let interrupts = self.state.stats.interrupts;
-        self.take_interrupts(door);
-        if self.state.stats.interrupts != interrupts {
-            return None;
-        }
-        let s = &mut self.state;
-        let real = match s.fetch_address(ram, s.pc) {
-            Ok(real) => real,
-            Err(trap) => {
-                s.take(trap);
-                return None;
-            }
-        };
-        // On a page where nothing else is decoded, execution ends behind the one instruction.
-        let mut cache = Cache::new(false);
-        let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
-        cache.decode_one(ram, page, real, s.big_endian);
-        match exec::run(s, ram, &cache, door, page, 1) {
-            Leave::Trap(trap) => self.trapped(ram, door, trap),
-            Leave::Slice | Leave::Unmapped | Leave::Undecoded(_) => None,
-        }
-    }
-
     /// Finds the decoded page of the program counter.
     fn map(&mut self, ram: &Ram<'_>) -> Result<u32, Trap> {
         let s = &mut self.state;
-        let real = s.fetch_address(ram, s.pc)?;
-        let real_page = real >> PAGE_SHIFT;
-        if !ram.has_page(real_page << PAGE_SHIFT) {
-            s.fault_dsisr = crate::bits::dsisr::NOT_FOUND;
-            return Err(Trap::InstructionStorage);
-        }
+        let real_page = s.code_address(ram)? >> PAGE_SHIFT;
         let page = match self.cache.find(real_page, s.big_endian) {
             Some(page) => page,
             None => {
@@ -221,7 +211,7 @@ impl Cpu {
     }
 
     /// Drops decoded code that was written to.
-    fn drop_written(&mut self) {
+    pub(crate) fn drop_written(&mut self) {
         let s = &mut self.state;
         if s.written.is_empty() {
             return;
@@ -243,7 +233,7 @@ impl Cpu {
         self.state.tlb.unmark_all_code();
     }
 
-    fn take_interrupts(&mut self, door: &dyn Door) {
+    pub(crate) fn take_interrupts(&mut self, door: &dyn Door) {
         let s = &mut self.state;
         if self.starts {
             s.spr.dec_zero_at = door.timebase(s.executed).wrapping_add(DEC_START);
@@ -256,6 +246,8 @@ impl Cpu {
             s.interrupt(vector::EXTERNAL, 0);
         } else if s.decrementer_is_due(door.timebase(s.executed)) {
             s.interrupt(vector::DECREMENTER, 0);
+        } else if std::mem::take(&mut s.spr.doorbell) {
+            s.interrupt(vector::DOORBELL, 0);
         }
     }
 
@@ -287,9 +279,7 @@ impl Cpu {
 
     fn unimplemented(&mut self, ram: &Ram<'_>) -> Exit {
         let s = &mut self.state;
-        let word = s.fetch_address(ram, s.pc).ok().and_then(|real| ram.load::<u32>(real).ok());
-        let word = word.unwrap_or(0);
-        let word = if s.big_endian { u32::from_be(word) } else { u32::from_le(word) };
+        let word = s.code_address(ram).map_or(0, |real| s.code_word(ram, real));
         Exit::Unimplemented(Box::new(Unimplemented {
             word,
             disassembly: disassemble(word),
@@ -375,6 +365,7 @@ impl Cpu {
     /// Whether an interrupt would be taken if the CPU ran now: what ends the sleep of H_CEDE.
     pub fn interrupt_is_pending(&self, door: &dyn Door) -> bool {
         door.external_interrupt()
+            || self.state.spr.doorbell
             || self.state.decrementer_is_due(door.timebase(self.state.executed))
     }
 
@@ -402,64 +393,5 @@ impl Cpu {
 impl fmt::Debug for Cpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cpu").field("registers", &self.registers()).finish_non_exhaustive()
-    }
-}
-
-impl Default for Registers {
-    fn default() -> Self {
-        let Sprs { srr0, srr1, dar, dsisr, .. } = Sprs::default();
-        Self {
-            gpr: [0; 32],
-            vsr: [0; 64],
-            pc: 0,
-            msr: msr::SF | msr::ME,
-            lr: 0,
-            ctr: 0,
-            cr: 0,
-            xer: 0,
-            fpscr: 0,
-            vscr: 0,
-            srr0,
-            srr1,
-            dar,
-            dsisr,
-        }
-    }
-}
-
-/// The registers of a CPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names are the architecture's")]
-pub struct Registers {
-    pub gpr: [u64; 32],
-    pub vsr: [u128; 64],
-    pub pc: u64,
-    pub msr: u64,
-    pub lr: u64,
-    pub ctr: u64,
-    pub cr: u32,
-    pub xer: u64,
-    pub fpscr: u64,
-    pub vscr: u32,
-    pub srr0: u64,
-    pub srr1: u64,
-    pub dar: u64,
-    pub dsisr: u32,
-}
-
-impl fmt::Display for Registers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (row, values) in self.gpr.chunks(4).enumerate() {
-            write!(f, "r{:<3}", row * 4)?;
-            for value in values {
-                write!(f, " {value:016x}")?;
-            }
-            writeln!(f)?;
-        }
-        let Self { pc, msr, lr, ctr, cr, xer, .. } = self;
-        writeln!(f, "pc   {pc:016x} msr {msr:016x} lr {lr:016x} ctr {ctr:016x}")?;
-        let Self { srr0, srr1, dar, dsisr, .. } = self;
-        writeln!(f, "cr   {cr:08x} xer {xer:08x} srr0 {srr0:016x} srr1 {srr1:016x}")?;
-        write!(f, "dar  {dar:016x} dsisr {dsisr:08x} fpscr {:016x}", self.fpscr)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cpu::Registers;
+use crate::registers::Registers;
 
 /// Why [`crate::Cpu::run`] returned.
 #[derive(Debug)]
@@ -30,9 +30,11 @@ pub enum Exit {
         /// How many bytes.
         bytes: usize,
     },
-    /// The next instruction is one that this core does not have.
+    /// The next instruction is one that this core does not have, or none at all in a kernel, and
+    /// [`crate::Cpu::stop_at_unimplemented`] was asked for.
     Unimplemented(Box<Unimplemented>),
-    /// The guest takes an interrupt whose first instruction cannot be fetched, for ever.
+    /// The guest takes an interrupt whose first instruction cannot be fetched, or is none, for
+    /// ever.
     Stuck(Box<Stuck>),
 }
 

@@ -16,7 +16,9 @@ pub(crate) mod vector {
     pub(crate) const PROGRAM: u64 = 0x700;
     pub(crate) const FP_UNAVAILABLE: u64 = 0x800;
     pub(crate) const DECREMENTER: u64 = 0x900;
+    pub(crate) const DOORBELL: u64 = 0xa00;
     pub(crate) const SYSTEM_CALL: u64 = 0xc00;
+    pub(crate) const TRACE: u64 = 0xd00;
     pub(crate) const VMX_UNAVAILABLE: u64 = 0xf20;
     pub(crate) const VSX_UNAVAILABLE: u64 = 0xf40;
     pub(crate) const FACILITY_UNAVAILABLE: u64 = 0xf60;

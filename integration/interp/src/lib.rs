@@ -9,7 +9,9 @@
 //! real memory; one loop with one `match` executes them (`exec`). What each instruction is, is in
 //! the tables of `isa`, a file a class.
 //!
-//! Not offered: decimal floating point, transactional memory, quad precision, hash translation.
+//! Not offered: decimal floating point, transactional memory, quad precision, hash translation,
+//! and a performance monitor that counts. Whoever executes what is not there gets the interrupt
+//! that the architecture names, user or kernel.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -26,14 +28,17 @@ mod isa;
 mod lanes;
 mod mmu;
 mod ram;
+mod registers;
 mod spr;
 mod state;
+mod step;
 mod system;
 mod trap;
 
-pub use cpu::{Cpu, Registers};
+pub use cpu::Cpu;
 pub use disasm::disassemble;
 pub use door::Door;
 pub use exit::{Exit, Stuck, Unimplemented};
+pub use registers::Registers;
 pub use state::{ProcessTable, Stats};
 pub use system::System;

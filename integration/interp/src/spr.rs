@@ -15,11 +15,10 @@ pub(crate) const SPURR: u32 = 309;
 pub(crate) const VTB: u32 = 849;
 
 /// Registers that are kept and have no effect, by number: what a performance monitor counts, what
-/// debuggers watch, event-based branches. Those from 768 to 783 read what those 16 above hold.
+/// debuggers watch. Those from 768 to 783 read what those 16 above hold.
 const KEPT_NUMBERS: [u32; KEPT] = [
     784, 785, 786, 787, 788, 789, 790, 791, 792, 793, 794, 795, 796, 797, 798, 799, // monitor
-    804, 805, 806, // EBBHR, EBBRR, BESCR
-    159, 176, 180, 181, 187, 188, 812, 853, 855, 882, 895, 893, 894,
+    159, 180, 181, 187, 188, 812, 853, 855, 882, 895, 893, 894,
 ];
 
 fn kept(number: u32) -> Option<usize> {
@@ -56,6 +55,8 @@ pub(crate) fn read(s: &mut State, number: u32) -> Result<Option<u64>, Trap> {
         136 => s.spr.ctrl,
         153 => s.spr.fscr,
         157 => s.spr.uamor,
+        // DPDES: a bit a thread.
+        176 => u64::from(s.spr.doorbell),
         256 => u64::from(s.vrsave),
         259 => s.spr.sprg[3],
         272..=275 => s.spr.sprg[(number - 272) as usize],
@@ -63,11 +64,14 @@ pub(crate) fn read(s: &mut State, number: u32) -> Result<Option<u64>, Trap> {
         // TIR: the only thread.
         446 => 0,
         768..=783 => kept(number + 16).map_or(0, |index| s.spr.kept[index]),
-        800..=806 if is_user => {
+        800..=806 => {
             s.need_facility(fscr::EBB, fscr::CAUSE_EBB)?;
-            ebb(number).map_or(0, |index| s.spr.kept[index])
+            match number {
+                804 => s.spr.ebbhr,
+                805 => s.spr.ebbrr,
+                _ => s.spr.bescr,
+            }
         }
-        800..=806 => ebb(number).map_or(0, |index| s.spr.kept[index]),
         815 => {
             s.need_tar()?;
             s.spr.tar
@@ -121,19 +125,17 @@ pub(crate) fn write(s: &mut State, number: u32, value: u64) -> Result<(), Trap> 
         256 => s.vrsave = value as u32,
         272..=275 => s.spr.sprg[(number - 272) as usize] = value,
         800..=806 => {
-            if is_user {
-                s.need_facility(fscr::EBB, fscr::CAUSE_EBB)?;
-            }
-            if let Some(index) = ebb(number) {
-                let old = s.spr.kept[index];
-                // BESCR has names to set and to clear bits of its upper half, or of all.
-                s.spr.kept[index] = match number {
-                    800 => old | value & 0xffff_ffff_0000_0000,
-                    801 => old | value << 32,
-                    802 => old & !(value & 0xffff_ffff_0000_0000),
-                    803 => old & !(value << 32),
-                    _ => value,
-                };
+            s.need_facility(fscr::EBB, fscr::CAUSE_EBB)?;
+            let old = s.spr.bescr;
+            // BESCR has names to set and to clear bits of all of it, or of its upper half.
+            match number {
+                800 => s.spr.bescr = old | value,
+                801 => s.spr.bescr = old | value << 32,
+                802 => s.spr.bescr = old & !value,
+                803 => s.spr.bescr = old & !(value << 32),
+                804 => s.spr.ebbhr = value & !3,
+                805 => s.spr.ebbrr = value & !3,
+                _ => s.spr.bescr = value,
             }
         }
         815 => {
@@ -150,8 +152,9 @@ pub(crate) fn write(s: &mut State, number: u32, value: u64) -> Result<(), Trap> 
     Ok(())
 }
 
-fn ebb(number: u32) -> Option<usize> {
-    kept(if number < 804 { 806 } else { number })
+/// BESCR under all of its names, EBBHR, EBBRR.
+pub(crate) fn is_of_events(number: u32) -> bool {
+    (800..=806).contains(&number)
 }
 
 fn set_amr(s: &mut State, value: u64) {

@@ -83,12 +83,29 @@ pub(crate) struct Sprs {
     /// LPCR.AIL.
     pub(crate) ail: u8,
     pub(crate) process_table: Option<ProcessTable>,
-    /// Performance monitor, event-based branch and debug registers: kept, without an effect.
+    /// A directed privileged doorbell has been rung: DPDES.
+    pub(crate) doorbell: bool,
+    // Event-based branches: status, handler, where to return to.
+    pub(crate) bescr: u64,
+    pub(crate) ebbhr: u64,
+    pub(crate) ebbrr: u64,
+    pub(crate) segments: [SegmentEntry; SEGMENTS],
+    /// Performance monitor and debug registers: kept, without an effect.
     pub(crate) kept: [u64; KEPT],
 }
 
 /// How many registers are only kept.
-pub(crate) const KEPT: usize = 32;
+pub(crate) const KEPT: usize = 28;
+
+/// Entries of the segment lookaside buffer: what the device tree says (`ibm,slb-size`).
+pub(crate) const SEGMENTS: usize = 32;
+
+/// An entry of the segment lookaside buffer, as `slbmte` gives it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SegmentEntry {
+    pub(crate) esid: u64,
+    pub(crate) vsid: u64,
+}
 
 /// Where the guest keeps its radix trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 //! Book III §5.10.1, Book II §1.8) waits here, and meanwhile reads its own inbox.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ram::PAGE_SHIFT;
 
@@ -14,6 +14,8 @@ use crate::ram::PAGE_SHIFT;
 #[derive(Debug)]
 pub struct System {
     inboxes: Vec<Inbox>,
+    /// Held while what the host has no safe atomic for is accessed.
+    whole: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +49,8 @@ const PAGES_MAX: usize = 1024;
 impl System {
     /// A machine of `cpus` CPUs, numbered from 0.
     pub fn new(cpus: usize) -> Self {
-        Self { inboxes: (0..cpus).map(|_| Inbox::default()).collect() }
+        let inboxes = (0..cpus).map(|_| Inbox::default()).collect();
+        Self { inboxes, whole: Mutex::new(()) }
     }
 
     /// Tells all CPUs that somebody other than they has written to RAM: `len` bytes at the real
@@ -82,6 +85,12 @@ impl System {
                 tell(inbox);
             }
         }
+    }
+
+    /// Keeps the other CPUs from accesses for which the host has no safe atomic, until what is
+    /// returned is dropped. It is never held for longer than one of them.
+    pub(crate) fn whole(&self) -> Option<MutexGuard<'_, ()>> {
+        self.is_smp().then(|| self.whole.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether there is somebody else to tell.
@@ -141,7 +150,7 @@ impl Inbox {
         self.full.store(true, Ordering::SeqCst);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, News> {
+    fn lock(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,14 @@
 //! The guest is untrusted: whatever it executes, in whatever state, the core does not panic and
 //! comes back.
 
+mod common;
+
 use std::sync::Arc;
 
 use interp::{Cpu, Door, ProcessTable, Registers, System, disassemble};
 use vm_memory::{Bytes, VolatileSlice};
+
+use common::Random;
 
 const RAM_BYTES: u64 = 1 << 18;
 
@@ -24,27 +28,14 @@ impl Door for Board<'_> {
     }
 }
 
-/// G. Steele and others, "Fast splittable pseudorandom number generators".
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// Often an edge, often near the edges of RAM.
-    fn value(&mut self) -> u64 {
-        match self.next() % 6 {
-            0 => [0, 1, u64::MAX, 1 << 63, 0xffff_ffff, 1 << 32][(self.next() % 6) as usize],
-            1 => RAM_BYTES.wrapping_add(self.next() % 64).wrapping_sub(32),
-            2 => (self.next() % 64).wrapping_sub(32),
-            3 => self.next() % RAM_BYTES,
-            _ => self.next(),
-        }
+/// Often an edge, often near the edges of RAM.
+fn value(random: &mut Random) -> u64 {
+    match random.next() % 6 {
+        0 => [0, 1, u64::MAX, 1 << 63, 0xffff_ffff, 1 << 32][(random.next() % 6) as usize],
+        1 => RAM_BYTES.wrapping_add(random.next() % 64).wrapping_sub(32),
+        2 => (random.next() % 64).wrapping_sub(32),
+        3 => random.next() % RAM_BYTES,
+        _ => random.next(),
     }
 }
 
@@ -67,14 +58,14 @@ fn random_words_in_random_states() {
             }
         }
         let mut registers = Registers {
-            gpr: std::array::from_fn(|_| random.value()),
+            gpr: std::array::from_fn(|_| value(&mut random)),
             vsr: std::array::from_fn(|_| {
-                u128::from(random.next()) << 64 | u128::from(random.value())
+                u128::from(random.next()) << 64 | u128::from(value(&mut random))
             }),
-            pc: random.value(),
+            pc: value(&mut random),
             msr: random.next(),
-            lr: random.value(),
-            ctr: random.value(),
+            lr: value(&mut random),
+            ctr: value(&mut random),
             cr: random.next() as u32,
             xer: random.next(),
             fpscr: random.next(),
@@ -88,7 +79,8 @@ fn random_words_in_random_states() {
             registers.pc = (random.next() % RAM_BYTES) | 4;
         }
         cpu.set_registers(&registers);
-        let table = ProcessTable { base: random.value(), size_bytes: 1 << (random.next() % 40) };
+        let table =
+            ProcessTable { base: value(&mut random), size_bytes: 1 << (random.next() % 40) };
         cpu.set_process_table(Some(table));
         cpu.set_interrupt_location((random.next() % 4) as u8);
         cpu.set_interrupt_endianness(random.next() % 2 == 0);

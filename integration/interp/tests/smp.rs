@@ -57,6 +57,18 @@ fn no_increment_is_lost() {
     assert_eq!(u64::from_be(count), 200_000);
 }
 
+/// A quadword is counted in both halves at once; a reservation that saw one half new fails.
+#[test]
+fn no_increment_of_a_quadword_is_lost() {
+    // 1: lqarx r6,0,r3; addi r6,r6,1; addi r7,r7,1; stqcx. r6,0,r3; bne 1b; bdnz 1b
+    let words = [0x7cc0_1a28, 0x38c6_0001, 0x38e7_0001, 0x7cc0_196d, 0x4082_fff0, 0x4200_ffec, END];
+    let ram = run(&words);
+    for half in [DATA, DATA + 8] {
+        let count: u64 = ram.read_obj(GuestAddress(half)).unwrap();
+        assert_eq!(u64::from_be(count), 200_000);
+    }
+}
+
 /// Both wait at each `ptesync` for the other to have forgotten translations; neither for ever.
 #[test]
 fn shoot_downs_do_not_wait_for_each_other() {

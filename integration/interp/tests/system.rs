@@ -1,107 +1,14 @@
 //! What vectors cannot show: translation, interrupts, reservations, changed code, both widths.
 //! Small programs, on a machine of a megabyte.
 
-use std::cell::Cell;
+mod common;
+
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, ProcessTable, Registers, System};
+use interp::{Cpu, Door, Exit, System};
 use vm_memory::{Bytes, VolatileSlice};
 
-const RAM_BYTES: usize = 1 << 20;
-const CODE: u64 = 0x1_0000;
-/// `sc 1`: the end of each program.
-const END: u32 = 0x4400_0022;
-
-const SF: u64 = 1 << 63;
-const EE: u64 = 1 << 15;
-const PR: u64 = 1 << 14;
-const ME: u64 = 1 << 12;
-const IR_DR: u64 = 3 << 4;
-
-struct Board<'a> {
-    ram: VolatileSlice<'a>,
-    external: Cell<bool>,
-}
-
-impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.ram
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-
-    fn external_interrupt(&self) -> bool {
-        self.external.get()
-    }
-}
-
-struct Bench<'a> {
-    board: Board<'a>,
-    cpu: Cpu,
-}
-
-/// A big-endian machine with `words` at [`CODE`], and an end at each interrupt vector.
-fn bench<'a>(ram: &'a mut Vec<u8>, words: &[u32]) -> Bench<'a> {
-    ram.resize(RAM_BYTES, 0);
-    let board = Board { ram: VolatileSlice::from(ram.as_mut_slice()), external: Cell::new(false) };
-    for vector in (0x100..0x1000).step_by(0x20) {
-        board.ram.write_obj(END.to_be(), vector).unwrap();
-    }
-    for (at, word) in (CODE as usize..).step_by(4).zip(words) {
-        board.ram.write_obj(word.to_be(), at).unwrap();
-    }
-    let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
-    cpu.start(CODE, true);
-    Bench { board, cpu }
-}
-
-impl Bench<'_> {
-    fn registers(&mut self, set: impl FnOnce(&mut Registers)) {
-        let mut registers = self.cpu.registers();
-        set(&mut registers);
-        self.cpu.set_registers(&registers);
-    }
-
-    /// Runs to the end; the registers there.
-    fn run(&mut self) -> Registers {
-        let exit = self.cpu.run(&self.board, 10_000);
-        assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
-        self.cpu.registers()
-    }
-
-    fn write(&self, at: u64, doubleword: u64) {
-        self.board.ram.write_obj(doubleword.to_be(), at as usize).unwrap();
-    }
-
-    fn read(&self, at: u64) -> u64 {
-        u64::from_be(self.board.ram.read_obj(at as usize).unwrap())
-    }
-
-    /// A radix tree of one leaf of 64 KiB at `ea`, for the kernel's process 0 and for process 1.
-    fn map(&mut self, ea: u64, real: u64, protection: u64) {
-        const TABLE: u64 = 0x8_0000;
-        const NODES: [u64; 4] = [0x9_0000, 0xa_0000, 0xb_0000, 0xc_0000];
-        // 52 bits: 13 + 9 + 9 + 5.
-        let root = 2 << 61 | NODES[0] | 5 << 5 | 13;
-        self.write(TABLE, root);
-        self.write(TABLE + 16, root);
-        let index = |shift: u32, bits: u32| (ea >> shift & ((1 << bits) - 1)) * 8;
-        self.write(NODES[0] + index(39, 13), 1 << 63 | NODES[1] | 9);
-        self.write(NODES[1] + index(30, 9), 1 << 63 | NODES[2] | 9);
-        self.write(NODES[2] + index(21, 9), 1 << 63 | NODES[3] | 5);
-        self.write(NODES[3] + index(16, 5), 3 << 62 | real | protection);
-        let table = ProcessTable { base: TABLE, size_bytes: 4096 };
-        self.cpu.set_process_table(Some(table));
-    }
-}
-
-const LEAF: u64 = 0xc_0000;
-const PRIVILEGED: u64 = 8;
-const READ_WRITE: u64 = 6;
-const EXECUTE: u64 = 1;
-const KERNEL: u64 = 0xc000_0000_0000_0000;
+use common::*;
 
 #[test]
 fn walk_sets_reference_and_change() {
@@ -298,15 +205,16 @@ fn steps() {
     assert_eq!(bench.cpu.instructions(), 5);
 }
 
-/// "An unimplemented word ends the run": with its address, the word and its disassembly.
+/// Those who debug are told the address, the word and its disassembly.
 #[test]
 fn what_is_not_there_is_said() {
     let mut ram = Vec::new();
-    // xsaddqp v1,v2,v3
-    let mut bench = bench(&mut ram, &[0xfc22_1808]);
+    // dadd f1,f2,f3
+    let mut bench = bench(&mut ram, &[0xec22_1804]);
+    bench.cpu.stop_at_unimplemented(true);
     let Exit::Unimplemented(what) = bench.cpu.run(&bench.board, 100) else { panic!() };
-    assert_eq!((what.word, what.registers.pc), (0xfc22_1808, CODE));
-    assert_eq!(what.disassembly, "xsaddqp v1,v2,v3");
+    assert_eq!((what.word, what.registers.pc), (0xec22_1804, CODE));
+    assert_eq!(what.disassembly, "dadd f1,f2,f3");
 }
 
 #[test]

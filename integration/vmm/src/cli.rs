@@ -75,6 +75,13 @@ pub struct Cli {
     #[arg(long)]
     pub icount: bool,
 
+    /// Stop at an instruction that the processor in software does not have, and at what is no
+    /// instruction in a kernel; show it with all registers and end with status 3. Without this,
+    /// the guest gets the interrupt that the architecture names, as from a real processor
+    /// (interp only)
+    #[arg(long)]
+    pub debug_unimplemented: bool,
+
     /// End when the guest asks for a restart, with status 0
     #[arg(long)]
     pub no_reboot: bool,

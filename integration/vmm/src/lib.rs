@@ -89,6 +89,9 @@ pub enum Failure {
     /// KVM's time is the host's.
     #[error("--icount needs --backend interp: KVM does not count a guest's instructions")]
     Icount,
+    /// KVM's guests run on the host's processor.
+    #[error("--debug-unimplemented needs --backend interp: KVM's processor is the host's")]
+    DebugUnimplemented,
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -99,7 +102,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::File(_) | Self::Config(_) | Self::NoVof | Self::Payload(_) | Self::Cpu(_) => 2,
-            Self::Unsuitable(_) | Self::Icount => 2,
+            Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
             Self::Dump(DumpError::Write { .. }) => 2,
             Self::Dump(DumpError::Boot(error)) | Self::Run(VmmError::Boot(error))
                 if error.is_the_users() =>
@@ -168,10 +171,14 @@ fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {
 
 /// The back end that is asked for; `auto` is KVM where that can run these guests.
 fn backend(cli: &Cli, timer: &Arc<Clock>) -> Result<Box<dyn Backend>, Failure> {
-    let software = || Box::new(Software::new(timer.clone()));
-    match (cli.backend, cli.icount) {
-        (BackendChoice::Kvm, true) => Err(Failure::Icount),
-        // Only instructions that are counted can be the time.
+    let software = || {
+        let software = Software::new(timer.clone());
+        Box::new(software.stop_at_unimplemented(cli.debug_unimplemented))
+    };
+    match (cli.backend, cli.icount || cli.debug_unimplemented) {
+        (BackendChoice::Kvm, true) if cli.icount => Err(Failure::Icount),
+        (BackendChoice::Kvm, true) => Err(Failure::DebugUnimplemented),
+        // Only instructions that are counted can be the time; only one's own core can be debugged.
         (BackendChoice::Interp, _) | (BackendChoice::Auto, true) => Ok(software()),
         (BackendChoice::Kvm, false) => match kvm::Kvm::open() {
             Ok(kvm) => Ok(Box::new(kvm)),

@@ -39,7 +39,8 @@ fn help_says_what_there_is() {
     let output = run(&["--help"]);
     assert!(output.status.success());
     let help = String::from_utf8_lossy(&output.stdout);
-    for word in ["--kernel", "x-vof", "POWER10", "Ctrl-A X", "Exit status"] {
+    for word in ["--kernel", "x-vof", "POWER10", "Ctrl-A X", "--debug-unimplemented", "Exit status"]
+    {
         assert!(help.contains(word), "{word}");
     }
 }

@@ -43,14 +43,27 @@ fn a_client_that_gives_up_is_told_by_the_status() {
     assert!(complaint.contains("gave up"), "{complaint}");
 }
 
-/// An instruction that the processor does not have ends the run, with all that is known.
+/// For those who debug, an instruction that the processor does not have ends the run, with all
+/// that is known.
 #[test]
 fn what_is_not_implemented_is_shown() {
     for guest in BOTH {
-        let (status, _, complaint) = run(guest, "illegal", &[]);
+        let (status, _, complaint) = run(guest, "illegal", &["--debug-unimplemented"]);
         assert_eq!(status.code(), Some(3), "{complaint}");
         for words in ["00000abc", "crashed", "r28"] {
             assert!(complaint.to_lowercase().contains(words), "{words}: {complaint}");
+        }
+    }
+}
+
+/// Otherwise it is an interrupt, which this client has no vector for: nothing can come any more.
+#[test]
+fn what_is_no_instruction_is_an_interrupt() {
+    for guest in BOTH {
+        let (status, _, complaint) = run(guest, "illegal", &[]);
+        assert_eq!(status.code(), Some(3), "{complaint}");
+        for words in ["no instruction at the interrupt vector 0x700", "crashed", "r28"] {
+            assert!(complaint.contains(words), "{words}: {complaint}");
         }
     }
 }

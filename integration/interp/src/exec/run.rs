@@ -444,14 +444,15 @@ pub(crate) fn run(
                 go!(s.ctr, 1);
             }
             Code::BclrAny | Code::BcctrAny | Code::BctarAny => {
+                // Before CTR changes: what is not available has no effect.
+                if op.code == Code::BctarAny {
+                    check!(s.need_tar());
+                }
                 let taken = s.branch_taken(op.a, op.b);
                 let to = match op.code {
                     Code::BclrAny => s.lr,
                     Code::BcctrAny => s.ctr,
-                    _ => {
-                        check!(s.need_tar());
-                        s.spr.tar
-                    }
+                    _ => s.spr.tar,
                 };
                 if op.imm & Op::LINK != 0 {
                     s.lr = here!().wrapping_add(4) & s.ea_mask;

@@ -6,8 +6,10 @@
 //! this core has not.
 
 mod absent;
+mod atomics;
 mod bcd;
 mod branch;
+mod control;
 pub(crate) mod fields;
 mod fixed;
 mod fixed_more;
@@ -17,6 +19,7 @@ mod logical;
 mod quad_arith;
 mod quad_convert;
 mod quad_move;
+mod segments;
 mod storage;
 mod storage_more;
 mod system;
@@ -103,7 +106,10 @@ pub(crate) const CLASSES: &[(&str, &[Insn])] = &[
     ("branch", branch::TABLE),
     ("storage", storage::TABLE),
     ("storage_more", storage_more::TABLE),
+    ("atomics", atomics::TABLE),
     ("system", system::TABLE),
+    ("control", control::TABLE),
+    ("segments", segments::TABLE),
     ("fp_arith", fp_arith::TABLE),
     ("fp_arith", fp_arith::SUMS),
     ("fp_arith", fp_arith::DIFFERENCES),
@@ -179,6 +185,33 @@ pub(crate) fn table() -> &'static [Insn] {
 fn find(word: u32) -> Option<usize> {
     let numbers = INDEX.buckets[bucket(word)].iter().copied().map(usize::from);
     numbers.into_iter().find(|&number| INDEX.all[number].matches(word))
+}
+
+/// What a trace interrupt tells instructions apart by (Book III §6.5.15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Branch,
+    /// Loads, or is treated as if it did.
+    Load,
+    /// Stores, or is treated as if it did.
+    Store,
+    /// `rfid` and `rfscv`, which are not traced.
+    Return,
+    Other,
+}
+
+/// What kind of instruction a word is.
+pub(crate) fn kind(word: u32) -> Kind {
+    match lookup(word).map_or("", |insn| insn.name) {
+        "b" | "bc" | "bclr" | "bcctr" | "bctar" => Kind::Branch,
+        "rfid" | "rfscv" => Kind::Return,
+        "lvsl" | "lvsr" => Kind::Other,
+        "dcbz" | "dcbtst" | "dstst" | "paste." => Kind::Store,
+        "dcbt" | "dcbst" | "dcbf" | "dst" | "icbi" | "icbt" | "copy" => Kind::Load,
+        name if name.starts_with("st") => Kind::Store,
+        name if name.starts_with('l') => Kind::Load,
+        _ => Kind::Other,
+    }
 }
 
 /// The instruction that a word is.

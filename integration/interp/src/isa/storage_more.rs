@@ -1,6 +1,7 @@
 //! Fixed-point storage accesses that programs use now and then: byte-reversed, multiple, string,
 //! quadword, load-and-reserve (Power ISA 3.0B, Book I §3.3.4 to §3.3.8, Book II §4.6).
 
+use super::atomics::{load_atomic, store_atomic};
 use super::fields::*;
 use super::{Insn, call};
 use crate::ram::{Ram, Word};
@@ -126,78 +127,26 @@ fn string_bytes(w: u32) -> u64 {
 }
 
 /// A quadword into an even register and the next.
-fn set_pair(s: &mut State, w: u32, value: u128) {
+pub(super) fn set_pair(s: &mut State, w: u32, value: u128) {
     s.gpr[(rt(w) & !1) as usize] = (value >> 64) as u64;
     s.gpr[(rt(w) | 1) as usize] = value as u64;
 }
 
-fn pair(s: &State, w: u32) -> u128 {
+pub(super) fn pair(s: &State, w: u32) -> u128 {
     u128::from(s.gpr[(rt(w) & !1) as usize]) << 64 | u128::from(s.gpr[(rt(w) | 1) as usize])
 }
 
 fn lq(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = ea_d(s, w, dq_displacement(w));
-    s.need_aligned(ea, 16)?;
-    let value = s.load_quad(ram, ea)?;
+    let value = s.load_aligned_quad(ram, ea)?;
     set_pair(s, w, value);
     Ok(())
 }
 
 fn stq(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = ea_d(s, w, ds_displacement(w));
-    s.need_aligned(ea, 16)?;
     let value = pair(s, w);
-    s.store_quad(ram, ea, value)
-}
-
-/// An atomic memory operation (Book II §4.5): the value in memory is replaced by f(it, operand),
-/// and what was there goes to RT. `None`: the function code is none.
-fn amo<T: Word>(s: &mut State, ram: &Ram<'_>, w: u32, store_only: bool) -> Done {
-    let ea = s.gpr[ra(w) as usize];
-    let function = rb(w);
-    let operand =
-        if store_only { s.gpr[rt(w) as usize] } else { s.gpr[((rt(w) + 1) & 31) as usize] };
-    let bits = T::BYTES as u32 * 8;
-    let signed = |value: u64| (value << (64 - bits)) as i64;
-    let apply = |old: u64| {
-        Some(match (function, store_only) {
-            (0, _) => old.wrapping_add(operand),
-            (1, _) => old ^ operand,
-            (2, _) => old | operand,
-            (3, _) => old & operand,
-            (4, _) => T::narrow(old).widen().max(T::narrow(operand).widen()),
-            (5, _) => {
-                if signed(old) >= signed(operand) {
-                    old
-                } else {
-                    operand
-                }
-            }
-            (6, _) => T::narrow(old).widen().min(T::narrow(operand).widen()),
-            (7, _) => {
-                if signed(old) <= signed(operand) {
-                    old
-                } else {
-                    operand
-                }
-            }
-            (8, false) => operand,
-            _ => return None,
-        })
-    };
-    if apply(0).is_none() {
-        return Err(Trap::Illegal);
-    }
-    loop {
-        let old = s.load_reserve::<T>(ram, ea)?;
-        let new = apply(old.widen()).unwrap_or_default();
-        if s.store_conditional::<T>(ram, ea, T::narrow(new))? {
-            if !store_only {
-                s.gpr[rt(w) as usize] = old.widen();
-            }
-            return Ok(());
-        }
-    }
+    s.store_aligned_quad(ram, ea, value)
 }
 
 pub(super) const TABLE: &[Insn] = &[
@@ -233,8 +182,8 @@ pub(super) const TABLE: &[Insn] = &[
     call("sthcx.", x1(31, 726), "rs,ra0,rb", store_conditional::<u16>),
     call("stwcx.", x1(31, 150), "rs,ra0,rb", store_conditional::<u32>),
     call("stdcx.", x1(31, 214), "rs,ra0,rb", store_conditional::<u64>),
-    call("lwat", x(31, 582), "rt,ra,fc", |s, ram, w| amo::<u32>(s, ram, w, false)),
-    call("ldat", x(31, 614), "rt,ra,fc", |s, ram, w| amo::<u64>(s, ram, w, false)),
-    call("stwat", x(31, 710), "rs,ra,fc", |s, ram, w| amo::<u32>(s, ram, w, true)),
-    call("stdat", x(31, 742), "rs,ra,fc", |s, ram, w| amo::<u64>(s, ram, w, true)),
+    call("lwat", x(31, 582), "rt,ra0,fc", load_atomic::<u32>),
+    call("ldat", x(31, 614), "rt,ra0,fc", load_atomic::<u64>),
+    call("stwat", x(31, 710), "rs,ra0,fc", store_atomic::<u32>),
+    call("stdat", x(31, 742), "rs,ra0,fc", store_atomic::<u64>),
 ];

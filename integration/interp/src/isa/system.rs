@@ -15,12 +15,12 @@ use crate::trap::Trap;
 
 type Done = Result<(), Trap>;
 
-fn need_privilege(s: &State) -> Done {
+pub(super) fn need_privilege(s: &State) -> Done {
     if s.msr() & msr::PR == 0 { Ok(()) } else { Err(Trap::Privileged) }
 }
 
 /// Goes on behind this instruction, but not before everything was looked at anew.
-fn resync(s: &mut State) -> Done {
+pub(super) fn resync(s: &mut State) -> Done {
     s.pc = s.pc.wrapping_add(4) & s.ea_mask;
     Err(Trap::Resync)
 }
@@ -62,8 +62,10 @@ impl State {
         Err(Trap::Resync)
     }
 
+    /// What a program may use only where FSCR says so; it "controls the availability of various
+    /// facilities in problem state" (Book III §6.2.10), and of none to the kernel.
     pub(crate) fn need_facility(&mut self, enable: u64, cause: u64) -> Done {
-        if self.spr.fscr & enable != 0 {
+        if self.spr.fscr & enable != 0 || self.msr() & msr::PR == 0 {
             return Ok(());
         }
         self.fault_dsisr = cause as u32;
@@ -167,7 +169,9 @@ fn mfspr(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
 }
 
 fn mtspr(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
-    spr::write(s, spr(w), s.gpr[rt(w) as usize])
+    spr::write(s, spr(w), s.gpr[rt(w) as usize])?;
+    // An event-based branch may be due now.
+    if spr::is_of_events(spr(w)) { resync(s) } else { Ok(()) }
 }
 
 fn decode_mfspr(w: u32) -> Op {
@@ -233,9 +237,7 @@ pub(super) const TABLE: &[Insn] = &[
         wait_for_others(s);
         Ok(())
     }),
-    // There are no segments to forget: translation is radix.
-    call("slbia", x(31, 498), "ih", |s, _, _| need_privilege(s)),
     op("wait", x(31, 30), "wc", |_| Op::new(Code::Nop, 0, 0, 0)),
-    // There is never a copy to be aborted.
+    // There is never a copy that somebody could see the rest of.
     op("cp_abort", x(31, 838), "", |_| Op::new(Code::Nop, 0, 0, 0)),
 ];

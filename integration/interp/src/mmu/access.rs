@@ -1,6 +1,7 @@
 //! Loads and stores at effective addresses.
 
 use super::{Access, tlb};
+use crate::bits::dsisr;
 use crate::ram::{NoRam, PAGE_BYTES, PAGE_SHIFT, Ram, Word};
 use crate::state::{Mmio, Reservation, State};
 use crate::trap::Trap;
@@ -102,14 +103,24 @@ impl State {
         Ok(page.real | offset)
     }
 
-    /// The real address of an instruction.
-    pub(crate) fn fetch_address(&mut self, ram: &Ram<'_>, ea: u64) -> Result<u64, Trap> {
-        let page = self.translate(ram, ea, Access::Fetch)?;
-        Ok(page.real | ea & OFFSET_MASK)
+    /// The real address of the instruction at the program counter, which is in RAM.
+    pub(crate) fn code_address(&mut self, ram: &Ram<'_>) -> Result<u64, Trap> {
+        let page = self.translate(ram, self.pc, Access::Fetch)?;
+        if !ram.has_page(page.real) {
+            self.fault_dsisr = dsisr::NOT_FOUND;
+            return Err(Trap::InstructionStorage);
+        }
+        Ok(page.real | self.pc & OFFSET_MASK)
+    }
+
+    /// The instruction at a real address.
+    pub(crate) fn code_word(&self, ram: &Ram<'_>, real: u64) -> u32 {
+        let word = ram.load::<u32>(real).unwrap_or(0);
+        if self.big_endian { u32::from_be(word) } else { u32::from_le(word) }
     }
 
     /// Sees to it that decoded code which is stored over is decoded again.
-    fn note_store(&mut self, real: u64) {
+    pub(super) fn note_store(&mut self, real: u64) {
         let page = real >> PAGE_SHIFT;
         if self.tlb.is_code(page) {
             self.tlb.unmark_code(page);
@@ -242,8 +253,8 @@ impl State {
         }
     }
 
-    /// An access that must be aligned and is not.
-    fn unaligned_mmio(&mut self, ea: u64) -> Trap {
+    /// An access that must be aligned and is not, or must be of RAM and is not.
+    pub(crate) fn unaligned_mmio(&mut self, ea: u64) -> Trap {
         self.fault_address = ea;
         Trap::Alignment
     }

@@ -1,6 +1,7 @@
 //! Addresses: the cache of translations, the radix walk, and the loads and stores on top.
 
 mod access;
+mod quad;
 mod radix;
 mod tlb;
 

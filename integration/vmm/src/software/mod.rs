@@ -30,12 +30,19 @@ pub use clock::{Clock, GuestTime};
 #[derive(Debug)]
 pub struct Software {
     clock: Arc<Clock>,
+    stops: bool,
 }
 
 impl Software {
     /// A processor whose timebase is that of `clock`.
     pub fn new(clock: Arc<Clock>) -> Self {
-        Self { clock }
+        Self { clock, stops: false }
+    }
+
+    /// Whether an instruction that it does not have ends the run, for those who debug.
+    #[must_use]
+    pub fn stop_at_unimplemented(self, stops: bool) -> Self {
+        Self { stops, ..self }
     }
 }
 
@@ -80,7 +87,8 @@ impl Backend for Software {
         let modes = Arc::new(Modes::new(lines.clone()));
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(cpus);
         for (number, line) in lines.all().enumerate() {
-            let cpu = Cpu::new(number, machine.cpu().pvr(), system.clone());
+            let mut cpu = Cpu::new(number, machine.cpu().pvr(), system.clone());
+            cpu.stop_at_unimplemented(self.stops);
             vcpus.push(Box::new(SoftVcpu::new(
                 cpu,
                 ram.clone(),

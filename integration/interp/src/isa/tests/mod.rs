@@ -165,7 +165,7 @@ macro_rules! class_tests {
         fn no_instruction_is_without_vectors() {
             let tested = [$(stringify!($class)),*];
             for (class, insns) in classes() {
-                let words = words::wanted(&insns);
+                let words = words::wanted(class, &insns);
                 if words.is_empty() {
                     continue;
                 }

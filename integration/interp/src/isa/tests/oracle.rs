@@ -117,7 +117,7 @@ fn ask(order: Order, questions: &[(u32, u32)]) -> Vec<Snapshot> {
 }
 
 fn generate_class(class: &str, order: Order) -> usize {
-    let insns = words::wanted(&classes()[class]);
+    let insns = words::wanted(class, &classes()[class]);
     let mut random = Random(0x5eed);
     let mut questions = Vec::new();
     for insn in insns {
@@ -169,7 +169,7 @@ fn generate_class(class: &str, order: Order) -> usize {
 #[ignore = "needs qemu-user; rewrites the files"]
 fn generate() {
     for class in classes().keys() {
-        if words::wanted(&classes()[class]).is_empty() {
+        if words::wanted(class, &classes()[class]).is_empty() {
             continue;
         }
         let little = generate_class(class, Order::Little);

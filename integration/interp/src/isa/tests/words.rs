@@ -28,7 +28,6 @@ const WITHOUT: &[&str] = &[
     "tlbie",
     "tlbiel",
     "tlbsync",
-    "slbia",
     "wait",
     "cp_abort",
     "icbi",
@@ -67,8 +66,14 @@ const WITHOUT: &[&str] = &[
     "vrsqrtefp",
 ];
 
+/// Classes that are not for programs as a whole, or all reservations, or what faults for all.
+const CLASSES_WITHOUT: &[&str] = &["atomics", "control", "segments"];
+
 /// The instructions of a class that are to have vectors.
-pub(super) fn wanted(insns: &[Insn]) -> Vec<Insn> {
+pub(super) fn wanted(class: &str, insns: &[Insn]) -> Vec<Insn> {
+    if CLASSES_WITHOUT.contains(&class) {
+        return Vec::new();
+    }
     insns.iter().filter(|i| i.is_implemented() && !WITHOUT.contains(&i.name)).copied().collect()
 }
 

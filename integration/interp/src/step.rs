@@ -1,0 +1,73 @@
+//! One instruction at a time: for debuggers, and where the guest traces (Power ISA 3.0B, Book III
+//! §6.5.15).
+
+use crate::bits::{msr, srr1};
+use crate::code::Cache;
+use crate::cpu::Cpu;
+use crate::door::Door;
+use crate::exec::{self, Leave};
+use crate::exit::Exit;
+use crate::interrupt::vector;
+use crate::isa::{self, Kind};
+use crate::ram::{PAGE_SHIFT, Ram};
+use crate::trap::Trap;
+
+impl Cpu {
+    /// Executes one instruction, or takes one interrupt, for debuggers; what would make
+    /// [`Self::run`] return is returned.
+    pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
+        let system = self.state.system.clone();
+        let ram = Ram::new(door.ram());
+        let _running = system.running(self.state.id);
+        self.state.read_news();
+        self.drop_written();
+        let interrupts = self.state.stats.interrupts;
+        self.take_interrupts(door);
+        if self.state.stats.interrupts != interrupts {
+            return None;
+        }
+        self.execute_one(&ram, door)
+    }
+
+    /// Executes one instruction, and takes the interrupt that it causes or that traces it.
+    pub(crate) fn execute_one(&mut self, ram: &Ram<'_>, door: &dyn Door) -> Option<Exit> {
+        let s = &mut self.state;
+        let real = match s.code_address(ram) {
+            Ok(real) => real,
+            Err(trap) => return self.not_fetched(trap),
+        };
+        let word = s.code_word(ram, real);
+        let traced = isa::kind(word).is_traced(s.msr());
+        // On a page where nothing else is decoded, execution ends behind the one instruction.
+        let mut cache = Cache::new(false);
+        let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
+        cache.decode_one(ram, page, real, s.big_endian);
+        let trap = match exec::run(s, ram, &cache, door, page, 1) {
+            Leave::Trap(trap) => Some(trap),
+            Leave::Slice | Leave::Unmapped | Leave::Undecoded(_) => None,
+        };
+        // Before the interrupts that may have waited for the end of the instruction.
+        if let (None | Some(Trap::Resync), Some(cause)) = (trap, traced) {
+            s.interrupt(vector::TRACE, cause);
+        }
+        trap.and_then(|trap| self.trapped(ram, door, trap))
+    }
+}
+
+impl Kind {
+    /// What SRR1 tells of an instruction that completes while MSR has this value, if that is a
+    /// trace interrupt.
+    fn is_traced(self, msr: u64) -> Option<u64> {
+        let traced = match self {
+            Self::Return => false,
+            Self::Branch => msr & msr::TE != 0,
+            Self::Load | Self::Store | Self::Other => msr & msr::SE != 0,
+        };
+        let access = match self {
+            Self::Load => srr1::TRACED_LOAD,
+            Self::Store => srr1::TRACED_STORE,
+            _ => 0,
+        };
+        traced.then_some(srr1::TRACED | access)
+    }
+}
