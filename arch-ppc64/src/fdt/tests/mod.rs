@@ -344,6 +344,21 @@ fn rtas_has_every_call_and_its_size() {
     assert_eq!(tree.cells("/rtas", "ibm,lrdr-capacity"), [0, 512 << 20, 0, 256 << 20, 1]);
 }
 
+/// Guests find an NVRAM by a node of its type, and read it by RTAS (LoPAPR chapter 8). There is
+/// none.
+/// Linux looks for its log partitions all the same, and says at each boot that it has none.
+#[test]
+fn nothing_tells_of_an_nvram() {
+    let tree = vof_tree();
+    for (path, node) in tree.nodes() {
+        assert_ne!(node.value("device_type"), Some(&b"nvram\0"[..]), "{path}");
+    }
+    for call in ["nvram-fetch", "nvram-store"] {
+        assert_eq!(rtas::token_of(call), None);
+        assert_eq!(tree.value("/rtas", call), None);
+    }
+}
+
 /// What Linux reads of `ibm,pa-features`: length, type, then attribute bytes with bit 0 the most
 /// significant. What a bit denies is switched off, so one that is missing costs the guest.
 #[test]

@@ -164,6 +164,27 @@ fn no_buffer_asks_whether_there_is_a_parameter() {
     }
 }
 
+/// `ppc64_cpu --run-mode` and `serv_config` ask for these, with buffers of 3 and 5000 bytes. They
+/// tell apart 0, -3 (not there), -9002 (not allowed) and -9999; the "librtas I/O error" that they
+/// know besides is about files of the guest's own, such as a missing `/var/lock`.
+#[test]
+fn tools_get_an_answer_about_every_system_parameter() {
+    let guest = Guest::new();
+    for parameter in 0..64 {
+        let expected = if matches!(parameter, 20 | 42) { 0 } else { -3 };
+        for length in [3, 5000] {
+            let status = guest.status("ibm,get-system-parameter", &[parameter, DATA, length]);
+            assert_eq!(status, expected, "parameter {parameter}");
+        }
+        let expected = if expected == 0 { -9002 } else { -3 };
+        let status = guest.status("ibm,set-system-parameter", &[parameter, DATA]);
+        assert_eq!(status, expected, "parameter {parameter}");
+    }
+    // The diagnostics' run mode is one byte: off.
+    assert_eq!(guest.status("ibm,get-system-parameter", &[42, DATA, 3]), 0);
+    assert_eq!(guest.bytes(DATA, 3), [0, 1, 0]);
+}
+
 #[test]
 fn system_parameter_needs_a_buffer_in_ram() {
     let guest = Guest::new();
