@@ -270,7 +270,8 @@ fn opening_and_negotiating_take_their_share() {
 fn saving(machine: &TestMachine) -> [usize; 2] {
     let vof = machine.vof();
     let taken = |save: &dyn Fn() -> Box<dyn std::any::Any>| {
-        (LIVE.set(0), PEAK.set(0));
+        LIVE.set(0);
+        PEAK.set(0);
         IS_COUNTED.set(true);
         drop(save());
         IS_COUNTED.set(false);

@@ -345,8 +345,7 @@ fn rtas_has_every_call_and_its_size() {
 }
 
 /// Guests find an NVRAM by a node of its type, and read it by RTAS (LoPAPR chapter 8). There is
-/// none.
-/// Linux looks for its log partitions all the same, and says at each boot that it has none.
+/// none. Linux looks for its log partitions all the same, and says at each boot that it has none.
 #[test]
 fn nothing_tells_of_an_nvram() {
     let tree = vof_tree();
