@@ -5,9 +5,10 @@ use object::elf::{
     ELFCLASS32, ELFCLASS64, ELFMAG, EM_PPC, EM_PPC64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64,
     PT_INTERP, PT_LOAD,
 };
+use object::pod::{Pod, bytes_of_slice_mut, slice_from_bytes};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use super::{Client, ClientKind, LoadError, Segment};
+use super::{Client, ClientKind, LoadError, Part, Segment, Source};
 
 /// Where EI_CLASS is.
 const CLASS_OFFSET: usize = 4;
@@ -22,46 +23,61 @@ const COMPRESSED: [(&[u8], &str); 6] = [
     (&[0x89, b'L', b'Z', b'O'], "lzop"),
 ];
 
-pub(super) fn parse(file: &[u8]) -> Result<Client<'_>, LoadError> {
-    if file.is_empty() {
+/// How many program headers are read at most. Kernels have two, programs of old linkers some ten.
+pub(super) const MAX_PROGRAM_HEADERS: usize = 1024;
+
+/// Reads the headers, and nothing else. Each is in the file before it is read, and what is read is
+/// all that is looked at: the file may change meanwhile.
+pub(super) fn parse(source: &dyn Source) -> Result<Client<'_>, LoadError> {
+    let file = Headers { source, file_bytes: Part::Program.size_bytes(source)? };
+    let begin: Vec<u8> = file.read(0, file.file_bytes.min(1 + CLASS_OFFSET as u64) as usize)?;
+    if begin.is_empty() {
         return Err(LoadError::Empty);
     }
-    if let Some((_, format)) = COMPRESSED.iter().find(|(magic, _)| file.starts_with(magic)) {
+    if let Some((_, format)) = COMPRESSED.iter().find(|(magic, _)| begin.starts_with(magic)) {
         return Err(LoadError::Compressed { format });
     }
-    if !file.starts_with(&ELFMAG) {
-        return Err(LoadError::NotElf { found: file.iter().take(ELFMAG.len()).copied().collect() });
+    if !begin.starts_with(&ELFMAG) {
+        return Err(LoadError::NotElf {
+            found: begin.iter().take(ELFMAG.len()).copied().collect(),
+        });
     }
-    let mut copy = Vec::new();
-    let headers = aligned(file, &mut copy);
-    match file.get(CLASS_OFFSET).copied() {
-        Some(ELFCLASS32) => parse_class::<FileHeader32<Endianness>>(file, headers),
-        Some(ELFCLASS64) => parse_class::<FileHeader64<Endianness>>(file, headers),
+    match begin.get(CLASS_OFFSET).copied() {
+        Some(ELFCLASS32) => parse_class::<FileHeader32<Endianness>>(&file),
+        Some(ELFCLASS64) => parse_class::<FileHeader64<Endianness>>(&file),
         class => Err(LoadError::Class { class: class.unwrap_or(0) }),
     }
 }
 
-/// `file`, or a copy of it where its alignment is not what `object` reads headers at.
-fn aligned<'a>(file: &'a [u8], copy: &'a mut Vec<u64>) -> &'a [u8] {
-    if file.as_ptr().addr() % align_of::<u64>() == 0 {
-        return file;
-    }
-    copy.resize(file.len().div_ceil(size_of::<u64>()), 0);
-    let copy = object::pod::bytes_of_slice_mut(copy);
-    // The copy is at least as long.
-    for (to, from) in copy.iter_mut().zip(file) {
-        *to = *from;
-    }
-    copy.get(..file.len()).unwrap_or_default()
+/// The headers of a file.
+struct Headers<'a> {
+    source: &'a dyn Source,
+    file_bytes: u64,
 }
 
-/// `headers` has the same contents as `file`.
-fn parse_class<'a, H: FileHeader<Endian = Endianness>>(
-    file: &'a [u8],
-    headers: &[u8],
-) -> Result<Client<'a>, LoadError> {
-    let header = H::parse(headers)?;
-    let endian = header.endian()?;
+impl Headers<'_> {
+    /// `count` structures that lie one after the other.
+    fn read<T: Pod>(&self, offset: u64, count: usize) -> Result<Vec<T>, LoadError> {
+        let bytes = count * size_of::<T>();
+        if offset.checked_add(bytes as u64).is_none_or(|end| end > self.file_bytes) {
+            return Err(LoadError::Headers);
+        }
+        // Whole words, for the alignment that the structures may want.
+        let mut words = vec![0_u64; bytes.div_ceil(size_of::<u64>())];
+        let read = bytes_of_slice_mut(&mut words).get_mut(..bytes).unwrap_or_default();
+        Part::Program.read_bytes(self.source, offset, read)?;
+        let (structures, _) = slice_from_bytes(read, count).map_err(|()| LoadError::Headers)?;
+        Ok(structures.to_vec())
+    }
+}
+
+fn parse_class<'a, H>(file: &Headers<'a>) -> Result<Client<'a>, LoadError>
+where
+    H: FileHeader<Endian = Endianness>,
+{
+    let header: Vec<H> = file.read(0, 1)?;
+    let header = header.first().filter(|header| header.is_supported()).ok_or(LoadError::Headers)?;
+    let endian = header.endian().map_err(|_| LoadError::Headers)?;
     let little_endian = endian == Endianness::Little;
     let kind = match (header.is_class_64(), header.e_machine(endian)) {
         (true, EM_PPC64) => ClientKind::Kernel { little_endian },
@@ -78,13 +94,13 @@ fn parse_class<'a, H: FileHeader<Endian = Endianness>>(
     let mut segments = Vec::new();
     let mut entry = None;
     let linked_entry = header.e_entry(endian).into();
-    for (index, segment) in header.program_headers(endian, headers)?.iter().enumerate() {
+    for (index, segment) in program_headers(file, header, endian)?.iter().enumerate() {
         match segment.p_type(endian) {
             PT_LOAD => {}
             PT_INTERP => return Err(LoadError::Interpreter),
             _ => continue,
         }
-        let loaded = loadable(file, index, segment, endian)?;
+        let loaded = loadable(file.file_bytes, index, segment, endian)?;
         // The entry point is a virtual address, the segments go by their physical ones.
         let offset = linked_entry.checked_sub(segment.p_vaddr(endian).into());
         if let Some(offset) = offset.filter(|offset| *offset < loaded.bytes) {
@@ -105,15 +121,34 @@ fn parse_class<'a, H: FileHeader<Endian = Endianness>>(
         }
     }
     let entry = entry.ok_or(LoadError::EntryOutside { entry: linked_entry })?;
-    Ok(Client { kind, segments, entry })
+    Ok(Client { source: file.source, kind, segments, entry })
 }
 
-fn loadable<'a, P: ProgramHeader<Endian = Endianness>>(
-    file: &'a [u8],
+fn program_headers<H: FileHeader<Endian = Endianness>>(
+    file: &Headers<'_>,
+    header: &H,
+    endian: Endianness,
+) -> Result<Vec<H::ProgramHeader>, LoadError> {
+    let offset: u64 = header.e_phoff(endian).into();
+    let count = usize::from(header.e_phnum(endian));
+    if offset == 0 || count == 0 {
+        return Err(LoadError::NoSegments);
+    }
+    if usize::from(header.e_phentsize(endian)) != size_of::<H::ProgramHeader>() {
+        return Err(LoadError::Headers);
+    }
+    if count > MAX_PROGRAM_HEADERS {
+        return Err(LoadError::TooManySegments { count });
+    }
+    file.read(offset, count)
+}
+
+fn loadable<P: ProgramHeader<Endian = Endianness>>(
+    whole_bytes: u64,
     index: usize,
     header: &P,
     endian: Endianness,
-) -> Result<Segment<'a>, LoadError> {
+) -> Result<Segment, LoadError> {
     let start: u64 = header.p_paddr(endian).into();
     let memory_bytes: u64 = header.p_memsz(endian).into();
     let file_bytes: u64 = header.p_filesz(endian).into();
@@ -121,17 +156,16 @@ fn loadable<'a, P: ProgramHeader<Endian = Endianness>>(
     if file_bytes > memory_bytes {
         return Err(LoadError::SegmentSizes { index, file_bytes, memory_bytes });
     }
-    let range = usize::try_from(offset).ok().zip(usize::try_from(file_bytes).ok());
-    let data = range
-        .and_then(|(offset, bytes)| file.get(offset..offset.checked_add(bytes)?))
-        .ok_or(LoadError::SegmentOutsideFile {
+    if offset.checked_add(file_bytes).is_none_or(|end| end > whole_bytes) {
+        return Err(LoadError::SegmentOutsideFile {
             index,
             offset,
             bytes: file_bytes,
-            file_bytes: file.len() as u64,
-        })?;
+            file_bytes: whole_bytes,
+        });
+    }
     if start.checked_add(memory_bytes).is_none() {
         return Err(LoadError::SegmentWraps { index, start, bytes: memory_bytes });
     }
-    Ok(Segment { start, bytes: memory_bytes, data })
+    Ok(Segment { start, bytes: memory_bytes, offset, file_bytes })
 }

@@ -1,6 +1,74 @@
 //! Everything that can be wrong with a program, its initial RAM disk, or the room for them.
 
+use std::fmt;
+use std::io;
+
+use super::Source;
+use super::elf::MAX_PROGRAM_HEADERS;
 use crate::ram::MemoryFault;
+
+/// Which of the things that are loaded an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The program: a kernel, or another one.
+    Program,
+    /// The initial RAM disk.
+    Initrd,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Program => "program",
+            Self::Initrd => "initrd",
+        })
+    }
+}
+
+impl Part {
+    /// As [`Source::size_bytes`], of this part's source.
+    pub(super) fn size_bytes(self, source: &dyn Source) -> Result<u64, LoadError> {
+        source.size_bytes().map_err(|error| self.cannot_be_read(error))
+    }
+
+    /// As [`Source::read_bytes`], of this part's source.
+    pub(super) fn read_bytes(
+        self,
+        source: &dyn Source,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(), LoadError> {
+        source.read_bytes(offset, buf).map_err(|error| self.cannot_be_read(error))
+    }
+
+    fn cannot_be_read(self, error: io::Error) -> LoadError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => LoadError::Shrunk { part: self },
+            _ => LoadError::Read { part: self, source: error.into() },
+        }
+    }
+}
+
+/// Why a [`Source`] could not be read, in the host's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReadError {
+    kind: io::ErrorKind,
+    message: String,
+}
+
+impl ReadError {
+    /// What kind of error it was.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.kind
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self { kind: error.kind(), message: error.to_string() }
+    }
+}
 
 /// Why a program cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +116,13 @@ pub enum LoadError {
     Interpreter,
     /// The file's headers are broken, or it was cut off.
     #[error("the ELF file is damaged or incomplete")]
-    Headers(#[from] object::read::Error),
+    Headers,
+    /// There are more program headers than any program has.
+    #[error("the ELF file has {count} segments; the most is {MAX_PROGRAM_HEADERS}")]
+    TooManySegments {
+        /// Field e_phnum.
+        count: usize,
+    },
     /// Nothing is to be loaded.
     #[error("the ELF file has no segments to load")]
     NoSegments,
@@ -167,6 +241,21 @@ pub enum LoadError {
         planned: u64,
         /// What there is.
         given: u64,
+    },
+    /// What is read became shorter than it was.
+    #[error("the {part} became shorter while it was read")]
+    Shrunk {
+        /// Which one.
+        part: Part,
+    },
+    /// The host cannot read it.
+    #[error("cannot read the {part}")]
+    Read {
+        /// Which one.
+        part: Part,
+        /// The reason.
+        #[source]
+        source: ReadError,
     },
     /// RAM is not as large as was said.
     #[error("cannot write to guest memory")]

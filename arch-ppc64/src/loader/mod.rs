@@ -9,19 +9,22 @@
 //! - a big-endian ELF32 client program such as GRUB. It goes where it was linked, and is entered
 //!   in 32-bit mode.
 //!
-//! Files are not trusted: every size and address in them is checked.
+//! Files are not trusted: every size and address in them is checked. They are not read as a whole
+//! either: first the headers, and what fits into RAM then goes straight there, piece by piece.
 //!
 //! ```no_run
-//! use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+//! use std::fs::File;
+//!
+//! use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 //! use vm_memory::{GuestAddress, GuestMemoryMmap};
 //!
-//! let (kernel, initrd) = (std::fs::read("vmlinux")?, std::fs::read("initrd.img")?);
+//! let (kernel, initrd) = (File::open("vmlinux")?, File::open("initrd.img")?);
 //! let ram_bytes = 1 << 30;
 //! let ram: GuestMemoryMmap =
 //!     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), ram_bytes as usize)])?;
 //!
 //! let client = Client::parse(&kernel)?;
-//! let initrd_bytes = Some(initrd.len() as u64);
+//! let initrd_bytes = Some(initrd.size_bytes()?);
 //! let request = PlanRequest { ram_bytes, initrd_bytes, ..PlanRequest::default() };
 //! let placement = Placement::plan(&client, &request)?;
 //! loader::load(&client, &placement, Some(&initrd), &ram)?;
@@ -32,21 +35,25 @@
 mod elf;
 mod error;
 mod placement;
+mod source;
 
+use std::fmt;
 use std::ops::Range;
 
 use vm_memory::GuestAddress;
 
 use crate::ram::GuestRam;
-pub use error::LoadError;
+pub use error::{LoadError, Part, ReadError};
 pub use placement::{FIRMWARE_BYTES, KERNEL_BASE, Placement, PlanRequest};
+pub use source::Source;
 
 /// A program that can be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Client<'a> {
+    source: &'a dyn Source,
     kind: ClientKind,
     /// In the order of their addresses, none overlapping another.
-    segments: Vec<Segment<'a>>,
+    segments: Vec<Segment>,
     /// Address of the first instruction, in the program's own address space.
     entry: u64,
 }
@@ -64,28 +71,31 @@ pub enum ClientKind {
 }
 
 /// A part of a program: bytes of the file, then zeros.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Segment<'a> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
     /// Address in the program's own address space.
     start: u64,
-    /// Bytes with the zeros; at least as many as in `data`. `start + bytes` does not wrap.
+    /// Bytes with the zeros; at least `file_bytes`. `start + bytes` does not wrap.
     bytes: u64,
-    data: &'a [u8],
+    /// Where it is in the file.
+    offset: u64,
+    /// How much of it is in the file. `offset + file_bytes` does not wrap.
+    file_bytes: u64,
 }
 
-impl Segment<'_> {
+impl Segment {
     fn range(&self) -> Range<u64> {
         self.start..self.start + self.bytes
     }
 }
 
 impl<'a> Client<'a> {
-    /// Reads the headers of an ELF file; the client borrows the file's contents.
+    /// Reads the headers of an ELF file. The rest of it is read by [`load`].
     ///
     /// # Errors
     /// [`LoadError`] says what was found instead of a program that can be started.
-    pub fn parse(file: &'a [u8]) -> Result<Self, LoadError> {
-        elf::parse(file)
+    pub fn parse(source: &'a dyn Source) -> Result<Self, LoadError> {
+        elf::parse(source)
     }
 
     /// What kind of program it is.
@@ -104,6 +114,12 @@ impl<'a> Client<'a> {
         end - start
     }
 
+    /// How many bytes of the file are needed: those up to the end of its last segment.
+    pub fn file_bytes(&self) -> u64 {
+        let filled = self.segments.iter().filter(|segment| segment.file_bytes != 0);
+        filled.map(|segment| segment.offset + segment.file_bytes).max().unwrap_or(0)
+    }
+
     /// The addresses it was linked at.
     fn linked(&self) -> Range<u64> {
         let start = self.segments.first().map_or(0, |first| first.start);
@@ -112,20 +128,30 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Copies a program and its initial RAM disk to where they were planned to be. What the program
+impl fmt::Debug for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("kind", &self.kind)
+            .field("segments", &self.segments)
+            .field("entry", &self.entry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a program and its initial RAM disk to where they were planned to be. What the program
 /// expects to be zero becomes zero, so RAM need not be.
 ///
 /// # Errors
-/// [`LoadError`] when `client` and `initrd` are not what was planned for, or RAM is smaller than
-/// was said.
+/// [`LoadError`] when `client` and `initrd` are not what was planned for, cannot be read to their
+/// ends, or RAM is smaller than was said.
 pub fn load(
     client: &Client<'_>,
     placement: &Placement,
-    initrd: Option<&[u8]>,
+    initrd: Option<&dyn Source>,
     ram: &dyn GuestRam,
 ) -> Result<(), LoadError> {
     let planned = placement.initrd().map(|(_, bytes)| bytes);
-    let given = initrd.map(|data| data.len() as u64);
+    let given = initrd.map(|initrd| Part::Initrd.size_bytes(initrd)).transpose()?;
     if planned != given {
         return Err(LoadError::OtherInitrd {
             planned: planned.unwrap_or(0),
@@ -140,26 +166,61 @@ pub fn load(
     }
     let base = placement.client().0.0;
     let linked = client.linked().start;
+    let mut copier = Copier { ram, buffer: vec![0; PIECE_BYTES] };
     for segment in &client.segments {
-        let at = base + (segment.start - linked);
-        ram.write(GuestAddress(at), segment.data)?;
-        zero(ram, at + segment.data.len() as u64..at + segment.bytes)?;
+        let Segment { start, bytes, offset, file_bytes } = *segment;
+        let at = base + (start - linked);
+        copier.copy((Part::Program, client.source), offset, at..at + file_bytes)?;
+        copier.zero(at + file_bytes..at + bytes)?;
     }
-    if let (Some(data), Some((at, _))) = (initrd, placement.initrd()) {
-        ram.write(at, data)?;
+    if let (Some(initrd), Some((at, bytes))) = (initrd, placement.initrd()) {
+        copier.copy((Part::Initrd, initrd), 0, at.0..at.0 + bytes)?;
     }
     Ok(())
 }
 
-fn zero(ram: &dyn GuestRam, range: Range<u64>) -> Result<(), LoadError> {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    let mut at = range.start;
-    while at < range.end {
-        let count = (range.end - at).min(ZEROS.len() as u64);
-        ram.write(GuestAddress(at), ZEROS.get(..count as usize).unwrap_or(&ZEROS))?;
-        at += count;
+/// How much is read at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// Brings bytes into RAM, piece by piece.
+struct Copier<'a> {
+    ram: &'a dyn GuestRam,
+    buffer: Vec<u8>,
+}
+
+impl Copier<'_> {
+    fn copy(
+        &mut self,
+        (part, source): (Part, &dyn Source),
+        mut offset: u64,
+        to: Range<u64>,
+    ) -> Result<(), LoadError> {
+        self.each_piece(to, |ram, at, piece| {
+            part.read_bytes(source, offset, piece)?;
+            offset += piece.len() as u64;
+            Ok(ram.write(at, piece)?)
+        })
     }
-    Ok(())
+
+    fn zero(&mut self, to: Range<u64>) -> Result<(), LoadError> {
+        self.buffer.fill(0);
+        self.each_piece(to, |ram, at, piece| Ok(ram.write(at, piece)?))
+    }
+
+    fn each_piece(
+        &mut self,
+        to: Range<u64>,
+        mut write: impl FnMut(&dyn GuestRam, GuestAddress, &mut [u8]) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        let mut at = to.start;
+        while at < to.end {
+            let count = (to.end - at).min(PIECE_BYTES as u64);
+            let piece = self.buffer.get_mut(..count as usize).unwrap_or_default();
+            write(self.ram, GuestAddress(at), piece)?;
+            at += count;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

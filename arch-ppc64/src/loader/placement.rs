@@ -56,11 +56,42 @@ impl Placement {
     /// # Errors
     /// [`LoadError`] names what there is no room for.
     pub fn plan(client: &Client<'_>, request: &PlanRequest) -> Result<Self, LoadError> {
+        let (base, room) = Self::without_initrd(client, request)?;
+        let initrd = match request.initrd_bytes {
+            Some(bytes) => Some((room.place_initrd(bytes)?, bytes)),
+            None => None,
+        };
+        Ok(Self {
+            client: (GuestAddress(base), client.bytes()),
+            entry: GuestAddress(base + (client.entry - client.linked().start)),
+            is_64bit: client.is_64bit(),
+            initrd,
+            flat_tree: room.flat_tree,
+            rtas: room.rtas,
+        })
+    }
+
+    /// The size of the largest initial RAM disk that there is room for, in bytes: before it is
+    /// known how large it is. That of `request` does not matter.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), of everything else.
+    pub fn initrd_room(client: &Client<'_>, request: &PlanRequest) -> Result<u64, LoadError> {
+        let (_, room) = Self::without_initrd(client, request)?;
+        let (_, low_bytes) = room.low();
+        let (_, high_bytes) = room.high();
+        Ok(low_bytes.max(high_bytes))
+    }
+
+    /// Where the program goes, and what room is left behind it, the flat tree and RTAS.
+    fn without_initrd(
+        client: &Client<'_>,
+        request: &PlanRequest,
+    ) -> Result<(u64, Room), LoadError> {
         let ram_end = request.ram_bytes.min(CELL_END);
-        let linked = client.linked();
         let base = match client.kind {
             ClientKind::Kernel { .. } => KERNEL_BASE.0,
-            ClientKind::Program => linked.start,
+            ClientKind::Program => client.linked().start,
         };
         let is_flat = request.flat_tree_bytes.is_some() || request.rtas_bytes.is_some();
         if is_flat && client.kind == ClientKind::Program {
@@ -74,25 +105,15 @@ impl Placement {
             let ram_bytes = request.ram_bytes;
             return Err(LoadError::ClientOutsideRam { start: base, end, ram_bytes });
         }
-        let mut room = Room { next: end, end: ram_end.min(CLIENT_ALLOCATION_END) };
-        let flat_tree = room.take("flat tree", request.flat_tree_bytes)?;
-        let rtas = room.take("RTAS", request.rtas_bytes)?;
+        let low_end = ram_end.min(CLIENT_ALLOCATION_END);
+        let mut room = Room { next: end, end: low_end, ram_end, flat_tree: None, rtas: None };
+        room.flat_tree = room.take("flat tree", request.flat_tree_bytes)?;
+        room.rtas = room.take("RTAS", request.rtas_bytes)?;
         if is_flat {
             // Nothing allocates before the kernel itself, which can reach all of RAM.
             room.end = ram_end;
         }
-        let initrd = match request.initrd_bytes {
-            Some(bytes) => Some((room.place_initrd(bytes, ram_end)?, bytes)),
-            None => None,
-        };
-        Ok(Self {
-            client: (GuestAddress(base), client.bytes()),
-            entry: GuestAddress(base + (client.entry - linked.start)),
-            is_64bit: client.is_64bit(),
-            initrd,
-            flat_tree,
-            rtas,
-        })
+        Ok((base, room))
     }
 
     /// Where the program is: its first byte, and how many bytes it takes, zeros included.
@@ -130,6 +151,10 @@ impl Placement {
 struct Room {
     next: u64,
     end: u64,
+    /// Where RAM ends, as far as it can be used.
+    ram_end: u64,
+    flat_tree: Option<GuestAddress>,
+    rtas: Option<GuestAddress>,
 }
 
 impl Room {
@@ -150,19 +175,29 @@ impl Room {
         }
     }
 
-    /// A place for the initial RAM disk: here, or above what a kernel's Open Firmware code uses.
-    fn place_initrd(&self, bytes: u64, ram_end: u64) -> Result<GuestAddress, LoadError> {
+    /// Where an initial RAM disk can be here, and how large it can be there.
+    fn low(&self) -> (GuestAddress, u64) {
+        let start = self.next.next_multiple_of(PAGE_BYTES);
+        let end = self.end.saturating_sub(CLIENT_ALLOCATION_BYTES);
+        (GuestAddress(start), end.saturating_sub(start))
+    }
+
+    /// The same above what a kernel's Open Firmware code uses.
+    fn high(&self) -> (GuestAddress, u64) {
+        let start = self.next.max(CLIENT_ALLOCATION_END).next_multiple_of(PAGE_BYTES);
+        (GuestAddress(start), self.ram_end.saturating_sub(start))
+    }
+
+    /// A place for the initial RAM disk.
+    fn place_initrd(&self, bytes: u64) -> Result<GuestAddress, LoadError> {
         if bytes == 0 {
             return Err(LoadError::InitrdEmpty);
         }
-        let low = self.next.next_multiple_of(PAGE_BYTES);
-        let low_bytes = self.end.saturating_sub(CLIENT_ALLOCATION_BYTES).saturating_sub(low);
-        let high = self.next.max(CLIENT_ALLOCATION_END).next_multiple_of(PAGE_BYTES);
-        let high_bytes = ram_end.saturating_sub(high);
+        let ((low, low_bytes), (high, high_bytes)) = (self.low(), self.high());
         if bytes <= low_bytes {
-            Ok(GuestAddress(low))
+            Ok(low)
         } else if bytes <= high_bytes {
-            Ok(GuestAddress(high))
+            Ok(high)
         } else {
             Err(LoadError::InitrdTooLarge { bytes, low_bytes, high_bytes })
         }

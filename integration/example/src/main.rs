@@ -13,14 +13,13 @@ use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
-use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::rtas::{RealTimeClock, Rtas, RtasConfig};
 use arch_ppc64::{CpuState, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm};
 use arch_ppc64::{Hypercall, Next, StopReason, VcpuControl, VcpuId};
 use pseries_vmm::{kvm::Kvm, ram::HostRam, vcpu::Backend};
 use serde::Deserialize;
-use vm_memory::bitmap::AtomicBitmap;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
 use vmm_sys_util::terminal::Terminal;
 use vof_device::{DeviceTree, Vof};
 
@@ -86,11 +85,11 @@ impl MachineConfig for VmConfig {
     }
 }
 
-/// What stays over restarts of the machine.
+/// What stays over restarts of the machine, but RAM: nothing of one client is for the next.
 struct Board {
     machine: Machine,
-    kernel: Vec<u8>,
-    initramfs: Option<Vec<u8>>,
+    kernel: File,
+    initramfs: Option<File>,
     /// It knows which of its pages this process wrote to.
     ram: Arc<GuestMemoryMmap<AtomicBitmap>>,
     console: Arc<StdioConsole>,
@@ -98,21 +97,20 @@ struct Board {
 }
 
 fn run() -> Result<()> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let open = |path: &PathBuf| {
+        File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
     let path = std::env::args_os().nth(1).ok_or("usage: example-vmm machine.json")?;
-    let config: VmConfig = serde_json::from_slice(&read(&path.into())?)?;
+    let config: VmConfig = serde_json::from_reader(open(&path.into())?.take(1 << 20))?;
     let machine = Machine::new(&config)?;
     machine.x_vof().then_some(()).ok_or("x-vof has to be on: there is no other way in here")?;
     let kvm = Kvm::open()?;
     let host_pvr = kvm.host_pvr()?.unwrap_or(machine.cpu().pvr());
-    let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
-    let board = Board {
+    let mut board = Board {
         machine: machine.on_host(host_pvr)?,
-        kernel: read(&config.payload.kernel)?,
-        initramfs: config.payload.initramfs.as_ref().map(read).transpose()?,
-        ram: Arc::new(ram),
+        kernel: open(&config.payload.kernel)?,
+        initramfs: config.payload.initramfs.as_ref().map(open).transpose()?,
+        ram: Arc::default(),
         console: Arc::new(StdioConsole::new()?),
         clock: Arc::default(),
     };
@@ -129,7 +127,9 @@ fn run() -> Result<()> {
 
 impl Board {
     /// The machine from one reset to the next: all but the board is made anew.
-    fn start(&self, kvm: &Kvm, boot_count: u32) -> Result<StopReason> {
+    fn start(&mut self, kvm: &Kvm, boot_count: u32) -> Result<StopReason> {
+        let all_ram = (GuestAddress(0), self.machine.memory_bytes() as usize);
+        self.ram = Arc::new(GuestMemoryMmap::from_ranges(&[all_ram])?);
         let ram: Arc<dyn HostRam> = self.ram.clone();
         let vm = kvm.create(&self.machine, &ram)?;
         let (mailboxes, orders): (_, Vec<_>) = vm.vcpus.iter().map(|_| channel()).unzip();
@@ -165,12 +165,13 @@ impl Board {
 
     /// Puts the guest in place, and who answers its hypercalls: the back end's `own`, and the rest.
     fn plug_in(&self, cpus: Arc<AllCpus>, mut own: Handlers, count: u32) -> Result<HypercallBus> {
-        let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_deref());
+        let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_ref());
         let client = Client::parse(&self.kernel)?;
-        let (ram_bytes, initrd_bytes) = (machine.memory_bytes(), initrd.map(|i| i.len() as u64));
+        let ram_bytes = machine.memory_bytes();
+        let initrd_bytes = initrd.map(Source::size_bytes).transpose()?;
         let request = PlanRequest { ram_bytes, initrd_bytes, ..Default::default() };
         let placement = Placement::plan(&client, &request)?;
-        loader::load(&client, &placement, initrd, ram)?;
+        loader::load(&client, &placement, initrd.map(|file| file as &dyn Source), ram)?;
         ram.write_slice(vof_firmware::IMAGE, GuestAddress(vof_firmware::LOAD_ADDRESS))?;
         let mut rng_seed = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
@@ -178,7 +179,6 @@ impl Board {
         let (initrd, boot_count, flat_rtas) = (placement.initrd(), count, None);
         let start = Start { entry, entry_is_64bit, initrd, boot_count, rng_seed, flat_rtas };
         let tree = DeviceTree::from_blob(&fdt::build(machine, &start)?)?;
-
         let mut vof = Vof::builder(tree, ram_bytes)
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(machine.cas_platform()))

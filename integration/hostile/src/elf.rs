@@ -1,10 +1,13 @@
 //! Programs and initial RAM disks: nothing is written where they were not planned to be.
 
+use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arch_ppc64::layout::PAGE_BYTES;
 use arch_ppc64::loader::{
-    self, Client, ClientKind, FIRMWARE_BYTES, KERNEL_BASE, LoadError, Placement, PlanRequest,
+    self, Client, ClientKind, FIRMWARE_BYTES, KERNEL_BASE, LoadError, Part, Placement, PlanRequest,
+    Source,
 };
 use vm_memory::GuestAddress;
 
@@ -58,7 +61,7 @@ pub fn run(data: &[u8]) -> Reach {
     let initrd_bytes = u64::from(input.u16()) << [4, 4, 14, 40][usize::from(flags >> 6)];
     let flag = |bit: u8| flags & 1 << bit != 0;
     let file = input.rest();
-    let client = match Client::parse(file) {
+    let client = match Client::parse(&file) {
         Ok(client) => client,
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -97,8 +100,9 @@ pub fn run(data: &[u8]) -> Reach {
     }
     let initrd: Vec<u8> = (0..initrd_bytes).map(|at| at as u8 | 1).collect();
     let initrd = request.initrd_bytes.map(|_| initrd.as_slice());
+    let source = initrd.as_ref().map(|initrd| initrd as &dyn Source);
     let ram = WatchedRam::new(ram_bytes);
-    loader::load(&client, &placement, initrd, &ram).expect("what was planned can be loaded");
+    loader::load(&client, &placement, source, &ram).expect("what was planned can be loaded");
     check_loaded(&placement, initrd, &ram);
     reach.add(if is_kernel { 4 } else { 5 });
     if initrd.is_some() {
@@ -108,6 +112,7 @@ pub fn run(data: &[u8]) -> Reach {
         reach.add(7);
     }
     check_refusals(&client, &placement, initrd);
+    check_shrinking(file, &placement, source);
     reach
 }
 
@@ -151,12 +156,51 @@ fn check_loaded(placement: &Placement, initrd: Option<&[u8]>, ram: &WatchedRam) 
 fn check_refusals(client: &Client<'_>, placement: &Placement, initrd: Option<&[u8]>) {
     let ram = WatchedRam::new(placement.client().0.0);
     let other = match initrd {
-        None | Some([]) => Some(&[1][..]),
-        Some([_, rest @ ..]) => Some(rest),
+        None | Some([]) => &[1][..],
+        Some([_, rest @ ..]) => rest,
     };
-    let refused = loader::load(client, placement, other, &ram);
+    let refused = loader::load(client, placement, Some(&other), &ram);
     assert!(matches!(refused, Err(LoadError::OtherInitrd { .. })), "{refused:?}");
     assert!(ram.take().0.is_empty());
-    let failed = loader::load(client, placement, initrd, &ram);
+    let source = initrd.as_ref().map(|initrd| initrd as &dyn Source);
+    let failed = loader::load(client, placement, source, &ram);
     assert!(matches!(failed, Err(LoadError::Memory(_))), "{failed:?}");
+}
+
+/// A file that is cut off after its headers were read.
+struct Shrinking<'a> {
+    file: &'a [u8],
+    is_cut: AtomicBool,
+}
+
+impl Source for Shrinking<'_> {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.file.size_bytes()
+    }
+
+    fn read_bytes(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let cut = usize::from(self.is_cut.load(Ordering::Relaxed));
+        let rest = self.file.len().saturating_sub(cut);
+        self.file.get(..rest).unwrap_or_default().read_bytes(offset, buf)
+    }
+}
+
+/// A program whose last byte is not there any more is told, and what was written is in its place.
+fn check_shrinking(file: &[u8], placement: &Placement, initrd: Option<&dyn Source>) {
+    let needed = Client::parse(&file).expect("it was one before").file_bytes();
+    let file = Shrinking { file: &file[..needed as usize], is_cut: AtomicBool::new(false) };
+    // The headers may be behind the segments.
+    let Ok(client) = Client::parse(&file) else { return };
+    file.is_cut.store(true, Ordering::Relaxed);
+    let ram = WatchedRam::new(u64::MAX);
+    let loaded = loader::load(&client, placement, initrd, &ram);
+    match client.file_bytes() {
+        // All of it is zeros.
+        0 => assert_eq!(loaded, Ok(())),
+        _ => assert_eq!(loaded, Err(LoadError::Shrunk { part: Part::Program })),
+    }
+    let (writes, _) = ram.take();
+    let planned: Vec<_> =
+        [Some(placement.client()), placement.initrd()].into_iter().flatten().map(range).collect();
+    assert!(are_within(&writes, &planned), "{writes:x?} beyond {planned:x?}");
 }

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -17,7 +18,7 @@ use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
-use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
+use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::rtas::{self, InterruptSources, Rtas, RtasConfig, UnknownSource, Xive};
 use arch_ppc64::{
@@ -198,14 +199,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let cmdline = rest.first().cloned().unwrap_or("console=hvc0 cryptomgr.notests".into());
     let machine = Machine::new(&Config { cmdline })?;
-    let (kernel, initrd) = (std::fs::read(kernel)?, std::fs::read(initrd)?);
+    let (kernel, initrd) = (File::open(kernel)?, File::open(initrd)?);
+    let initrd_bytes = initrd.size_bytes()?;
     let ram: GuestMemoryMmap =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
 
     let client = Client::parse(&kernel)?;
     let start = |placement: Option<&Placement>| {
         let entry = placement.map_or(GuestAddress(0), Placement::entry);
-        let initrd = (GuestAddress(0), initrd.len() as u64);
+        let initrd = (GuestAddress(0), initrd_bytes);
         Start {
             entry,
             entry_is_64bit: true,
@@ -217,7 +219,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let request = PlanRequest {
         ram_bytes: machine.memory_bytes(),
-        initrd_bytes: Some(initrd.len() as u64),
+        initrd_bytes: Some(initrd_bytes),
         flat_tree_bytes: Some(fdt::build(&machine, &start(None))?.len() as u64),
         rtas_bytes: Some(rtas::SIZE_BYTES.into()),
     };

@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{FileError, VmConfig};
+use crate::quoted;
 
 /// Runs a POWER (pseries) guest
 ///
@@ -148,6 +150,21 @@ impl LogLevel {
 }
 
 impl Cli {
+    /// The command line of this process. One that cannot be understood, or asks for help, ends it.
+    pub fn of_process() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            // It quotes the arguments. When nobody takes it there is nobody to tell.
+            let said = error.to_string();
+            for line in said.trim_end().lines() {
+                let _ = writeln!(io::stderr(), "{}", quoted::message(line));
+            }
+            std::process::exit(error.exit_code());
+        })
+    }
+
     /// The configuration that the arguments describe, with that of the file beneath it.
     ///
     /// # Errors

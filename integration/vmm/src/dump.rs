@@ -11,6 +11,7 @@ use vm_memory::GuestAddress;
 
 use crate::boot::{BootError, Payload};
 use crate::config::VmConfig;
+use crate::quoted;
 
 /// Why there is no device tree in the file.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub enum DumpError {
     #[error("cannot describe the machine")]
     Boot(#[from] BootError),
     /// The file cannot be written.
-    #[error("cannot write {}", .path.display())]
+    #[error("cannot write {}", quoted::path(.path))]
     Write {
         /// Which file.
         path: PathBuf,
@@ -49,7 +50,7 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
         flat_rtas: (!machine.x_vof()).then_some(GuestAddress(KERNEL_BASE.0 - PAGE_BYTES)),
     };
     if config.payload.kernel.is_some() {
-        let payload = Payload::open(&config.payload)?;
+        let payload = Payload::open(&config.payload, machine)?;
         let placement = payload.placement(machine)?;
         start = Start {
             entry: placement.entry(),

@@ -17,9 +17,11 @@ pub mod config;
 mod console;
 mod cpu_thread;
 mod dump;
+mod host_file;
 mod input;
 pub mod kvm;
 pub mod logger;
+pub mod quoted;
 pub mod ram;
 mod signals;
 mod smp;
@@ -101,14 +103,18 @@ impl Failure {
     /// The exit status: 2 for what the user said, 1 for the host.
     pub fn status(&self) -> u8 {
         match self {
-            Self::File(_) | Self::Config(_) | Self::NoVof | Self::Payload(_) | Self::Cpu(_) => 2,
+            Self::File(error) if error.is_the_users() => 2,
+            Self::Config(_) | Self::NoVof | Self::Cpu(_) => 2,
             Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
             Self::Dump(DumpError::Write { .. }) => 2,
-            Self::Dump(DumpError::Boot(error)) | Self::Run(VmmError::Boot(error))
+            Self::Payload(error)
+            | Self::Dump(DumpError::Boot(error))
+            | Self::Run(VmmError::Boot(error))
                 if error.is_the_users() =>
             {
                 2
             }
+            Self::File(_) | Self::Payload(_) => 1,
             Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
         }
     }
@@ -120,8 +126,7 @@ impl Failure {
 /// [`Failure`]; its [`status`](Failure::status) is the exit status.
 pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (config, machine) = machine(cli)?;
-    let payload = Payload::open(&config.payload).map_err(Failure::Payload)?;
-    payload.check(&machine).map_err(Failure::Payload)?;
+    let payload = Payload::open(&config.payload, &machine).map_err(Failure::Payload)?;
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };

@@ -4,19 +4,18 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use pseries_vmm::cli::Cli;
-use pseries_vmm::{Ending, Failure, config, die_of, dump_fdt, logger, run};
+use pseries_vmm::{Ending, Failure, config, die_of, dump_fdt, logger, quoted, run};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     if cli.config_schema {
         // Whoever does not read to the end has read enough.
         let _ = writeln!(io::stdout(), "{}", config::schema());
         return ExitCode::SUCCESS;
     }
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
-        tell(&error.to_string());
+        tell(&quoted::message(&error.to_string()));
         return ExitCode::from(2);
     }
     let status = match &cli.dump_fdt {
@@ -63,7 +62,7 @@ fn complain(failure: &Failure) {
         }
         source = error.source();
     }
-    tell(&message);
+    tell(&quoted::message(&message));
 }
 
 /// A word on standard error. When that is gone there is nobody to tell.

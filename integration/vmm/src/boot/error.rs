@@ -8,6 +8,8 @@ use arch_ppc64::fdt::FdtError;
 use arch_ppc64::loader::LoadError;
 use arch_ppc64::rtas::InstantiateError;
 
+use crate::{host_file, quoted};
+
 /// Why a machine cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,8 +17,14 @@ pub enum BootError {
     /// There is nothing to start.
     #[error("no kernel is given: --kernel FILE, or \"payload\": {{\"kernel\": FILE}} in the file")]
     NoKernel,
+    /// The user names a file by nothing.
+    #[error("the path of the {what} is empty")]
+    NoPath {
+        /// What it is to be.
+        what: &'static str,
+    },
     /// A file that the user named cannot be read.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", quoted::path(.path))]
     File {
         /// Which file.
         path: PathBuf,
@@ -25,7 +33,7 @@ pub enum BootError {
         source: io::Error,
     },
     /// A file that the user named cannot be started, or does not fit.
-    #[error("cannot use {}", .path.display())]
+    #[error("cannot use {}", quoted::path(.path))]
     Unusable {
         /// Which file.
         path: PathBuf,
@@ -33,6 +41,15 @@ pub enum BootError {
         #[source]
         source: LoadError,
     },
+    /// A file that the user named was written into.
+    #[error("cannot use {}: it was changed after this machine had opened it", quoted::path(.path))]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What a client left in memory cannot be taken away for the next one.
+    #[error("cannot clear the guest's memory")]
+    Clear(#[source] io::Error),
     /// The host does not have the memory.
     #[error("cannot have {bytes} bytes of memory for the guest")]
     Memory {
@@ -66,6 +83,12 @@ pub enum BootError {
 impl BootError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
-        matches!(self, Self::NoKernel | Self::File { .. } | Self::Unusable { .. } | Self::NoVof)
+        match self {
+            Self::NoKernel | Self::NoPath { .. } | Self::Changed { .. } | Self::NoVof => true,
+            Self::File { source, .. } => !host_file::is_the_hosts(source),
+            // It could be opened, and was as long.
+            Self::Unusable { source, .. } => !matches!(source, LoadError::Read { .. }),
+            _ => false,
+        }
     }
 }

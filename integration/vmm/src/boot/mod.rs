@@ -4,6 +4,7 @@ mod error;
 mod flat;
 mod payload;
 mod ram;
+mod spool;
 #[cfg(feature = "vof")]
 mod vof;
 
@@ -21,7 +22,6 @@ use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine, VcpuControl};
 use crate::vcpu::Registers;
 
 pub use error::BootError;
-use payload::Contents;
 pub use payload::Payload;
 pub(crate) use ram::create as create_ram;
 
@@ -89,11 +89,13 @@ pub(crate) fn prepare(
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
     let Parts { ram, cpus, sources, boot_count, boot_arguments } = parts;
-    let contents = payload.take()?;
-    let plan = Plan::new(machine, payload, &contents)?;
+    payload.check_unchanged()?;
+    let plan = Plan::new(machine, payload)?;
     let placement = &plan.placement;
-    loader::load(&plan.client, placement, contents.initrd.as_deref(), ram)
-        .map_err(|source| payload.unusable(source))?;
+    let loaded = loader::load(&plan.client, placement, payload.initrd(), ram);
+    // What was changed meanwhile is the reason of whatever came of it.
+    payload.check_unchanged()?;
+    loaded.map_err(|source| payload.unusable(source))?;
     let start = Start {
         entry: placement.entry(),
         entry_is_64bit: placement.is_64bit(),
@@ -135,26 +137,24 @@ pub(crate) fn prepare(
 }
 
 impl<'a> Plan<'a> {
-    fn new(
-        machine: &Machine,
-        payload: &Payload,
-        contents: &'a Contents,
-    ) -> Result<Self, BootError> {
-        let client = payload.client(contents)?;
-        let initrd = contents.initrd.as_ref();
-        let mut request = PlanRequest {
-            ram_bytes: machine.memory_bytes(),
-            initrd_bytes: initrd.map(|data| data.len() as u64),
-            ..PlanRequest::default()
-        };
-        if !machine.x_vof() {
-            request.flat_tree_bytes = Some(flat::tree_bytes(machine, initrd.is_some())?);
-            request.rtas_bytes = Some(rtas::SIZE_BYTES.into());
-        }
+    fn new(machine: &Machine, payload: &'a Payload) -> Result<Self, BootError> {
+        let client = payload.client()?;
+        let request = plan_request(machine, payload.initrd_bytes())?;
         let placement =
             Placement::plan(&client, &request).map_err(|source| payload.unusable(source))?;
         Ok(Self { client, placement })
     }
+}
+
+/// What a machine needs room for, besides its program.
+fn plan_request(machine: &Machine, initrd_bytes: Option<u64>) -> Result<PlanRequest, BootError> {
+    let mut request =
+        PlanRequest { ram_bytes: machine.memory_bytes(), initrd_bytes, ..PlanRequest::default() };
+    if !machine.x_vof() {
+        request.flat_tree_bytes = Some(flat::tree_bytes(machine, initrd_bytes.is_some())?);
+        request.rtas_bytes = Some(rtas::SIZE_BYTES.into());
+    }
+    Ok(request)
 }
 
 /// Randomness for the guest's own generator.

@@ -1,98 +1,73 @@
 //! The files that a guest is started from.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use arch_ppc64::Machine;
-use arch_ppc64::loader::{Client, LoadError, Placement};
+use arch_ppc64::loader::{Client, LoadError, Part, Placement, Source};
 
-use super::{BootError, Plan};
+use super::spool::Spool;
+use super::{BootError, Plan, plan_request};
 use crate::config::PayloadConfig;
+use crate::host_file::{self, HostFile, Pipe};
 
-/// Open files. They are read anew for each start of the machine, so that their contents are only
-/// in the guest while it runs; what comes in the place of a file does not matter, what is written
-/// into it does. What can be read but once, such as a pipe, is kept.
+/// Open files. They are read anew for each start of the machine, straight into its RAM, so that
+/// their contents are only in the guest while it runs.
+///
+/// What comes in the place of a file does not matter; a file that is written into is an error from
+/// then on. What can be read but once, a pipe, is kept.
 #[derive(Debug)]
 pub struct Payload {
     kernel: Named,
     initramfs: Option<Named>,
-    /// What was read to check it, for the first start.
-    first: Mutex<Option<Contents>>,
-}
-
-#[derive(Debug)]
-struct Named {
-    path: PathBuf,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    File(File),
-    Kept(Vec<u8>),
-}
-
-/// The bytes of a payload.
-#[derive(Debug)]
-pub(super) struct Contents {
-    kernel: Vec<u8>,
-    pub(super) initrd: Option<Vec<u8>>,
 }
 
 impl Payload {
-    /// Opens and reads the files.
+    /// Opens the files, and checks that `machine` can start from them. Only the headers of a kernel
+    /// are read for that; what does not fit is refused unread.
     ///
     /// # Errors
     /// [`BootError::NoKernel`] when there is none, [`BootError::File`] names the one that cannot be
-    /// read.
-    pub fn open(config: &PayloadConfig) -> Result<Self, BootError> {
-        let kernel = Named::open(config.kernel.as_deref().ok_or(BootError::NoKernel)?)?;
-        let initramfs = config.initramfs.as_deref().map(Named::open).transpose()?;
-        let payload = Self { kernel, initramfs, first: Mutex::new(None) };
-        let contents = payload.read()?;
-        *payload.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(contents);
+    /// read, [`BootError::Unusable`] says what is wrong with a file, or what there is no room for.
+    pub fn open(config: &PayloadConfig, machine: &Machine) -> Result<Self, BootError> {
+        let path = config.kernel.as_deref().ok_or(BootError::NoKernel)?;
+        let kernel = Named::open("kernel", path, |pipe| keep_program(pipe, path, machine))?;
+        let payload = Self { kernel, initramfs: None };
+        // Before anything is read of what comes with it.
+        let plan = Plan::new(machine, &payload)?;
+        let Some(path) = config.initramfs.as_deref() else { return Ok(payload) };
+        let initramfs = Named::open("initramfs", path, |pipe| {
+            let room = Placement::initrd_room(&plan.client, &plan_request(machine, None)?)
+                .map_err(|source| unusable(path, source))?;
+            keep_all(pipe, room).map_err(|source| unreadable(path, source))
+        })?;
+        let payload = Self { initramfs: Some(initramfs), ..payload };
+        Plan::new(machine, &payload)?;
         Ok(payload)
-    }
-
-    /// Checks that `machine` can start from these files.
-    ///
-    /// # Errors
-    /// [`BootError::Unusable`] says what is wrong with a file, or what there is no room for.
-    pub fn check(&self, machine: &Machine) -> Result<(), BootError> {
-        self.placement(machine).map(drop)
     }
 
     /// Where everything goes in `machine`.
     pub(crate) fn placement(&self, machine: &Machine) -> Result<Placement, BootError> {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = match first.take() {
-            Some(contents) => contents,
-            None => self.read()?,
-        };
-        let placement = Plan::new(machine, self, &contents).map(|plan| plan.placement);
-        *first = Some(contents);
-        placement
+        Plan::new(machine, self).map(|plan| plan.placement)
     }
 
-    /// The files' contents, for one start.
-    pub(super) fn take(&self) -> Result<Contents, BootError> {
-        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(contents) => Ok(contents),
-            None => self.read(),
-        }
+    /// An error if a file is not what it was when it was opened.
+    pub(super) fn check_unchanged(&self) -> Result<(), BootError> {
+        std::iter::once(&self.kernel).chain(&self.initramfs).try_for_each(Named::check_unchanged)
     }
 
-    fn read(&self) -> Result<Contents, BootError> {
-        Ok(Contents {
-            kernel: self.kernel.read()?,
-            initrd: self.initramfs.as_ref().map(Named::read).transpose()?,
-        })
+    pub(super) fn client(&self) -> Result<Client<'_>, BootError> {
+        Client::parse(&self.kernel).map_err(|source| self.unusable(source))
     }
 
-    pub(super) fn client<'a>(&self, contents: &'a Contents) -> Result<Client<'a>, BootError> {
-        Client::parse(&contents.kernel).map_err(|source| self.unusable(source))
+    pub(super) fn initrd(&self) -> Option<&dyn Source> {
+        self.initramfs.as_ref().map(|initramfs| initramfs as &dyn Source)
+    }
+
+    pub(super) fn initrd_bytes(&self) -> Option<u64> {
+        self.initramfs.as_ref().map(|initramfs| initramfs.stamp.bytes)
     }
 
     /// Says of the file that it is about that it cannot be used.
@@ -102,44 +77,114 @@ impl Payload {
             LoadError::InitrdEmpty
                 | LoadError::InitrdTooLarge { .. }
                 | LoadError::OtherInitrd { .. }
+                | LoadError::Shrunk { part: Part::Initrd }
+                | LoadError::Read { part: Part::Initrd, .. }
         );
         let file = self.initramfs.as_ref().filter(|_| about_initrd).unwrap_or(&self.kernel);
-        BootError::Unusable { path: file.path.clone(), source }
+        unusable(&file.path, source)
     }
+}
+
+/// A file that can be read at any place, again and again.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    file: File,
+    /// What it was when it was opened.
+    stamp: Stamp,
+}
+
+/// What tells whether a file was written into, as far as anything does: changes within one tick of
+/// the host's clock may look like none. Nothing relies on it: whatever is read is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    /// In seconds, and nanoseconds.
+    modified: (i64, i64),
 }
 
 impl Named {
-    fn open(path: &Path) -> Result<Self, BootError> {
-        let opened = File::open(path).and_then(Source::of);
-        let source = opened.map_err(|source| BootError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), source })
+    /// Opens a file that is the `what` of a machine. What a pipe brings is for `keep` to put into
+    /// another file.
+    fn open(
+        what: &'static str,
+        path: &Path,
+        keep: impl FnOnce(Pipe) -> Result<File, BootError>,
+    ) -> Result<Self, BootError> {
+        if path.as_os_str().is_empty() {
+            return Err(BootError::NoPath { what });
+        }
+        let file = match HostFile::open(path).map_err(|source| unreadable(path, source))? {
+            HostFile::Sized(file) => file,
+            HostFile::Pipe(pipe) => keep(pipe)?,
+        };
+        let stamp = Stamp::of(&file).map_err(|source| unreadable(path, source))?;
+        Ok(Self { path: path.to_owned(), file, stamp })
     }
 
-    fn read(&self) -> Result<Vec<u8>, BootError> {
-        match &self.source {
-            Source::Kept(data) => Ok(data.clone()),
-            Source::File(file) => {
-                read_all(file).map_err(|source| BootError::File { path: self.path.clone(), source })
-            }
+    fn check_unchanged(&self) -> Result<(), BootError> {
+        match Stamp::of(&self.file) {
+            Ok(stamp) if stamp == self.stamp => Ok(()),
+            Ok(_) => Err(BootError::Changed { path: self.path.clone() }),
+            Err(source) => Err(unreadable(&self.path, source)),
         }
     }
 }
 
-impl Source {
-    fn of(mut file: File) -> io::Result<Self> {
-        if file.metadata()?.is_file() {
-            return Ok(Self::File(file));
-        }
-        let mut data = Vec::new();
-        file.read_to_end(&mut data)?;
-        Ok(Self::Kept(data))
+/// As long as it was at first: what comes behind is not looked at.
+impl Source for Named {
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.stamp.bytes)
+    }
+
+    fn read_bytes(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
     }
 }
 
-fn read_all(mut file: &File) -> io::Result<Vec<u8>> {
-    let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    let mut data = Vec::with_capacity(bytes);
-    file.rewind()?;
-    file.read_to_end(&mut data)?;
-    Ok(data)
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let modified = match metadata.is_file() {
+            true => (metadata.mtime(), metadata.mtime_nsec()),
+            // That of a device is not about what is in it.
+            false => (0, 0),
+        };
+        Ok(Self { bytes: host_file::size_bytes(file)?, modified })
+    }
+}
+
+/// Keeps of a program from a pipe what has to be loaded, if it can be started and fits.
+fn keep_program(pipe: Pipe, path: &Path, machine: &Machine) -> Result<File, BootError> {
+    let unreadable = |source| unreadable(path, source);
+    let spool = Spool::new(pipe, machine.memory_bytes()).map_err(unreadable)?;
+    // Whether anything comes at all.
+    spool.keep(1).map_err(unreadable)?;
+    match Client::parse(&spool) {
+        Ok(client) => {
+            let needed = client.file_bytes();
+            Placement::plan(&client, &plan_request(machine, None)?)
+                .map_err(|source| unusable(path, source))?;
+            spool.keep(needed).map_err(unreadable)?;
+        }
+        // It ended: what is wrong with what came is found out as with any file.
+        Err(LoadError::Shrunk { .. }) => {}
+        Err(source) => return Err(unusable(path, source)),
+    }
+    Ok(spool.into_file())
+}
+
+/// Keeps what comes from a pipe, if it is no more than `most` bytes.
+fn keep_all(pipe: Pipe, most: u64) -> io::Result<File> {
+    let spool = Spool::new(pipe, most)?;
+    spool.keep(u64::MAX)?;
+    Ok(spool.into_file())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> BootError {
+    BootError::File { path: path.to_owned(), source }
+}
+
+fn unusable(path: &Path, source: LoadError) -> BootError {
+    BootError::Unusable { path: path.to_owned(), source }
 }

@@ -1,15 +1,13 @@
 //! Guest RAM.
 
-use std::ffi::CStr;
-use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
 
 use arch_ppc64::Machine;
 use arch_ppc64::layout::RAM_START;
 use vm_memory::{FileOffset, GuestMemoryMmap};
 
 use super::BootError;
+use crate::host_file;
 
 /// Shared memory, without dirty tracking.
 pub(crate) type Ram = GuestMemoryMmap<()>;
@@ -22,14 +20,7 @@ pub(crate) fn create(machine: &Machine) -> Result<Ram, BootError> {
 }
 
 fn map(bytes: u64) -> io::Result<Ram> {
-    const NAME: &CStr = c"pseries-ram";
-    // SAFETY: reads the name; makes a new descriptor.
-    let fd = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: fresh, and nobody else's.
-    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let file = host_file::without_a_name(c"pseries-ram")?;
     file.set_len(bytes)?;
     let len = usize::try_from(bytes).map_err(io::Error::other)?;
     let ranges = [(RAM_START, len, Some(FileOffset::new(file, 0)))];

@@ -78,8 +78,7 @@ fn board() -> Board {
 
 fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
     let machine = Machine::new(config).unwrap();
-    let payload = Payload::open(&config.payload).unwrap();
-    payload.check(&machine).unwrap();
+    let payload = Payload::open(&config.payload, &machine).unwrap();
     let ram = create_ram(&machine).unwrap();
     let parts = Parts {
         ram: &ram,
@@ -134,7 +133,7 @@ fn each_file_is_named_in_what_is_said_of_it() {
     std::fs::write(files.0.join("kernel"), b"#!/bin/sh").unwrap();
     let machine = Machine::new(&config).unwrap();
     let message = |config: &VmConfig| {
-        let error = Payload::open(&config.payload).and_then(|p| p.check(&machine)).unwrap_err();
+        let error = Payload::open(&config.payload, &machine).unwrap_err();
         assert!(error.is_the_users());
         error.to_string()
     };

@@ -8,13 +8,21 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use serde_path_to_error::Track;
 
 use super::VmConfig;
+use crate::host_file::{self, HostFile};
+use crate::quoted;
+
+/// The longest configuration file, in bytes.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
+    /// It is named by nothing.
+    #[error("its path is empty")]
+    NoPath,
     /// It cannot be read.
-    #[error("cannot read {}", .path.display())]
+    #[error("cannot read {}", quoted::path(.path))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -23,20 +31,42 @@ pub enum FileError {
         source: io::Error,
     },
     /// It is not JSON, or not of a machine.
-    #[error("{}{}", .path.display(), at(.key))]
+    #[error("{}{}", quoted::path(.path), at(.key))]
     Content {
         /// Which file.
         path: PathBuf,
         /// Path of the key that is wrong, as in `cpus.boot_vcpus`; empty where it is none.
         key: String,
-        /// What is wrong, and in which line and column.
+        /// What is wrong, and where.
         #[source]
-        source: serde_json::Error,
+        source: ContentError,
     },
 }
 
+impl FileError {
+    /// Whether it is for the user to put right, rather than for the host.
+    pub fn is_the_users(&self) -> bool {
+        match self {
+            Self::NoPath | Self::Content { .. } => true,
+            Self::Read { source, .. } => !host_file::is_the_hosts(source),
+        }
+    }
+}
+
+/// What is wrong with the text of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ContentError(String);
+
+/// In the words of the parser, which quotes the file.
+impl From<serde_json::Error> for ContentError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(quoted::text(&error.to_string()))
+    }
+}
+
 fn at(key: &str) -> String {
-    if key.is_empty() { String::new() } else { format!(", at \"{key}\"") }
+    if key.is_empty() { String::new() } else { format!(", at \"{}\"", quoted::text(key)) }
 }
 
 impl VmConfig {
@@ -45,7 +75,11 @@ impl VmConfig {
     /// # Errors
     /// [`FileError`] names the file, the key, and the line and column.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
-        let text = std::fs::read(path)
+        if path.as_os_str().is_empty() {
+            return Err(FileError::NoPath);
+        }
+        let text = HostFile::open(path)
+            .and_then(|file| file.read(MAX_CONFIG_BYTES))
             .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
         Self::from_json(&text, path)
     }
@@ -62,17 +96,45 @@ impl VmConfig {
         })
     }
 
-    fn parse(text: &[u8]) -> Result<Self, (String, serde_json::Error)> {
-        let mut json = serde_json::Deserializer::from_slice(text);
+    fn parse(text: &[u8]) -> Result<Self, (String, ContentError)> {
+        let nowhere = |source| (String::new(), source);
+        let text = utf8(text).map_err(nowhere)?;
+        let mut json = serde_json::Deserializer::from_str(text);
         let mut track = Track::new();
         let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
         let config = object(tracked).map_err(|error| {
             let key = track.path().to_string();
-            (if key == "." || key == "?" { String::new() } else { key }, error)
+            (if key == "." || key == "?" { String::new() } else { key }, error.into())
         })?;
         // Nothing may follow.
-        json.end().map_err(|error| (String::new(), error))?;
+        json.end().map_err(|error| nowhere(error.into()))?;
         Ok(config)
+    }
+}
+
+/// The text of a file in UTF-8, as JSON is to be exchanged (RFC 8259 §8.1), without the mark of the
+/// byte order that some editors put before it.
+fn utf8(file: &[u8]) -> Result<&str, ContentError> {
+    let wrong = |what: String| Err(ContentError(what));
+    // A JSON text begins with a character of ASCII: where the zeros of the first ones are tells
+    // the others of Unicode's encodings (RFC 4627 §3), and so do their marks.
+    let encoding = match *file {
+        [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, 1..=0xff, ..] => "UTF-32, big-endian",
+        [0xff, 0xfe, 0, 0, ..] | [1..=0xff, 0, 0, 0, ..] => "UTF-32, little-endian",
+        [0xfe, 0xff, ..] | [0, 1..=0xff, ..] => "UTF-16, big-endian",
+        [0xff, 0xfe, ..] | [1..=0xff, 0, ..] => "UTF-16, little-endian",
+        _ => "",
+    };
+    if !encoding.is_empty() {
+        return wrong(format!("this is text in {encoding}; JSON has to be in UTF-8"));
+    }
+    match std::str::from_utf8(file) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let byte = file.get(at).copied().unwrap_or(0);
+            wrong(format!("this is no text in UTF-8, as JSON is: byte {at} is {byte:#04x}"))
+        }
     }
 }
 
@@ -151,5 +213,56 @@ mod tests {
         says("{\"memory\": {\"size\": \"lots\"}}", &["\"memory.size\"", "lots", "512M"]);
         says("{\"cpus\": {\"boot_vcpus\": -1}}", &["\"cpus.boot_vcpus\"", "-1"]);
         says("{\"cpus\": {}, \"cpus\": {}}", &["duplicate", "cpus"]);
+        says("{\"machine\": {\"cpu\": \"POWER9\", \"cpu\": \"POWER9\"}}", &["duplicate", "`cpu`"]);
+        says("{\"cpus\": {\"boot_vcpus\": 4294967296}}", &["\"cpus.boot_vcpus\"", "4294967296"]);
+        says("{\"cpus\": {\"boot_vcpus\": 1e999}}", &["number out of range", "line 1"]);
+        says("{\"memory\": {\"size\": 18446744073709551616}}", &["\"memory.size\"", "a size"]);
+        says(&"[".repeat(1 << 19), &["expected an object"]);
+        says(&format!("{{\"memory\": {{\"size\": {}", "[".repeat(1 << 19)), &["\"memory.size\""]);
+        says("\0\0\0\0\0\0\0\0", &["expected value"]);
+    }
+
+    /// Whatever is in the file: one line that a terminal shows as it is, and no longer than a few.
+    #[test]
+    fn what_is_quoted_is_escaped_and_cut() {
+        let long = "A".repeat(1 << 19);
+        for text in [
+            "{\"\u{1b}[2J\\u0007\\n\": 1}".to_owned(),
+            "{\"memory\": {\"size\": \"\\u001b]0;title\\u0007\u{202e}\\r\\n\"}}".to_owned(),
+            "{\"machine\": {\"cpu\": \"\u{9b}31m\"}}".to_owned(),
+            format!("{{\"{long}\": 1}}"),
+            format!("{{\"cpus\": {{\"{long}\": 1}}}}"),
+            format!("{{\"memory\": {{\"size\": \"{long}\"}}}}"),
+            format!("{{\"payload\": \"{long}\"}}"),
+        ] {
+            let said = complaint(&text);
+            let plain = |c: char| (' '..='~').contains(&c);
+            assert!(said.chars().all(plain) && said.len() < 1000, "{said:?}");
+            assert!(said.ends_with(|c: char| c.is_ascii_digit()), "no place: {said}");
+        }
+    }
+
+    #[test]
+    fn encodings_are_named() {
+        let text = "{\"cpus\": {\"boot_vcpus\": 3}}";
+        let with_mark = format!("\u{feff}{text}");
+        let config = VmConfig::parse(with_mark.as_bytes()).unwrap();
+        assert_eq!(config.cpus.boot_vcpus, 3);
+        let wide = |text: &str, bytes: fn(u32) -> Vec<u8>| -> Vec<u8> {
+            text.chars().flat_map(|c| bytes(c.into())).collect()
+        };
+        for text in [text, &with_mark] {
+            for (file, encoding) in [
+                (wide(text, |c| (c as u16).to_le_bytes().to_vec()), "UTF-16, little-endian"),
+                (wide(text, |c| (c as u16).to_be_bytes().to_vec()), "UTF-16, big-endian"),
+                (wide(text, |c| c.to_le_bytes().to_vec()), "UTF-32, little-endian"),
+                (wide(text, |c| c.to_be_bytes().to_vec()), "UTF-32, big-endian"),
+            ] {
+                let (_, error) = VmConfig::parse(&file).unwrap_err();
+                assert!(error.to_string().contains(encoding), "{error}");
+            }
+        }
+        let (_, error) = VmConfig::parse(b"{\"payload\": {\"kernel\": \"\xe4\"}}").unwrap_err();
+        assert!(error.to_string().ends_with("byte 24 is 0xe4"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use file::FileError;
+pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
 pub use size::Size;
 
 /// The command line of a kernel when nobody gives one: the console is the terminal.

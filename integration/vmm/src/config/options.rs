@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
+use crate::quoted;
+
 /// An option argument that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// A part is no `key=value`.
     #[error("\"{part}\" is not of the form key=value; the keys are {keys}")]
     NoValue {
-        /// The part.
+        /// The part, as it can be shown.
         part: String,
         /// The keys there are.
         keys: String,
@@ -16,7 +18,7 @@ pub enum OptionError {
     /// There is no such key.
     #[error("there is no key \"{key}\"; the keys are {keys}")]
     UnknownKey {
-        /// What was written.
+        /// What was written, as it can be shown.
         key: String,
         /// The keys there are.
         keys: String,
@@ -29,7 +31,7 @@ pub enum OptionError {
     Value {
         /// The key.
         key: String,
-        /// Its value.
+        /// Its value, as it can be shown.
         value: String,
         /// What is wrong with it.
         reason: String,
@@ -51,11 +53,14 @@ impl<'a> Options<'a> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for part in text.split(',') {
             let Some((key, value)) = part.split_once('=') else {
-                return Err(OptionError::NoValue { part: part.to_owned(), keys: keys.join(", ") });
+                return Err(OptionError::NoValue {
+                    part: quoted::text(part),
+                    keys: keys.join(", "),
+                });
             };
             if !keys.contains(&key) {
                 let keys = keys.join(", ");
-                return Err(OptionError::UnknownKey { key: key.to_owned(), keys });
+                return Err(OptionError::UnknownKey { key: quoted::text(key), keys });
             }
             if pairs.iter().any(|(known, _)| *known == key) {
                 return Err(OptionError::Twice(key.to_owned()));
@@ -75,7 +80,7 @@ impl<'a> Options<'a> {
         };
         value.parse().map(Some).map_err(|error: T::Err| OptionError::Value {
             key: key.to_owned(),
-            value: (*value).to_owned(),
+            value: quoted::text(value),
             reason: error.to_string(),
         })
     }
