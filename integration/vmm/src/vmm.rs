@@ -105,7 +105,8 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
         Randomness::Fixed => Arc::new(console.patient()),
     };
     let end = Arc::new(End::new().map_err(create("an event"))?);
-    let ram: Arc<dyn HostRam> = Arc::new(boot::create_ram(&setup.machine)?);
+    let own_ram = Arc::new(boot::create_ram(&setup.machine)?);
+    let ram: Arc<dyn HostRam> = own_ram.clone();
     let board = Board {
         console: console.clone(),
         clock: setup.clock.clone(),
@@ -165,6 +166,8 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
             Why::Guest(StopReason::Reset) if restarts => {
                 log::info!("the guest restarts");
                 console.reset();
+                // No CPU is left that runs, or has decoded what is there.
+                boot::clear_ram(&own_ram)?;
                 nth.boot_count += 1;
             }
             Why::Guest(StopReason::Reset) => return Ok(Ending::Reset),

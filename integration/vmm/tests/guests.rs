@@ -36,6 +36,14 @@ fn restarts_make_a_new_machine_each_time() {
     assert_eq!((status.code(), shown), (Some(0), format!("{WORKS}restarting\n")));
 }
 
+/// Whatever a client leaves in RAM, code that ran included: the next one finds zeros.
+#[test]
+fn nothing_of_one_client_is_left_for_the_next() {
+    let (status, shown, complaint) = run("leftover.elf", "", &[]);
+    assert_eq!(status.code(), Some(0), "{shown:?} {complaint}");
+    assert_eq!(shown, "start 1\nstart 2\nnothing was left\n");
+}
+
 #[test]
 fn a_client_that_gives_up_is_told_by_the_status() {
     let (status, shown, complaint) = run("client32.elf", "exit", &[]);

@@ -4,7 +4,8 @@ use std::io;
 
 use arch_ppc64::Machine;
 use arch_ppc64::layout::RAM_START;
-use vm_memory::{FileOffset, GuestMemoryMmap};
+use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::fallocate::{FallocateMode, fallocate};
 
 use super::BootError;
 use crate::host_file;
@@ -17,6 +18,19 @@ pub(crate) type Ram = GuestMemoryMmap<()>;
 pub(crate) fn create(machine: &Machine) -> Result<Ram, BootError> {
     let bytes = machine.memory_bytes();
     map(bytes).map_err(|source| BootError::Memory { bytes, source })
+}
+
+/// Makes RAM all zero again, by giving it back to the host: a page that nobody touches after that
+/// costs nothing. No virtual CPU may run meanwhile, nor keep anything of what was in RAM, such as
+/// decoded code.
+pub(crate) fn clear(ram: &Ram) -> Result<(), BootError> {
+    for region in ram.iter() {
+        // Each has one: it was made here.
+        let Some(part) = region.file_offset() else { continue };
+        fallocate(part.file(), FallocateMode::PunchHole, true, part.start(), region.len())
+            .map_err(|error| BootError::Clear(error.into()))?;
+    }
+    Ok(())
 }
 
 fn map(bytes: u64) -> io::Result<Ram> {

@@ -144,3 +144,26 @@ fn each_file_is_named_in_what_is_said_of_it() {
     std::fs::remove_file(files.0.join("initrd")).unwrap();
     assert!(message(&config).ends_with("initrd"));
 }
+
+#[test]
+fn memory_that_is_cleared_is_as_new() {
+    let files = Files::new("clear");
+    let machine = Machine::new(&files.config(true)).unwrap();
+    let ram = create_ram(&machine).unwrap();
+    let places = [0, 1 << 20, (64 << 20) - 8];
+    for at in places {
+        ram.write_obj(u64::MAX, GuestAddress(at)).unwrap();
+    }
+    clear_ram(&ram).unwrap();
+    for at in places {
+        assert_eq!(ram.read_obj::<u64>(GuestAddress(at)).unwrap(), 0);
+    }
+    let host_blocks = |ram: &ram::Ram| {
+        use std::os::unix::fs::MetadataExt;
+        use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
+        let region = ram.iter().next().unwrap();
+        region.file_offset().unwrap().file().metadata().unwrap().blocks()
+    };
+    // What was read again may be there as zeros.
+    assert!(host_blocks(&ram) <= 8 * places.len() as u64);
+}
