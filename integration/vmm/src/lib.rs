@@ -127,6 +127,9 @@ impl Failure {
 pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (config, machine) = machine(cli)?;
     let payload = Payload::open(&config.payload, &machine).map_err(Failure::Payload)?;
+    if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
+        log::warn!("{hint}");
+    }
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };

@@ -4,6 +4,7 @@ mod error;
 mod flat;
 mod payload;
 mod ram;
+mod room;
 mod spool;
 #[cfg(feature = "vof")]
 mod vof;

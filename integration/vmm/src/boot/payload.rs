@@ -9,7 +9,7 @@ use arch_ppc64::Machine;
 use arch_ppc64::loader::{Client, LoadError, Part, Placement, Source};
 
 use super::spool::Spool;
-use super::{BootError, Plan, plan_request};
+use super::{BootError, Plan, plan_request, room};
 use crate::config::PayloadConfig;
 use crate::host_file::{self, HostFile, Pipe};
 
@@ -46,6 +46,15 @@ impl Payload {
         let payload = Self { initramfs: Some(initramfs), ..payload };
         Plan::new(machine, &payload)?;
         Ok(payload)
+    }
+
+    /// What there is to tell whoever gives a kernel less memory than it can start in.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), of the kernel.
+    pub fn hint(&self, machine: &Machine) -> Result<Option<String>, BootError> {
+        let initrd_bytes = self.initrd_bytes().unwrap_or(0);
+        Ok(room::hint(&self.client()?, initrd_bytes, machine.memory_bytes()))
     }
 
     /// Where everything goes in `machine`.
