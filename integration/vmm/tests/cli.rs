@@ -135,6 +135,63 @@ fn configuration_files_are_checked() {
 }
 
 #[test]
+fn paths_that_are_empty_are_named() {
+    let folder = Folder::new("paths_that_are_empty");
+    for (text, what) in [
+        (r#"{"payload": {"kernel": ""}}"#, "the path of the kernel is empty"),
+        (r#"{"payload": {"kernel": "KERNEL", "initramfs": ""}}"#, "the path of the initramfs is"),
+    ] {
+        let kernel = folder.file("kernel", &kernel(4096));
+        let path = folder.file("empty.json", text.replace("KERNEL", &kernel).as_bytes());
+        refused(&["--config", &path], &[what]);
+        refused(&["--config", &path, "--dump-fdt", "-"], &[what]);
+    }
+    for option in ["--kernel", "--initramfs", "--config", "--dump-fdt"] {
+        refused(&[option, ""], &["a value is required", option]);
+    }
+}
+
+/// Whatever a message quotes: a line that a terminal shows as it is, and no longer than a few.
+#[test]
+fn messages_are_plain_and_short() {
+    let folder = Folder::new("messages_are_plain");
+    let odd = "\x1b]0;title\x07\r\n\u{9b}2J\u{202e}";
+    let long = "A".repeat(100_000);
+    let nowhere = format!("/nonexistent/{odd}");
+    for (name, quoted) in [("odd.json", odd), ("long.json", &long)] {
+        let escaped = serde_json::to_string(quoted).unwrap();
+        let in_text = |text: &str| folder.file(name, text.replace("QUOTED", &escaped).as_bytes());
+        let kernel = in_text(r#"{"payload": {"kernel": QUOTED}}"#);
+        plain(&["--config", &kernel], "cannot read");
+        plain(&["--config", &in_text("{QUOTED: 1}")], "unknown field");
+        plain(&["--config", &in_text(r#"{"cpus": {QUOTED: 1}}"#)], "at \"cpus.");
+        plain(&["--config", &in_text(r#"{"memory": {"size": QUOTED}}"#)], "at \"memory.size\"");
+        plain(&["--config", &in_text(r#"{"machine": {"cpu": QUOTED}}"#)], "POWER10");
+        plain(&["--config", &in_text(r#"{"payload": QUOTED}"#)], "an object");
+        plain(&["--kernel", quoted], "cannot read");
+        plain(&["--kernel", "k", "--memory", &format!("size={quoted}")], "a size is");
+        plain(&["--kernel", "k", "--memory", &format!("{quoted}=1")], "hotplug_size");
+        plain(&["--kernel", "k", "--cpus", quoted], "boot, max");
+        plain(&["--kernel", "k", "--backend", quoted], "interp");
+        plain(&["--dump-fdt", "/", "--kernel", quoted], "cannot read");
+    }
+    plain(&["--config", &nowhere], "No such file");
+    plain(&["--kernel", "k", "--initramfs", "k", "--dump-fdt", &nowhere], "cannot read k");
+    plain(&["--dump-fdt", &nowhere], "cannot write");
+}
+
+/// Asserts that the arguments are refused with status 2, in words that do no harm.
+fn plain(arguments: &[&str], words: &str) {
+    let output = run(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message:?}");
+    assert!(message.contains(words), "no {words:?} in {message:?}");
+    let is_plain = |c: char| matches!(c, ' '..='~' | '\n');
+    assert!(message.chars().all(is_plain), "{message:?}");
+    assert!(message.len() < 4000, "{} bytes: {message:?}", message.len());
+}
+
+#[test]
 fn device_tree_is_written_without_a_guest() {
     let folder = Folder::new("device_tree");
     let path = folder.0.join("machine.dtb");

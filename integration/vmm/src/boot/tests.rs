@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use arch_ppc64::{
-    CpuState, HypercallBus, NoConsole, StartError, VcpuControl, VcpuId, hypercall::token,
+    CpuState, HypercallBus, MemoryFault, NoConsole, StartError, VcpuControl, VcpuId,
+    hypercall::token,
 };
 use vm_memory::{Bytes, GuestAddress};
 
@@ -80,15 +82,12 @@ fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
     let machine = Machine::new(config).unwrap();
     let payload = Payload::open(&config.payload, &machine).unwrap();
     let ram = create_ram(&machine).unwrap();
-    let parts = Parts {
-        ram: &ram,
-        cpus: Arc::new(NoCpus),
-        sources: None,
-        boot_count: 1,
-        boot_arguments: None,
-    };
-    let prepared = prepare(&machine, &payload, &board(), parts).unwrap();
+    let prepared = prepare(&machine, &payload, &board(), parts(&ram)).unwrap();
     (ram, prepared)
+}
+
+fn parts(ram: &dyn GuestRam) -> Parts<'_> {
+    Parts { ram, cpus: Arc::new(NoCpus), sources: None, boot_count: 1, boot_arguments: None }
 }
 
 fn bytes<const N: usize>(ram: &ram::Ram, at: u64) -> [u8; N] {
@@ -166,4 +165,53 @@ fn memory_that_is_cleared_is_as_new() {
     };
     // What was read again may be there as zeros.
     assert!(host_blocks(&ram) <= 8 * places.len() as u64);
+}
+
+/// RAM during whose first write something happens.
+struct Meanwhile<'a> {
+    ram: &'a ram::Ram,
+    happens: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+}
+
+impl GuestRam for Meanwhile<'_> {
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
+        GuestRam::read(self.ram, at, buf)
+    }
+
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
+        if let Some(happens) = self.happens.lock().unwrap().take() {
+            happens();
+        }
+        GuestRam::write(self.ram, at, data)
+    }
+
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
+        self.ram.read_available(at, buf)
+    }
+}
+
+#[test]
+fn files_that_change_while_they_are_read_are_told() {
+    let files = Files::new("change");
+    let config = files.config(false);
+    let machine = Machine::new(&config).unwrap();
+    let ram = create_ram(&machine).unwrap();
+    for name in ["kernel", "initrd"] {
+        for bytes in [0, 1, 1 << 40] {
+            std::fs::write(files.0.join("kernel"), kernel()).unwrap();
+            std::fs::write(files.0.join("initrd"), b"the initrd").unwrap();
+            let payload = Payload::open(&config.payload, &machine).unwrap();
+            let change = || {
+                let file = File::options().write(true).open(files.0.join(name)).unwrap();
+                file.set_len(bytes).unwrap();
+            };
+            let ram = Meanwhile { ram: &ram, happens: Mutex::new(Some(Box::new(change))) };
+            for _ in 0..2 {
+                // While it is read, and before.
+                let error = prepare(&machine, &payload, &board(), parts(&ram)).err().unwrap();
+                assert!(matches!(error, BootError::Changed { .. }), "{name} {bytes}: {error}");
+                assert!(error.is_the_users() && error.to_string().contains(name), "{error}");
+            }
+        }
+    }
 }

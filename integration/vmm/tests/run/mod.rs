@@ -72,6 +72,12 @@ impl Run {
         }
     }
 
+    /// Waits until the console shows `text` once more.
+    pub(crate) fn expect_again(&mut self, text: &str) {
+        self.shown.clear();
+        self.expect(text);
+    }
+
     /// Types something at the console.
     pub(crate) fn type_in(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
