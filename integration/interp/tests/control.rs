@@ -163,7 +163,7 @@ fn the_segment_buffer_is_kept() {
     // What was only looked up goes; then entry 7, but 0 only by name.
     execute(slbia(7), 0, 0);
     assert_eq!(execute(slbfee, 0, ESID), (VSID, 2));
-    execute(slbmte, VSID, ESID + (1 << 28) | VALID);
+    execute(slbmte, VSID, (ESID + (1 << 28)) | VALID);
     execute(slbia(0), 0, 0);
     assert_eq!(execute(slbfee, 0, ESID), (0, 0));
     assert_eq!(execute(slbfee, 0, ESID + (1 << 28)), (VSID, 2));

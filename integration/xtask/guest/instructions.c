@@ -19,9 +19,35 @@ static const struct {
 } INSTRUCTIONS[] = {
 	{ "no instruction", 0x00000000, SIGILL },
 	{ "dadd f0,f0,f0", 0xec000004, SIGILL },
+	{ "lqarx r6,0,r3", 0x7cc01a28, COMPLETES },
+	{ "lwat r6,r3,16", 0x7cc3848c, COMPLETES },
+	{ "ldat r6,r3,24", 0x7cc3c4cc, COMPLETES },
+	{ "ldat r6,r3,9", 0x7cc34ccc, SIGBUS },
+	{ "copy 0,r3", 0x7c201e0c, COMPLETES },
+	{ "paste. 0,r3", 0x7c201f0d, SIGBUS },
+	{ "cpabort", 0x7c00068c, COMPLETES },
+	/* Linux lets programs have it: to address 0, where nobody has set another. */
+	{ "rfebb 0", 0x4c000124, SIGSEGV },
 	{ "tbegin.", 0x7c00051d, SIGILL },
+	{ "treclaim. 0", 0x7c00075d, SIGILL },
+	{ "msgsndp r3", 0x7c00191c, SIGILL },
+	{ "msgclrp r3", 0x7c00195c, SIGILL },
+	{ "slbmte r3,r3", 0x7c601b24, SIGILL },
+	{ "slbmfee r3,r3", 0x7c601f26, SIGILL },
+	{ "slbmfev r3,r3", 0x7c601ea6, SIGILL },
+	{ "slbfee. r3,r3", 0x7c601fa7, SIGILL },
+	{ "slbie r3", 0x7c001b64, SIGILL },
+	{ "slbieg r3,r3", 0x7c601ba4, SIGILL },
+	{ "slbia", 0x7c0003e4, SIGILL },
+	{ "slbsync", 0x7c0002a4, SIGILL },
 	{ "mfmsr r4", 0x7c8000a6, SIGILL },
 	{ "rfid", 0x4c000024, SIGILL },
+	{ "stop", 0x4c0002e4, SIGILL },
+	{ "hrfid", 0x4c000224, SIGILL },
+	{ "lbzcix r4,0,r3", 0x7c801eaa, SIGILL },
+	{ "sc 1", 0x44000022, SIGILL },
+	{ "tw 31,r0,r0", 0x7fe00008, SIGTRAP },
+	{ "ld r4,0(0)", 0xe8800000, SIGSEGV },
 	{ "addi r4,r4,0", 0x38840000, COMPLETES },
 };
 
@@ -41,7 +67,7 @@ static int signal_of(uint32_t word)
 			_exit(1);
 		code[0] = word;
 		code[1] = BLR;
-		__builtin___clear_cache((char *)code, (char *)(code + 2));
+		__asm__ volatile("dcbst 0,%0; sync; icbi 0,%0; isync" : : "r"(code) : "memory");
 		((void (*)(void *))code)(place);
 		_exit(0);
 	}

@@ -9,8 +9,15 @@ use super::log::Log;
 use super::software;
 
 /// Programs, and what each shows when all is as it should be.
-const PROGRAMS: &[(UserProgram, &str)] =
-    &[(UserProgram { name: "instructions", options: &[] }, "instructions: 6 of 6 as")];
+const PROGRAMS: &[(UserProgram, &str)] = &[
+    (UserProgram { name: "instructions", options: &[] }, "instructions: 31 of 31 as"),
+    (UserProgram { name: "steps", options: &[] }, "steps: all where they should be"),
+    // Its signal handlers run with any registers, so that nothing may be asked of them.
+    (
+        UserProgram { name: "words", options: &["-fno-stack-protector", "-no-pie"] },
+        "words: 1000000 of 1000000 executed",
+    ),
+];
 
 pub(super) fn words(log: &mut Log) -> Result<()> {
     let programs: Vec<UserProgram> = PROGRAMS.iter().map(|(program, _)| *program).collect();
