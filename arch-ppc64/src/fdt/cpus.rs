@@ -63,6 +63,7 @@ fn cpu(w: &mut Writer, machine: &Machine, vcpu: VcpuId) -> Result<(), FdtError> 
     w.bytes("ibm,pa-features", &processor_features())?;
     w.cells("ibm,ppc-interrupt-server#s", &[id])?;
     w.cells("ibm,ppc-interrupt-gserver#s", &[id, 0])?;
+    // As LPCR.LD = 0 has it, which is how partitions start everywhere.
     w.cell("ibm,dec-bits", 32)?;
     // 2: VMX and VSX.
     w.cell("ibm,vmx", 2)?;
@@ -70,8 +71,8 @@ fn cpu(w: &mut Writer, machine: &Machine, vcpu: VcpuId) -> Result<(), FdtError> 
     w.cell("ibm,spurr", 1)?;
     w.cells("ibm,associativity", &[5, 0, 0, 0, 0, id])?;
     w.cell("ibm,chip-id", 0)?;
-    w.flag("64-bit")?;
-    w.flag("performance-monitor")
+    // No "performance-monitor": not every back end has one that counts.
+    w.flag("64-bit")
 }
 
 /// `ibm,pa-features` (LoPAPR §B.6.2.1): one descriptor, of its length in bytes, its type 0 and

@@ -5,10 +5,10 @@ mod common;
 
 use std::sync::Arc;
 
-use interp::{Cpu, Door, ProcessTable, Registers, System, disassemble};
+use interp::{Cpu, Door, Exit, ProcessTable, Registers, System, disassemble};
 use vm_memory::{Bytes, VolatileSlice};
 
-use common::Random;
+use common::{CODE, EXECUTE, ME, PR, READ_WRITE, Random};
 
 const RAM_BYTES: u64 = 1 << 18;
 
@@ -84,7 +84,8 @@ fn random_words_in_random_states() {
         cpu.set_process_table(Some(table));
         cpu.set_interrupt_location((random.next() % 4) as u8);
         cpu.set_interrupt_endianness(random.next() % 2 == 0);
-        cpu.run(&board, 64);
+        let exit = cpu.run(&board, 64);
+        assert!(!matches!(exit, Exit::Unimplemented(_)), "{exit:?}");
         cpu.step(&board);
         cpu.answer_mmio(random.next().to_ne_bytes());
     }
@@ -96,5 +97,33 @@ fn every_word_has_a_disassembly() {
     let mut random = Random(2);
     for _ in 0..200_000 {
         assert!(!disassemble(random.next() as u32).is_empty());
+    }
+}
+
+/// Whatever a user executes, the machine is needed for nothing but the kernel's own calls.
+#[test]
+fn random_words_of_a_user() {
+    const USER: u64 = 0x1_0000_0000;
+    let mut random = Random(4);
+    let mut ram = Vec::new();
+    let mut bench = common::bench(&mut ram, &[]);
+    bench.map(USER, CODE, READ_WRITE | EXECUTE);
+    for round in 0..50_000u64 {
+        if round % 64 == 0 {
+            for at in (CODE..CODE + 0x1_0000).step_by(8) {
+                bench.write(at, random.next());
+            }
+            bench.system.host_wrote(CODE, 0x1_0000);
+        }
+        bench.registers(|r| {
+            r.gpr = std::array::from_fn(|_| USER + 0x8000 + random.next() % 64);
+            (r.lr, r.ctr) = (USER + random.next() % 0x1_0000, USER + random.next() % 0x1_0000);
+            r.pc = USER + random.next() % 0x1_0000;
+            // Facilities at random, and tracing, and both widths and orders.
+            r.msr = PR | ME | random.next();
+        });
+        let exit = bench.cpu.run(&bench.board, 64);
+        assert!(matches!(exit, Exit::Hypercall | Exit::Budget), "{exit:?}");
+        assert!(bench.cpu.registers().msr & PR == 0 || matches!(exit, Exit::Budget));
     }
 }

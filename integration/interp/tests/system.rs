@@ -97,6 +97,18 @@ fn decrementer_interrupts_below_zero() {
     assert_eq!((after.pc, after.srr0), (0x904, CODE + 8));
 }
 
+/// LPCR.LD = 0: "the Decrementer has 32 bits" (Book III §6.4), as `ibm,dec-bits` says.
+#[test]
+fn the_decrementer_has_32_bits() {
+    let mut ram = Vec::new();
+    // mtdec r3; mfdec r5
+    let mut bench = bench(&mut ram, &[0x7c76_03a6, 0x7cb6_02a6, END]);
+    bench.registers(|r| r.gpr[3] = 0x7_c000_0000);
+    let left = bench.run().gpr[5] as i32;
+    assert!((-0x4000_0008..=-0x4000_0000).contains(&left), "{left:#x}");
+    assert!(bench.cpu.interrupt_is_pending(&bench.board));
+}
+
 /// Interrupts with translation on go to 0xc000_0000_0000_4000 and keep it on, if LPCR.AIL is 3.
 #[test]
 fn ail_3_keeps_translation() {

@@ -370,9 +370,23 @@ fn processor_features_are_those_that_guests_need() {
     for (byte, bit) in [(0, 0), (0, 1), (0, 2), (0, 3), (0, 6), (1, 2), (5, 0), (40, 0)] {
         assert!(has(byte, bit), "byte {byte} bit {bit}");
     }
-    // Transactional memory, which no machine here has; the second watchpoint.
-    for (byte, bit) in [(22, 0), (64, 0)] {
+    // Transactional memory, a larger decrementer, event-based branches, copy and paste, quad
+    // precision and decimal floating point, the second watchpoint: not every back end has them.
+    for (byte, bit) in [(22, 0), (24, 0), (34, 0), (38, 0), (50, 0), (54, 0), (64, 0)] {
         assert!(!has(byte, bit), "byte {byte} bit {bit}");
+    }
+    assert_eq!(features[2..].iter().map(|byte| byte.count_ones()).sum::<u32>(), 8);
+}
+
+/// What else a CPU's node says of it, and what it does not: there is no large decrementer, and
+/// counters that count are not on every back end.
+#[test]
+fn a_cpu_promises_what_each_back_end_has() {
+    let tree = vof_tree();
+    let cpu = "/cpus/PowerPC,POWER9@0";
+    assert_eq!(tree.cells(cpu, "ibm,dec-bits"), [32]);
+    for name in ["performance-monitor", "ibm,dfp", "ibm,tm"] {
+        assert!(tree.value(cpu, name).is_none(), "{name}");
     }
 }
 
