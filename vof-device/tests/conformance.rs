@@ -14,9 +14,10 @@ const THREATS: &str = "docs/threat-model.md";
 const NONE: u32 = u32::MAX;
 
 /// A folder's package, and the features that its tests need.
-const PACKAGES: [(&str, &str, &str); 4] = [
+const PACKAGES: [(&str, &str, &str); 5] = [
     ("arch-ppc64/", "arch-ppc64", ""),
     ("firmware/", "vof-firmware", ""),
+    ("integration/interp/", "interp", ""),
     ("integration/vmm/", "pseries-vmm", ""),
     ("vof-device/", "vof-device", "--features test-utils "),
 ];
@@ -84,7 +85,7 @@ fn runs(command: &str, file: &str, function: &str) -> bool {
     filters.any(|filter| filter != "--" && function.contains(filter))
 }
 
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "The argument array",
     "Services",
     "Methods",
@@ -92,6 +93,7 @@ const SECTIONS: [&str; 8] = [
     "Paths",
     "Nodes",
     "Platform and entry",
+    "The processor in software",
     "Absent",
 ];
 

@@ -251,6 +251,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let board = Board { ram: slice, slept: Cell::new(0), clock };
     let system = Arc::new(System::new(1));
     let mut cpu = Cpu::new(0, machine.cpu().pvr(), system.clone());
+    cpu.stop_at_unimplemented(true);
     cpu.start(placement.entry().0, true);
     cpu.set_gpr(3, tree_at.0);
     cpu.set_gpr(4, placement.client().0.0);
