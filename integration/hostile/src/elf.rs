@@ -15,7 +15,7 @@ use crate::Reach;
 use crate::input::Input;
 use crate::ram::{WatchedRam, are_within};
 
-const GOALS: [&str; 9] = [
+const GOALS: [&str; 10] = [
     "parsed",
     "planned a kernel",
     "planned a program",
@@ -25,6 +25,7 @@ const GOALS: [&str; 9] = [
     "loaded an initrd",
     "loaded zeros",
     "planned an initrd high up",
+    "shrank while it was loaded",
 ];
 
 /// See [`Target::goals`](crate::Target::goals).
@@ -112,7 +113,9 @@ pub fn run(data: &[u8]) -> Reach {
         reach.add(7);
     }
     check_refusals(&client, &placement, initrd);
-    check_shrinking(file, &placement, source);
+    if check_shrinking(file, &placement, source) {
+        reach.add(9);
+    }
     reach
 }
 
@@ -186,11 +189,12 @@ impl Source for Shrinking<'_> {
 }
 
 /// A program whose last byte is not there any more is told, and what was written is in its place.
-fn check_shrinking(file: &[u8], placement: &Placement, initrd: Option<&dyn Source>) {
+/// Whether there was such a byte.
+fn check_shrinking(file: &[u8], placement: &Placement, initrd: Option<&dyn Source>) -> bool {
     let needed = Client::parse(&file).expect("it was one before").file_bytes();
     let file = Shrinking { file: &file[..needed as usize], is_cut: AtomicBool::new(false) };
     // The headers may be behind the segments.
-    let Ok(client) = Client::parse(&file) else { return };
+    let Ok(client) = Client::parse(&file) else { return false };
     file.is_cut.store(true, Ordering::Relaxed);
     let ram = WatchedRam::new(u64::MAX);
     let loaded = loader::load(&client, placement, initrd, &ram);
@@ -203,4 +207,5 @@ fn check_shrinking(file: &[u8], placement: &Placement, initrd: Option<&dyn Sourc
     let planned: Vec<_> =
         [Some(placement.client()), placement.initrd()].into_iter().flatten().map(range).collect();
     assert!(are_within(&writes, &planned), "{writes:x?} beyond {planned:x?}");
+    client.file_bytes() != 0
 }

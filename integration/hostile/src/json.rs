@@ -15,7 +15,7 @@ use vof_device::{DeviceTree, Vof};
 
 use crate::Reach;
 
-const GOALS: [&str; 8] = [
+const GOALS: [&str; 10] = [
     "is a configuration",
     "is a machine",
     "has a client interface",
@@ -24,6 +24,8 @@ const GOALS: [&str; 8] = [
     "has room for more memory",
     "has a command line",
     "is refused with its key",
+    "begins with a mark of the byte order",
+    "is refused with its encoding",
 ];
 
 /// See [`Target::goals`](crate::Target::goals).
@@ -44,14 +46,25 @@ pub fn run(data: &[u8]) -> Reach {
             let said = error.to_string();
             assert!(said.starts_with("machine.json"), "{said}");
             let why = std::error::Error::source(&error).map(ToString::to_string);
-            assert!(why.is_some_and(|why| !why.is_empty()));
+            let why = why.expect("there is a reason");
+            assert!(!why.is_empty());
+            // One line that a terminal shows as it is, and not too long, whatever is in the file.
+            for text in [&said, &why] {
+                assert!(text.len() < 4000 && !text.contains(char::is_control), "{text:?}");
+            }
             if said.contains("at \"") {
                 reach.add(7);
+            }
+            if why.contains("in UTF-16") || why.contains("in UTF-32") {
+                reach.add(9);
             }
             return reach;
         }
     };
     reach.add(0);
+    if data.starts_with(b"\xef\xbb\xbf") {
+        reach.add(8);
+    }
     let machine = match Machine::new(&config) {
         Ok(machine) => machine,
         Err(error) => {
