@@ -15,23 +15,6 @@ const INITRD_COPIES: u64 = 3;
 /// Linux uses memory in pieces of this size, and leaves what is less.
 const PIECE_BYTES: u64 = 16 * MIB;
 
-/// How much memory Linux wants in order to start as this client, in bytes; `None` for what is no
-/// kernel.
-///
-/// Nothing in a kernel's file says it. This is what Debian's kernels do, whose image takes 40.5
-/// MiB. With an initial RAM disk of 4 MiB, the sum is 84.2 MiB and so 96 MiB are enough: at 64, 72
-/// and 80 MiB, 6.1 and 6.12 are mute; at 84 and 88 MiB, 6.1 tells that it has no memory left, and
-/// at 92 MiB it starts; 6.12 is mute up to 92 MiB and starts with 96. With one of 24 MiB that
-/// cannot be packed, the sum is 144.5 MiB: both are mute with 96 MiB, tell with 112 and 128 MiB
-/// that they have no memory left, and start with 144. All of it is the same with and without the
-/// client interface.
-pub(super) fn wanted_bytes(client: &Client<'_>, initrd_bytes: u64) -> Option<u64> {
-    let ClientKind::Kernel { .. } = client.kind() else { return None };
-    let initrd = initrd_bytes.saturating_mul(INITRD_COPIES);
-    let sum = client.bytes().saturating_add(initrd).saturating_add(TABLES_BYTES);
-    Some(sum.checked_next_multiple_of(PIECE_BYTES).unwrap_or(u64::MAX))
-}
-
 /// What to tell whoever gives less: `None` where it is enough.
 pub(super) fn hint(client: &Client<'_>, initrd_bytes: u64, memory_bytes: u64) -> Option<String> {
     let wanted = wanted_bytes(client, initrd_bytes).filter(|wanted| memory_bytes < *wanted)?;
@@ -47,6 +30,23 @@ pub(super) fn hint(client: &Client<'_>, initrd_bytes: u64, memory_bytes: u64) ->
         mib(client.bytes()),
         mib(wanted),
     ))
+}
+
+/// How much memory Linux wants in order to start as this client, in bytes; `None` for what is no
+/// kernel.
+///
+/// Nothing in a kernel's file says it. This is what Debian's kernels do, whose image takes 40.5
+/// MiB. With an initial RAM disk of 4 MiB, the sum is 84.2 MiB and so 96 MiB are enough: at 64, 72
+/// and 80 MiB, 6.1 and 6.12 are mute; at 84 and 88 MiB, 6.1 tells that it has no memory left, and
+/// at 92 MiB it starts; 6.12 is mute up to 92 MiB and starts with 96. With one of 24 MiB that
+/// cannot be packed, the sum is 144.5 MiB: both are mute with 96 MiB, tell with 112 and 128 MiB
+/// that they have no memory left, and start with 144. All of it is the same with and without the
+/// client interface.
+fn wanted_bytes(client: &Client<'_>, initrd_bytes: u64) -> Option<u64> {
+    let ClientKind::Kernel { .. } = client.kind() else { return None };
+    let initrd = initrd_bytes.saturating_mul(INITRD_COPIES);
+    let sum = client.bytes().saturating_add(initrd).saturating_add(TABLES_BYTES);
+    Some(sum.checked_next_multiple_of(PIECE_BYTES).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

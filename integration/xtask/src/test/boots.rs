@@ -143,7 +143,7 @@ pub(super) fn ten_reboots(log: &mut Log) -> Result<()> {
     let [_, second, .., last] = watched(&console)[..] else {
         return Err(Failure::new("the VMM was not seen before and after restarts"));
     };
-    // The first start is another: the files were read already.
+    // The first start is another: what is allocated once comes with it.
     let [memory, things @ ..] = last;
     if memory > second[0] + GROWTH_LIMIT_KIB || things != second[1..] {
         return Err(Failure::new(format!(
