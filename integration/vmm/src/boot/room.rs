@@ -38,10 +38,10 @@ pub(super) fn hint(client: &Client<'_>, initrd_bytes: u64, memory_bytes: u64) ->
 /// Nothing in a kernel's file says it. This is what Debian's kernels do, whose image takes 40.5
 /// MiB. With an initial RAM disk of 4 MiB, the sum is 84.2 MiB and so 96 MiB are enough: at 64, 72
 /// and 80 MiB, 6.1 and 6.12 are mute; at 84 and 88 MiB, 6.1 tells that it has no memory left, and
-/// at 92 MiB it starts; 6.12 is mute up to 92 MiB and starts with 96. With one of 24 MiB that
-/// cannot be packed, the sum is 144.5 MiB: both are mute with 96 MiB, tell with 112 and 128 MiB
-/// that they have no memory left, and start with 144. All of it is the same with and without the
-/// client interface.
+/// at 92 MiB it starts; 6.12 is mute up to 92 MiB and starts with 96; all of it with the client
+/// interface and without. With an initial RAM disk of 24 MiB that cannot be packed, the sum is
+/// 144.5 MiB: both are mute with 96 MiB, have no memory left with 112 and 128 MiB, and start with
+/// 144.
 fn wanted_bytes(client: &Client<'_>, initrd_bytes: u64) -> Option<u64> {
     let ClientKind::Kernel { .. } = client.kind() else { return None };
     let initrd = initrd_bytes.saturating_mul(INITRD_COPIES);
@@ -53,7 +53,7 @@ fn wanted_bytes(client: &Client<'_>, initrd_bytes: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A little-endian ELF file of one segment with nothing in it: 64-bit, or else 32-bit.
+    /// An ELF file of one segment of zeros: a little-endian kernel, or else a 32-bit program.
     fn file(is_64bit: bool, bytes: u64) -> Vec<u8> {
         let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
         file.resize(64 + 56, 0);
