@@ -103,17 +103,21 @@ impl PropertyPolicy for AnyProperty {
 }
 
 /// How often a processor was started. All are stopped, whatever happens.
-#[derive(Default)]
-struct Starts(AtomicUsize);
+struct Starts {
+    count: AtomicUsize,
+    ram_bytes: u64,
+}
 
 impl VcpuControl for Starts {
     fn state(&self, _: VcpuId) -> Option<CpuState> {
         Some(CpuState::Stopped)
     }
 
-    fn start(&self, target: VcpuId, _: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, target: VcpuId, entry: GuestAddress, _: u64) -> Result<(), StartError> {
         assert!(target.0 < 2, "the sample has no processor {target}");
-        self.0.fetch_add(1, Ordering::Relaxed);
+        let has_code = entry.0 % 4 == 0 && entry.0 + 4 <= self.ram_bytes;
+        assert!(has_code, "{target} starts at {:#x}", entry.0);
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -130,7 +134,7 @@ impl Case {
     fn new(ram_bytes: u64, flags: u8) -> Self {
         // A console that takes nothing makes `write` wait, which takes time.
         let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31) * 16));
-        let starts = Arc::new(Starts::default());
+        let starts = Arc::new(Starts { count: AtomicUsize::new(0), ram_bytes });
         let mut builder = Vof::builder(TREE.clone(), ram_bytes)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console)
@@ -305,9 +309,9 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     let array = Array::read(&case.ram, at);
     let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
     let registers = call.args;
-    let started = case.starts.0.load(Ordering::Relaxed);
+    let started = case.starts.count.load(Ordering::Relaxed);
     let next = case.vof.handle(VcpuId(0), &case.ram, &mut call);
-    let starts = case.starts.0.load(Ordering::Relaxed) - started;
+    let starts = case.starts.count.load(Ordering::Relaxed) - started;
     // `chain` passes the next program in registers.
     let enters = call.status() == ENTERS;
     assert!(enters || call.args == registers, "the array is where results are");

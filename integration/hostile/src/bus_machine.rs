@@ -90,6 +90,7 @@ impl VcpuControl for HostCpus {
     fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
         match self.state(target) {
             Some(CpuState::Stopped) => {
+                assert!(entry.0 % 4 == 0, "{target} starts at {:#x}", entry.0);
                 lock(&self.started).push((target, entry, r3));
                 Ok(())
             }
