@@ -285,6 +285,8 @@ pub struct TestConsole {
     typed: Mutex<VecDeque<u8>>,
     /// How many more bytes it takes; no limit if it has none.
     room: Mutex<Option<usize>>,
+    /// How many more writes find no room, and what room there is then.
+    room_later: Mutex<Option<(usize, usize)>>,
     waits: Mutex<usize>,
 }
 
@@ -304,6 +306,12 @@ impl TestConsole {
         *lock(&self.room) = Some(bytes);
     }
 
+    /// Takes nothing for so many writes from now on, and then so many bytes.
+    pub fn limit_later(&self, writes: usize, bytes: usize) {
+        self.limit(0);
+        *lock(&self.room_later) = Some((writes, bytes));
+    }
+
     /// How often somebody waited for a key.
     pub fn waits(&self) -> usize {
         *lock(&self.waits)
@@ -313,6 +321,15 @@ impl TestConsole {
 impl Console for TestConsole {
     fn write(&self, text: &[u8]) -> usize {
         let mut room = lock(&self.room);
+        let mut later = lock(&self.room_later);
+        match later.as_mut() {
+            Some((0, bytes)) => {
+                *room = Some(*bytes);
+                *later = None;
+            }
+            Some((writes, _)) => *writes -= 1,
+            None => {}
+        }
         let taken = room.map_or(text.len(), |room| room.min(text.len()));
         *room = room.map(|room| room - taken);
         lock(&self.shown).extend_from_slice(&text[..taken]);

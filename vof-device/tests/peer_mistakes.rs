@@ -1,6 +1,6 @@
 //! What the best-known client interface in a VMM does wrong, each with a test that ours does not.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::{Next, Status};
 use vof_device::DeviceTree;
@@ -182,11 +182,12 @@ fn open_and_close_for_ever_cost_nothing() {
 
 // 8. Lookups that scan the tree. `cargo xtask bench tree` has the figures.
 
-/// A hundred times the nodes, and the same time, or nearly: the shortest of several is far below
-/// ten times, where a scan would take a hundred.
+/// A hundred times the nodes, and the same time, or nearly: the shortest of several, taken in turns,
+/// is far below ten times, where a scan would take a hundred.
 #[test]
 fn lookups_do_not_scan_the_tree() {
-    let [few, many] = [200, 20_000].map(|count: u32| {
+    let counts = [200, 20_000];
+    let machines = counts.map(|count: u32| {
         // Siblings that share units and, but for the manufacturer, names.
         let mut fdt = vm_fdt::FdtWriter::new().unwrap();
         let root = fdt.begin_node("").unwrap();
@@ -200,32 +201,35 @@ fn lookups_do_not_scan_the_tree() {
         }
         fdt.end_node(root).unwrap();
         let tree = DeviceTree::from_blob(&fdt.finish().unwrap()).unwrap();
-        let machine = TestMachine::new(tree, RAM_BYTES, |builder| builder);
+        TestMachine::new(tree, RAM_BYTES, |builder| builder)
+    });
+    let lookups = |machine: &TestMachine, count: u32| {
         let client = machine.client();
         let last = count / 2 - 1;
-        let lookups = || {
-            for (path, phandle) in [
-                (format!("/y,other@{last:x}"), count + 1),
-                (format!("/other@{last:x}"), count + 1),
-                (format!("/one@{last:x}"), count),
-                (format!("/@{last:x}"), count),
-                ("/other".to_owned(), 3),
-            ] {
-                assert_eq!(client.finddevice(&path), Some(phandle), "{path}");
-            }
-            assert_eq!(client.finddevice(&format!("/two@{last:x}")), None);
-            let reg = client.getprop(count + 1, "reg").unwrap();
-            assert_eq!(reg, (count - 1).to_be_bytes());
-            assert_eq!(client.one("parent", &[(count + 1).into()]), 1);
-            assert_eq!(client.one("peer", &[count.into()]), count + 1);
-        };
-        let time = |_| {
+        for (path, phandle) in [
+            (format!("/y,other@{last:x}"), count + 1),
+            (format!("/other@{last:x}"), count + 1),
+            (format!("/one@{last:x}"), count),
+            (format!("/@{last:x}"), count),
+            ("/other".to_owned(), 3),
+        ] {
+            assert_eq!(client.finddevice(&path), Some(phandle), "{path}");
+        }
+        assert_eq!(client.finddevice(&format!("/two@{last:x}")), None);
+        let reg = client.getprop(count + 1, "reg").unwrap();
+        assert_eq!(reg, (count - 1).to_be_bytes());
+        assert_eq!(client.one("parent", &[(count + 1).into()]), 1);
+        assert_eq!(client.one("peer", &[count.into()]), count + 1);
+    };
+    let mut shortest = [Duration::MAX; 2];
+    for _ in 0..50 {
+        for ((machine, count), shortest) in machines.iter().zip(counts).zip(&mut shortest) {
             let start = Instant::now();
-            lookups();
-            start.elapsed()
-        };
-        (0..50).map(time).min().unwrap()
-    });
+            lookups(machine, count);
+            *shortest = start.elapsed().min(*shortest);
+        }
+    }
+    let [few, many] = shortest;
     assert!(many < few * 10, "{few:?}, then {many:?}");
 }
 

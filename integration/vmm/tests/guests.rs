@@ -6,11 +6,10 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 mod run;
 
-use run::{Run, program, run};
+use run::{Run, program, run, state};
 
 const WORKS: &str = "client interface works\n";
 
@@ -106,7 +105,7 @@ fn a_job_can_be_stopped_and_continued() {
     let mut vmm = Run::start("client32.elf", "console", &[]);
     vmm.expect("echo\n");
     vmm.send(libc::SIGTSTP);
-    std::thread::sleep(Duration::from_millis(50));
+    vmm.wait_for_state("State:\tT");
     vmm.send(libc::SIGCONT);
     vmm.child.stdin.take().unwrap().write_all(b"q").unwrap();
     let (status, shown, _) = vmm.end();
@@ -130,9 +129,11 @@ fn ignored_signals_stay_ignored() {
     let pid = child.id() as i32;
     // SAFETY: names our own child, which nobody has waited for.
     let kill = |signal| assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    let ignored = state(&child)
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    assert!(ignored.unwrap() & 1 << (libc::SIGHUP - 1) != 0, "SIGHUP is not ignored");
     kill(libc::SIGHUP);
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
     kill(libc::SIGTERM);
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }

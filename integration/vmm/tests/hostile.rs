@@ -79,6 +79,7 @@ fn endure(guest: &str, task: &str, arguments: &[&str], growth_limit_kib: u64) ->
     eprintln!("{guest} {task}: {:.2} s, own memory {before} -> {after}", time.as_secs_f64());
     vmm.type_in("g");
     let (status, shown, complaint) = vmm.end();
+    let time = start.elapsed();
     assert_eq!(status.code(), Some(0), "{task}: {shown:?} {complaint}");
     let growth = after.peak_kib.saturating_sub(before.now_kib);
     assert!(growth <= growth_limit_kib, "{task}: memory grew by {growth} KiB");

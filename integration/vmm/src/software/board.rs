@@ -147,9 +147,20 @@ impl GuestRam for NotedRam {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::channel;
     use std::time::Instant;
 
-    const LONG: Duration = Duration::from_secs(60);
+    /// Only what hangs takes so long.
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// Waits until a thread of this process sleeps, as proc(5) tells.
+    fn wait_until_asleep(thread: libc::pid_t) {
+        let stat = format!("/proc/self/task/{thread}/stat");
+        let sleeps = || std::fs::read_to_string(&stat).unwrap().contains(") S ");
+        while !sleeps() {
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn each_line_ends_sleep() {
@@ -162,8 +173,14 @@ mod tests {
             let lines = Lines::new(2);
             std::thread::scope(|scope| {
                 let start = Instant::now();
-                let sleeper = scope.spawn(|| lines.0[1].sleep(LONG));
-                std::thread::sleep(Duration::from_millis(20));
+                let (send, number) = channel();
+                let line = &lines.0[1];
+                let sleeper = scope.spawn(move || {
+                    // SAFETY: has no arguments and cannot fail.
+                    send.send(unsafe { libc::gettid() }).unwrap();
+                    line.sleep(LONG);
+                });
+                wait_until_asleep(number.recv().unwrap());
                 pull(&lines);
                 sleeper.join().unwrap();
                 assert!(start.elapsed() < LONG);

@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Far longer than anything here takes.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Only what hangs shows nothing for so long.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A program in `guests/`.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -90,6 +90,15 @@ impl Run {
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
+    /// Waits until the program is in a state that proc(5) tells, such as `State:\tT`.
+    pub(crate) fn wait_for_state(&self, line_start: &str) {
+        let start = Instant::now();
+        while !state(&self.child).lines().any(|line| line.starts_with(line_start)) {
+            assert!(start.elapsed() < LIMIT, "never {line_start:?}: {}", state(&self.child));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Waits for the end: status, console, standard error.
     pub(crate) fn end(mut self) -> (ExitStatus, String, String) {
         let start = Instant::now();
@@ -115,6 +124,11 @@ impl Run {
         }
         text
     }
+}
+
+/// What proc(5) tells of a program.
+pub(crate) fn state(child: &Child) -> String {
+    std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap()
 }
 
 impl Drop for Run {
