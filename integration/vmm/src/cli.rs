@@ -150,11 +150,14 @@ impl LogLevel {
 }
 
 impl Cli {
-    /// The command line of this process. One that cannot be understood, or asks for help, ends it.
-    pub fn of_process() -> Self {
-        Self::try_parse().unwrap_or_else(|error| {
+    /// The command line of this process. One that cannot be understood ends it.
+    ///
+    /// # Errors
+    /// The text that was asked for instead: help, or the version.
+    pub fn of_process() -> Result<Self, String> {
+        Self::try_parse().or_else(|error| {
             if !error.use_stderr() {
-                error.exit();
+                return Err(error.render().to_string());
             }
             // It quotes the arguments. When nobody takes it there is nobody to tell.
             let said = error.to_string();

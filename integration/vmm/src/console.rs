@@ -1,19 +1,26 @@
 //! The guest's console on this process's standard input and output.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arch_ppc64::Console;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::outlet::Lane;
+
 /// How much input waits for the guest before no more is read, or what is typed is lost.
 const INPUT_LIMIT_BYTES: usize = 1 << 20;
 
-/// How much is written at once: what a terminal or pipe that is ready takes without waiting.
-const OUTPUT_CHUNK_BYTES: usize = 256;
+/// How much output waits to be written before the guest is made to wait. It is what may be lost
+/// when the guest switches itself off and nobody reads.
+const OUTPUT_LIMIT_BYTES: usize = 4096;
+
+/// How long a run that is to be the same each time waits for an output that is not read.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The key that makes the next one a command to the VMM: Ctrl-A.
 const ESCAPE: u8 = 0x01;
@@ -31,9 +38,11 @@ pub(crate) struct HostConsole {
     arrived: Condvar,
     /// Signalled when the guest has taken text that was in the way of more.
     drained: EventFd,
-    output: RawFd,
-    /// How long to wait for an output that is not ready, in milliseconds.
-    patience_ms: i32,
+    output: Lane,
+    /// How long to wait for an output that is not read.
+    patience: Duration,
+    /// Nobody looks any more.
+    left: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -63,21 +72,41 @@ pub(crate) struct Typed {
 }
 
 impl HostConsole {
-    pub(crate) fn new(output: RawFd) -> io::Result<Self> {
+    /// A console that shows its text in `output`.
+    pub(crate) fn new(output: File) -> io::Result<Self> {
         let drained = EventFd::new(EFD_NONBLOCK)?;
+        let output = Lane::open(output, "standard output", "pieces of text", OUTPUT_LIMIT_BYTES)?;
         Ok(Self {
             input: Mutex::default(),
             arrived: Condvar::new(),
             drained,
             output,
-            patience_ms: 0,
+            patience: Duration::ZERO,
+            left: AtomicBool::new(false),
         })
     }
 
-    /// A console that waits for its output, up to ten seconds at a time: how fast that is read
-    /// shall make no difference to the guest.
+    /// A console that waits for its output: how fast that is read shall make no difference to the
+    /// guest.
     pub(crate) fn patient(self) -> Self {
-        Self { patience_ms: 10_000, ..self }
+        Self { patience: PATIENCE, ..self }
+    }
+
+    /// The machine stops, and nobody waits for its output any more. Where a person or a signal
+    /// wants that (`left`), what comes from the guest now is lost.
+    pub(crate) fn stop(&self, left: bool) {
+        self.left.store(left, Ordering::SeqCst);
+        self.output.hurry();
+    }
+
+    /// Begins a new line, after what the guest wrote.
+    pub(crate) fn end_line(&self) {
+        self.output.add(b"\r\n");
+    }
+
+    /// How much of the guest's text is not written yet.
+    pub(crate) fn unwritten_bytes(&self) -> usize {
+        self.output.unwritten_bytes()
     }
 
     /// Readable when there is room for typed text again.
@@ -95,7 +124,7 @@ impl HostConsole {
 
     /// Shows the person at the terminal which keys there are.
     pub(crate) fn show_help(&self) {
-        self.put(HELP.as_bytes());
+        self.output.send(HELP.as_bytes(), Duration::ZERO);
     }
 
     /// Takes what a person typed; with `keys`, Ctrl-A begins a command.
@@ -145,43 +174,14 @@ impl HostConsole {
     fn lock(&self) -> MutexGuard<'_, Input> {
         self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Writes as much of `text` as goes, without waiting for long.
-    fn put(&self, text: &[u8]) -> usize {
-        let mut done = 0;
-        for chunk in text.chunks(OUTPUT_CHUNK_BYTES) {
-            let mut ready = libc::pollfd { fd: self.output, events: libc::POLLOUT, revents: 0 };
-            // SAFETY: one structure, borrowed for the call. An interruption is as good as "not
-            // ready": the write might wait.
-            if unsafe { libc::poll(&raw mut ready, 1, self.patience_ms) } <= 0 {
-                break;
-            }
-            // SAFETY: reads the bytes of `chunk`.
-            let written = unsafe { libc::write(self.output, chunk.as_ptr().cast(), chunk.len()) };
-            match usize::try_from(written) {
-                Ok(written) => {
-                    done += written;
-                    if written < chunk.len() {
-                        break;
-                    }
-                }
-                Err(_) => {
-                    let kind = io::Error::last_os_error().kind();
-                    if matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                        break;
-                    }
-                    // Whoever read it is gone. A guest cannot do anything about that.
-                    return text.len();
-                }
-            }
-        }
-        done
-    }
 }
 
 impl Console for HostConsole {
     fn write(&self, text: &[u8]) -> usize {
-        self.put(text)
+        if self.left.load(Ordering::SeqCst) {
+            return text.len();
+        }
+        self.output.send(text, self.patience)
     }
 
     fn read(&self, buf: &mut [u8]) -> usize {
@@ -208,13 +208,13 @@ impl Console for HostConsole {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
-    fn console() -> (UnixStream, UnixStream, HostConsole) {
+    fn console() -> (UnixStream, HostConsole) {
         let (reader, writer) = UnixStream::pair().unwrap();
-        let console = HostConsole::new(writer.as_raw_fd()).unwrap();
-        (reader, writer, console)
+        let console = HostConsole::new(OwnedFd::from(writer).into()).unwrap();
+        (reader, console)
     }
 
     fn taken(console: &HostConsole) -> Vec<u8> {
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn ctrl_a_x_leaves_and_other_keys_go_to_the_guest() {
-        let (_reader, _writer, console) = console();
+        let (_reader, console) = console();
         assert_eq!(console.type_in(b"ls\r", true), Typed { for_guest: true, ..Typed::default() });
         assert_eq!(taken(&console), b"ls\r");
         // The two keys may come in two reads.
@@ -237,14 +237,14 @@ mod tests {
 
     #[test]
     fn what_is_piped_in_has_no_commands() {
-        let (_reader, _writer, console) = console();
+        let (_reader, console) = console();
         assert_eq!(console.type_in(b"\x01x", false), Typed { for_guest: true, ..Typed::default() });
         assert_eq!(taken(&console), b"\x01x");
     }
 
     #[test]
     fn room_comes_back_with_an_event() {
-        let (_reader, _writer, console) = console();
+        let (_reader, console) = console();
         console.type_in(&[b'a'; INPUT_LIMIT_BYTES], false);
         assert!(console.drained().read().is_err());
         assert_eq!(console.room(), 0);
@@ -256,7 +256,7 @@ mod tests {
     /// A guest that takes nothing must not keep a person from leaving.
     #[test]
     fn commands_are_heard_when_no_text_is_taken() {
-        let (_reader, _writer, console) = console();
+        let (_reader, console) = console();
         console.type_in(&[b'a'; INPUT_LIMIT_BYTES + 100], true);
         assert_eq!(console.room(), 0);
         assert!(console.type_in(b"lost\x01h", true).help);
@@ -264,22 +264,58 @@ mod tests {
         assert_eq!(console.lock().waiting.len(), INPUT_LIMIT_BYTES);
     }
 
+    /// Writes until there is no room, and the writing thread is stuck with what it has.
+    fn fill(console: &HostConsole) -> usize {
+        let mut taken = 0;
+        let mut quiet = 0;
+        while quiet < 20 {
+            match Console::write(console, &[b'x'; 1000]) {
+                0 => {
+                    std::thread::sleep(Duration::from_millis(5));
+                    quiet += 1;
+                }
+                more => {
+                    taken += more;
+                    quiet = 0;
+                }
+            }
+        }
+        taken
+    }
+
     #[test]
-    fn nobody_waits_for_a_full_pipe() {
-        let (mut reader, _writer, console) = console();
-        let text = vec![b'x'; 1 << 20];
-        let taken = Console::write(&console, &text);
-        assert!(taken > 0 && taken < text.len(), "{taken}");
+    fn nobody_waits_for_a_full_pipe_and_nothing_is_lost() {
+        let (mut reader, console) = console();
+        let taken = fill(&console);
         assert_eq!(Console::write(&console, b"more"), 0);
         let mut shown = vec![0; taken];
         reader.read_exact(&mut shown).unwrap();
-        assert_eq!(Console::write(&console, b"more"), 4);
+        while Console::write(&console, b"more") == 0 {}
+        let mut more = [0; 4];
+        reader.read_exact(&mut more).unwrap();
+        assert_eq!(&more, b"more");
+    }
+
+    #[test]
+    fn who_waits_for_a_full_pipe_is_woken_at_the_end() {
+        let (_reader, console) = console();
+        fill(&console);
+        let console = console.patient();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| Console::write(&console, b"more"));
+            console.stop(true);
+            writing.join().unwrap();
+        });
+        assert_eq!(Console::write(&console, b"for nobody"), 10);
     }
 
     #[test]
     fn text_for_nobody_is_taken() {
-        let (reader, _writer, console) = console();
+        let (reader, console) = console();
         drop(reader);
-        assert_eq!(Console::write(&console, b"hello"), 5);
+        for _ in 0..100 {
+            let text = [b'x'; OUTPUT_LIMIT_BYTES];
+            while Console::write(&console, &text) < text.len() {}
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::{GuestRam, HypercallBus, Next, VcpuId};
 use vmm_sys_util::signal::SIGRTMIN;
 
+use crate::outlet;
 use crate::signals;
 use crate::smp::{Cpus, Order};
 use crate::stats::Stats;
@@ -25,6 +26,7 @@ pub(crate) struct CpuThread {
 
 impl CpuThread {
     pub(crate) fn main(mut self) {
+        outlet::wait_in_this_thread();
         let _report = ReportPanic { id: self.id, end: self.end.clone() };
         // Kicks come as this signal, whatever mask the process was started with.
         if let Err(error) = signals::let_through(SIGRTMIN()) {

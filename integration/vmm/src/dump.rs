@@ -1,5 +1,6 @@
 //! `--dump-fdt`: the device tree of a machine, for people and tools.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,15 @@ pub enum DumpError {
     /// The tree cannot be made.
     #[error("cannot describe the machine")]
     Boot(#[from] BootError),
+    /// There cannot be such a file.
+    #[error("cannot create {}", .path.display())]
+    Create {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
     /// The file cannot be written.
     #[error("cannot write {}", quoted::path(.path))]
     Write {
@@ -61,9 +71,15 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
         };
     }
     let tree = fdt::build(machine, &start).map_err(BootError::from)?;
-    let written = match path.to_str() {
-        Some("-") => io::stdout().lock().write_all(&tree),
-        _ => std::fs::write(path, tree),
+    let path = path.to_owned();
+    let written = if path.as_os_str() == "-" {
+        let mut output = io::stdout().lock();
+        output.write_all(&tree).and_then(|()| output.flush())
+    } else {
+        match File::create(&path) {
+            Ok(mut file) => file.write_all(&tree),
+            Err(source) => return Err(DumpError::Create { path, source }),
+        }
     };
-    written.map_err(|source| DumpError::Write { path: path.to_owned(), source })
+    written.map_err(|source| DumpError::Write { path, source })
 }

@@ -1,18 +1,19 @@
-//! What the event loop listens to: standard input, signals, and the machine's own end.
+//! Standard input, and the event loop that listens to it on a thread of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use arch_ppc64::layout::VTY_INTERRUPT;
-use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::console::HostConsole;
-use crate::signals::{self, Asked, Signals};
-use crate::terminal;
+use crate::terminal::{self, Place};
 use crate::vcpu::InterruptController;
-use crate::vmm::{End, Why, lock};
+use crate::vmm::{End, VmmError, Why, create, lock};
+use crate::watch::Job;
 
 /// The console's interrupt, connected to the machine of the moment.
 #[derive(Default)]
@@ -30,15 +31,73 @@ impl InterruptWire {
     }
 }
 
+/// The event loop, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct EventLoop {
+    stop: Arc<EventFd>,
+}
+
+impl EventLoop {
+    /// Starts it. When it fails, the machine ends.
+    pub(crate) fn start(input: Input, end: Arc<End>) -> Result<Self, VmmError> {
+        let mut events =
+            EventManager::<Box<dyn MutEventSubscriber + Send>>::new().map_err(VmmError::Events)?;
+        let stop = EventFd::new(EFD_NONBLOCK).map_err(create("an event"))?;
+        let stop = Arc::new(stop);
+        let stopped = Arc::new(Mutex::new(false));
+        events.add_subscriber(Box::new(input));
+        events.add_subscriber(Box::new(Stop { event: stop.clone(), stopped: stopped.clone() }));
+        let listen = move || {
+            while !*lock(&stopped) {
+                if let Err(error) = events.run() {
+                    end.because(Why::Host(VmmError::Events(error)));
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("events".to_owned());
+        thread.spawn(listen).map_err(create("a thread"))?;
+        Ok(Self { stop })
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        // Nobody waits for the thread: it may be reading what does not come.
+        let _ = self.stop.write(1);
+    }
+}
+
+/// Ends the event loop.
+struct Stop {
+    event: Arc<EventFd>,
+    stopped: Arc<Mutex<bool>>,
+}
+
+impl MutEventSubscriber for Stop {
+    fn init(&mut self, ops: &mut EventOps) {
+        if let Err(error) = ops.add(Events::new(&*self.event, EventSet::IN)) {
+            log::error!("cannot watch for the end: {error}");
+        }
+    }
+
+    fn process(&mut self, _: Events, _: &mut EventOps) {
+        *lock(&self.stopped) = true;
+    }
+}
+
 /// Standard input → console.
 pub(crate) struct Input {
     /// Read without a buffer of our own: what is in one would not be seen by the event loop.
-    pub(crate) stdin: File,
-    pub(crate) console: Arc<HostConsole>,
-    pub(crate) wire: Arc<InterruptWire>,
-    pub(crate) end: Arc<End>,
+    stdin: File,
+    console: Arc<HostConsole>,
+    wire: Arc<InterruptWire>,
+    end: Arc<End>,
+    job: Arc<Job>,
     /// A person types: Ctrl-A begins a command.
-    pub(crate) keys: bool,
+    keys: bool,
+    watched: bool,
+    ended: bool,
 }
 
 /// How much is read at once.
@@ -46,10 +105,51 @@ const READ_BYTES: usize = 4096;
 
 const INPUT: u32 = 0;
 const DRAINED: u32 = 1;
+const MOVED: u32 = 2;
 
 impl Input {
+    /// Standard input, as text for `console`.
+    pub(crate) fn new(
+        stdin: File,
+        console: Arc<HostConsole>,
+        wire: Arc<InterruptWire>,
+        end: Arc<End>,
+        job: Arc<Job>,
+    ) -> Self {
+        let keys = terminal::place() != Place::NoTerminal;
+        Self { stdin, console, wire, end, job, keys, watched: false, ended: false }
+    }
+
     fn events(&self) -> Events {
         Events::with_data(&self.stdin, INPUT, EventSet::IN)
+    }
+
+    /// Whether standard input may be read: a terminal that another job has is not.
+    fn is_ours(&self) -> bool {
+        !self.keys || terminal::place() == Place::Foreground
+    }
+
+    /// Listens to standard input if it may be read.
+    fn watch(&mut self, ops: &mut EventOps) {
+        if self.watched || self.ended || !self.is_ours() {
+            return;
+        }
+        self.watched = ops.add(self.events()).is_ok();
+        // A file cannot be watched, and need not: it is always there to be read, as far as there is
+        // room.
+        while !self.watched && !self.ended {
+            let room = self.room();
+            if room == 0 {
+                return;
+            }
+            self.read(room);
+        }
+    }
+
+    fn ignore(&mut self, ops: &mut EventOps) {
+        if std::mem::take(&mut self.watched) {
+            let _ = ops.remove(self.events());
+        }
     }
 
     /// How much may be read now. Keys always may: one of them may be the command to leave.
@@ -57,12 +157,12 @@ impl Input {
         if self.keys { READ_BYTES } else { self.console.room().min(READ_BYTES) }
     }
 
-    /// Reads once what is there; `false` at the end of the input.
-    fn read(&self, room: usize) -> bool {
+    /// Reads once what is there.
+    fn read(&mut self, room: usize) {
         let mut buf = [0; READ_BYTES];
         let len = room.min(buf.len());
         match (&self.stdin).read(&mut buf[..len]) {
-            Ok(0) => return false,
+            Ok(0) => self.ended = true,
             Ok(len) => {
                 let typed = self.console.type_in(&buf[..len], self.keys);
                 if typed.for_guest {
@@ -77,93 +177,49 @@ impl Input {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The terminal went to another job a moment ago.
+            Err(_) if !self.is_ours() => {}
             Err(error) => {
                 log::warn!("cannot read standard input: {error}");
-                return false;
+                self.ended = true;
             }
         }
-        true
     }
 }
 
 impl MutEventSubscriber for Input {
     fn init(&mut self, ops: &mut EventOps) {
         let drained = Events::with_data(self.console.drained(), DRAINED, EventSet::IN);
-        if let Err(error) = ops.add(drained) {
+        let moved = Events::with_data(&self.job.moved, MOVED, EventSet::IN);
+        if let Err(error) = ops.add(drained).and_then(|()| ops.add(moved)) {
             log::warn!("cannot watch the console: {error}");
         }
-        // A file cannot be watched, and need not: it is always there to be read.
-        if ops.add(self.events()).is_err() {
-            let _ = self.console.drained().write(1);
-        }
+        // The first read may be of a file, and is for the loop.
+        let _ = self.job.moved.write(1);
     }
 
     fn process(&mut self, events: Events, ops: &mut EventOps) {
-        if events.data() == DRAINED {
-            let _ = self.console.drained().read();
-            // Watching a file fails each time; then it is read as far as there is room.
-            if ops.add(self.events()).is_err() {
-                loop {
-                    let room = self.room();
-                    if room == 0 || !self.read(room) {
-                        break;
-                    }
+        match events.data() {
+            DRAINED => {
+                let _ = self.console.drained().read();
+                self.watch(ops);
+            }
+            MOVED => {
+                let _ = self.job.moved.read();
+                if self.is_ours() { self.watch(ops) } else { self.ignore(ops) }
+            }
+            _ => {
+                let room = self.room();
+                if room > 0 && self.is_ours() {
+                    self.read(room);
+                }
+                if room == 0 || self.ended {
+                    self.ignore(ops);
+                } else if !self.is_ours() {
+                    self.ignore(ops);
+                    let _ = self.job.look.write(1);
                 }
             }
-            return;
-        }
-        let room = self.room();
-        if room == 0 || !self.read(room) {
-            let _ = ops.remove(self.events());
-        }
-    }
-}
-
-/// Signals, and the machine's own wish to stop: what makes the loop look at [`End`].
-pub(crate) struct Leave {
-    pub(crate) signals: Signals,
-    pub(crate) end: Arc<End>,
-    /// The terminal is the guest's while the job runs.
-    pub(crate) raw: bool,
-}
-
-impl Leave {
-    /// The job was stopped, and goes on: perhaps in the foreground.
-    fn go_on(&self) {
-        if self.raw {
-            if let Err(error) = terminal::make_raw() {
-                log::warn!("cannot take the terminal again: {error}");
-            }
-        }
-    }
-}
-
-const SIGNAL: u32 = 0;
-const END: u32 = 1;
-
-impl MutEventSubscriber for Leave {
-    fn init(&mut self, ops: &mut EventOps) {
-        for (fd, data) in [(self.signals.as_raw_fd(), SIGNAL), (self.end.event.as_raw_fd(), END)] {
-            if let Err(error) = ops.add(Events::with_data_raw(fd, data, EventSet::IN)) {
-                log::error!("cannot watch for the end: {error}");
-            }
-        }
-    }
-
-    fn process(&mut self, events: Events, _: &mut EventOps) {
-        if events.data() == END {
-            let _ = self.end.event.read();
-            return;
-        }
-        match self.signals.next() {
-            Some(Asked::End(signal)) => self.end.because(Why::Signal(signal)),
-            Some(Asked::Stop) => {
-                terminal::restore();
-                signals::stop_here();
-                self.go_on();
-            }
-            Some(Asked::GoOn) => self.go_on(),
-            None => {}
         }
     }
 }

@@ -21,6 +21,7 @@ mod host_file;
 mod input;
 pub mod kvm;
 pub mod logger;
+mod outlet;
 pub mod quoted;
 pub mod ram;
 mod signals;
@@ -30,9 +31,9 @@ mod stats;
 mod terminal;
 pub mod vcpu;
 pub mod vmm;
+mod watch;
 
 use std::error::Error;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -42,7 +43,8 @@ use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootError, Payload, Randomness};
 pub use dump::DumpError;
-pub use signals::die_of;
+pub use outlet::{finish, is_reader_gone};
+pub use signals::{die_of, take_limits_as_errors};
 pub use stats::{Exits, Stats};
 pub use vmm::{Ending, VmmError};
 
@@ -106,7 +108,7 @@ impl Failure {
             Self::File(error) if error.is_the_users() => 2,
             Self::Config(_) | Self::NoVof | Self::Cpu(_) => 2,
             Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
-            Self::Dump(DumpError::Write { .. }) => 2,
+            Self::Dump(DumpError::Create { .. }) => 2,
             Self::Payload(error)
             | Self::Dump(DumpError::Boot(error))
             | Self::Run(VmmError::Boot(error))
@@ -153,8 +155,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     if cli.stats {
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         stats.wall = start.elapsed();
-        // When standard error is gone there is nobody to tell.
-        let _ = write!(std::io::stderr(), "{stats}");
+        outlet::tell(stats.to_string().trim_end());
     }
     Ok(ending?)
 }

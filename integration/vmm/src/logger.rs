@@ -4,7 +4,8 @@
 //! with a target of its own; here those go to where the user wants the trace.
 
 use std::fs::File;
-use std::io::{self, LineWriter, Write};
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,25 +13,45 @@ use std::time::{Duration, Instant};
 use arch_ppc64::TRACE_TARGET;
 use log::{LevelFilter, Log, Metadata, Record};
 
+use crate::outlet::{self, Lane};
+
+/// How much waits to be written before messages, or lines of the trace, are left out.
+const MESSAGES_LIMIT_BYTES: usize = 256 << 10;
+const TRACE_LIMIT_BYTES: usize = 1 << 20;
+
 struct Logger {
     level: LevelFilter,
     /// What a guest can cause is not told without end.
     guests: Mutex<Budget>,
     /// Where the trace goes, if one is wanted.
-    trace: Option<Trace>,
+    trace: Option<Lane>,
 }
 
-enum Trace {
-    StandardError,
-    File(Mutex<LineWriter<File>>),
-}
-
-/// The trace cannot be written.
+/// Nothing can be told.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the trace to {}: {source}", .path.display())]
-pub struct TraceError {
-    path: PathBuf,
-    source: io::Error,
+#[non_exhaustive]
+pub enum StartError {
+    /// The trace cannot be written.
+    #[error("cannot write the trace to {}: {source}", .path.display())]
+    Trace {
+        /// Where it should go.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Standard error cannot be had.
+    #[error("cannot write to standard error: {0}")]
+    StandardError(io::Error),
+}
+
+impl StartError {
+    /// The exit status: 2 for what the user said, 1 for the host.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Trace { .. } => 2,
+            Self::StandardError(_) => 1,
+        }
+    }
 }
 
 impl Log for Logger {
@@ -46,27 +67,24 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // When nobody takes a message there is nobody to tell.
-        match (&self.trace, record.target() == TRACE_TARGET) {
-            (Some(Trace::File(file)), true) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let _ = writeln!(file, "{}", record.args());
+        match &self.trace {
+            Some(trace) if record.target() == TRACE_TARGET => {
+                trace.say(&record.args().to_string());
             }
-            (_, true) => show(&format!("{}\r\n", record.args())),
-            (_, false) => {
+            _ => {
                 let is_guests = GUEST_TARGETS.iter().any(|t| record.target().starts_with(t));
                 if is_guests && self.level <= LevelFilter::Info {
                     let mut budget = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
                     match budget.take(Instant::now()) {
                         None => return,
                         Some(0) => {}
-                        Some(count) => show(&format!(
-                            "pseries-vmm: {count} more messages about the guest were left out\r\n"
+                        Some(count) => outlet::tell(&format!(
+                            "pseries-vmm: {count} more messages about the guest were left out"
                         )),
                     }
                 }
                 let level = record.level().as_str().to_ascii_lowercase();
-                show(&format!("pseries-vmm: {level}: {}\r\n", record.args()));
+                outlet::tell(&format!("pseries-vmm: {level}: {}", record.args()));
             }
         }
     }
@@ -105,33 +123,41 @@ impl Budget {
     }
 }
 
-/// The terminal may be raw: the return of the carriage is ours to make.
-fn show(message: &str) {
-    let _ = io::stderr().lock().write_all(message.as_bytes());
-}
-
 /// From here on, messages up to `level` are shown, and the trace is written to `trace`, if that is
 /// some: to a file, or to standard error.
 ///
 /// # Errors
-/// [`TraceError`] when the file cannot be made.
-pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), TraceError> {
+/// [`StartError`] when the file cannot be made, or no thread that writes.
+pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), StartError> {
     static LOGGER: OnceLock<Logger> = OnceLock::new();
+    let stderr = |unit, limit_bytes| {
+        let file = outlet::duplicate(io::stderr().as_fd());
+        let lane = file.and_then(|file| Lane::open(file, "standard error", unit, limit_bytes));
+        lane.map_err(StartError::StandardError)
+    };
+    let lines = "lines of the trace";
     let trace = match trace {
         None => None,
-        Some(None) => Some(Trace::StandardError),
+        Some(None) => Some(stderr(lines, TRACE_LIMIT_BYTES)?),
         Some(Some(path)) => {
-            let file =
-                File::create(path).map_err(|source| TraceError { path: path.clone(), source })?;
-            Some(Trace::File(Mutex::new(LineWriter::new(file))))
+            let name = path.display().to_string();
+            let file = File::create(path);
+            let lane = file.and_then(|file| Lane::open(file, &name, lines, TRACE_LIMIT_BYTES));
+            Some(lane.map_err(|source| StartError::Trace { path: path.clone(), source })?)
         }
     };
+    outlet::set_messages(stderr("messages", MESSAGES_LIMIT_BYTES)?);
     let most = if trace.is_some() { LevelFilter::Trace } else { level };
     let logger = LOGGER.get_or_init(|| Logger { level, guests: Mutex::default(), trace });
     if log::set_logger(logger).is_ok() {
         log::set_max_level(most);
     }
     Ok(())
+}
+
+/// A word of this program on standard error. When that is gone there is nobody to tell.
+pub fn tell(message: &str) {
+    outlet::tell(&format!("pseries-vmm: {message}"));
 }
 
 #[cfg(test)]

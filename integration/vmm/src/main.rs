@@ -5,29 +5,43 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use pseries_vmm::cli::Cli;
-use pseries_vmm::{Ending, Failure, config, die_of, dump_fdt, logger, quoted, run};
+use pseries_vmm::{
+    Ending, Failure, config, die_of, dump_fdt, finish, is_reader_gone, logger, quoted, run,
+    take_limits_as_errors,
+};
 
 fn main() -> ExitCode {
-    let cli = Cli::of_process();
+    take_limits_as_errors();
+    let cli = match Cli::of_process() {
+        Ok(cli) => cli,
+        Err(asked_for) => return print(&asked_for),
+    };
     if cli.config_schema {
-        // Whoever does not read to the end has read enough.
-        let _ = writeln!(io::stdout(), "{}", config::schema());
-        return ExitCode::SUCCESS;
+        return print(&format!("{}\n", config::schema()));
     }
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
-        tell(&quoted::message(&error.to_string()));
-        return ExitCode::from(2);
+        logger::tell(&quoted::message(&error.to_string()));
+        return ExitCode::from(error.status());
     }
-    let status = match &cli.dump_fdt {
-        Some(path) => dump_fdt(&cli, path).map(|()| 0),
-        None => run(&cli).map(|ending| status(&ending)),
+    let ending = match &cli.dump_fdt {
+        Some(path) => dump_fdt(&cli, path).map(|()| None),
+        None => run(&cli).map(Some),
     };
-    match status {
-        Ok(status) => ExitCode::from(status),
+    let status = match &ending {
+        Ok(None) => 0,
+        Ok(Some(ending)) => status(ending),
         Err(failure) => {
-            complain(&failure);
-            ExitCode::from(failure.status())
+            complain(failure);
+            failure.status()
         }
+    };
+    let all_is_written = finish();
+    if let Ok(Some(Ending::Signal(signal))) = ending {
+        die_of(signal);
+    }
+    match status {
+        0 if !all_is_written => ExitCode::FAILURE,
+        status => ExitCode::from(status),
     }
 }
 
@@ -35,16 +49,13 @@ fn main() -> ExitCode {
 fn status(ending: &Ending) -> u8 {
     match ending {
         Ending::PowerOff | Ending::Reset | Ending::Left => 0,
-        Ending::Signal(signal) => {
-            die_of(*signal);
-            1
-        }
+        Ending::Signal(_) => 1,
         Ending::ClientExit => {
-            tell("the guest's client program gave up (service \"exit\")");
+            logger::tell("the guest's client program gave up (service \"exit\")");
             3
         }
         Ending::Crash(what) => {
-            tell(&format!("the guest crashed: {what}"));
+            logger::tell(&format!("the guest crashed: {what}"));
             3
         }
     }
@@ -62,10 +73,17 @@ fn complain(failure: &Failure) {
         }
         source = error.source();
     }
-    tell(&quoted::message(&message));
+    logger::tell(&quoted::message(&message));
 }
 
-/// A word on standard error. When that is gone there is nobody to tell.
-fn tell(message: &str) {
-    let _ = writeln!(io::stderr(), "pseries-vmm: {message}");
+/// Writes to standard output. Whoever does not read to the end has read enough.
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if !is_reader_gone(&error) => {
+            logger::tell(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

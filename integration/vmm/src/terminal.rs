@@ -1,98 +1,199 @@
 //! The terminal of the person at the VMM: raw while the guest has it, and given back as it was.
+//!
+//! It may be another job's: one that was started in the background has no terminal until it comes
+//! to the foreground, and one that was stopped may go on without. Nothing here waits for output
+//! that is not read.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::signals;
 
-/// The settings to go back to. One for the process: there is one terminal, and a panic hook has
-/// to find them.
-static SAVED: Mutex<Option<(RawFd, libc::termios)>> = Mutex::new(None);
+const TERMINAL: RawFd = libc::STDIN_FILENO;
+
+/// The settings to go back to, while the terminal is raw. They belong to who takes them out, be it
+/// the handler of a signal: one for the process, as there is one terminal.
+static BEFORE: AtomicPtr<libc::termios> = AtomicPtr::new(ptr::null_mut());
+
+/// Held by who changes the terminal, except in a handler.
+static CHANGES: Mutex<Wanted> = Mutex::new(Wanted::AsItWas);
+
+/// What is to become of the terminal when it is this job's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    AsItWas,
+    Raw,
+}
+
+/// Whose the terminal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Standard input is no terminal.
+    NoTerminal,
+    /// It is that of another session, or was hung up.
+    Foreign,
+    /// Another job has it.
+    Background,
+    /// This job has it.
+    Foreground,
+}
+
+/// Where this job is.
+pub(crate) fn place() -> Place {
+    // SAFETY: asks about a descriptor by its number.
+    if unsafe { libc::isatty(TERMINAL) } != 1 {
+        return Place::NoTerminal;
+    }
+    // SAFETY: as above, and about this process.
+    let (owner, own) = unsafe { (libc::tcgetpgrp(TERMINAL), libc::getpgrp()) };
+    match owner {
+        -1 => Place::Foreign,
+        _ if owner == own => Place::Foreground,
+        _ => Place::Background,
+    }
+}
 
 /// Restores the terminal when dropped.
 #[derive(Debug)]
 pub(crate) struct RawTerminal(());
 
 impl RawTerminal {
-    /// Passes every key of standard input to the guest, if standard input is a terminal that
-    /// belongs to this job. From here on a panic restores it, too.
+    /// Passes every key of standard input to the guest, if standard input is a terminal, and while
+    /// that belongs to this job: [`look`] finds out. From here on a panic, a signal that ends the
+    /// process, and `exit` restore it.
     pub(crate) fn enter() -> io::Result<Option<Self>> {
-        if !is_ours() {
+        if matches!(place(), Place::NoTerminal | Place::Foreign) {
             return Ok(None);
         }
-        make_raw()?;
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             restore();
             hook(panic);
         }));
-        Ok(Some(Self(())))
+        signals::before_death(restore_anywhere);
+        // SAFETY: the function takes no lock that an exit may find taken. Fails when there is no
+        // memory for it: this program does not call `exit` itself.
+        unsafe { libc::atexit(at_exit) };
+        *changes() = Wanted::Raw;
+        let this = Self(());
+        look()?;
+        Ok(Some(this))
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
+        *changes() = Wanted::AsItWas;
         restore();
     }
 }
 
-/// Whether standard input is a terminal.
-pub(crate) fn is_there() -> bool {
-    // SAFETY: asks about a descriptor by its number.
-    unsafe { libc::isatty(libc::STDIN_FILENO) == 1 }
+/// Makes the terminal raw if it is this job's and is to be, and forgets it if it is another's. Gives
+/// where this job is.
+pub(crate) fn look() -> io::Result<Place> {
+    let wanted = changes();
+    let place = place();
+    match (place, *wanted) {
+        (Place::Foreground, Wanted::Raw) => make_raw()?,
+        (Place::Foreground, Wanted::AsItWas) => {}
+        // What is there now is the other job's.
+        _ => drop(take_before()),
+    }
+    Ok(place)
 }
 
-/// Makes the terminal raw, and remembers how it was.
-pub(crate) fn make_raw() -> io::Result<()> {
-    let fd = libc::STDIN_FILENO;
-    let mut saved = saved();
-    if saved.is_some() || !is_ours() {
-        return Ok(());
-    }
-    let before = settings(fd)?;
-    let mut raw = before;
+fn make_raw() -> io::Result<()> {
+    let now = settings()?;
+    let mut raw = now;
     // SAFETY: changes the structure only.
     unsafe { libc::cfmakeraw(&raw mut raw) };
-    set(fd, &raw)?;
-    *saved = Some((fd, before));
-    Ok(())
+    if same(&raw, &now) && is_raw() {
+        return Ok(());
+    }
+    // If this job was stopped without a word, the shell made the terminal as it likes it.
+    drop(take_before());
+    // First: who comes in between restores too much, not too little.
+    BEFORE.store(Box::into_raw(Box::new(now)), Ordering::SeqCst);
+    set(&raw)
 }
 
 /// Puts the terminal back as it was.
 pub(crate) fn restore() {
-    if let Some((fd, before)) = saved().take() {
+    let _changes = changes();
+    if let Some(before) = take_before() {
         // Nobody is left to tell when this fails.
-        let _ = set(fd, &before);
+        let _ = set(&before);
     }
 }
 
-/// Whether standard input is a terminal, and this job is the one in its foreground.
-fn is_ours() -> bool {
-    // SAFETY: asks about a descriptor by its number.
-    is_there() && unsafe { libc::tcgetpgrp(libc::STDIN_FILENO) == libc::getpgrp() }
+/// Whether this process has made the terminal raw.
+pub(crate) fn is_raw() -> bool {
+    !BEFORE.load(Ordering::SeqCst).is_null()
 }
 
-fn saved() -> MutexGuard<'static, Option<(RawFd, libc::termios)>> {
-    SAVED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether a file is a terminal.
+pub(crate) fn is_one(file: &File) -> bool {
+    // SAFETY: asks about an open descriptor.
+    unsafe { libc::isatty(file.as_raw_fd()) == 1 }
 }
 
-fn settings(fd: RawFd) -> io::Result<libc::termios> {
+/// Whether a terminal is the one of standard input.
+pub(crate) fn is_ours(file: &File) -> bool {
+    let input = std::fs::metadata("/proc/self/fd/0");
+    matches!((file.metadata(), input), (Ok(one), Ok(other))
+        if (one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
+/// As [`restore`], in the handler of a signal, where no lock and no memory can be had.
+fn restore_anywhere() {
+    let before = BEFORE.swap(ptr::null_mut(), Ordering::SeqCst);
+    if !before.is_null() {
+        // SAFETY: points to settings, and nobody else has it any more; they are not freed.
+        // `tcsetattr` is allowed in a handler (signal-safety(7)).
+        unsafe { libc::tcsetattr(TERMINAL, libc::TCSANOW, before) };
+    }
+}
+
+extern "C" fn at_exit() {
+    restore_anywhere();
+}
+
+fn take_before() -> Option<Box<libc::termios>> {
+    let before = BEFORE.swap(ptr::null_mut(), Ordering::SeqCst);
+    // SAFETY: came from `Box::into_raw`, and who takes it out is the one who has it.
+    (!before.is_null()).then(|| unsafe { Box::from_raw(before) })
+}
+
+fn changes() -> MutexGuard<'static, Wanted> {
+    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn settings() -> io::Result<libc::termios> {
     let mut termios = std::mem::MaybeUninit::uninit();
     // SAFETY: fills the structure.
-    if unsafe { libc::tcgetattr(fd, termios.as_mut_ptr()) } < 0 {
+    if unsafe { libc::tcgetattr(TERMINAL, termios.as_mut_ptr()) } < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: filled, as the call succeeded.
     Ok(unsafe { termios.assume_init() })
 }
 
-fn set(fd: RawFd, termios: &libc::termios) -> io::Result<()> {
+fn set(termios: &libc::termios) -> io::Result<()> {
     // A job that is not in the foreground any more would be stopped for it.
-    let done = signals::without(libc::SIGTTOU, || {
-        // SAFETY: reads the structure only. TCSADRAIN: what the guest wrote is shown as it was
-        // meant.
-        unsafe { libc::tcsetattr(fd, libc::TCSADRAIN, termios) }
+    let done = signals::without(&[libc::SIGTTOU], || {
+        // SAFETY: reads the structure only. TCSANOW: what is waited for otherwise is that somebody
+        // reads what was written.
+        unsafe { libc::tcsetattr(TERMINAL, libc::TCSANOW, termios) }
     });
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn same(one: &libc::termios, other: &libc::termios) -> bool {
+    let flags = |t: &libc::termios| (t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag, t.c_cc);
+    flags(one) == flags(other)
 }

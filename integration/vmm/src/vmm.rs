@@ -1,26 +1,31 @@
-//! The machine at work: an event loop on the calling thread and a thread a virtual CPU.
+//! The machine at work: its starts and its end on the calling thread, a thread a virtual CPU, one
+//! for standard input, one for signals.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
-use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use crate::boot::{self, Board, BootError, ClientReporter, Parts, Payload, Randomness};
+use crate::boot::{self, Board, BootError, ClientReporter, Parts, Payload, Ram, Randomness};
 use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
-use crate::input::{Input, InterruptWire, Leave};
+use crate::input::{EventLoop, Input, InterruptWire};
+use crate::outlet;
 use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::smp::Cpus;
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
 use crate::vcpu::{Backend, BackendError, InterruptController};
+use crate::watch::{Job, Watch};
+
+/// How long output that is not read is waited for when somebody wants to leave.
+const LEAVE_WAIT: Duration = Duration::from_millis(200);
 
 /// How a run of the VMM ended.
 #[derive(Debug)]
@@ -98,76 +103,77 @@ pub struct Setup {
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
 pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
-    let console = HostConsole::new(libc::STDOUT_FILENO).map_err(create("the console"))?;
+    let stdout = outlet::duplicate(io::stdout().as_fd());
+    let console = stdout.and_then(HostConsole::new).map_err(create("the console"))?;
     let console = match setup.randomness {
         Randomness::Host => Arc::new(console),
         // A run that is to be the same each time.
         Randomness::Fixed => Arc::new(console.patient()),
     };
     let end = Arc::new(End::new().map_err(create("an event"))?);
-    let own_ram = Arc::new(boot::create_ram(&setup.machine)?);
-    let ram: Arc<dyn HostRam> = own_ram.clone();
+    let ram = Arc::new(boot::create_ram(&setup.machine)?);
     let board = Board {
         console: console.clone(),
         clock: setup.clock.clone(),
         randomness: setup.randomness,
     };
-    let mut terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
+    let terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
+    let job = Arc::new(Job::new().map_err(create("an event"))?);
+    let watch = Watch::start(signals, end.clone(), job.clone()).map_err(create("a thread"))?;
     let wire = Arc::new(InterruptWire::default());
-    let mut events =
-        EventManager::<Box<dyn MutEventSubscriber>>::new().map_err(VmmError::Events)?;
-    // A terminal that belongs to another job is not to be read: that would stop this one.
-    if terminal.is_some() || !terminal::is_there() {
-        let stdin = io::stdin().as_fd().try_clone_to_owned();
-        events.add_subscriber(Box::new(Input {
-            stdin: File::from(stdin.map_err(create("a descriptor of standard input"))?),
-            console: console.clone(),
-            wire: wire.clone(),
-            end: end.clone(),
-            keys: terminal.is_some(),
-        }));
-    }
-    let raw = terminal.is_some();
-    events.add_subscriber(Box::new(Leave { signals, end: end.clone(), raw }));
+    let stdin = outlet::duplicate(io::stdin().as_fd());
+    let stdin = stdin.map_err(create("a descriptor of standard input"))?;
+    let input = Input::new(stdin, console.clone(), wire.clone(), end.clone(), job);
+    let events = EventLoop::start(input, end.clone())?;
 
+    let ending = live(setup, &ram, &board, &console, &wire, &end, stats);
+    drop(events);
+    let left = matches!(ending, Ok(Ending::Left | Ending::Signal(_)));
+    // The guest's last line may be half a line: what comes next begins a new one.
+    if left && terminal::is_raw() {
+        console.end_line();
+    }
+    outlet::flush(left.then_some(LEAVE_WAIT));
+    drop(terminal);
+    drop(watch);
+    signals::end_at_once();
+    match console.unwritten_bytes() {
+        count @ 1.. if !left => log::warn!("the last {count} bytes of the console were not read"),
+        _ => {}
+    }
+    ending
+}
+
+/// Starts the machine, and starts it again, until it ends.
+fn live(
+    setup: &Setup,
+    ram: &Arc<Ram>,
+    board: &Board,
+    console: &HostConsole,
+    wire: &InterruptWire,
+    end: &Arc<End>,
+    stats: &Arc<Mutex<Stats>>,
+) -> Result<Ending, VmmError> {
+    let host_ram: Arc<dyn HostRam> = ram.clone();
     let mut nth = Nth { boot_count: 1, boot_arguments: None };
     loop {
-        let life = Life::begin(setup, &ram, &board, &end, stats, &nth)?;
+        let life = Life::begin(setup, &host_ram, board, end, stats, &nth)?;
         wire.connect(Some(life.interrupts.clone()));
-        let why = loop {
-            if let Some(why) = end.take() {
-                break Ok(why);
-            }
-            if let Err(error) = events.run() {
-                break Err(VmmError::Events(error));
-            }
-        };
+        let why = end.wait();
         wire.connect(None);
-        let restarts = setup.reboot && matches!(why, Ok(Why::Guest(StopReason::Reset)));
+        let restarts = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
         if !restarts {
-            // The guest's last line may be half a line: what comes next begins a new one.
-            if raw && matches!(why, Ok(Why::Left | Why::Signal(_))) {
-                board.console.write(b"\r\n");
-            }
-            // A thread that does not stop must not keep the terminal, or the process.
-            drop(terminal.take());
-            signals::end_at_once();
+            console.stop(matches!(why, Why::Left | Why::Signal(_)));
         }
         nth.boot_arguments = life.end();
-        let why = match why {
-            // Something may have come while the CPUs stopped, or before the loop had its turn.
-            Ok(reset) if restarts => {
-                events.run_with_timeout(0).map_err(VmmError::Events)?;
-                end.take().unwrap_or(reset)
-            }
-            why => why?,
-        };
+        // Something may have come while the CPUs stopped.
+        let why = if restarts { end.take().unwrap_or(why) } else { why };
         match why {
             Why::Guest(StopReason::Reset) if restarts => {
                 log::info!("the guest restarts");
                 console.reset();
                 // No CPU is left that runs, or has decoded what is there.
-                boot::clear_ram(&own_ram)?;
+                boot::clear_ram(ram)?;
                 nth.boot_count += 1;
             }
             Why::Guest(StopReason::Reset) => return Ok(Ending::Reset),
@@ -184,7 +190,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     }
 }
 
-fn create(what: &'static str) -> impl FnOnce(io::Error) -> VmmError {
+pub(crate) fn create(what: &'static str) -> impl FnOnce(io::Error) -> VmmError {
     move |source| VmmError::Create { what, source }
 }
 
@@ -201,24 +207,41 @@ pub(crate) enum Why {
 /// Where the first who wants the machine to stop says so.
 pub(crate) struct End {
     why: Mutex<Option<Why>>,
-    pub(crate) event: EventFd,
+    said: Condvar,
+    /// Readable when a person at the terminal wants to leave.
+    pub(crate) left: EventFd,
 }
 
 impl End {
     fn new() -> io::Result<Self> {
-        Ok(Self { why: Mutex::new(None), event: EventFd::new(EFD_NONBLOCK)? })
+        let left = EventFd::new(EFD_NONBLOCK)?;
+        Ok(Self { why: Mutex::new(None), said: Condvar::new(), left })
     }
 
     pub(crate) fn because(&self, why: Why) {
         let mut first = lock(&self.why);
         // A person or a signal that wants to leave is not held up by a guest that restarts.
         let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset)));
+        if matches!(why, Why::Left) {
+            // Cannot fail: the counter is far from its end.
+            let _ = self.left.write(1);
+        }
         if outranked {
             *first = Some(why);
         }
         drop(first);
-        // Cannot fail: the counter is far from its end.
-        let _ = self.event.write(1);
+        self.said.notify_all();
+    }
+
+    /// Waits until somebody says so.
+    fn wait(&self) -> Why {
+        let mut first = lock(&self.why);
+        loop {
+            match first.take() {
+                Some(why) => return why,
+                None => first = self.said.wait(first).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
     }
 
     fn take(&self) -> Option<Why> {

@@ -24,7 +24,7 @@ use crate::vcpu::Registers;
 
 pub use error::BootError;
 pub use payload::Payload;
-pub(crate) use ram::{clear as clear_ram, create as create_ram};
+pub(crate) use ram::{Ram, clear as clear_ram, create as create_ram};
 
 /// What a machine keeps while it is started again and again.
 pub(crate) struct Board {

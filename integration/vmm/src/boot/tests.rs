@@ -78,7 +78,7 @@ fn board() -> Board {
     Board { console: Arc::new(NoConsole), clock: Arc::default(), randomness: Randomness::Host }
 }
 
-fn started(config: &VmConfig) -> (ram::Ram, Prepared) {
+fn started(config: &VmConfig) -> (Ram, Prepared) {
     let machine = Machine::new(config).unwrap();
     let payload = Payload::open(&config.payload, &machine).unwrap();
     let ram = create_ram(&machine).unwrap();
@@ -90,7 +90,7 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
     Parts { ram, cpus: Arc::new(NoCpus), sources: None, boot_count: 1, boot_arguments: None }
 }
 
-fn bytes<const N: usize>(ram: &ram::Ram, at: u64) -> [u8; N] {
+fn bytes<const N: usize>(ram: &Ram, at: u64) -> [u8; N] {
     let mut bytes = [0; N];
     ram.read_slice(&mut bytes, GuestAddress(at)).unwrap();
     bytes
@@ -157,7 +157,7 @@ fn memory_that_is_cleared_is_as_new() {
     for at in places {
         assert_eq!(ram.read_obj::<u64>(GuestAddress(at)).unwrap(), 0);
     }
-    let host_blocks = |ram: &ram::Ram| {
+    let host_blocks = |ram: &Ram| {
         use std::os::unix::fs::MetadataExt;
         use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
         let region = ram.iter().next().unwrap();
@@ -169,7 +169,7 @@ fn memory_that_is_cleared_is_as_new() {
 
 /// RAM during whose first write something happens.
 struct Meanwhile<'a> {
-    ram: &'a ram::Ram,
+    ram: &'a Ram,
     happens: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
 }
 
@@ -187,6 +187,10 @@ impl GuestRam for Meanwhile<'_> {
 
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
         self.ram.read_available(at, buf)
+    }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        self.ram.check_ram(at, bytes)
     }
 }
 

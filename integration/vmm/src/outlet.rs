@@ -1,0 +1,488 @@
+//! Where this process writes while a machine runs: the guest's console, messages, the trace.
+//!
+//! A pipe may be full, a terminal hung, a disk away. So nobody writes but a thread for each file,
+//! and nobody waits for that thread without an end: what is to be written is queued up to a limit.
+//! What does not fit is the sender's to keep (the console's text), or is left out and counted
+//! (messages and the trace). A thread that is stuck ends with the process.
+//!
+//! The descriptors are blocking ones, if they were that: whether they are is a property of what is
+//! open, which other processes share.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{signals, terminal};
+
+/// How much is written at once. A write of more than there is room for comes back only when all
+/// of it has gone, and until then one cannot see that some did: so it is little where readers are
+/// slow.
+const TERMINAL_CHUNK_BYTES: usize = 256;
+const FILE_CHUNK_BYTES: usize = 64 << 10;
+const OTHER_CHUNK_BYTES: usize = libc::PIPE_BUF;
+
+/// How long the thread of a virtual CPU waits for room for a message, before that is left out.
+/// A guest that makes many goes no faster than they are written.
+const MESSAGE_WAIT: Duration = Duration::from_millis(250);
+
+/// At the end, an output that takes nothing for so many looks at it will not take any more.
+const LAST_LOOKS: u32 = 60;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// Whether this thread may wait for room.
+    static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// All outlets that are open.
+static OUTLETS: Mutex<Vec<Weak<Outlet>>> = Mutex::new(Vec::new());
+
+/// Where messages go.
+static MESSAGES: OnceLock<Lane> = OnceLock::new();
+
+/// Whether something could not be written, and not because nobody reads it.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// A file that is written to, by a thread of its own, in the order in which things were sent.
+#[derive(Debug)]
+struct Outlet {
+    /// The same for all descriptors of a file: device and inode.
+    identity: (u64, u64),
+    state: Mutex<State>,
+    /// Signalled when there is something to write.
+    work: Condvar,
+    /// Signalled when something was written.
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Piece>,
+    lanes: Vec<LaneState>,
+    /// The thread waits for something to write.
+    waits: bool,
+    /// Counts what the file took.
+    progress: u64,
+    /// The file took nothing when it was last waited for.
+    stalled: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    lane: usize,
+    bytes: Vec<u8>,
+}
+
+/// What one sender has in an outlet.
+#[derive(Debug)]
+struct LaneState {
+    file: Arc<File>,
+    /// It is the terminal that this process makes raw.
+    is_our_terminal: bool,
+    name: String,
+    /// What its messages are called.
+    unit: &'static str,
+    limit_bytes: usize,
+    chunk_bytes: usize,
+    /// How much is queued, or being written.
+    used_bytes: usize,
+    /// Messages that were left out since one was last written.
+    left_out: u64,
+    /// Nobody takes anything any more.
+    closed: bool,
+    /// Nobody waits for room any more.
+    hurried: bool,
+    /// The sender is gone.
+    dropped: bool,
+}
+
+/// One sender's way into an outlet.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    outlet: Arc<Outlet>,
+    index: usize,
+}
+
+impl Lane {
+    /// A way into `file`, which is called `name`, for so many bytes at a time. What it carries is
+    /// counted in `unit`s.
+    pub(crate) fn open(
+        file: File,
+        name: &str,
+        unit: &'static str,
+        limit_bytes: usize,
+    ) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let is_terminal = terminal::is_one(&file);
+        let lane = LaneState {
+            chunk_bytes: match metadata.file_type() {
+                _ if is_terminal => TERMINAL_CHUNK_BYTES,
+                kind if kind.is_file() || kind.is_block_device() => FILE_CHUNK_BYTES,
+                _ => OTHER_CHUNK_BYTES,
+            },
+            name: name.to_owned(),
+            unit,
+            limit_bytes,
+            used_bytes: 0,
+            left_out: 0,
+            closed: false,
+            hurried: false,
+            dropped: false,
+            is_our_terminal: is_terminal && terminal::is_ours(&file),
+            file: Arc::new(file),
+        };
+        // What is one file has one order.
+        let identity = (metadata.dev(), metadata.ino());
+        let mut outlets = lock(&OUTLETS);
+        outlets.retain(|outlet| outlet.strong_count() > 0);
+        let known = outlets.iter().filter_map(Weak::upgrade).find(|one| one.identity == identity);
+        if let Some(outlet) = known {
+            let mut state = outlet.lock();
+            state.lanes.push(lane);
+            let index = state.lanes.len() - 1;
+            drop(state);
+            return Ok(Self { outlet, index });
+        }
+        let state = State { lanes: vec![lane], ..State::default() };
+        let outlet = Arc::new(Outlet {
+            identity,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            room: Condvar::new(),
+        });
+        let writer = outlet.clone();
+        let thread = thread::Builder::new().name(format!("to {name}"));
+        // Whoever takes the signals that end the process puts the terminal back first.
+        signals::without(&signals::TAKEN, || thread.spawn(move || writer.write_out()))?;
+        outlets.push(Arc::downgrade(&outlet));
+        Ok(Self { outlet, index: 0 })
+    }
+
+    /// Sends as much of `text` as there is room for; waits for more as long as some goes within
+    /// `patience`. Gives how much that was.
+    pub(crate) fn send(&self, text: &[u8], patience: Duration) -> usize {
+        let mut state = self.outlet.lock();
+        let mut sent = 0;
+        loop {
+            let lane = &state.lanes[self.index];
+            if lane.closed {
+                return text.len();
+            }
+            let rest = &text[sent..];
+            let fits = rest.len().min(lane.limit_bytes.saturating_sub(lane.used_bytes));
+            let patience = if lane.hurried { Duration::ZERO } else { patience };
+            self.push(&mut state, &rest[..fits]);
+            sent += fits;
+            if sent == text.len() || patience.is_zero() {
+                return sent;
+            }
+            let full = |state: &mut State| {
+                let lane = &state.lanes[self.index];
+                lane.used_bytes >= lane.limit_bytes && !lane.closed && !lane.hurried
+            };
+            let waited = self.outlet.room.wait_timeout_while(state, patience, full);
+            let (after, result) = waited.unwrap_or_else(PoisonError::into_inner);
+            if result.timed_out() {
+                return sent;
+            }
+            state = after;
+        }
+    }
+
+    /// Sends a message whole, with an end of line, or leaves it out and counts it.
+    pub(crate) fn say(&self, message: &str) {
+        let mut state = self.outlet.lock();
+        let line = state.lanes[self.index].line(message);
+        let may_wait = MAY_WAIT.get() && state.lanes[self.index].left_out == 0;
+        if may_wait {
+            let full = |state: &mut State| {
+                let lane = &state.lanes[self.index];
+                !lane.has_room(line.len()) && !lane.closed && !lane.hurried
+            };
+            let waited = self.outlet.room.wait_timeout_while(state, MESSAGE_WAIT, full);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let lane = &mut state.lanes[self.index];
+        if lane.closed {
+            return;
+        }
+        if lane.left_out > 0 || !lane.has_room(line.len()) {
+            lane.left_out += 1;
+            return;
+        }
+        self.push(&mut state, line.as_bytes());
+    }
+
+    /// Sends text whatever room there is: for the last of it.
+    pub(crate) fn add(&self, text: &[u8]) {
+        let mut state = self.outlet.lock();
+        if !state.lanes[self.index].closed {
+            self.push(&mut state, text);
+        }
+    }
+
+    /// From here on nobody waits for room, and who does so is woken.
+    pub(crate) fn hurry(&self) {
+        self.outlet.lock().lanes[self.index].hurried = true;
+        self.outlet.room.notify_all();
+    }
+
+    /// How much was sent and is not written yet.
+    pub(crate) fn unwritten_bytes(&self) -> usize {
+        self.outlet.lock().lanes[self.index].used_bytes
+    }
+
+    fn push(&self, state: &mut State, text: &[u8]) {
+        state.push(self.index, text);
+        if state.waits {
+            self.outlet.work.notify_one();
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.outlet.lock().lanes[self.index].dropped = true;
+        self.outlet.work.notify_one();
+    }
+}
+
+impl LaneState {
+    /// A message that is longer than the limit is taken when nothing else is there.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.used_bytes == 0 || self.used_bytes + bytes <= self.limit_bytes
+    }
+
+    /// What is said of messages that were left out.
+    fn gap(&mut self) -> Option<String> {
+        let count = std::mem::take(&mut self.left_out);
+        let Self { unit, name, .. } = self;
+        let said = format!("pseries-vmm: {count} {unit} were left out, as {name} was not read");
+        (count > 0).then_some(said)
+    }
+
+    /// A message with an end of line. Where the terminal is raw, the return of the carriage is ours
+    /// to make.
+    fn line(&self, message: &str) -> String {
+        if self.is_our_terminal && terminal::is_raw() {
+            message.replace('\n', "\r\n") + "\r\n"
+        } else {
+            format!("{message}\n")
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, lane: usize, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        self.lanes[lane].used_bytes += text.len();
+        match self.queue.back_mut() {
+            Some(last) if last.lane == lane && last.bytes.len() < FILE_CHUNK_BYTES => {
+                last.bytes.extend_from_slice(text);
+            }
+            _ => self.queue.push_back(Piece { lane, bytes: text.to_vec() }),
+        }
+    }
+
+    /// Nothing is queued, and nothing is being written.
+    fn is_done(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.used_bytes == 0)
+    }
+}
+
+impl Outlet {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The thread: writes what comes, until all senders are gone.
+    fn write_out(&self) {
+        while let Some(piece) = self.next() {
+            let (file, chunk_bytes) = {
+                let state = self.lock();
+                let lane = &state.lanes[piece.lane];
+                (lane.file.clone(), lane.chunk_bytes)
+            };
+            let mut rest = &piece.bytes[..];
+            while let Some(chunk) =
+                rest.get(..chunk_bytes.min(rest.len())).filter(|c| !c.is_empty())
+            {
+                match (&*file).write(chunk) {
+                    Ok(0) => {
+                        self.fail(piece.lane, rest.len(), &ErrorKind::WriteZero.into());
+                        break;
+                    }
+                    Ok(count) => {
+                        rest = &rest[count.min(rest.len())..];
+                        self.wrote(piece.lane, count);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // Somebody who shares it does not want to wait; here that is all there is to do.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => wait_until_ready(&file),
+                    Err(error) => {
+                        self.fail(piece.lane, rest.len(), &error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Piece> {
+        let mut state = self.lock();
+        loop {
+            if let Some(piece) = state.queue.pop_front() {
+                return Some(piece);
+            }
+            if state.lanes.iter().all(|lane| lane.dropped) {
+                return None;
+            }
+            state.waits = true;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waits = false;
+        }
+    }
+
+    fn wrote(&self, index: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.progress += 1;
+        state.stalled = false;
+        let lane = &mut state.lanes[index];
+        lane.used_bytes -= bytes;
+        if lane.used_bytes == 0 {
+            if let Some(gap) = lane.gap() {
+                let line = lane.line(&gap);
+                state.push(index, line.as_bytes());
+            }
+        }
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Nothing more is written for a sender, but all is taken.
+    fn fail(&self, index: usize, rest_bytes: usize, error: &io::Error) {
+        let mut state = self.lock();
+        let lane = &mut state.lanes[index];
+        lane.used_bytes -= rest_bytes;
+        lane.closed = true;
+        lane.left_out = 0;
+        let nobody_reads = match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => true,
+            // A terminal that was hung up.
+            _ => error.raw_os_error() == Some(libc::EIO) && terminal::is_one(&lane.file),
+        };
+        let message = format!("pseries-vmm: cannot write to {}: {error}", lane.name);
+        let mut dropped_bytes = 0;
+        state.queue.retain(|piece| {
+            let stays = piece.lane != index;
+            dropped_bytes += if stays { 0 } else { piece.bytes.len() };
+            stays
+        });
+        state.lanes[index].used_bytes -= dropped_bytes;
+        state.progress += 1;
+        drop(state);
+        self.room.notify_all();
+        // A guest cannot do anything about a reader who left, and its owner knows.
+        if !nobody_reads {
+            FAILED.store(true, Ordering::SeqCst);
+            if let Some(messages) = MESSAGES.get() {
+                messages.say(&message);
+            }
+        }
+    }
+}
+
+fn wait_until_ready(file: &File) {
+    let mut ready = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one structure, borrowed for the call. Whatever comes back, the write is tried again.
+    unsafe { libc::poll(&raw mut ready, 1, -1) };
+    // A terminal says that it is ready when it has little room, and takes nothing then.
+    thread::sleep(Duration::from_millis(1));
+}
+
+/// A descriptor of this process, to be written to.
+pub(crate) fn duplicate(descriptor: BorrowedFd<'_>) -> io::Result<File> {
+    descriptor.try_clone_to_owned().map(File::from)
+}
+
+/// From here on this thread waits a little for room for its messages. Nobody may wait whom a
+/// person or a signal waits for.
+pub(crate) fn wait_in_this_thread() {
+    MAY_WAIT.set(true);
+}
+
+/// Makes `lane` the one that messages go to.
+pub(crate) fn set_messages(lane: Lane) {
+    // Who was first stays.
+    let _ = MESSAGES.set(lane);
+}
+
+/// Says something on standard error.
+pub(crate) fn tell(message: &str) {
+    match MESSAGES.get() {
+        Some(messages) => messages.say(message),
+        None => {
+            if writeln!(io::stderr(), "{message}").is_err_and(|error| !is_reader_gone(&error)) {
+                FAILED.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+/// Whether an error of writing is that nobody reads any more.
+pub fn is_reader_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::BrokenPipe
+}
+
+/// Waits until all that was sent is written: as long as some of it goes, and for `limit` at most.
+pub(crate) fn flush(limit: Option<Duration>) {
+    let start = Instant::now();
+    let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
+    let mut seen: Vec<_> = outlets.iter().map(|_| (0, 0)).collect();
+    loop {
+        let mut waits = false;
+        for (outlet, (progress, looks)) in outlets.iter().zip(&mut seen) {
+            let mut state = outlet.lock();
+            if state.is_done() || state.stalled {
+                continue;
+            }
+            *looks = if *progress == state.progress { *looks + 1 } else { 0 };
+            *progress = state.progress;
+            let is_late = limit.is_some_and(|limit| start.elapsed() >= limit);
+            state.stalled = is_late || *looks > LAST_LOOKS;
+            waits |= !state.stalled;
+        }
+        if !waits {
+            return;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits for what was said to be written, as long as somebody reads it. Whether all that could be
+/// read was written.
+pub fn finish() -> bool {
+    let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
+    flush(None);
+    for outlet in outlets {
+        let gaps: Vec<_> = outlet.lock().lanes.iter_mut().filter_map(LaneState::gap).collect();
+        for gap in gaps {
+            tell(&gap);
+        }
+    }
+    flush(None);
+    !FAILED.load(Ordering::SeqCst)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,177 @@
+//! The thread that signals come to. It waits for nothing else, so that a person who wants to leave,
+//! or a signal, is heard whatever the others are at.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::signals::{self, Asked, Signals};
+use crate::terminal::{self, Place};
+use crate::vmm::{End, Why};
+
+/// How long the machine has to stop when somebody wants to leave. Then the process ends without:
+/// a thread may be at a disk that does not answer.
+const GRACE: Duration = Duration::from_millis(600);
+
+/// How often a job in the background looks whether it has come to the foreground: a shell does not
+/// tell one that runs.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Where this job is: what the thread of signals and the event loop tell each other about it.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Readable when it came to the foreground or went from there.
+    pub(crate) moved: EventFd,
+    /// Written to when it seems to have gone from there.
+    pub(crate) look: EventFd,
+}
+
+impl Job {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { moved: EventFd::new(EFD_NONBLOCK)?, look: EventFd::new(EFD_NONBLOCK)? })
+    }
+}
+
+/// The thread, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn start(signals: Signals, end: Arc<End>, job: Arc<Job>) -> io::Result<Self> {
+        let stop = Arc::new(EventFd::new(EFD_NONBLOCK)?);
+        let place = terminal::place();
+        let watcher = Watcher { signals, end, job, stop: stop.clone(), place, leaves: None };
+        let thread = thread::Builder::new().name("signals".to_owned());
+        let thread = Some(thread.spawn(move || watcher.watch())?);
+        Ok(Self { stop, thread })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Cannot fail: the counter is far from its end.
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watcher {
+    signals: Signals,
+    end: Arc<End>,
+    job: Arc<Job>,
+    stop: Arc<EventFd>,
+    place: Place,
+    /// How the process is to end, and when at the latest.
+    leaves: Option<(How, Instant)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Left,
+    Signal(i32),
+}
+
+impl Watcher {
+    fn watch(mut self) {
+        loop {
+            let [signalled, left, asked_to_look, stopped] = self.wait();
+            if stopped {
+                return;
+            }
+            if left {
+                let _ = self.end.left.read();
+                self.leave(How::Left);
+            }
+            while let Some(asked) = signalled.then(|| self.signals.next()).flatten() {
+                self.take(asked);
+            }
+            if asked_to_look {
+                let _ = self.job.look.read();
+                self.look();
+            }
+            match self.leaves {
+                Some((how, latest)) if Instant::now() >= latest => end_now(how),
+                _ if self.place == Place::Background => self.look(),
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, asked: Asked) {
+        match asked {
+            Asked::End(signal) => {
+                self.end.because(Why::Signal(signal));
+                self.leave(How::Signal(signal));
+            }
+            Asked::Stop => {
+                terminal::restore();
+                signals::stop_here();
+                self.look();
+            }
+            Asked::GoOn => self.look(),
+        }
+    }
+
+    /// Waits for signals, for a person who leaves, for somebody who asks to look, for the end of
+    /// this thread; or until it is time to look at something else.
+    fn wait(&self) -> [bool; 4] {
+        let events = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut all = [
+            events(self.signals.as_raw_fd()),
+            events(self.end.left.as_raw_fd()),
+            events(self.job.look.as_raw_fd()),
+            events(self.stop.as_raw_fd()),
+        ];
+        let limit = match self.leaves {
+            Some((_, latest)) => Some(latest.saturating_duration_since(Instant::now())),
+            None => (self.place == Place::Background).then_some(LOOK_EVERY),
+        };
+        // Rounded up: not awake before it is time.
+        let limit_ms = limit.map_or(-1, |limit| limit.as_millis() as libc::c_int + 1);
+        // SAFETY: the array is borrowed for the call.
+        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, limit_ms) };
+        all.map(|one| one.revents != 0)
+    }
+
+    /// Whoever asks a second time is in earnest.
+    fn leave(&mut self, how: How) {
+        match self.leaves {
+            Some(_) => end_now(how),
+            None => self.leaves = Some((how, Instant::now() + GRACE)),
+        }
+    }
+
+    /// The job may have come to the foreground, or gone from there.
+    fn look(&mut self) {
+        let place = match terminal::look() {
+            Ok(place) => place,
+            Err(error) => {
+                log::warn!("cannot take the terminal again: {error}");
+                terminal::place()
+            }
+        };
+        if place != self.place {
+            self.place = place;
+            let _ = self.job.moved.write(1);
+        }
+    }
+}
+
+/// Ends the process without waiting for anybody.
+fn end_now(how: How) -> ! {
+    terminal::restore();
+    if let How::Signal(signal) = how {
+        signals::die_of(signal);
+    }
+    // SAFETY: always allowed. What is done at an ordinary exit may wait for others.
+    unsafe { libc::_exit(0) }
+}
