@@ -93,25 +93,22 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Makes the terminal raw if it is this job's and is to be, and forgets it if it is another's. Gives
-/// where this job is.
+/// Makes the terminal raw if it is this job's and is to be, and gives it up if it is another's.
+/// Gives where this job is.
 pub(crate) fn look() -> io::Result<Place> {
     let wanted = changes();
     let place = place();
     match (place, *wanted) {
         (Place::Foreground, Wanted::Raw) => make_raw()?,
         (Place::Foreground, Wanted::AsItWas) => {}
-        // What is there now is the other job's.
-        _ => drop(take_before()),
+        _ => restore_with(&wanted),
     }
     Ok(place)
 }
 
 fn make_raw() -> io::Result<()> {
     let now = settings()?;
-    let mut raw = now;
-    // SAFETY: changes the structure only.
-    unsafe { libc::cfmakeraw(&raw mut raw) };
+    let raw = raw_of(&now);
     if same(&raw, &now) && is_raw() {
         return Ok(());
     }
@@ -119,15 +116,17 @@ fn make_raw() -> io::Result<()> {
     drop(take_before());
     // First: who comes in between restores too much, not too little.
     BEFORE.store(Box::into_raw(Box::new(now)), Ordering::SeqCst);
-    set(&raw)
+    signals::without(&[libc::SIGTTOU], || set(&raw))
 }
 
 /// Puts the terminal back as it was.
 pub(crate) fn restore() {
-    let _changes = changes();
+    restore_with(&changes());
+}
+
+fn restore_with(_changes: &MutexGuard<'_, Wanted>) {
     if let Some(before) = take_before() {
-        // Nobody is left to tell when this fails.
-        let _ = set(&before);
+        signals::without(&[libc::SIGTTOU], || give_back(&before));
     }
 }
 
@@ -154,9 +153,27 @@ fn restore_anywhere() {
     let before = BEFORE.swap(ptr::null_mut(), Ordering::SeqCst);
     if !before.is_null() {
         // SAFETY: points to settings, and nobody else has it any more; they are not freed.
-        // `tcsetattr` is allowed in a handler (signal-safety(7)).
-        unsafe { libc::tcsetattr(TERMINAL, libc::TCSANOW, before) };
+        give_back(unsafe { &*before });
     }
+}
+
+/// Makes the terminal as it was, unless another job has it and made it what it likes. Does only
+/// what is allowed in the handler of a signal (signal-safety(7)).
+fn give_back(before: &libc::termios) {
+    // SAFETY: asks about a descriptor by its number, and about this process.
+    let is_this_jobs = unsafe { libc::tcgetpgrp(TERMINAL) == libc::getpgrp() };
+    if is_this_jobs || settings().is_ok_and(|now| same(&now, &raw_of(before))) {
+        // Nobody is left to tell when this fails.
+        let _ = set(before);
+    }
+}
+
+/// What settings become when keys are passed on as they are, and text is shown as it is.
+fn raw_of(settings: &libc::termios) -> libc::termios {
+    let mut raw = *settings;
+    // SAFETY: changes the structure only.
+    unsafe { libc::cfmakeraw(&raw mut raw) };
+    raw
 }
 
 extern "C" fn at_exit() {
@@ -183,13 +200,11 @@ fn settings() -> io::Result<libc::termios> {
     Ok(unsafe { termios.assume_init() })
 }
 
+/// A job that is not in the foreground any more would be stopped for it (SIGTTOU).
 fn set(termios: &libc::termios) -> io::Result<()> {
-    // A job that is not in the foreground any more would be stopped for it.
-    let done = signals::without(&[libc::SIGTTOU], || {
-        // SAFETY: reads the structure only. TCSANOW: what is waited for otherwise is that somebody
-        // reads what was written.
-        unsafe { libc::tcsetattr(TERMINAL, libc::TCSANOW, termios) }
-    });
+    // SAFETY: reads the structure only. TCSANOW: what is waited for otherwise is that somebody
+    // reads what was written.
+    let done = unsafe { libc::tcsetattr(TERMINAL, libc::TCSANOW, termios) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -40,7 +40,7 @@ program client64 64 0x400000
 
 "${cross}as" -a32 -mbig -o "$scratch/start.o" "$source/start.S"
 object guest
-for name in yaboot ofwboot freebsd services hostile floods races leftover; do
+for name in yaboot ofwboot freebsd services hostile floods races leftover outputs; do
 	c_program "$name" 0x200000
 done
 c_program chained 0x800000

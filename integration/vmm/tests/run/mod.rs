@@ -1,6 +1,8 @@
 //! Runs of the VMM with a guest program, in tests.
 #![allow(dead_code)] // No test needs all of it.
 
+pub(crate) mod pty;
+
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,11 +11,25 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Only what hangs shows nothing for so long.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 
 /// A program in `guests/`.
 pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name)
+}
+
+/// Tests that run under `nohup`, or in the background of a script, ignore signals, and what they
+/// start would, too.
+pub(crate) fn with_default_signals(command: &mut Command) {
+    // SAFETY: between fork and exec, this makes system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
 }
 
 /// A VMM that runs a guest program.
@@ -36,17 +52,7 @@ impl Run {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // Tests that run under `nohup`, or in the background of a script, ignore signals, and what
-        // they start would, too.
-        // SAFETY: between fork and exec, this makes system calls only.
-        unsafe {
-            vmm.pre_exec(|| {
-                for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-                    libc::signal(signal, libc::SIG_DFL);
-                }
-                Ok(())
-            });
-        }
+        with_default_signals(&mut vmm);
         let mut child = vmm.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let (send, output) = channel();
