@@ -4,6 +4,7 @@
  *   calls        calls that there is something to say about, without an end
  *   restarts     much text, and restarts without an end
  *   lines N      N lines, and the end
+ *   burst N      N lines, of which those go that go, and the end
  *   between      a line, a call that there is something to say about, a line, and the end
  */
 #include "guest.h"
@@ -61,6 +62,9 @@ void program(cell r3, cell r4, cell arguments, cell length)
 			say_number(at);
 			say(" was said\n");
 		}
+	} else if (starts_with(bootargs, "burst")) {
+		for (count = number_in(bootargs); count > 0; count--)
+			put_line();
 	} else if (starts_with(bootargs, "between")) {
 		say("before\n");
 		stranger();
