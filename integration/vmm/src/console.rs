@@ -75,7 +75,7 @@ impl HostConsole {
     /// A console that shows its text in `output`.
     pub(crate) fn new(output: File) -> io::Result<Self> {
         let drained = EventFd::new(EFD_NONBLOCK)?;
-        let output = Lane::open(output, "standard output", "pieces of text", OUTPUT_LIMIT_BYTES)?;
+        let output = Lane::open(output, "standard output", OUTPUT_LIMIT_BYTES)?;
         Ok(Self {
             input: Mutex::default(),
             arrived: Condvar::new(),

@@ -130,23 +130,23 @@ impl Budget {
 /// [`StartError`] when the file cannot be made, or no thread that writes.
 pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), StartError> {
     static LOGGER: OnceLock<Logger> = OnceLock::new();
-    let stderr = |unit, limit_bytes| {
+    let stderr = |limit_bytes| {
         let file = outlet::duplicate(io::stderr().as_fd());
-        let lane = file.and_then(|file| Lane::open(file, "standard error", unit, limit_bytes));
+        let lane = file.and_then(|file| Lane::open(file, "standard error", limit_bytes));
         lane.map_err(StartError::StandardError)
     };
-    let lines = "lines of the trace";
     let trace = match trace {
         None => None,
-        Some(None) => Some(stderr(lines, TRACE_LIMIT_BYTES)?),
+        Some(None) => Some(stderr(TRACE_LIMIT_BYTES)?),
         Some(Some(path)) => {
             let name = path.display().to_string();
-            let file = File::create(path);
-            let lane = file.and_then(|file| Lane::open(file, &name, lines, TRACE_LIMIT_BYTES));
+            let lane =
+                File::create(path).and_then(|file| Lane::open(file, &name, TRACE_LIMIT_BYTES));
             Some(lane.map_err(|source| StartError::Trace { path: path.clone(), source })?)
         }
     };
-    outlet::set_messages(stderr("messages", MESSAGES_LIMIT_BYTES)?);
+    let trace = trace.map(|lane| lane.of("lines of the trace"));
+    outlet::set_messages(stderr(MESSAGES_LIMIT_BYTES)?);
     let most = if trace.is_some() { LevelFilter::Trace } else { level };
     let logger = LOGGER.get_or_init(|| Logger { level, guests: Mutex::default(), trace });
     if log::set_logger(logger).is_ok() {

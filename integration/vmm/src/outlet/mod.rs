@@ -8,8 +8,11 @@
 //! The descriptors are blocking ones, if they were that: whether they are is a property of what is
 //! open, which other processes share.
 
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -20,6 +23,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{signals, terminal};
+use queue::{LaneState, Piece, State};
 
 /// How much is written at once. A write of more than there is room for comes back only when all
 /// of it has gone, and until then one cannot see that some did: so it is little where readers are
@@ -62,47 +66,6 @@ struct Outlet {
     room: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Piece>,
-    lanes: Vec<LaneState>,
-    /// The thread waits for something to write.
-    waits: bool,
-    /// Counts what the file took.
-    progress: u64,
-    /// The file took nothing when it was last waited for.
-    stalled: bool,
-}
-
-#[derive(Debug)]
-struct Piece {
-    lane: usize,
-    bytes: Vec<u8>,
-}
-
-/// What one sender has in an outlet.
-#[derive(Debug)]
-struct LaneState {
-    file: Arc<File>,
-    /// It is the terminal that this process makes raw.
-    is_our_terminal: bool,
-    name: String,
-    /// What its messages are called.
-    unit: &'static str,
-    limit_bytes: usize,
-    chunk_bytes: usize,
-    /// How much is queued, or being written.
-    used_bytes: usize,
-    /// Messages that were left out since one was last written.
-    left_out: u64,
-    /// Nobody takes anything any more.
-    closed: bool,
-    /// Nobody waits for room any more.
-    hurried: bool,
-    /// The sender is gone.
-    dropped: bool,
-}
-
 /// One sender's way into an outlet.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -111,14 +74,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// A way into `file`, which is called `name`, for so many bytes at a time. What it carries is
-    /// counted in `unit`s.
-    pub(crate) fn open(
-        file: File,
-        name: &str,
-        unit: &'static str,
-        limit_bytes: usize,
-    ) -> io::Result<Self> {
+    /// A way into `file`, which is called `name`, for so many bytes at a time.
+    pub(crate) fn open(file: File, name: &str, limit_bytes: usize) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let is_terminal = terminal::is_one(&file);
         let lane = LaneState {
@@ -128,7 +85,7 @@ impl Lane {
                 _ => OTHER_CHUNK_BYTES,
             },
             name: name.to_owned(),
-            unit,
+            unit: "messages",
             limit_bytes,
             used_bytes: 0,
             left_out: 0,
@@ -163,6 +120,12 @@ impl Lane {
         signals::without(&signals::TAKEN, || thread.spawn(move || writer.write_out()))?;
         outlets.push(Arc::downgrade(&outlet));
         Ok(Self { outlet, index: 0 })
+    }
+
+    /// The same, for messages that are called so.
+    pub(crate) fn of(self, unit: &'static str) -> Self {
+        self.outlet.lock().lanes[self.index].unit = unit;
+        self
     }
 
     /// Sends as much of `text` as there is room for; waits for more as long as some goes within
@@ -251,51 +214,6 @@ impl Drop for Lane {
     fn drop(&mut self) {
         self.outlet.lock().lanes[self.index].dropped = true;
         self.outlet.work.notify_one();
-    }
-}
-
-impl LaneState {
-    /// A message that is longer than the limit is taken when nothing else is there.
-    fn has_room(&self, bytes: usize) -> bool {
-        self.used_bytes == 0 || self.used_bytes + bytes <= self.limit_bytes
-    }
-
-    /// What is said of messages that were left out.
-    fn gap(&mut self) -> Option<String> {
-        let count = std::mem::take(&mut self.left_out);
-        let Self { unit, name, .. } = self;
-        let said = format!("pseries-vmm: {count} {unit} were left out, as {name} was not read");
-        (count > 0).then_some(said)
-    }
-
-    /// A message with an end of line. Where the terminal is raw, the return of the carriage is ours
-    /// to make.
-    fn line(&self, message: &str) -> String {
-        if self.is_our_terminal && terminal::is_raw() {
-            message.replace('\n', "\r\n") + "\r\n"
-        } else {
-            format!("{message}\n")
-        }
-    }
-}
-
-impl State {
-    fn push(&mut self, lane: usize, text: &[u8]) {
-        if text.is_empty() {
-            return;
-        }
-        self.lanes[lane].used_bytes += text.len();
-        match self.queue.back_mut() {
-            Some(last) if last.lane == lane && last.bytes.len() < FILE_CHUNK_BYTES => {
-                last.bytes.extend_from_slice(text);
-            }
-            _ => self.queue.push_back(Piece { lane, bytes: text.to_vec() }),
-        }
-    }
-
-    /// Nothing is queued, and nothing is being written.
-    fn is_done(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.used_bytes == 0)
     }
 }
 
