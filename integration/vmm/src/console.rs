@@ -207,9 +207,11 @@ impl Console for HostConsole {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outlet::tests::{full_pipe, skip};
     use std::io::Read;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+    use std::time::Instant;
 
     fn console() -> (UnixStream, HostConsole) {
         let (reader, writer) = UnixStream::pair().unwrap();
@@ -264,32 +266,17 @@ mod tests {
         assert_eq!(console.lock().waiting.len(), INPUT_LIMIT_BYTES);
     }
 
-    /// Writes until there is no room, and the writing thread is stuck with what it has.
-    fn fill(console: &HostConsole) -> usize {
-        let mut taken = 0;
-        let mut quiet = 0;
-        while quiet < 20 {
-            match Console::write(console, &[b'x'; 1000]) {
-                0 => {
-                    std::thread::sleep(Duration::from_millis(5));
-                    quiet += 1;
-                }
-                more => {
-                    taken += more;
-                    quiet = 0;
-                }
-            }
-        }
-        taken
-    }
-
     #[test]
     fn nobody_waits_for_a_full_pipe_and_nothing_is_lost() {
-        let (mut reader, console) = console();
-        let taken = fill(&console);
+        let (mut reader, file, taken) = full_pipe();
+        let console = HostConsole::new(file).unwrap();
+        let text = [b'x'; OUTPUT_LIMIT_BYTES];
+        assert_eq!(Console::write(&console, &[&text[..], b"more"].concat()), text.len());
         assert_eq!(Console::write(&console, b"more"), 0);
-        let mut shown = vec![0; taken];
+        skip(&mut reader, taken);
+        let mut shown = [0; OUTPUT_LIMIT_BYTES];
         reader.read_exact(&mut shown).unwrap();
+        assert_eq!(shown, text);
         while Console::write(&console, b"more") == 0 {}
         let mut more = [0; 4];
         reader.read_exact(&mut more).unwrap();
@@ -298,14 +285,17 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_full_pipe_is_woken_at_the_end() {
-        let (_reader, console) = console();
-        fill(&console);
-        let console = console.patient();
+        let (_reader, file, _) = full_pipe();
+        let patience = Duration::from_secs(600);
+        let console = HostConsole { patience, ..HostConsole::new(file).unwrap() };
+        let start = Instant::now();
         std::thread::scope(|scope| {
-            let writing = scope.spawn(|| Console::write(&console, b"more"));
+            let writing = scope.spawn(|| Console::write(&console, &[b'x'; 2 * OUTPUT_LIMIT_BYTES]));
+            while console.unwritten_bytes() < OUTPUT_LIMIT_BYTES {}
             console.stop(true);
-            writing.join().unwrap();
+            assert_eq!(writing.join().unwrap(), OUTPUT_LIMIT_BYTES);
         });
+        assert!(start.elapsed() < patience);
         assert_eq!(Console::write(&console, b"for nobody"), 10);
     }
 

@@ -69,7 +69,12 @@ impl Sink {
             Reader::Nobody => (None, None),
             Reader::Elsewhere => (Some(terminal.file()), None),
             Reader::FullDevice => (Some(full_device()), None),
-            Reader::File => (Some(File::create(scratch(name)).unwrap()), None),
+            Reader::File => {
+                let path = scratch(name);
+                let file = File::create(&path).unwrap();
+                std::fs::remove_file(path).unwrap();
+                (Some(file), None)
+            }
         };
         Self { file, _reader: other }
     }

@@ -11,7 +11,7 @@ fn pipe() -> (UnixStream, File) {
 }
 
 /// One that takes nothing until `taken` bytes were read.
-fn full_pipe() -> (UnixStream, File, u64) {
+pub(crate) fn full_pipe() -> (UnixStream, File, u64) {
     let (reader, mut writer) = UnixStream::pair().unwrap();
     writer.set_nonblocking(true).unwrap();
     let mut taken = 0;
@@ -24,7 +24,7 @@ fn full_pipe() -> (UnixStream, File, u64) {
     (reader, OwnedFd::from(writer).into(), taken)
 }
 
-fn skip(reader: &mut UnixStream, bytes: u64) {
+pub(crate) fn skip(reader: &mut UnixStream, bytes: u64) {
     io::copy(&mut reader.take(bytes), &mut io::sink()).unwrap();
 }
 
