@@ -50,10 +50,7 @@ pub(crate) fn arithmetic<N: Number>(
             (true, ..) => Outcome::exact(sign | N::INFINITY),
             (_, true, ..) | (_, _, true, _) => Outcome::exact(sign),
             (.., true) => by_zero(sign, control),
-            _ => {
-                let quotient = N::odd(a.exact().div_r(b.exact(), Round::TowardZero));
-                round(quotient, precision, control)
-            }
+            _ => round(a.exact_quotient(b), precision, control),
         },
     }
 }
@@ -170,6 +167,7 @@ pub(crate) fn root_estimate(value: u64, precision: Precision, control: &Control)
 /// What the host's own arithmetic gives, where it surely is the same: double precision, rounding
 /// to nearest, finite operands, a result in the middle of the range, and an error that can be
 /// computed exactly.
+#[inline(always)]
 pub(super) fn fast(
     operation: Operation,
     [a, b]: [u64; 2],
