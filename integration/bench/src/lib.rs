@@ -12,5 +12,6 @@ pub mod random;
 pub mod report;
 pub mod suite;
 pub mod trees;
+pub mod unit;
 pub mod walk;
 pub mod worst;

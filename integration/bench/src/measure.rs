@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::unit::Unit;
+
 /// In a line, for whoever reads figures.
 pub const METHOD: &str = "of each thing, the shortest of many runs";
 
@@ -22,12 +24,19 @@ pub struct Laps {
 }
 
 impl Laps {
-    /// Runs `run` at least `at_least` times, and for about `time`; gives the time of one run.
-    pub fn time(time: Duration, at_least: u32, mut run: impl FnMut(&mut Self)) -> Duration {
+    /// Runs `run` at least `at_least` times, and for about `time`, in turns with the unit that it is
+    /// judged by; gives the time of one run.
+    pub fn time(
+        time: Duration,
+        at_least: u32,
+        unit: &mut Unit,
+        mut run: impl FnMut(&mut Self),
+    ) -> Duration {
         let mut laps = Self::default();
         let start = Instant::now();
         let mut runs = 0;
         while runs < at_least || start.elapsed() < time {
+            unit.turn();
             (laps.lap, laps.done, laps.started) = (0, 0, Some(Instant::now()));
             run(&mut laps);
             laps.end_lap();

@@ -14,7 +14,6 @@ use crate::program::line;
 
 const CMDLINE: &str = "console=hvc0 cryptomgr.notests autotest";
 
-const MIPS_TARGET: f64 = 150.0;
 const RATIO_TARGET: f64 = 1.5;
 const MEMORY_TARGET_MIB: f64 = 64.0;
 
@@ -47,7 +46,7 @@ pub(crate) fn run(runs: u32) -> Result<u8> {
     println!("  pseries-vmm --backend interp   {our_wall:>8.3} s");
     println!("  qemu-system-ppc64 (TCG)        {their_wall:>8.3} s");
     figure("times that of QEMU", our_wall / their_wall, "<=", RATIO_TARGET);
-    figure("MIPS over the whole boot", mips, ">=", MIPS_TARGET);
+    println!("  {:<30} {mips:>8.2}", "MIPS over the whole boot");
     figure("MiB beside the guest's RAM", own, "<=", MEMORY_TARGET_MIB);
     Ok(0)
 }

@@ -16,6 +16,11 @@ use crate::program::{ended, progress};
 /// The guest's first program, which becomes `/init`.
 const INIT: &str = include_str!("../guest/init");
 
+/// For the kernel's command line: on a machine that is slow, or has others to run, nobody is to be
+/// told in the middle of a line that a CPU had no time. (Linux,
+/// Documentation/admin-guide/kernel-parameters.txt.)
+pub(crate) const NO_WATCHDOGS: &str = "nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
+
 /// Where programs find their interpreter and the C library.
 const LIBRARIES: &str = "lib/powerpc64le-linux-gnu";
 

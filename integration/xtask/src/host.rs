@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use crate::cpio::Archive;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
-use crate::guest::Guest;
+use crate::guest::{Guest, NO_WATCHDOGS};
 
 /// The host's first program, which becomes `/init`.
 const INIT: &str = include_str!("../host/init");
@@ -63,7 +63,8 @@ impl Host {
             .arg("-initrd")
             .arg(&disk)
             // A panic restarts the machine, which is the end of it.
-            .args(["-append", "console=hvc0 quiet cryptomgr.notests panic=-1"])
+            .arg("-append")
+            .arg(format!("console=hvc0 quiet cryptomgr.notests panic=-1 {NO_WATCHDOGS}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)

@@ -85,6 +85,7 @@ pub(super) fn tools(log: &mut Log) -> Result<()> {
 /// The tests of that name, with optimisation. One of them may be at work for hours, and Cargo then
 /// says nothing.
 pub(super) fn wide(log: &mut Log) -> Result<()> {
+    packages::ensure(&[Tool::Libfdt])?;
     log.allow_silence(Duration::from_secs(4 * 3600));
     let mut cargo = workspace("test");
     cargo.args(["--release", "--workspace", "--all-features"]);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::boot;
 use crate::failure::{Failure, Result};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, NO_WATCHDOGS};
 
 use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
 use super::log::Log;
@@ -98,6 +98,6 @@ pub(super) fn run(
     let mut command = Command::new(boot::build()?);
     command.args(["--backend", "interp", "--memory", "size=512M", "--kernel"]).arg(kernel);
     command.arg("--initramfs").arg(initramfs);
-    command.arg("--cmdline").arg(format!("{QUICK} {task}"));
+    command.arg("--cmdline").arg(format!("{QUICK} {NO_WATCHDOGS} {task}"));
     log.run_with_input(command.args(arguments), "")
 }
