@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bits::msr;
-use crate::code::Cache;
+use crate::code::{self, Cache};
 use crate::disasm::disassemble;
 use crate::door::Door;
 use crate::exec::{self, Leave};
@@ -40,7 +40,7 @@ impl Cpu {
     /// CPU number `id` of `system`, with this processor version register. It starts nowhere
     /// before [`Self::start`].
     pub fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
-        let cache = Cache::new(system.is_smp());
+        let cache = Cache::new(system.room().clone());
         let state = State::new(id, pvr, system);
         Self { state, cache, stops: false, starts: true, pvr }
     }
@@ -73,10 +73,10 @@ impl Cpu {
 
     /// Executes instructions until the machine is needed, or about `budget` have been executed.
     pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
-        let system = self.state.system.clone();
         let ram = Ram::new(door.ram());
-        let _running = system.running(self.state.id);
-        self.run_slices(&ram, door, budget)
+        let exit = self.run_slices(&ram, door, budget);
+        self.state.use_no_translations();
+        exit
     }
 
     fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
@@ -86,8 +86,17 @@ impl Cpu {
             if door.kicked() {
                 return Exit::Kicked;
             }
-            self.state.read_news();
-            self.drop_written();
+            if self.state.system.is_smp() && self.waits_for_others() {
+                // It is welcome to the core, if that is what the other lacks.
+                std::thread::yield_now();
+            }
+            if self.state.system.lacks_cores() {
+                self.state.use_no_translations();
+                self.state.system.give_way();
+            }
+            if self.cache.is_wanted_back() {
+                self.drop_all_code();
+            }
             self.take_interrupts(door);
             let executed = self.state.executed;
             if executed >= end {
@@ -100,9 +109,18 @@ impl Cpu {
         }
     }
 
+    /// Whether it is in a loop that only another CPU ends.
+    fn waits_for_others(&self) -> bool {
+        let pc = self.state.pc;
+        let page = self.state.tlb.find_code(pc);
+        page.is_some_and(|page| code::waits(self.cache.page(page), (pc & 0xfff) as usize >> 2))
+    }
+
     /// Executes to `end`, or until the outside has to be looked at.
     fn run_slice(&mut self, ram: &Ram<'_>, door: &dyn Door, end: u64) -> Option<Exit> {
         while self.state.executed < end {
+            self.state.follow();
+            self.drop_written();
             // Whatever sets these bits leaves the loop, which so need not know of them.
             if self.state.msr() & msr::TE != 0 {
                 if let Some(exit) = self.execute_one(ram, door) {
@@ -159,7 +177,6 @@ impl Cpu {
     pub(crate) fn trapped(&mut self, ram: &Ram<'_>, door: &dyn Door, trap: Trap) -> Option<Exit> {
         match trap {
             Trap::Resync => {
-                self.drop_written();
                 self.state.branch_on_event();
                 // An interrupt may have waited for EE.
                 if self.state.msr() & msr::EE != 0 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bits::{cr, msr, xer};
 use crate::mmu::Tlb;
-use crate::system::System;
+use crate::system::{Followed, System};
 
 /// The registers, and with them the core's own view of memory.
 ///
@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) fault_dsisr: u32,
     /// Decoded pages that were written to since they were last looked at.
     pub(crate) written: WrittenPages,
-    /// Code is to be found anew behind the next `isync`, and compared with RAM.
+    /// Code is to be found anew behind the next `isync`.
     pub(crate) check_at_isync: bool,
     /// An access outside RAM that waits for the machine.
     pub(crate) mmio: Mmio,
@@ -48,6 +48,12 @@ pub(crate) struct State {
     pub(crate) executed: u64,
     pub(crate) system: Arc<System>,
     pub(crate) id: usize,
+    /// What it has followed of what others changed.
+    pub(crate) followed: Followed,
+    /// The system knows that this CPU uses translations.
+    uses_translations: bool,
+    /// The last `tlbie` that no `ptesync` has waited for.
+    pub(crate) unfinished_tlbie: Option<u64>,
     pub(crate) stats: Stats,
 }
 
@@ -259,6 +265,9 @@ impl State {
             executed: 0,
             system,
             id,
+            followed: Followed::default(),
+            uses_translations: false,
+            unfinished_tlbie: None,
             stats: Stats::default(),
         };
         state.set_msr(msr::SF | msr::ME);
@@ -283,28 +292,47 @@ impl State {
         self.tlb.set_mode(value);
     }
 
-    /// Takes the news of other CPUs and of the host.
-    pub(crate) fn read_news(&mut self) {
-        let Some(news) = self.system.news(self.id) else { return };
+    /// Follows what other CPUs and the host have changed, before guest code goes on.
+    #[inline]
+    pub(crate) fn follow(&mut self) {
+        let uses_translations = self.msr & (msr::IR | msr::DR) != 0;
+        if uses_translations != self.uses_translations {
+            self.uses_translations = uses_translations;
+            match uses_translations {
+                true => self.system.has_followed(self.id, &self.followed),
+                false => self.system.uses_none(self.id),
+            }
+            self.read_news();
+        } else if self.system.has_changed(&self.followed) {
+            self.read_news();
+        }
+    }
+
+    #[cold]
+    fn read_news(&mut self) {
+        let Some(news) = self.system.news(&mut self.followed) else { return };
         if news.translations {
             self.tlb.flush();
         }
         for page in news.pages {
             self.written.push(page);
         }
-        if news.code {
+        if news.all_code {
             self.written.push_all();
         }
         if news.check_code {
-            self.check_code();
+            // Every page of code is compared with RAM when it is found anew.
+            self.tlb.flush_code();
+        }
+        if self.uses_translations {
+            self.system.has_followed(self.id, &self.followed);
         }
     }
 
-    /// Every page of code is compared with RAM before it is executed again, from the next
-    /// context synchronisation or branch out of the page on.
-    pub(crate) fn check_code(&mut self) {
-        self.tlb.flush_code();
-        self.check_at_isync = true;
+    /// Uses no translations until [`Self::follow`] is called: nobody has to wait for this CPU.
+    pub(crate) fn use_no_translations(&mut self) {
+        self.uses_translations = false;
+        self.system.uses_none(self.id);
     }
 
     /// CR as one register.

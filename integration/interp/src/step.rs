@@ -1,8 +1,10 @@
 //! One instruction at a time: for debuggers, and where the guest traces (Power ISA 3.0B, Book III
 //! §6.5.15).
 
+use std::sync::Arc;
+
 use crate::bits::{msr, srr1};
-use crate::code::Cache;
+use crate::code::{Cache, Room};
 use crate::cpu::Cpu;
 use crate::door::Door;
 use crate::exec::{self, Leave};
@@ -16,17 +18,16 @@ impl Cpu {
     /// Executes one instruction, or takes one interrupt, for debuggers; what would make
     /// [`Self::run`] return is returned.
     pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
-        let system = self.state.system.clone();
-        let ram = Ram::new(door.ram());
-        let _running = system.running(self.state.id);
-        self.state.read_news();
-        self.drop_written();
         let interrupts = self.state.stats.interrupts;
         self.take_interrupts(door);
         if self.state.stats.interrupts != interrupts {
             return None;
         }
-        self.execute_one(&ram, door)
+        self.state.follow();
+        self.drop_written();
+        let exit = self.execute_one(&Ram::new(door.ram()), door);
+        self.state.use_no_translations();
+        exit
     }
 
     /// Executes one instruction, and takes the interrupt that it causes or that traces it.
@@ -39,7 +40,7 @@ impl Cpu {
         let word = s.code_word(ram, real);
         let traced = isa::kind(word).is_traced(s.msr());
         // On a page where nothing else is decoded, execution ends behind the one instruction.
-        let mut cache = Cache::new(false);
+        let mut cache = Cache::new(Arc::new(Room::of_one_page()));
         let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
         cache.decode_one(ram, page, real, s.big_endian);
         let trap = match exec::run(s, ram, &cache, door, page, 1) {

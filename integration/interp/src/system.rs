@@ -1,56 +1,94 @@
-//! What the CPUs of one machine share: the news that translations or code have changed.
+//! What the CPUs of one machine share: the news that translations or code have changed, and the
+//! room for decoded code.
 //!
-//! Each CPU keeps translations and decoded code of its own. Others tell it what became stale
-//! through its inbox, and it looks there at the end of each slice of instructions. Who must know
-//! that the others have done so (`ptesync` after `tlbie`, `sync` after `icbi`: Power ISA 3.0B,
-//! Book III §5.10.1, Book II §1.8) waits here, and meanwhile reads its own inbox.
+//! Each CPU keeps translations and decoded code of its own, and follows what others change. There
+//! is one number for that, which grows with each change: a CPU that finds another number than it
+//! has followed finds out what changed. It looks at branches that leave a page, at `isync`, at
+//! interrupts and returns from them, and at the end of each slice of instructions.
+//!
+//! So nobody waits for code: a CPU that has seen what another one stored behind `icbi` and `sync`
+//! sees the number that grew before (Power ISA 3.0B, Book II §1.8). Only `ptesync` behind `tlbie`
+//! promises that no other CPU still uses the old translation (Book III §5.10.1), and waits for
+//! those that may: see [`wait`].
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod wait;
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::code::Room;
 use crate::ram::PAGE_SHIFT;
+use wait::Followers;
 
-/// The CPUs of one machine, and their inboxes.
+/// The CPUs of one machine.
 #[derive(Debug)]
 pub struct System {
-    inboxes: Vec<Inbox>,
+    /// Counts all changes. Those of a kind are counted before.
+    changes: AtomicU64,
+    translations: AtomicU64,
+    code: AtomicU64,
+    host_writes: Mutex<HostWrites>,
+    followers: Followers,
+    room: Arc<Room>,
     /// Held while what the host has no safe atomic for is accessed.
     whole: Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct Inbox {
-    news: Mutex<News>,
-    /// There is something in `news`.
-    full: AtomicBool,
-    /// Counts what was posted, and what was read.
-    posted: AtomicU64,
-    read: AtomicU64,
-    /// The CPU executes guest code. Another one reads its inbox before it does.
-    running: AtomicBool,
+/// How far a CPU has followed what others changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Followed {
+    pub(crate) changes: u64,
+    translations: u64,
+    code: u64,
+    host_writes: u64,
 }
 
-/// What became stale.
-#[derive(Debug, Default)]
+/// What has become stale since a CPU looked.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     /// All translations.
     pub(crate) translations: bool,
+    /// Decoded code has to be compared with what it was decoded from.
+    pub(crate) check_code: bool,
     /// Decoded code of these pages.
     pub(crate) pages: Vec<u64>,
     /// All decoded code.
-    pub(crate) code: bool,
-    /// Decoded code has to be compared with what it was decoded from.
-    pub(crate) check_code: bool,
+    pub(crate) all_code: bool,
 }
 
-/// More pages than this at once, and all code is dropped.
+/// The pages that the host wrote to, the newest last.
+#[derive(Debug, Default)]
+struct HostWrites {
+    /// How many there were.
+    count: u64,
+    /// How many of these are not in `kept` any more.
+    forgotten: u64,
+    kept: VecDeque<HostWrite>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct HostWrite {
+    number: u64,
+    first: u64,
+    last: u64,
+}
+
+/// Who has missed more writes, or pages, than this drops all code.
 const PAGES_MAX: usize = 1024;
 
 impl System {
     /// A machine of `cpus` CPUs, numbered from 0.
     pub fn new(cpus: usize) -> Self {
-        let inboxes = (0..cpus).map(|_| Inbox::default()).collect();
-        Self { inboxes, whole: Mutex::new(()) }
+        Self {
+            changes: AtomicU64::new(0),
+            translations: AtomicU64::new(0),
+            code: AtomicU64::new(0),
+            host_writes: Mutex::default(),
+            followers: Followers::new(cpus),
+            room: Arc::new(Room::new(cpus)),
+            whole: Mutex::default(),
+        }
     }
 
     /// Tells all CPUs that somebody other than they has written to RAM: `len` bytes at the real
@@ -64,27 +102,35 @@ impl System {
         }
         let first = at >> PAGE_SHIFT;
         let last = at.saturating_add(len - 1) >> PAGE_SHIFT;
-        for inbox in &self.inboxes {
-            inbox.post(|news| news.add_pages(first, last));
-        }
+        let mut writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.add(first, last);
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Tells the other CPUs that translations have changed.
-    pub(crate) fn translations_changed(&self, by: usize) {
-        self.others(by, |inbox| inbox.post(|news| news.translations = true));
+    /// How many bytes of host memory hold decoded code, of all CPUs together.
+    pub fn decoded_bytes(&self) -> usize {
+        self.room.bytes()
     }
 
-    /// Tells the other CPUs that code may have changed.
-    pub(crate) fn code_changed(&self, by: usize) {
-        self.others(by, |inbox| inbox.post(|news| news.check_code = true));
+    /// The most that [`Self::decoded_bytes`] can become.
+    pub fn decoded_bytes_max(&self) -> usize {
+        self.room.bytes_max()
     }
 
-    fn others(&self, than: usize, mut tell: impl FnMut(&Inbox)) {
-        for (id, inbox) in self.inboxes.iter().enumerate() {
-            if id != than {
-                tell(inbox);
-            }
-        }
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Translations have changed; the number of the change, for [`Self::wait_for_others`].
+    pub(crate) fn translations_changed(&self) -> u64 {
+        self.translations.fetch_add(1, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Code may have changed.
+    pub(crate) fn code_changed(&self) {
+        self.code.fetch_add(1, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Keeps the other CPUs from accesses for which the host has no safe atomic, until what is
@@ -95,77 +141,91 @@ impl System {
 
     /// Whether there is somebody else to tell.
     pub(crate) fn is_smp(&self) -> bool {
-        self.inboxes.len() > 1
+        self.followers.count() > 1
     }
 
-    /// News for a CPU, if there is any.
-    pub(crate) fn news(&self, id: usize) -> Option<News> {
-        let inbox = self.inboxes.get(id)?;
-        // Not before the CPU's own mark that it is running: see `others_have_read`.
-        if !inbox.full.load(Ordering::SeqCst) {
+    /// Whether there was a change behind the one that a CPU followed last.
+    #[inline(always)]
+    pub(crate) fn has_changed(&self, followed: &Followed) -> bool {
+        self.changes.load(Ordering::Relaxed) != followed.changes
+    }
+
+    /// What changed since, if anything. A CPU that uses translations says with
+    /// [`Self::has_followed`] when it has dropped what is stale.
+    pub(crate) fn news(&self, followed: &mut Followed) -> Option<News> {
+        // Not before the CPU's own mark that it uses translations: see `Followers`.
+        let changes = self.changes.load(Ordering::SeqCst);
+        if changes == followed.changes {
             return None;
         }
-        let mut news = inbox.lock();
-        inbox.full.store(false, Ordering::Relaxed);
-        let taken = std::mem::take(&mut *news);
-        inbox.read.store(inbox.posted.load(Ordering::Relaxed), Ordering::Release);
-        Some(taken)
+        followed.changes = changes;
+        let mut news = News::default();
+        let differs = |number: &AtomicU64, followed: &mut u64| {
+            let now = number.load(Ordering::SeqCst);
+            std::mem::replace(followed, now) != now
+        };
+        news.translations = differs(&self.translations, &mut followed.translations);
+        news.check_code = differs(&self.code, &mut followed.code);
+        let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.tell(&mut news, &mut followed.host_writes);
+        Some(news)
     }
 
-    /// The CPU executes guest code, until what is returned is dropped.
-    pub(crate) fn running(&self, id: usize) -> Running<'_> {
-        let inbox = self.inboxes.get(id);
-        if let Some(inbox) = inbox {
-            inbox.running.store(true, Ordering::SeqCst);
-        }
-        Running(inbox)
+    /// A CPU uses translations from now on, of which it has followed the changes up to this one.
+    pub(crate) fn has_followed(&self, id: usize, followed: &Followed) {
+        self.followers.mark(id, followed.changes);
     }
 
-    /// Whether all others have read what was posted to them.
-    pub(crate) fn others_have_read(&self, than: usize) -> bool {
-        self.inboxes.iter().enumerate().all(|(id, inbox)| {
-            id == than
-                || !inbox.running.load(Ordering::SeqCst)
-                || inbox.read.load(Ordering::Acquire) == inbox.posted.load(Ordering::SeqCst)
-        })
-    }
-}
-
-/// A CPU that executes guest code.
-pub(crate) struct Running<'a>(Option<&'a Inbox>);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if let Some(inbox) = self.0 {
-            inbox.running.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Inbox {
-    fn post(&self, change: impl FnOnce(&mut News)) {
-        let mut news = self.lock();
-        change(&mut news);
-        self.posted.fetch_add(1, Ordering::SeqCst);
-        self.full.store(true, Ordering::SeqCst);
+    /// A CPU uses no translations: nobody has to wait for it.
+    pub(crate) fn uses_none(&self, id: usize) {
+        self.followers.mark(id, wait::USES_NONE);
     }
 
-    fn lock(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until no other CPU uses translations from before `change`. Who waits must use none.
+    pub(crate) fn wait_for_others(&self, id: usize, change: u64) {
+        self.followers.wait(id, change);
+    }
+
+    /// Whether somebody has waited so long that the awaited CPU is likely to lack a core.
+    pub(crate) fn lacks_cores(&self) -> bool {
+        self.followers.somebody_sleeps()
+    }
+
+    /// Gives this CPU's core to one that is waited for. Who calls it must use no translations.
+    pub(crate) fn give_way(&self) {
+        self.followers.give_way();
     }
 }
 
-impl News {
-    fn add_pages(&mut self, first: u64, last: u64) {
-        if self.code {
-            return;
+impl HostWrites {
+    fn add(&mut self, first: u64, last: u64) {
+        self.count += 1;
+        let number = self.count;
+        // One buffer is often used again and again.
+        if let Some(newest) = self.kept.back_mut() {
+            if (newest.first, newest.last) == (first, last) {
+                newest.number = number;
+                return;
+            }
         }
-        if last - first >= PAGES_MAX as u64 || self.pages.len() >= PAGES_MAX {
-            self.code = true;
-            self.pages.clear();
-            return;
+        if self.kept.len() == PAGES_MAX {
+            self.forgotten = self.kept.pop_front().map_or(0, |oldest| oldest.number);
         }
-        self.pages.extend(first..=last);
+        self.kept.push_back(HostWrite { number, first, last });
+    }
+
+    fn tell(&self, news: &mut News, followed: &mut u64) {
+        let since = std::mem::replace(followed, self.count);
+        news.all_code = since < self.forgotten;
+        for write in self.kept.iter().rev().take_while(|write| write.number > since) {
+            let room = (PAGES_MAX - news.pages.len()) as u64;
+            if news.all_code || write.last - write.first >= room {
+                news.all_code = true;
+                news.pages.clear();
+                return;
+            }
+            news.pages.extend(write.first..=write.last);
+        }
     }
 }
 
@@ -174,35 +234,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_tells_everybody() {
+    fn the_host_tells_everybody_once() {
         let system = System::new(2);
+        let mut followed = [Followed::default(); 2];
         system.host_wrote(0x1fff, 2);
-        for id in 0..2 {
-            assert_eq!(system.news(id).unwrap().pages, [1, 2]);
-            assert!(system.news(id).is_none());
+        for followed in &mut followed {
+            assert!(system.has_changed(followed));
+            assert_eq!(system.news(followed).unwrap().pages, [1, 2]);
+            assert!(!system.has_changed(followed));
+            assert_eq!(system.news(followed), None);
         }
+        // The same place again is news again.
+        system.host_wrote(0x1fff, 2);
+        assert_eq!(system.news(&mut followed[0]).unwrap().pages, [1, 2]);
+        system.host_wrote(0x5000, 1);
+        assert_eq!(system.news(&mut followed[0]).unwrap().pages, [5]);
+        assert_eq!(system.news(&mut followed[1]).unwrap().pages, [5, 1, 2]);
     }
 
     #[test]
-    fn large_writes_are_one_piece_of_news() {
+    fn who_missed_too_much_drops_all_code() {
+        let all = News { all_code: true, ..News::default() };
         let system = System::new(1);
+        let mut followed = Followed::default();
         system.host_wrote(0, u64::MAX);
-        let news = system.news(0).unwrap();
-        assert!(news.code && news.pages.is_empty());
+        assert_eq!(system.news(&mut followed), Some(News { all_code: true, ..News::default() }));
+        for page in 0..=PAGES_MAX as u64 {
+            system.host_wrote(page << PAGE_SHIFT, 1);
+        }
+        assert_eq!(system.news(&mut followed), Some(all));
+        assert_eq!(system.news(&mut followed), None);
     }
 
     #[test]
-    fn only_running_cpus_are_waited_for() {
+    fn each_kind_of_change_is_told_apart() {
         let system = System::new(2);
-        system.translations_changed(0);
-        assert!(system.others_have_read(0));
-        let running = system.running(1);
-        assert!(!system.others_have_read(0));
-        drop(running);
-        assert!(system.others_have_read(0));
-        let _running = system.running(1);
-        assert!(!system.others_have_read(0));
-        assert!(system.news(1).unwrap().translations);
-        assert!(system.others_have_read(0));
+        let mut followed = Followed::default();
+        system.code_changed();
+        let news = system.news(&mut followed);
+        assert_eq!(news, Some(News { check_code: true, ..News::default() }));
+        system.translations_changed();
+        let news = system.news(&mut followed);
+        assert_eq!(news, Some(News { translations: true, ..News::default() }));
     }
 }

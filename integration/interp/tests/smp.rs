@@ -1,8 +1,11 @@
-//! Two CPUs on the same RAM.
+//! Several CPUs on the same RAM.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use interp::{Cpu, Door, Exit, Registers, System};
+use interp::{Cpu, Door, Exit, ProcessTable, Registers, System};
 use vm_memory::VolatileSlice;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
@@ -10,11 +13,20 @@ const CODE: u64 = 0x1_0000;
 const DATA: u64 = 0x2_0000;
 const END: u32 = 0x4400_0022;
 
-struct Board<'a>(VolatileSlice<'a>);
+const POWER9: u32 = 0x004e_1203;
+const SF: u64 = 1 << 63;
+const ME: u64 = 1 << 12;
+const IR_DR: u64 = 3 << 4;
+const KERNEL: u64 = 0xc000_0000_0000_0000;
+
+/// Ends tests that hang.
+const HANG: Duration = Duration::from_secs(600);
+
+struct Board<'a>(&'a GuestMemoryMmap);
 
 impl Door for Board<'_> {
     fn ram(&self) -> VolatileSlice<'_> {
-        self.0
+        self.0.iter().next().unwrap().as_volatile_slice().unwrap()
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -33,9 +45,8 @@ fn run(words: &[u32]) -> GuestMemoryMmap {
         for id in 0..2 {
             let (ram, system) = (&ram, system.clone());
             scope.spawn(move || {
-                let region = ram.iter().next().unwrap();
-                let board = Board(region.as_volatile_slice().unwrap());
-                let mut cpu = Cpu::new(id, 0x004e_1203, system);
+                let board = Board(ram);
+                let mut cpu = Cpu::new(id, POWER9, system);
                 let mut registers = Registers { pc: CODE, ctr: 100_000, ..Registers::default() };
                 registers.gpr[3] = DATA;
                 registers.gpr[4] = id as u64;
@@ -95,10 +106,9 @@ fn code_of_another_cpu_is_not_executed_stale() {
     ] {
         ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
     }
-    let region = ram.iter().next().unwrap();
-    let board = Board(region.as_volatile_slice().unwrap());
+    let board = Board(&ram);
     let system = Arc::new(System::new(2));
-    let mut cpus = [0, 1].map(|id| Cpu::new(id, 0x004e_1203, system.clone()));
+    let mut cpus = [0, 1].map(|id| Cpu::new(id, POWER9, system.clone()));
     let mut run = |id: usize, pc, gpr: [u64; 6]| {
         let mut registers = Registers { pc, ..Registers::default() };
         registers.gpr[..6].copy_from_slice(&gpr);
@@ -115,4 +125,259 @@ fn code_of_another_cpu_is_not_executed_stale() {
     // The CPU that wrote executes what it wrote, too.
     assert_eq!(run(1, CODE, [0; 6]), 3);
     assert_eq!(run(0, CODE, [0; 6]), 3);
+}
+
+/// What another CPU sees that was stored behind `icbi` and `sync` leads it to the new code.
+#[test]
+fn code_is_as_new_as_what_says_so() {
+    const PAGE: u64 = 0x3_0000;
+    const LI: u32 = 0x3860_0000;
+    const ROUNDS: u32 = 20_000;
+    let ram = ram(1 << 20);
+    // 1: addi r5,r5,1; stw r5,0(r4); icbi 0,r4; sync; isync; stw r5,0(r3); bdnz 1b
+    let writes = [
+        0x38a5_0001,
+        0x90a4_0000,
+        0x7c00_27ac,
+        0x7c00_04ac,
+        0x4c00_012c,
+        0x90a3_0000,
+        0x4200_ffe8,
+        END,
+    ];
+    // 1: lwz r7,0(r3); mtctr r4; mr r9,r3; bctrl; clrlwi r7,r7,16; cmpw r3,r7; mr r3,r9; blt 2f
+    // lwz r7,0(r9); cmpw r7,r6; bne 1b; sc 1; 2: li r3,0; sc 1
+    let calls = [
+        0x80e3_0000,
+        0x7c89_03a6,
+        0x7c69_1b78,
+        0x4e80_0421,
+        0x54e7_043e,
+        0x7c03_3800,
+        0x7d23_4b78,
+        0x4180_0014,
+        0x80e9_0000,
+        0x7c07_3000,
+        0x4082_ffd8,
+        END,
+        0x3860_0000,
+        END,
+    ];
+    put(&ram, CODE, &writes);
+    put(&ram, CODE + 0x1000, &calls);
+    // li r3,0; blr
+    put(&ram, PAGE, &[LI, 0x4e80_0020]);
+    put(&ram, DATA, &[LI]);
+    let system = Arc::new(System::new(2));
+    let board = Board(&ram);
+    let start = |pc| {
+        let mut registers = Registers { pc, ctr: ROUNDS.into(), ..Registers::default() };
+        registers.gpr[3] = DATA;
+        registers.gpr[4] = PAGE;
+        registers.gpr[5] = LI.into();
+        registers.gpr[6] = (LI + ROUNDS).into();
+        registers
+    };
+    std::thread::scope(|scope| {
+        for (id, pc) in [CODE, CODE + 0x1000].into_iter().enumerate() {
+            let (board, system, registers) = (&board, system.clone(), start(pc));
+            scope.spawn(move || {
+                let cpu = to_the_end(board, Cpu::new(id, POWER9, system), &registers);
+                assert_eq!(cpu.gpr(3), DATA, "old code was executed");
+            });
+        }
+    });
+}
+
+/// Behind `ptesync`, nobody stores by a translation that `tlbie` has dropped: a CPU that is about
+/// to do so, while its thread does not come to anything, is waited for.
+#[test]
+fn dropped_translations_are_not_used() {
+    const OLD: u64 = 0x10_0000;
+    const NEW: u64 = 0x11_0000;
+    let ram = ram(2 << 20);
+    // std r5,0(r3); ptesync; li r9,0; tlbie r6,r9,0,1,1; eieio; tlbsync; ptesync; ld r9,0(r7)
+    let remaps = [
+        0xf8a3_0000,
+        0x7c40_04ac,
+        0x3920_0000,
+        0x7d23_3264,
+        0x7c00_06ac,
+        0x7c00_046c,
+        0x7c40_04ac,
+        0xe927_0000,
+        END,
+    ];
+    put(&ram, CODE, &remaps);
+    // ld r6,0(r3); mftb r5; std r5,0(r3)
+    put(&ram, CODE + 0x1000, &[0xe8c3_0000, 0x7cac_42a6, 0xf8a3_0000, END]);
+    let table = tree(&ram);
+    leaf(&ram, CODE, CODE);
+    let mut remapper = Registers { pc: CODE, ..Registers::default() };
+    remapper.gpr[3] = leaf(&ram, DATA, OLD);
+    remapper.gpr[5] = LEAF | NEW;
+    // A page of 64 KiB.
+    remapper.gpr[6] = KERNEL | DATA | 5 << 5;
+    remapper.gpr[7] = OLD;
+    let mut storer = translated(CODE + 0x1000);
+    storer.gpr[3] = KERNEL | DATA;
+    let old = || u64::from_be(ram.read_obj(GuestAddress(OLD)).unwrap());
+
+    let system = Arc::new(System::new(2));
+    let (holding, asked, answers) = holding(&ram);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut cpu = Cpu::new(1, POWER9, system.clone());
+            cpu.set_process_table(Some(table));
+            to_the_end(&holding, cpu, &storer);
+        });
+        asked.recv_timeout(HANG).unwrap();
+        let remaps = scope.spawn(|| {
+            let cpu = Cpu::new(0, POWER9, system.clone());
+            to_the_end(&Board(&ram), cpu, &remapper).gpr(9)
+        });
+        // Time enough to go wrong.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(old(), 0);
+        answers.send(()).unwrap();
+        // What it saw behind `ptesync` is what stays.
+        assert_eq!(remaps.join().unwrap(), 1);
+    });
+    assert_eq!(old(), 1);
+}
+
+/// A CPU that does not look outside, as its thread has no core of the host, does not hold up one
+/// that changes code, nor one that changes translations while it uses none.
+#[test]
+fn who_does_not_look_holds_nobody_up() {
+    // 1: icbi 0,r4; sync; bdnz 1b; and 1: tlbie r6,r9,0,1,1; ptesync; bdnz 1b
+    let code = [0x7c00_27ac, 0x7c00_04ac, 0x4200_fff8, END];
+    let translations = [0x7d23_3264, 0x7c40_04ac, 0x4200_fff8, END];
+    let real = Registers { pc: CODE + 0x1000, ..Registers::default() };
+    for (words, other) in [(code, translated(CODE + 0x1000)), (translations, real)] {
+        let ram = ram(2 << 20);
+        put(&ram, CODE, &words);
+        // mftb r5
+        put(&ram, CODE + 0x1000, &[0x7cac_42a6, END]);
+        let table = tree(&ram);
+        leaf(&ram, CODE, CODE);
+        let system = Arc::new(System::new(2));
+        let (holding, asked, answers) = holding(&ram);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut cpu = Cpu::new(1, POWER9, system.clone());
+                cpu.set_process_table(Some(table));
+                to_the_end(&holding, cpu, &other);
+            });
+            asked.recv_timeout(HANG).unwrap();
+            let mut registers = Registers { pc: CODE, ctr: 1000, ..Registers::default() };
+            registers.gpr[4] = DATA;
+            to_the_end(&holding.board, Cpu::new(0, POWER9, system.clone()), &registers);
+            answers.send(()).unwrap();
+        });
+    }
+}
+
+/// However many CPUs execute however much.
+#[test]
+fn decoded_code_has_one_bound() {
+    const CPUS: usize = 5;
+    const PAGES: u64 = 4000;
+    const FIRST: u64 = 0x10_0000;
+    let ram = ram(FIRST as usize + (PAGES << 12) as usize);
+    // 1: mtctr r3; bctrl; addi r3,r3,4096; addi r4,r4,-1; cmpdi r4,0; bne 1b
+    let words = [0x7c69_03a6, 0x4e80_0421, 0x3863_1000, 0x3884_ffff, 0x2c24_0000, 0x4082_ffec, END];
+    put(&ram, CODE, &words);
+    for page in 0..PAGES {
+        // blr
+        put(&ram, FIRST + (page << 12), &[0x4e80_0020]);
+    }
+    let system = Arc::new(System::new(CPUS));
+    let board = Board(&ram);
+    let mut registers = Registers { pc: CODE, ..Registers::default() };
+    registers.gpr[3] = FIRST;
+    registers.gpr[4] = PAGES;
+    // Kept, with what they have decoded.
+    let cpus: Vec<Cpu> = (0..CPUS)
+        .map(|id| to_the_end(&board, Cpu::new(id, POWER9, system.clone()), &registers))
+        .collect();
+    assert_eq!(system.decoded_bytes_max(), 96 << 20);
+    let bytes = system.decoded_bytes();
+    assert!(bytes > 48 << 20 && bytes <= 96 << 20, "{bytes}");
+    drop(cpus);
+}
+
+fn ram(bytes: usize) -> GuestMemoryMmap {
+    GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), bytes)]).unwrap()
+}
+
+fn put(ram: &GuestMemoryMmap, at: u64, words: &[u32]) {
+    for (at, word) in (at..).step_by(4).zip(words) {
+        ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+    }
+}
+
+fn to_the_end(door: &dyn Door, mut cpu: Cpu, registers: &Registers) -> Cpu {
+    cpu.set_registers(registers);
+    let exit = cpu.run(door, 100_000_000_000);
+    assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
+    cpu
+}
+
+/// The nodes of a radix tree of 52 bits (13, 9, 9 and 5), behind the process table.
+const TABLE: u64 = 0x8_0000;
+const NODES: [u64; 4] = [0x9_0000, 0xa_0000, 0xb_0000, 0xc_0000];
+
+/// Valid, a leaf, referenced, changed, privileged, all accesses allowed.
+const LEAF: u64 = 3 << 62 | 0x100 | 0x80 | 0x8 | 0x7;
+
+/// An empty tree for the kernel's lowest addresses.
+fn tree(ram: &GuestMemoryMmap) -> ProcessTable {
+    let put = |at: u64, entry: u64| ram.write_obj(entry.to_be(), GuestAddress(at)).unwrap();
+    put(TABLE, 2 << 61 | NODES[0] | 5 << 5 | 13);
+    put(NODES[0], 1 << 63 | NODES[1] | 9);
+    put(NODES[1], 1 << 63 | NODES[2] | 9);
+    put(NODES[2], 1 << 63 | NODES[3] | 5);
+    ProcessTable { base: TABLE, size_bytes: 4096 }
+}
+
+/// Maps 64 KiB of the kernel's; where the entry is.
+fn leaf(ram: &GuestMemoryMmap, ea: u64, real: u64) -> u64 {
+    let at = NODES[3] + (ea >> 16) * 8;
+    ram.write_obj((LEAF | real).to_be(), GuestAddress(at)).unwrap();
+    at
+}
+
+/// The registers of a kernel that runs behind translation.
+fn translated(pc: u64) -> Registers {
+    Registers { pc: KERNEL | pc, msr: SF | ME | IR_DR, ..Registers::default() }
+}
+
+fn holding(ram: &GuestMemoryMmap) -> (Holding<'_>, Receiver<()>, SyncSender<()>) {
+    let (asks, asked) = sync_channel(1);
+    let (answers, answered) = sync_channel(1);
+    let questions = AtomicUsize::new(0);
+    (Holding { board: Board(ram), questions, asks, answered: Mutex::new(answered) }, asked, answers)
+}
+
+/// A machine that does not answer what the time is, but for DEC at the start, until it is told to.
+struct Holding<'a> {
+    board: Board<'a>,
+    questions: AtomicUsize,
+    asks: SyncSender<()>,
+    answered: Mutex<Receiver<()>>,
+}
+
+impl Door for Holding<'_> {
+    fn ram(&self) -> VolatileSlice<'_> {
+        self.board.ram()
+    }
+
+    fn timebase(&self, instructions: u64) -> u64 {
+        if self.questions.fetch_add(1, Ordering::SeqCst) == 1 {
+            self.asks.send(()).unwrap();
+            self.answered.lock().unwrap().recv_timeout(HANG).unwrap();
+        }
+        instructions
+    }
 }

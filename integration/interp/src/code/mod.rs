@@ -9,48 +9,44 @@
 //! memory for code without a word to the CPUs that had other code there.
 
 mod op;
+mod room;
+mod spin;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::isa;
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
 pub(crate) use op::{Code, Op};
+use room::Page;
+pub(crate) use room::Room;
+pub(crate) use spin::waits;
 
 /// Operations of a page.
 pub(crate) const PAGE_OPS: usize = 1 << (PAGE_SHIFT - 2);
-
-/// The most pages that are kept: 8 KiB each, and 4 KiB more where there are several CPUs.
-const PAGES_MAX: usize = 3072;
 
 /// The bytes of a page.
 type Source = [u8; PAGE_BYTES as usize];
 
 /// All decoded code of a CPU.
 pub(crate) struct Cache {
-    pages: Vec<Box<[Op; PAGE_OPS]>>,
+    room: Arc<Room>,
+    pages: Vec<Page>,
     /// The real page of each.
     real_pages: Vec<u64>,
     /// By real page number and byte order.
     by_key: HashMap<(u64, bool), u32>,
-    /// What each page is decoded from, where there are several CPUs: all of it, as it was when the
-    /// first of it was decoded.
-    sources: Option<Vec<Option<Box<Source>>>>,
 }
 
 impl Cache {
-    /// A cache of a CPU that has others beside it, or has not.
-    pub(crate) fn new(is_smp: bool) -> Self {
-        Self {
-            pages: Vec::new(),
-            real_pages: Vec::new(),
-            by_key: HashMap::new(),
-            sources: is_smp.then(Vec::new),
-        }
+    /// An empty cache.
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Self { room, pages: Vec::new(), real_pages: Vec::new(), by_key: HashMap::new() }
     }
 
     #[inline(always)]
     pub(crate) fn page(&self, number: u32) -> &[Op; PAGE_OPS] {
-        &self.pages[number as usize]
+        &self.pages[number as usize].ops
     }
 
     /// The number of a decoded page, new if need be. `None` when there is no room: then all of it
@@ -59,15 +55,10 @@ impl Cache {
         if let Some(&number) = self.by_key.get(&(real_page, big_endian)) {
             return Some(number);
         }
-        if self.pages.len() == PAGES_MAX {
-            return None;
-        }
+        let page = self.room.take(self.pages.len())?;
         let number = self.pages.len() as u32;
-        self.pages.push(Box::new([Op::UNDECODED; PAGE_OPS]));
+        self.pages.push(page);
         self.real_pages.push(real_page);
-        if let Some(sources) = &mut self.sources {
-            sources.push(None);
-        }
         self.by_key.insert((real_page, big_endian), number);
         Some(number)
     }
@@ -90,39 +81,43 @@ impl Cache {
 
     /// Drops what was decoded of a page that is not what it was decoded from any more.
     pub(crate) fn check(&mut self, ram: &Ram<'_>, number: u32) {
-        let Some(sources) = &self.sources else { return };
-        if let Some(source) = &sources[number as usize] {
-            if *read_page(ram, self.real_page(number)) != **source {
+        let page = &self.pages[number as usize];
+        if let Some(source) = page.source.as_ref().filter(|_| page.has_source) {
+            let mut now = [0; PAGE_BYTES as usize];
+            read_page(ram, self.real_page(number), &mut now);
+            if now != **source {
                 self.drop_number(number);
             }
         }
     }
 
     fn drop_number(&mut self, number: u32) {
-        self.pages[number as usize].fill(Op::UNDECODED);
-        if let Some(sources) = &mut self.sources {
-            sources[number as usize] = None;
-        }
+        let page = &mut self.pages[number as usize];
+        page.ops.fill(Op::UNDECODED);
+        page.has_source = false;
     }
 
     pub(crate) fn clear(&mut self) {
-        self.pages.clear();
+        self.room.give_back(&mut self.pages);
         self.real_pages.clear();
         self.by_key.clear();
-        if let Some(sources) = &mut self.sources {
-            sources.clear();
-        }
+    }
+
+    /// Whether all of it should be dropped, as other CPUs have no room.
+    pub(crate) fn is_wanted_back(&self) -> bool {
+        self.room.wants_back(self.pages.len())
     }
 
     /// Decodes from a real address on to the end of the run there.
     pub(crate) fn decode(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
         let first = (real >> 2) as usize % PAGE_OPS;
-        let source = self.sources.as_mut().map(|sources| {
-            let real_page = self.real_pages[number as usize];
-            &**sources[number as usize].get_or_insert_with(|| read_page(ram, real_page))
-        });
-        let page = &mut self.pages[number as usize];
-        for (index, op) in page.iter_mut().enumerate().skip(first) {
+        let real_page = self.real_page(number);
+        let Page { ops, source, has_source } = &mut self.pages[number as usize];
+        if let Some(source) = source.as_mut().filter(|_| !*has_source) {
+            read_page(ram, real_page, source);
+            *has_source = true;
+        }
+        for (index, op) in ops.iter_mut().enumerate().skip(first) {
             if op.code != Code::Undecoded {
                 break;
             }
@@ -139,7 +134,13 @@ impl Cache {
     /// Decodes the instruction at a real address only.
     pub(crate) fn decode_one(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
         let index = (real >> 2) as usize % PAGE_OPS;
-        self.pages[number as usize][index] = decode_at(ram, real, big_endian);
+        self.pages[number as usize].ops[index] = decode_at(ram, real, big_endian);
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -147,11 +148,11 @@ fn decode_at(ram: &Ram<'_>, real: u64, big_endian: bool) -> Op {
     decode_word(ram.load::<u32>(real).unwrap_or(0), big_endian)
 }
 
-fn read_page(ram: &Ram<'_>, real_page: u64) -> Box<Source> {
-    let mut page = Box::new([0; PAGE_BYTES as usize]);
-    // Where there is no RAM, there is no code.
-    let _ = ram.read_page(real_page << PAGE_SHIFT, &mut page[..]);
-    page
+/// What there is of a page: where there is no RAM, there is no code.
+fn read_page(ram: &Ram<'_>, real_page: u64, to: &mut Source) {
+    if ram.read_page(real_page << PAGE_SHIFT, to).is_err() {
+        to.fill(0);
+    }
 }
 
 fn word_of(source: &Source, index: usize) -> u32 {

@@ -84,7 +84,8 @@ pub(crate) fn run(
             let to: u64 = $to & s.ea_mask & !3;
             let left = slack - (index as i64 + $done);
             match s.tlb.find_code(to) {
-                Some(found) if left > 0 => {
+                // Others may have changed the code that this leads to.
+                Some(found) if left > 0 && !s.system.has_changed(&s.followed) => {
                     page = found;
                     ops = cache.page(page);
                     base = to & !(PAGE_BYTES - 1);

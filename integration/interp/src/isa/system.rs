@@ -90,37 +90,31 @@ fn set_msr(s: &mut State, w: u32, may_set: u64) -> Done {
     resync(s)
 }
 
-/// `sync`, `lwsync`, `ptesync`: what this CPU did becomes visible before what it does next.
+/// `sync`, `lwsync`, `ptesync`: what this CPU did becomes visible before what it does next. Behind
+/// `ptesync`, no CPU uses a translation that a `tlbie` before it has dropped.
 fn sync(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
-    match w >> 21 & 3 {
-        1 => fence(Ordering::AcqRel),
-        _ => {
-            fence(Ordering::SeqCst);
-            wait_for_others(s);
-        }
+    const LWSYNC: u32 = 1;
+    const PTESYNC: u32 = 2;
+    let kind = w >> 21 & 3;
+    match kind {
+        LWSYNC => fence(Ordering::AcqRel),
+        _ => fence(Ordering::SeqCst),
+    }
+    if let Some(change) = s.unfinished_tlbie.take_if(|_| kind == PTESYNC) {
+        // It may be waited for as well, by one that it waits for.
+        s.use_no_translations();
+        s.system.wait_for_others(s.id, change);
+        return resync(s);
     }
     if s.written.is_empty() { Ok(()) } else { resync(s) }
-}
-
-/// Waits until the other CPUs have done what they were told of translations and code.
-fn wait_for_others(s: &mut State) {
-    if !s.system.is_smp() {
-        return;
-    }
-    let mut rounds = 0u32;
-    while !s.system.others_have_read(s.id) {
-        // They may wait for this one.
-        s.read_news();
-        rounds += 1;
-        if rounds % 64 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
-    }
 }
 
 /// Loads before it are performed before those behind it, when a branch between them depends on
 /// the former: what acquires a lock (Book II §B.2.1.1).
 fn isync(s: &mut State, _: &Ram<'_>, _: u32) -> Done {
     fence(Ordering::Acquire);
-    if s.written.is_empty() && !std::mem::take(&mut s.check_at_isync) { Ok(()) } else { resync(s) }
+    let is_stale = !s.written.is_empty() || s.system.has_changed(&s.followed);
+    if is_stale || std::mem::take(&mut s.check_at_isync) { resync(s) } else { Ok(()) }
 }
 
 /// This CPU notices its own stores. Where there are others, one `icbi` may stand for all code, as
@@ -129,8 +123,7 @@ fn icbi(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     if s.system.is_smp() {
         let ea = ea_x(s, w) & s.ea_mask;
         s.real(ram, ea, false)?;
-        s.check_code();
-        s.system.code_changed(s.id);
+        s.system.code_changed();
     }
     Ok(())
 }
@@ -156,7 +149,7 @@ fn tlbie(s: &mut State, w: u32, is_local: bool) -> Done {
         _ => s.tlb.flush(),
     }
     if !is_local && s.system.is_smp() {
-        s.system.translations_changed(s.id);
+        s.unfinished_tlbie = Some(s.system.translations_changed());
     }
     Ok(())
 }
@@ -232,11 +225,8 @@ pub(super) const TABLE: &[Insn] = &[
     call("icbi", x(31, 982), "ra0,rb", icbi),
     call("tlbie", x(31, 306), "rb,rs,ric,prs,r", |s, _, w| tlbie(s, w, false)),
     call("tlbiel", x(31, 274), "rb,rs,ric,prs,r", |s, _, w| tlbie(s, w, true)),
-    call("tlbsync", x(31, 566), "", |s, _, _| {
-        need_privilege(s)?;
-        wait_for_others(s);
-        Ok(())
-    }),
+    // The `ptesync` that has to come behind it waits.
+    call("tlbsync", x(31, 566), "", |s, _, _| need_privilege(s)),
     op("wait", x(31, 30), "wc", |_| Op::new(Code::Nop, 0, 0, 0)),
     // There is never a copy that somebody could see the rest of.
     op("cp_abort", x(31, 838), "", |_| Op::new(Code::Nop, 0, 0, 0)),

@@ -6,6 +6,9 @@
 //! making its generation older. The lowest four bits of a tag are zero, so that one comparison
 //! also finds out that an access is not aligned.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::bits::msr;
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT};
 
@@ -22,6 +25,9 @@ const GENERATIONS: u64 = 64;
 
 /// In tags of code: big-endian.
 const CODE_BIG_ENDIAN: u64 = 1;
+
+/// Pages of 256 MiB.
+const CODE_FILTER_BITS: usize = 1 << 16;
 
 /// More kernel translations of user pages than this are not told apart from the others.
 const GUARDED_MAX: usize = 64;
@@ -57,8 +63,11 @@ pub(crate) struct Tlb {
     guarded: Vec<u16>,
     /// The kernel executes at user addresses: what is known of code goes with PIDR.
     guarded_code: bool,
-    /// A bit a real page: there is decoded code of it, so stores must be noticed.
-    code_pages: Vec<u64>,
+    /// The real pages of which there is decoded code, so that stores must be noticed.
+    code_pages: HashSet<u64, BuildHasherDefault<PageHasher>>,
+    /// A bit for the lowest bits of each of them, which says quickly of most pages that they are
+    /// not there. Some bits are set for nothing.
+    maybe_code: Box<[u64; CODE_FILTER_BITS / 64]>,
 }
 
 #[inline(always)]
@@ -94,7 +103,8 @@ impl Tlb {
             mode: 0,
             guarded: Vec::with_capacity(GUARDED_MAX),
             guarded_code: false,
-            code_pages: Vec::new(),
+            code_pages: HashSet::default(),
+            maybe_code: Box::new([0; CODE_FILTER_BITS / 64]),
         }
     }
 
@@ -213,20 +223,17 @@ impl Tlb {
     }
 
     pub(crate) fn is_code(&self, page: u64) -> bool {
-        let word = self.code_pages.get((page >> 6) as usize);
-        word.is_some_and(|word| word >> (page & 63) & 1 != 0)
+        let bit = page as usize % CODE_FILTER_BITS;
+        self.maybe_code[bit / 64] >> (bit % 64) & 1 != 0 && self.code_pages.contains(&page)
     }
 
     /// From now on stores to this page are noticed.
     pub(crate) fn mark_code(&mut self, page: u64) {
-        if self.is_code(page) {
+        if !self.code_pages.insert(page) {
             return;
         }
-        let index = (page >> 6) as usize;
-        if index >= self.code_pages.len() {
-            self.code_pages.resize(index + 1, 0);
-        }
-        self.code_pages[index] |= 1 << (page & 63);
+        let bit = page as usize % CODE_FILTER_BITS;
+        self.maybe_code[bit / 64] |= 1 << (bit % 64);
         let real = page << PAGE_SHIFT;
         for entry in self.entries.iter_mut() {
             if (entry.write & PAGE_MASK).wrapping_add(entry.to_real) == real {
@@ -236,12 +243,34 @@ impl Tlb {
     }
 
     pub(crate) fn unmark_code(&mut self, page: u64) {
-        if let Some(word) = self.code_pages.get_mut((page >> 6) as usize) {
-            *word &= !(1 << (page & 63));
-        }
+        self.code_pages.remove(&page);
     }
 
     pub(crate) fn unmark_all_code(&mut self) {
-        self.code_pages.fill(0);
+        self.code_pages.clear();
+        self.maybe_code.fill(0);
+    }
+}
+
+/// Spreads page numbers by a multiplication with 2^64 over the golden ratio. A guest that makes
+/// them collide slows its own accesses down, by no more than the pages that a CPU may decode.
+#[derive(Default)]
+struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let spread = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Tables look at the lowest bits and at the highest.
+        self.0 = spread ^ spread >> 32;
     }
 }
