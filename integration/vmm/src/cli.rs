@@ -73,7 +73,8 @@ pub struct Cli {
     pub stats: bool,
 
     /// Let the guest's time be the number of instructions that it executed: two runs are the same,
-    /// word for word (interp only, one CPU)
+    /// word for word (interp only, one CPU). While the guest sleeps, its time passes at once, but
+    /// does not run ahead of the host's clock
     #[arg(long)]
     pub icount: bool,
 

@@ -1,6 +1,7 @@
 //! What time it is in a guest whose processor is software.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arch_ppc64::layout::TIMEBASE_HZ;
@@ -15,14 +16,47 @@ enum Source {
     Host(Instant),
     /// A tick an instruction.
     Instructions {
-        /// Ticks that the CPU was asleep for: it does not wait for what comes next, time does.
+        /// Ticks that the CPU was asleep for: they pass at once.
         slept: AtomicU64,
         /// The timebase when somebody last asked.
         now: AtomicU64,
+        pace: Mutex<Pace>,
     },
 }
 
 const NS_PER_S: u128 = 1_000_000_000;
+
+/// Keeps a guest that sleeps from running ahead of the host's clock, so that an idle one costs
+/// nothing. The guest sees nothing of it.
+#[derive(Debug)]
+struct Pace {
+    /// Guest and host were together when the guest's timebase was this.
+    host: Instant,
+    guest: u64,
+}
+
+impl Pace {
+    /// A guest that computed is behind, and may make up for no more than this.
+    const BEHIND_MAX: Duration = Duration::from_secs(1);
+
+    /// To wait for less is not worth the host's trouble.
+    const AHEAD_MIN: Duration = Duration::from_millis(1);
+
+    /// How long the host has to wait at this timebase of the guest's and moment of its own.
+    fn wait(&mut self, guest: u64, host: Instant) -> Option<Duration> {
+        let guest_passed = duration(guest.wrapping_sub(self.guest));
+        let host_passed = host.saturating_duration_since(self.host);
+        if host_passed > guest_passed.saturating_add(Self::BEHIND_MAX) {
+            (self.host, self.guest) = (host, guest);
+            if let Some(earlier) = host.checked_sub(Self::BEHIND_MAX) {
+                self.host = earlier;
+            }
+            return None;
+        }
+        let ahead = guest_passed.saturating_sub(host_passed);
+        (ahead >= Self::AHEAD_MIN).then_some(ahead)
+    }
+}
 
 impl Clock {
     /// The host's clock, starting now.
@@ -34,7 +68,11 @@ impl Clock {
     /// the last instruction, as long as nobody types and the guest does not ask the client
     /// interface for `milliseconds`, which are the host's.
     pub fn of_instructions() -> Self {
-        Self(Source::Instructions { slept: AtomicU64::new(0), now: AtomicU64::new(0) })
+        Self(Source::Instructions {
+            slept: AtomicU64::new(0),
+            now: AtomicU64::new(0),
+            pace: Mutex::new(Pace { host: Instant::now(), guest: 0 }),
+        })
     }
 
     /// Whether it counts instructions.
@@ -44,7 +82,7 @@ impl Clock {
 
     /// A new CPU begins to count at 0: its time goes on where it is.
     pub(super) fn restart(&self) {
-        if let Source::Instructions { slept, now } = &self.0 {
+        if let Source::Instructions { slept, now, .. } = &self.0 {
             slept.store(now.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
@@ -53,7 +91,7 @@ impl Clock {
     pub(super) fn timebase(&self, instructions: u64) -> u64 {
         match &self.0 {
             Source::Host(start) => ticks(start.elapsed()),
-            Source::Instructions { slept, now } => {
+            Source::Instructions { slept, now, .. } => {
                 let ticks = instructions.wrapping_add(slept.load(Ordering::Relaxed));
                 now.store(ticks, Ordering::Relaxed);
                 ticks
@@ -61,20 +99,25 @@ impl Clock {
         }
     }
 
-    /// How long a CPU that sleeps for so many ticks has to wait; `None` when the time has already
-    /// been let pass.
+    /// How long a CPU that sleeps for so many ticks has to wait; `None`: not at all. Where
+    /// instructions are counted, the ticks have passed already, and to wait for less changes
+    /// nothing for the guest.
     pub(super) fn sleep(&self, wait_ticks: u64) -> Option<Duration> {
         match &self.0 {
-            Source::Host(_) => {
-                let ns = u128::from(wait_ticks) * NS_PER_S / u128::from(TIMEBASE_HZ);
-                Some(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)))
-            }
-            Source::Instructions { slept, .. } => {
+            Source::Host(_) => Some(duration(wait_ticks)),
+            Source::Instructions { slept, now, pace } => {
                 slept.fetch_add(wait_ticks, Ordering::Relaxed);
-                None
+                let now = now.load(Ordering::Relaxed).wrapping_add(wait_ticks);
+                let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+                pace.wait(now, Instant::now())
             }
         }
     }
+}
+
+fn duration(ticks: u64) -> Duration {
+    let ns = u128::from(ticks) * NS_PER_S / u128::from(TIMEBASE_HZ);
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
 fn ticks(time: Duration) -> u64 {
@@ -99,10 +142,7 @@ impl HostTime for GuestTime {
     fn now(&self) -> Duration {
         let passed = match &self.0.0 {
             Source::Host(start) => start.elapsed(),
-            Source::Instructions { now, .. } => {
-                let ns = u128::from(now.load(Ordering::Relaxed)) * NS_PER_S;
-                Duration::from_nanos((ns / u128::from(TIMEBASE_HZ)) as u64)
-            }
+            Source::Instructions { now, .. } => duration(now.load(Ordering::Relaxed)),
         };
         Duration::from_secs(Self::START_S) + passed
     }
@@ -113,16 +153,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instructions_are_ticks_and_sleep_is_skipped() {
+    fn instructions_are_ticks_and_sleep_passes_at_once() {
         let clock = std::sync::Arc::new(Clock::of_instructions());
         assert_eq!(clock.timebase(100), 100);
-        assert_eq!(clock.sleep(u64::from(TIMEBASE_HZ)), None);
+        clock.sleep(u64::from(TIMEBASE_HZ));
         assert_eq!(clock.timebase(101), 101 + u64::from(TIMEBASE_HZ));
         let time = GuestTime::new(clock.clone()).now();
         assert_eq!(time.as_secs(), GuestTime::START_S + 1);
         // A restart does not turn it back.
         clock.restart();
         assert_eq!(clock.timebase(0), 101 + u64::from(TIMEBASE_HZ));
+    }
+
+    #[test]
+    fn only_a_guest_that_is_ahead_waits_for_the_host() {
+        const SECOND: u64 = TIMEBASE_HZ as u64;
+        let start = Instant::now();
+        let mut pace = Pace { host: start, guest: 7 };
+        let mut wait = |guest, host_ms| {
+            pace.wait(guest + 7, start + Duration::from_millis(host_ms))
+                .map(|time| time.as_millis())
+        };
+        assert_eq!(wait(SECOND, 1000), None);
+        assert_eq!(wait(SECOND * 3, 1000), Some(2000));
+        // Woken early, it is still ahead; it computes, and the host catches up.
+        assert_eq!(wait(SECOND * 3, 1500), Some(1500));
+        assert_eq!(wait(SECOND * 3, 3500), None);
+        // It has computed for an hour that was ten minutes of its own: one second is forgiven.
+        assert_eq!(wait(SECOND * 600, 3_600_000), None);
+        assert_eq!(wait(SECOND * 601, 3_600_000), None);
+        assert_eq!(wait(SECOND * 603, 3_600_000), Some(2000));
+        assert_eq!(wait(u64::MAX / 2, 3_600_000).map(|ms| ms > 1 << 40), Some(true));
     }
 
     #[test]
