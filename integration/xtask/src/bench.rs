@@ -33,6 +33,8 @@ enum Suite {
     },
     /// How fast the processor in software computes
     Cpu,
+    /// Guests of 1, 2 and 4 CPUs in software that start another kernel, beside each other
+    Kexec,
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {
         /// How often each is run
@@ -67,6 +69,7 @@ impl Bench {
                 run(cargo.current_dir(folders::workspace()))?;
                 Ok(0)
             }
+            Suite::Kexec => boot_bench::kexec(),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

@@ -9,13 +9,20 @@ use std::time::{Duration, Instant};
 use crate::boot;
 use crate::failure::{Attempt, Failure, Result};
 use crate::guest::{self, Guest};
+use crate::kexec;
 use crate::packages::{self, Tool};
 use crate::program::line;
 
-const CMDLINE: &str = "console=hvc0 cryptomgr.notests autotest";
+const QUICK: &str = "console=hvc0 cryptomgr.notests";
+
+/// A boot, and nothing else.
+const TASK: &str = "autotest";
 
 const RATIO_TARGET: f64 = 1.5;
 const MEMORY_TARGET_MIB: f64 = 64.0;
+
+/// What a guest of several CPUs may take for kexec, of the time of a guest of one.
+const KEXEC_TARGET: f64 = 2.0;
 
 /// What one run took.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +42,7 @@ pub(crate) fn run(runs: u32) -> Result<u8> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for number in 1..=runs {
         crate::program::progress!("run {number} of {runs}");
-        ours.push(taken(&mut software(&vmm, &guest))?);
+        ours.push(taken(&mut software(&vmm, &guest, TASK))?);
         theirs.push(taken(&mut qemu(&guest))?);
     }
     let wall = |all: &[Taken]| median(all.iter().map(|taken| taken.wall.as_secs_f64()));
@@ -51,15 +58,40 @@ pub(crate) fn run(runs: u32) -> Result<u8> {
     Ok(0)
 }
 
+/// Runs guests of 1, 2 and 4 CPUs that start another kernel themselves, by kexec and after a
+/// crash, one after the other.
+pub(crate) fn kexec() -> Result<u8> {
+    let guest = guest::make(false)?;
+    let guest = Guest { initramfs: kexec::initramfs(&guest)?, ..guest };
+    let vmm = boot::build()?;
+    for (what, task) in [("kexec", "autokexec"), ("kdump", "autokdump")] {
+        println!("two kernels from start to power-off, the second by {what}");
+        let mut of_one = f64::NAN;
+        for cpus in [1, 2, 4] {
+            let mut command = software(&vmm, &guest, &format!("{} {task}", kexec::CRASH_KERNEL));
+            command.arg("--cpus").arg(format!("boot={cpus}"));
+            let wall = taken(&mut command)?.wall.as_secs_f64();
+            println!("  {:<30} {wall:>8.1} s", format!("boot={cpus}"));
+            if cpus == 1 {
+                of_one = wall;
+            } else {
+                figure("times that of one CPU", wall / of_one, "<=", KEXEC_TARGET);
+            }
+        }
+    }
+    Ok(0)
+}
+
 fn figure(what: &str, value: f64, relation: &str, target: f64) {
     let met = if relation == "<=" { value <= target } else { value >= target };
     let verdict = if met { "met" } else { "MISSED" };
     println!("  {what:<30} {value:>8.2}   target {relation} {target}: {verdict}");
 }
 
-fn software(vmm: &Path, guest: &Guest) -> Command {
+fn software(vmm: &Path, guest: &Guest, task: &str) -> Command {
     let mut command = Command::new(vmm);
-    command.args(["--backend", "interp", "--stats", "--memory", "size=1G", "--cmdline", CMDLINE]);
+    command.args(["--backend", "interp", "--stats", "--memory", "size=1G", "--cmdline"]);
+    command.arg(format!("{QUICK} {task}"));
     command.arg("--kernel").arg(&guest.kernel).arg("--initramfs").arg(&guest.initramfs);
     command
 }
@@ -67,7 +99,8 @@ fn software(vmm: &Path, guest: &Guest) -> Command {
 fn qemu(guest: &Guest) -> Command {
     let mut command = Command::new("qemu-system-ppc64");
     command.args(["-M", "pseries,x-vof=on", "-cpu", "POWER9", "-m", "1G", "-nographic"]);
-    command.args(["-nodefaults", "-serial", "stdio", "-monitor", "none", "-append", CMDLINE]);
+    command.args(["-nodefaults", "-serial", "stdio", "-monitor", "none", "-append"]);
+    command.arg(format!("{QUICK} {TASK}"));
     command.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initramfs);
     command
 }

@@ -16,6 +16,7 @@ mod group;
 mod grub;
 mod guest;
 mod host;
+mod kexec;
 mod marker;
 mod on_power;
 mod packages;

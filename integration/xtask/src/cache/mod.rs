@@ -31,6 +31,17 @@ pub(crate) struct Part {
     pub(crate) choose: Choose,
 }
 
+impl Part {
+    /// A package of which every version on offer will do, the newest first.
+    pub(crate) fn any(name: &'static str, architecture: &'static str) -> Self {
+        let choose = move |apt: &Apt| {
+            let name = format!("{name}:{architecture}");
+            Ok(apt.versions(&name)?.iter().map(|version| format!("{name}={version}")).collect())
+        };
+        Self { file: format!("{name}_*_{architecture}.deb"), choose: Box::new(choose) }
+    }
+}
+
 type Choose = Box<dyn Fn(&Apt) -> Result<Vec<String>>>;
 
 /// Packages that are needed together.

@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     step("soft-icount", "two runs in counted instructions are the same", software::icount),
     step("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
     step("soft-float128", "programs reckon in quadruple precision", user_programs::float128),
+    step("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
     step("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     step("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
     step("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::boot;
 use crate::failure::{Failure, Result};
 use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::kexec;
 
 use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
 use super::log::Log;
@@ -60,6 +61,37 @@ pub(super) fn icount(log: &mut Log) -> Result<()> {
     shows(&first, &["GUEST-READY"])?;
     if first != second {
         return Err(Failure::new("two runs with --icount did not show the same"));
+    }
+    Ok(())
+}
+
+/// Kernels that kernels start: kexec, and kdump after a crash. `cargo xtask bench kexec` says how
+/// long it takes.
+pub(super) fn kexec(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let initramfs = kexec::initramfs(&guest)?;
+    let mut run = |cpus: u32, task: &str| {
+        let mut command = Command::new(boot::build()?);
+        command.args(["--backend", "interp", "--memory", "size=1G", "--kernel"]);
+        command.arg(&guest.kernel).arg("--initramfs").arg(&initramfs);
+        command.arg("--cpus").arg(format!("boot={cpus}"));
+        command.arg("--cmdline").arg(format!("{QUICK} {NO_WATCHDOGS} {task}"));
+        log.run_with_input(&mut command, "")
+    };
+    for cpus in [1, 2, 4] {
+        let console = run(cpus, "autokexec")?;
+        shows_times(&console, &format!("{} with {cpus} CPUs", kexec::KEXECS), 1)?;
+        shows_times(&console, "] Linux version 6.1.", 2)?;
+        // By the other kernel, which sees them all, too.
+        shows_times(&console, "GUEST-READY", 1)?;
+        shows_times(&console, "processor\t: ", cpus as usize)?;
+    }
+    for cpus in [2, 4] {
+        let console = run(cpus, &format!("{} autokdump", kexec::CRASH_KERNEL))?;
+        shows_times(&console, &format!("{} with {cpus} CPUs", kexec::CRASHES), 1)?;
+        shows(&console, &["sysrq: Trigger a crash"])?;
+        shows_times(&console, "GUEST-READY", 1)?;
+        shows_times(&console, kexec::FOUND, 1)?;
     }
     Ok(())
 }
