@@ -65,7 +65,8 @@ enum Task {
     /// Makes vmlinux-6.1 (Debian 12's), vmlinux-6.12 (its backports') and initramfs.cpio.gz in
     /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
     /// shell; with `autotest` on the kernel command line it powers off instead, with `autoreboot`
-    /// it restarts once before, and with `autoreboot=N` N times.
+    /// it restarts once before, with `autoreboot=N` N times, and with `autorun=FILE` it runs that
+    /// program before.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
