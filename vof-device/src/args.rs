@@ -158,17 +158,20 @@ impl<'a> Guest<'a> {
     /// Fails unless all of these bytes are RAM: before a transfer of several parts, so that none
     /// is made for nothing. No bytes are RAM everywhere.
     pub(crate) fn check(&self, at: u32, bytes: usize) -> Result<(), Failed> {
-        let bytes = bytes as u64;
-        let end = bytes.checked_add(u64::from(at)).ok_or(Failed)?;
-        if bytes > 0 && end > self.end {
-            return Err(Failed);
-        }
-        Ok(self.ram.check_ram(GuestAddress(at.into()), bytes)?)
+        self.check_end(at, bytes)?;
+        Ok(self.ram.check_ram(GuestAddress(at.into()), bytes as u64)?)
+    }
+
+    /// Fails where these bytes end behind the end of RAM.
+    fn check_end(&self, at: u32, bytes: usize) -> Result<(), Failed> {
+        let end = (bytes as u64).checked_add(u64::from(at)).ok_or(Failed)?;
+        if bytes == 0 || end <= self.end { Ok(()) } else { Err(Failed) }
     }
 
     /// Fills `buffer`.
     pub(crate) fn read(&self, at: u32, buffer: &mut [u8]) -> Result<(), Failed> {
-        self.check(at, buffer.len())?;
+        // A hole makes the access fail, and what was read of it then is nobody's.
+        self.check_end(at, buffer.len())?;
         if !buffer.is_empty() {
             self.ram.read(GuestAddress(u64::from(at)), buffer)?;
         }
@@ -293,7 +296,10 @@ impl<'a, const PENDING: usize> Output<'a, PENDING> {
 
     fn flush(&mut self) -> Result<(), Failed> {
         let pending = self.pending.get(..self.pending_len).unwrap_or_default();
-        self.guest.write(self.at, pending)?;
+        if !pending.is_empty() {
+            // All of it is RAM: `new` has looked.
+            self.guest.ram.write(GuestAddress(self.at.into()), pending)?;
+        }
         // The last byte may be that at 4 GiB - 1; nothing follows it.
         self.at = self.at.wrapping_add(self.pending_len as u32);
         self.pending_len = 0;
