@@ -118,6 +118,37 @@ fn a_job_that_was_stopped_without_a_word_goes_on_raw() {
     assert!(pty.is_as_before());
 }
 
+/// Keeps the thread that starts and ends machines from going on, as a disk does that hangs.
+fn freeze_main_thread(vmm: &Child) {
+    let (id, none) = (vmm.id() as libc::pid_t, std::ptr::null_mut::<libc::c_void>());
+    let mut status = 0;
+    // SAFETY: about our own child; nothing of ours is written to but the number.
+    unsafe {
+        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, id, none, none), 0);
+        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, id, none, none), 0);
+        assert_eq!(libc::waitpid(id, &raw mut status, 0), id);
+    }
+    assert!(libc::WIFSTOPPED(status));
+}
+
+/// In the middle of a start, say, or of a restart.
+#[test]
+fn a_machine_that_does_not_stop_is_left_as_it_is() {
+    for leave in [None, Some(libc::SIGTERM), Some(libc::SIGHUP)] {
+        let mut pty = Pty::new();
+        let vmm = start(&pty, "client32.elf", "spin");
+        pty.expect("spinning");
+        freeze_main_thread(&vmm);
+        match leave {
+            Some(signal) => send(&vmm, signal),
+            None => pty.type_in("\x01x"),
+        }
+        let status = end(vmm);
+        assert_eq!((status.signal(), status.code()), (leave, leave.map_or(Some(0), |_| None)));
+        assert!(pty.is_as_before());
+    }
+}
+
 /// A shell at a terminal that can start the VMM by a word.
 struct Shell {
     pty: Pty,
