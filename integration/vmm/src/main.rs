@@ -35,7 +35,8 @@ fn main() -> ExitCode {
             failure.status()
         }
     };
-    let all_is_written = finish();
+    let left = matches!(ending, Ok(Some(Ending::Left | Ending::Signal(_))));
+    let all_is_written = finish(left);
     if let Ok(Some(Ending::Signal(signal))) = ending {
         die_of(signal);
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
@@ -23,9 +22,6 @@ use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
 use crate::vcpu::{Backend, BackendError, InterruptController};
 use crate::watch::{Job, Watch};
-
-/// How long output that is not read is waited for when somebody wants to leave.
-const LEAVE_WAIT: Duration = Duration::from_millis(200);
 
 /// How a run of the VMM ended.
 #[derive(Debug)]
@@ -133,10 +129,13 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     if left && terminal::is_raw() {
         console.end_line();
     }
-    outlet::flush(left.then_some(LEAVE_WAIT));
+    outlet::flush(left);
     drop(terminal);
     drop(watch);
-    signals::end_at_once();
+    // The first signal is the one that counts.
+    if !matches!(ending, Ok(Ending::Signal(_))) {
+        signals::end_at_once();
+    }
     match console.unwritten_bytes() {
         count @ 1.. if !left => log::warn!("the last {count} bytes of the console were not read"),
         _ => {}

@@ -142,12 +142,9 @@ impl Watcher {
         all.map(|one| one.revents != 0)
     }
 
-    /// Whoever asks a second time is in earnest.
+    /// Who was first counts: some send a signal to a process and to its group, so that it comes twice.
     fn leave(&mut self, how: How) {
-        match self.leaves {
-            Some(_) => end_now(how),
-            None => self.leaves = Some((how, Instant::now() + GRACE)),
-        }
+        self.leaves.get_or_insert((how, Instant::now() + GRACE));
     }
 
     /// The job may have come to the foreground, or gone from there.

@@ -99,6 +99,23 @@ fn signals_end_a_busy_guest() {
     }
 }
 
+/// As `timeout` sends it: to the process, and to its group.
+#[test]
+fn a_signal_that_comes_twice_ends_it_in_order() {
+    // A machine that takes long to stop, as where much else runs, is left without a word.
+    let in_order = (0..10).any(|_| {
+        let mut vmm = Run::start("client32.elf", "spin", &["--stats"]);
+        vmm.expect("spinning\n");
+        vmm.send(libc::SIGINT);
+        std::thread::sleep(Duration::from_micros(200));
+        vmm.send(libc::SIGINT);
+        let (status, _, complaint) = vmm.end();
+        assert_eq!(status.signal(), Some(libc::SIGINT), "{complaint}");
+        complaint.contains("wall time")
+    });
+    assert!(in_order);
+}
+
 /// A stopped job goes on where it was.
 #[test]
 fn a_job_can_be_stopped_and_continued() {

@@ -40,6 +40,9 @@ const MESSAGE_WAIT: Duration = Duration::from_millis(250);
 const LAST_LOOKS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How long outputs are waited for when somebody wants to leave, even if they take something.
+const LEAVE_WAIT: Duration = Duration::from_millis(200);
+
 thread_local! {
     /// Whether this thread may wait for room.
     static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
@@ -361,8 +364,9 @@ pub fn is_reader_gone(error: &io::Error) -> bool {
     error.kind() == ErrorKind::BrokenPipe
 }
 
-/// Waits until all that was sent is written: as long as some of it goes, and for `limit` at most.
-pub(crate) fn flush(limit: Option<Duration>) {
+/// Waits until all that was sent is written, as long as some of it goes; when somebody wants to
+/// leave (`left`), for a moment at most.
+pub(crate) fn flush(left: bool) {
     let start = Instant::now();
     let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
     let mut seen: Vec<_> = outlets.iter().map(|_| (0, 0)).collect();
@@ -375,7 +379,7 @@ pub(crate) fn flush(limit: Option<Duration>) {
             }
             *looks = if *progress == state.progress { *looks + 1 } else { 0 };
             *progress = state.progress;
-            let is_late = limit.is_some_and(|limit| start.elapsed() >= limit);
+            let is_late = left && start.elapsed() >= LEAVE_WAIT;
             state.stalled = is_late || *looks > LAST_LOOKS;
             waits |= !state.stalled;
         }
@@ -386,18 +390,18 @@ pub(crate) fn flush(limit: Option<Duration>) {
     }
 }
 
-/// Waits for what was said to be written, as long as somebody reads it. Whether all that could be
-/// read was written.
-pub fn finish() -> bool {
+/// Waits for what was said to be written, as long as somebody reads it; when somebody wants to leave
+/// (`left`), for a moment at most. Gives whether all that was not written had nobody to read it.
+pub fn finish(left: bool) -> bool {
     let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
-    flush(None);
+    flush(left);
     for outlet in outlets {
         let gaps: Vec<_> = outlet.lock().lanes.iter_mut().filter_map(LaneState::gap).collect();
         for gap in gaps {
             tell(&gap);
         }
     }
-    flush(None);
+    flush(left);
     !FAILED.load(Ordering::SeqCst)
 }
 

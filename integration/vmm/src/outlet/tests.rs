@@ -95,13 +95,13 @@ fn a_flush_ends_when_nothing_goes() {
     let lane = lane(&file);
     drop(file);
     overflow(&lane);
-    flush(None);
+    flush(false);
     assert!(lane.unwritten_bytes() > 0);
     let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
     while lane.unwritten_bytes() > 0 {
         thread::sleep(LOOK_EVERY);
     }
-    flush(None);
+    flush(false);
     drop(lane);
     reading.join().unwrap().unwrap();
 }
