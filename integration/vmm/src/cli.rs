@@ -156,9 +156,9 @@ impl Cli {
     /// # Errors
     /// The text that was asked for instead: help, or the version.
     pub fn of_process() -> Result<Self, String> {
-        Self::try_parse().or_else(|error| {
+        Self::try_parse().map_err(|error| {
             if !error.use_stderr() {
-                return Err(error.render().to_string());
+                return error.render().to_string();
             }
             // It quotes the arguments. When nobody takes it there is nobody to tell.
             let said = error.to_string();
