@@ -177,7 +177,7 @@ fn messages_are_plain_and_short() {
     }
     plain(&["--config", &nowhere], "No such file");
     plain(&["--kernel", "k", "--initramfs", "k", "--dump-fdt", &nowhere], "cannot read k");
-    plain(&["--dump-fdt", &nowhere], "cannot write");
+    plain(&["--dump-fdt", &nowhere], "cannot create");
 }
 
 /// Asserts that the arguments are refused with status 2, in words that do no harm.
