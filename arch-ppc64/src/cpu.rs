@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(cpu.version(), 0x0f00_0005);
     }
 
-    /// "A KVM-HV host runs guests of its own generation and of older ones".
+    /// As the README says.
     #[test]
     fn every_host_runs_its_own_generation_and_older_ones() {
         for host in CpuModel::ALL {

@@ -85,9 +85,8 @@ pub(crate) mod dsisr {
     pub(crate) const NO_ATOMIC_FUNCTION: u32 = 0x4;
 }
 
-/// Facility status and control register (Book III §6.2.10), which "controls the availability of
-/// various facilities in problem state": enable bits and the codes of the facility in the upper
-/// byte.
+/// Facility status and control register (Book III §6.2), which says what facilities problem state
+/// has: enable bits, and the code of the facility that was missing in the upper byte.
 pub(crate) mod fscr {
     /// `scv` is available.
     pub(crate) const SCV: u64 = 1 << 12;
@@ -109,7 +108,7 @@ pub(crate) mod fscr {
     pub(crate) const CAUSE_SCV: u64 = 0xc;
 }
 
-/// Branch event status and control register (Book II §6.2.1).
+/// Branch event status and control register (Book II, event-based branches).
 pub(crate) mod bescr {
     /// Event-based branches are taken.
     pub(crate) const GE: u64 = 1 << 63;

@@ -1,5 +1,5 @@
-//! One instruction at a time: for debuggers, and where the guest traces (Power ISA 3.0B, Book III
-//! §6.5.15).
+//! One instruction at a time: for debuggers, and where the guest traces (Power ISA 3.0B, Book III,
+//! trace interrupt).
 
 use std::sync::Arc;
 

@@ -165,7 +165,7 @@ fn fraction_rounded() {
     }
 }
 
-/// Without MSR.FP there is no floating point, and so on (Book III §6.5.9, §6.5.18, §6.5.19).
+/// Without MSR.FP there is no floating point, and so on (Book III §6.5).
 #[test]
 fn facilities_are_needed() {
     // fmr f1,f2; vor v1,v2,v3; xxlor vs1,vs2,vs3

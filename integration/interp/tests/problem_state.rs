@@ -1,5 +1,6 @@
 //! What is not there, not available or not for users is the interrupt that the architecture names
-//! (Power ISA 3.0B, Book III §6.5.9, §6.5.20), and never the end of the machine.
+//! (Power ISA 3.0B, Book III §6.5.9 and the facility unavailable interrupt), and never the end of
+//! the machine.
 
 mod common;
 
@@ -122,8 +123,7 @@ fn an_endless_chain_of_interrupts_spends_the_budget() {
     assert!(bench.cpu.instructions() >= 10_000);
 }
 
-/// "The FSCR controls the availability of various facilities in problem state" (Book III
-/// §6.2.10): a kernel needs no bit of it.
+/// A kernel needs no bit of FSCR (Book III §6.2).
 #[test]
 fn fscr_is_for_problem_state() {
     // mfspr r3,TAR; mfspr r3,DSCR (3); mfspr r3,BESCR; bctar 20,0; rfebb 0; scv 0

@@ -97,7 +97,7 @@ fn decrementer_interrupts_below_zero() {
     assert_eq!((after.pc, after.srr0), (0x904, CODE + 8));
 }
 
-/// LPCR.LD = 0: "the Decrementer has 32 bits" (Book III §6.4), as `ibm,dec-bits` says.
+/// LPCR.LD is 0: the decrementer has 32 bits (Book III chapter 7), as `ibm,dec-bits` says.
 #[test]
 fn the_decrementer_has_32_bits() {
     let mut ram = Vec::new();

@@ -1,4 +1,4 @@
-//! Trace interrupts (Power ISA 3.0B, Book III §6.5.15): what single steps of a debugger are.
+//! Trace interrupts (Power ISA 3.0B, Book III): what single steps of a debugger are.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn each_instruction_is_traced_when_it_has_completed() {
         ("bdnz .+8", 0x4200_0008, 8, 0),
         ("blr", 0x4e80_0020, 0x40, 0),
         ("isync", 0x4c00_012c, 4, 0),
-        // "mtmsr, when MSR.SE was 1 when it was initiated": also where it sets it to 0.
+        // What counts is MSR.SE before the instruction: this one sets it to 0.
         ("mtmsrd r4", 0x7c80_0164, 4, 0),
         ("mtdec r5", 0x7cb6_03a6, 4, 0),
     ] {
@@ -51,7 +51,7 @@ fn each_instruction_is_traced_when_it_has_completed() {
     }
 }
 
-/// "A trace interrupt never occurs for a system call, nor for a trap instruction that traps."
+/// A system call, a trap that traps and what else is another interrupt.
 #[test]
 fn what_does_not_complete_is_not_traced() {
     // sc; trap; no instruction; ld r5,1(r3) outside RAM

@@ -6,7 +6,7 @@ use super::{Code, Op, PAGE_OPS};
 const LOOP_OPS: usize = 8;
 
 /// Registers whose `or rx,rx,rx` says that the program has nothing better to do: priority low and
-/// very low, and "yield" (Power ISA 3.0B, Book II §3.2 and §3.3).
+/// very low, and `yield` (Power ISA 3.0B, Book II §3.2).
 const IDLE_HINTS: [u8; 3] = [1, 31, 27];
 
 /// Whether the code from `first` on only waits: it says so itself, or loads, compares and branches

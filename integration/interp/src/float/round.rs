@@ -21,7 +21,7 @@ impl Precision {
         }
     }
 
-    /// What enabled overflow and underflow scale by (§4.4.3.1, §7.4.3.1).
+    /// What enabled overflow and underflow scale by (Book I §4.4.3, §7.4.3).
     fn scale(self) -> i32 {
         match self {
             Self::Single => 192,

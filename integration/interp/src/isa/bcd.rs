@@ -1,4 +1,4 @@
-//! Decimal integers in vectors (Power ISA 3.0B, Book I §6.17).
+//! Decimal integers in vectors (Power ISA 3.0B, Book I chapter 6).
 //!
 //! A packed decimal is 31 digits of four bits and a sign: 0xB and 0xD are minus, the other codes
 //! that are no digits are plus. National is seven halfwords of UTF-16 and one for the sign, zoned

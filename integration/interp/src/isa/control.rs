@@ -1,5 +1,5 @@
 //! Messages between threads, event-based branches, and what a partition may not do (Power ISA
-//! 3.0B, Book II §6, Book III §11.2).
+//! 3.0B: Book II, event-based branches; Book III, processor control).
 
 use super::fields::*;
 use super::system::{need_privilege, resync};
@@ -56,13 +56,13 @@ impl State {
     }
 }
 
-/// "A hypervisor privileged instruction in privileged non-hypervisor state is a Privileged
-/// Instruction type Program interrupt" (Book III §6.5.9), as it is in problem state.
+/// What is privileged to the hypervisor is a program interrupt to a partition, for a privileged
+/// instruction, in its kernel as in problem state (Book III §6.5.9; LPCR.EVIRT is 0).
 fn hypervisor(_: &mut State, _: &Ram<'_>, _: u32) -> Done {
     Err(Trap::Privileged)
 }
 
-/// MSR.TM cannot be set, so the facility is unavailable (Book III §6.5.20).
+/// MSR.TM cannot be set, so the facility is unavailable (Book III, facility unavailable interrupt).
 fn transaction(s: &mut State, _: &Ram<'_>, _: u32) -> Done {
     s.fault_dsisr = fscr::CAUSE_TM as u32;
     Err(Trap::FacilityUnavailable)

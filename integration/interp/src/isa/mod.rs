@@ -187,7 +187,7 @@ fn find(word: u32) -> Option<usize> {
     numbers.into_iter().find(|&number| INDEX.all[number].matches(word))
 }
 
-/// What a trace interrupt tells instructions apart by (Book III §6.5.15).
+/// What a trace interrupt tells instructions apart by (Book III, trace interrupt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Branch,

@@ -1,4 +1,4 @@
-//! Arithmetic and comparison in quadruple precision (Power ISA 3.0B, Book I §7.6.1.3, §7.6.1.4).
+//! Arithmetic and comparison in quadruple precision (Power ISA 3.0B, Book I §7.6).
 //! Numbers fill the upper half of the VSX registers, which are the VMX ones; VSX has to be there.
 
 use super::fields::*;

@@ -1,4 +1,4 @@
-//! Conversion and rounding of quadruple precision (Power ISA 3.0B, Book I §7.6.1.5, §7.6.1.6).
+//! Conversion and rounding of quadruple precision (Power ISA 3.0B, Book I §7.6).
 
 use super::fields::*;
 use super::quad_arith::{control, finish_quad};

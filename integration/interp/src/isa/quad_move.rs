@@ -1,5 +1,5 @@
 //! Signs, exponents, significands and classes in quadruple precision (Power ISA 3.0B, Book I
-//! §7.6.1).
+//! §7.6).
 
 use super::fields::*;
 use super::vmx::Done;

@@ -62,8 +62,8 @@ impl State {
         Err(Trap::Resync)
     }
 
-    /// What a program may use only where FSCR says so; it "controls the availability of various
-    /// facilities in problem state" (Book III §6.2.10), and of none to the kernel.
+    /// What a program may use only where FSCR says so; to the kernel it denies nothing (Book III
+    /// §6.2).
     pub(crate) fn need_facility(&mut self, enable: u64, cause: u64) -> Done {
         if self.spr.fscr & enable != 0 || self.msr() & msr::PR == 0 {
             return Ok(());

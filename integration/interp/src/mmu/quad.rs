@@ -1,9 +1,9 @@
 //! Quadwords that are accessed whole, and pairs of words that are changed together.
 //!
-//! "Quadword accesses of lq, stq, lqarx and stqcx. are single-copy atomic" (Power ISA 3.0B,
-//! Book II §1.4). The host's safe atomics end at eight bytes: what is done here to sixteen is
-//! done under one lock of the machine, and so whole to all who come this way. A doubleword load
-//! of another CPU may see a half that is taken back when the other half has changed meanwhile.
+//! `lq`, `stq`, `lqarx` and `stqcx.` access an aligned quadword as a whole (Power ISA 3.0B, Book II
+//! §1.4). The host's safe atomics end at eight bytes: what is done here to sixteen is done under
+//! one lock of the machine, and so whole to all who come this way. A doubleword load of another
+//! CPU may see a half that is taken back when the other half has changed meanwhile.
 
 use crate::ram::{Ram, Word};
 use crate::state::{Reservation, State};
@@ -33,7 +33,7 @@ impl State {
         self.store_quad(ram, ea, value)
     }
 
-    /// Loads a quadword and reserves it (Book II §4.6.2.3).
+    /// Loads a quadword and reserves it (Book II §4.6.2).
     pub(crate) fn load_reserve_quad(&mut self, ram: &Ram<'_>, ea: u64) -> Result<u128, Trap> {
         let ea = ea & self.ea_mask;
         let value = self.load_aligned_quad(ram, ea)?;

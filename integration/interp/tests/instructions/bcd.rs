@@ -46,7 +46,7 @@ fn length(digits: u16) -> u128 {
     u128::from(digits) << 64
 }
 
-/// "If the unbounded result is equal to zero, the sign code is set to" plus (Book I §6.17).
+/// Whatever the signs of the sources are (Power ISA 3.0B, Book I, bcdadd. and bcdsub.).
 #[test]
 fn sums_of_zero_are_positive() {
     for (word, a, b) in [
@@ -69,7 +69,7 @@ fn sums_have_31_digits() {
     assert_eq!(run(word(BCDSUB) | PS, 0x3f, 0x5e), (0x2d, LT));
 }
 
-/// "inv_flag": a digit that is none, a sign that is none, in either operand.
+/// A digit that is none, a sign that is none, in either operand.
 #[test]
 fn what_is_no_number() {
     for word in [word(BCDADD), word(BCDSUB)] {
@@ -95,7 +95,7 @@ fn target_and_source_are_one() {
     assert_eq!(run(into_b(unary_word(0)), 0, 0x12d), (-12i128 as u128, LT));
 }
 
-/// "ox_flag": digits that do not fit national (7) and zoned (16).
+/// Digits that do not fit national (7) and zoned (16).
 #[test]
 fn digits_that_are_lost() {
     let national = 0x0031_0032_0033_0034_0035_0036_0037_002d;
@@ -108,8 +108,7 @@ fn digits_that_are_lost() {
     assert_eq!(run(unary_word(4) | PS, 0, 0x1_2345_6789_0123_456b), (ebcdic, LT));
 }
 
-/// CR field 6 compares the source, not the result, with zero: "eq_flag ← (VSR[VRB+32].nibble[0:30]
-/// = 0)".
+/// CR field 6 compares the digits of the source, not of the result, with zero.
 #[test]
 fn shifts_and_cuts_compare_the_source() {
     for (word, a, b, expected) in [
@@ -150,7 +149,7 @@ fn shift_and_round() {
     }
 }
 
-/// bcdcfsq.: "if the value is greater than 10^31 - 1 or less than -(10^31 - 1)", it does not fit.
+/// bcdcfsq.: what has more than 31 digits does not fit.
 #[test]
 fn integers_that_do_not_fit() {
     let limit = 10i128.pow(31);

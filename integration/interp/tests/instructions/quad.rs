@@ -65,8 +65,7 @@ fn run_with(word: u32, [t, a, b]: [u128; 3], fpscr: u64) -> (u128, u64) {
     (after.vsr[33], after.fpscr)
 }
 
-/// "FR: the last arithmetic or rounding and conversion instruction incremented the fraction" (Book
-/// I §4.2.2).
+/// FR tells that rounding made the fraction greater (Book I §4.2.2).
 #[test]
 fn fraction_rounded() {
     let xsaddqp = word(4);
@@ -79,7 +78,7 @@ fn fraction_rounded() {
     assert_eq!((value, fpscr), (two(1), fprf(POSITIVE)));
 }
 
-/// "If the rounding mode is Round to Odd" the last bit is set by what is lost (Book I §7.3.2.6).
+/// What is lost sets the last bit, whatever FPSCR.RN is (Book I §7.3).
 #[test]
 fn rounding_to_odd() {
     let xsaddqpo = word(4) | 1;
@@ -95,7 +94,7 @@ fn rounding_to_odd() {
     assert_eq!((value, fpscr & OX), (INFINITY - 1, OX));
 }
 
-/// xsnmsubqpo: "the result is negated" after it is rounded; the oracle does not round to odd.
+/// xsnmsubqpo negates what has been rounded; the oracle does not round to odd.
 #[test]
 fn negative_multiply_subtract_to_odd() {
     let xsnmsubqpo = word(484) | 1;
@@ -106,7 +105,7 @@ fn negative_multiply_subtract_to_odd() {
 }
 
 /// An enabled overflow gives the result scaled by 2^-24576, an enabled underflow by 2^24576 (Book
-/// I §7.4.3.1, §7.4.4.1).
+/// I §7.4.3, §7.4.4).
 #[test]
 fn enabled_exceptions_scale() {
     let xsmulqp = word(36);
@@ -122,8 +121,8 @@ fn enabled_exceptions_scale() {
     assert_eq!((value, fpscr), ((1023 + 2000 - 1536) << 116, FX | FEX | OX | fprf(POSITIVE) | OE));
 }
 
-/// "If a trap-enabled Invalid Operation or Zero Divide exception occurs, VSR[VRT+32] is not
-/// modified", nor is FPRF; FR and FI become zero (Book I §7.6.1.3).
+/// An enabled invalid operation or division by zero changes neither the target nor FPRF; FR and FI
+/// become zero (Book I §7.4.1, §7.4.2).
 #[test]
 fn enabled_exceptions_keep_the_target() {
     let before = FR | FI | fprf(POSITIVE);
@@ -150,8 +149,8 @@ fn roots() {
     assert_eq!(run(xssqrtqp, 0, 1, 0), (two(-8247), fprf(POSITIVE)));
 }
 
-/// xsrqpi: "R=0, RMC=0b11: use the rounding mode specified by FPSCR.RN" (Book I §7.6.1.6); the
-/// oracle takes it for another one.
+/// xsrqpi with R of 0 and RMC of 3 rounds as FPSCR.RN says (Book I, xsrqpi); the oracle takes it
+/// for another mode.
 #[test]
 fn rounding_to_integral_as_fpscr_says() {
     let xsrqpi = |exact: u32| unary_word(5, 0) | 3 << 9 | exact;

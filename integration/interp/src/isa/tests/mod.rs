@@ -125,7 +125,7 @@ fn every_line_is_found_by_its_own_bits() {
     }
 }
 
-/// "if MSR.VSX=0 then VSX_Unavailable()", or VEC: the first line of what each of them does.
+/// The first that each of them does is to look whether MSR.VSX, or VEC, lets it.
 #[test]
 fn facilities_come_before_any_effect() {
     let (vsx, vmx) = (Trap::VsxUnavailable, Trap::VmxUnavailable);
