@@ -1,5 +1,5 @@
-//! Doorbells, event-based branches and the segment buffer (Power ISA 3.0B, Book II §6, Book III
-//! §5.9.3.2 and §11.2).
+//! Doorbells, event-based branches and the segment buffer (Power ISA 3.0B: Book II,
+//! event-based branches; Book III, processor control and §5.9.3).
 
 mod common;
 
@@ -94,7 +94,7 @@ const PMEO: u64 = 1;
 const RFEBB_0: u32 = 0x4c00_0124;
 const RFEBB_1: u32 = 0x4c00_0924;
 
-/// "BESCR.GE ← S; NIA ← EBBRR": the word there is no instruction, which tells where it got to.
+/// To EBBRR, with S in BESCR.GE: the word there is no instruction, which tells where it got to.
 #[test]
 fn rfebb_returns() {
     let to = USER + 0x1000;
@@ -140,6 +140,7 @@ fn the_segment_buffer_is_kept() {
     const ESID: u64 = 0xc000_0000_1000_0000;
     const VALID: u64 = 1 << 27;
     const VSID: u64 = 0x1234_5000 | 0x400;
+    const CLASS: u64 = 0x80;
     let mut ram = Vec::new();
     let mut bench = bench(&mut ram, &[]);
     let mut execute = |word: u32, r3: u64, r4: u64| {
@@ -169,4 +170,24 @@ fn the_segment_buffer_is_kept() {
     assert_eq!(execute(slbfee, 0, ESID + (1 << 28)), (VSID, 2));
     execute(slbie, 0, ESID + (1 << 28));
     assert_eq!(execute(slbmfee, 0, 0).0, 0);
+    // Which of entry 0 of class 1 and entries 7 and 8 of classes 0 and 1 stay.
+    for (hint, stays) in [
+        (0, [true, false, false]),
+        (1, [true, false, false]),
+        (2, [true, false, false]),
+        (3, [false, true, false]),
+        (4, [false, false, false]),
+        (6, [true, false, false]),
+        (7, [true, true, true]),
+    ] {
+        let entries = [(0, VSID | CLASS), (7, VSID), (8, VSID | CLASS)];
+        for (number, vsid) in entries {
+            execute(slbmte, vsid, (ESID + (number << 28)) | VALID | number);
+        }
+        execute(slbia(hint), 0, 0);
+        for ((number, vsid), stays) in entries.into_iter().zip(stays) {
+            let wanted = if stays { vsid } else { 0 };
+            assert_eq!(execute(slbmfev, 0, number).0, wanted, "{hint} {number}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The segment lookaside buffer (Power ISA 3.0B, Book III §5.9.3.2).
+//! The segment lookaside buffer (Power ISA 3.0B, Book III §5.9.3).
 //!
 //! Translation is radix: nothing is ever looked up in it. Its entries can be written, searched,
 //! read and dropped all the same, by whoever is privileged.
@@ -18,7 +18,7 @@ const VALID: u64 = 0x0800_0000;
 
 // RS of slbmte, RT of slbmfev: the size of the segment, its class.
 const SIZE_SHIFT: u32 = 62;
-const VSID_MASK: u64 = 0xffff_ffff_ffff_ff30;
+const VSID_MASK: u64 = 0xffff_ffff_ffff_ffb0;
 const CLASS: u64 = 0x80;
 
 /// The bits of an effective address that name a segment of 1 TiB.
@@ -77,9 +77,10 @@ fn slbia(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     let hint = w >> 21 & 7;
     for (number, entry) in s.spr.segments.iter_mut().enumerate() {
         let goes = match hint {
-            // All, those of class 1; what was only looked up, of which there is nothing.
+            // All, those of class 1, only what was looked up, of which there is nothing. The others
+            // differ in what they do to that.
             4 => true,
-            3 | 6 => entry.vsid & CLASS != 0,
+            3 => entry.vsid & CLASS != 0,
             7 => false,
             _ => number != 0,
         };
