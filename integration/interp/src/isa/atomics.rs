@@ -18,7 +18,7 @@ const BLOCK_BYTES: u64 = 32;
 const COPY_BYTES: u64 = 128;
 
 /// `lwat` and `ldat`: the value in memory is replaced by a function of it and of the registers
-/// behind RT, and what was there goes to RT (§4.5.1, the table of function codes).
+/// behind RT, and what was there goes to RT (§4.5, the table of function codes).
 pub(super) fn load_atomic<T: Word>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = s.gpr[ra_or_zero(w) as usize] & s.ea_mask;
     let operand =
@@ -48,7 +48,7 @@ pub(super) fn load_atomic<T: Word>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done
     Ok(())
 }
 
-/// `stwat` and `stdat`: as the above, with RS, and nothing is loaded (§4.5.2).
+/// `stwat` and `stdat`: as the above, with RS, and nothing is loaded.
 pub(super) fn store_atomic<T: Word>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = s.gpr[ra_or_zero(w) as usize] & s.ea_mask;
     let operand = T::narrow(s.gpr[rt(w) as usize]);
@@ -153,10 +153,11 @@ fn need_one_block(s: &mut State, ea: u64, other: u64) -> Done {
     if ea / BLOCK_BYTES == other / BLOCK_BYTES { Ok(()) } else { Err(s.unaligned_mmio(ea)) }
 }
 
-/// "A Data Storage interrupt occurs if the function code is not one of the table" (§4.5).
+/// A function code that is not in the table is a data storage interrupt, and an atomic memory
+/// operation counts as a store there, even one that loads (Book III §6.5.3).
 fn no_function(s: &mut State, ea: u64) -> Trap {
     s.fault_address = ea;
-    s.fault_dsisr = dsisr::NO_ATOMIC_FUNCTION;
+    s.fault_dsisr = dsisr::NO_ATOMIC_FUNCTION | dsisr::STORE;
     Trap::DataStorage
 }
 
@@ -185,8 +186,8 @@ fn copy(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     Ok(())
 }
 
-/// "The storage operand of paste. has to be an accelerator's": of which there is none, so that
-/// all storage is the wrong kind (Book III §6.5.3).
+/// Pastes to accelerators only. There is none, so that all storage is the wrong kind (Book III
+/// §6.5.3).
 fn paste(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = ea_x(s, w) & s.ea_mask;
     s.need_aligned(ea, COPY_BYTES)?;
