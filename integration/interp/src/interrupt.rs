@@ -109,7 +109,7 @@ impl State {
         self.enter(base + level * 0x20, relocated, kept);
     }
 
-    /// "If MSR[IR] || MSR[DR] = 0 […] the interrupt is taken as if LPCR[AIL] were 0."
+    /// AIL counts only where both translations were on (§2.2).
     fn ail_applies(&self) -> bool {
         self.msr() & (msr::IR | msr::DR) == msr::IR | msr::DR
     }

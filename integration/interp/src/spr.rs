@@ -169,8 +169,8 @@ fn facility(s: &mut State, cause: u64) -> Result<Option<u64>, Trap> {
     Err(Trap::FacilityUnavailable)
 }
 
-/// "If the SPR field contains a value that is not defined": in privileged state nothing happens,
-/// but for the numbers 0, 4, 5 and 6; in problem state it is illegal.
+/// A number that no register has: in privileged state nothing happens, but for the numbers 0, 4, 5
+/// and 6; in problem state it is illegal.
 fn unknown(number: u32, is_user: bool) -> Result<(), Trap> {
     if is_user || matches!(number, 0 | 4..=6) { Err(Trap::Illegal) } else { Ok(()) }
 }

@@ -282,7 +282,7 @@ impl State {
     /// Sets MSR and all that follows from it.
     pub(crate) fn set_msr(&mut self, value: u64) {
         let mut value = value & msr::SETTABLE;
-        // "MSR[EE], [IR] and [DR] are set when PR is" (Book III §4.2.1, mtmsr and rfid).
+        // Who sets PR sets EE, IR and DR too (Book III §4.2.1, mtmsr and rfid).
         if value & msr::PR != 0 {
             value |= msr::EE | msr::IR | msr::DR;
         }

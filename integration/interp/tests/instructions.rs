@@ -74,14 +74,13 @@ fn atomic_store_adds() {
     assert_eq!(memory[..8], [0, 1, 2, 3, 4, 5, 6, 8]);
 }
 
-/// "If no random number is available, 0xffff_ffff_ffff_ffff" (Book I §3.3.9).
+/// darn gives all ones where there is no random number (Book I §3.3.9).
 #[test]
 fn no_random_number() {
     assert_eq!(execute(0x7c61_05e6, |_| ()).0.gpr[3], u64::MAX);
 }
 
-/// "vrldmi: […] the rotated data are inserted into register VRT under control of the generated
-/// mask" (Book I §6.9.5).
+/// vrldmi: where the mask has zeros, VRT stays (Book I §6.9).
 #[test]
 fn rotate_then_mask_insert() {
     // vrldmi v1,v2,v3
@@ -118,7 +117,7 @@ fn estimates_are_near() {
     }
 }
 
-/// "The result is rounded, then negated": toward +infinity, the negated sum is rounded away
+/// Negation comes after rounding: toward +infinity, the negated sum is rounded away
 /// from it (Book I §4.6.6.1, fnmadd).
 #[test]
 fn negation_comes_after_rounding() {
@@ -133,7 +132,7 @@ fn negation_comes_after_rounding() {
 }
 
 /// An enabled overflow gives the result scaled by 2^-1536, an enabled underflow by 2^1536 (Book I
-/// §4.4.3.1, §4.4.4.1).
+/// §4.4.3, §4.4.4).
 #[test]
 fn enabled_exceptions_scale() {
     const OE: u64 = 1 << 6;

@@ -254,7 +254,7 @@ pub(super) const TABLE: &[Insn] = &[
     call("maddld", va(51), "rt,ra,rb,rc", |s, _, w| {
         multiply_add(s, w, |a, b, c| a.wrapping_mul(b).wrapping_add(c))
     }),
-    // "If no random number is available, all ones": never is one here.
+    // All ones where there is no random number: never is one here.
     call("darn", x(31, 755), "rt,l", |s, _, w| {
         s.gpr[rt(w) as usize] = u64::MAX;
         Ok(())

@@ -152,8 +152,8 @@ pub(super) fn has_index(word: u32) -> bool {
 /// Bits of a doubleword of the snapshot that are not compared: undefined ones, and where the
 /// oracle is known to be wrong.
 pub(super) fn ignored(name: &str, index: usize) -> u64 {
-    /// FX: "set if an exception bit changes from 0 to 1" (Book I §4.2.2); the oracle sets it with
-    /// every exception. CR field 1 is a copy.
+    /// FX is set when an exception bit becomes 1 that was 0 (Book I §4.2.2); the oracle sets it
+    /// with every exception. CR field 1 is a copy.
     const FX: u64 = 1 << 31;
     const CR1_FX: u64 = 8 << 24;
     /// C, the class bit: the oracle takes small singles as normal, and comparisons set it.
@@ -183,8 +183,7 @@ pub(super) fn ignored(name: &str, index: usize) -> u64 {
     }
 }
 
-/// "All operands must be representable in single format; if not, the result and status are
-/// undefined" (Book I §4.3.5.1).
+/// Operands have to be singles, else result and status are undefined (Book I §4.3.5).
 pub(super) fn wants_singles(name: &str) -> bool {
     let is_scalar = name.starts_with("xs") && name.ends_with("sp")
         || name.starts_with('f') && name.ends_with('s') && !name.starts_with("fcti");
@@ -242,7 +241,7 @@ pub(super) fn is_comparable(word: u32, before: &Snapshot, after: &Snapshot) -> b
         _ if name.starts_with("xvcv") => after.fpscr & (VXCVI | OX) == 0,
         // Of an overflow and an underflow, only one is noticed there.
         _ if name.starts_with("xv") && after.fpscr & OX != 0 => false,
-        // "The result is rounded, then negated": the oracle rounds the negative.
+        // Negation comes after rounding: the oracle rounds the negative.
         _ if name.contains("nmadd") || name.contains("nmsub") && !name.contains("fp") => {
             after.fpscr & 3 < 2
         }
@@ -340,7 +339,7 @@ pub(super) fn word(insn: &Insn, random: &mut Random) -> u32 {
             w = w & !(15 << 16) | (random.below(13) as u32) << 16;
         }
         "vextractd" | "vinsertd" => w = w & !(15 << 16) | (random.below(9) as u32) << 16,
-        // "If the decrement and test CTR option is specified, the instruction form is invalid."
+        // It cannot count CTR down: that is an invalid form.
         "bcctr" => w |= 4 << 21,
         _ => {}
     }
