@@ -200,7 +200,7 @@ fn a_signal_ends_it_whatever_is_not_read_in_pairs() {
 
 #[test]
 #[ignore = "takes minutes; `cargo xtask test --all` runs it"]
-fn a_signal_ends_it_whatever_is_not_read() {
+fn wide_a_signal_ends_it_whatever_is_not_read() {
     let count = READERS.len();
     longest(FLOODS.into_iter().flat_map(|what| {
         (0..count * count * count).map(move |n| {
