@@ -76,9 +76,9 @@ pub trait VcpuControl: Send + Sync {
     /// The state of `target`, or `None` when the machine has no such CPU.
     fn state(&self, target: VcpuId) -> Option<CpuState>;
 
-    /// Starts a stopped CPU at `entry`, which [`start_cpu`] has looked at, in 64-bit real mode, big-endian, machine checks enabled
-    /// (MSR.SF and MSR.ME), with `r3` in its register 3 and every other register zero
-    /// (LoPAPR §7.3.8.2, `start-cpu`).
+    /// Starts a stopped CPU at `entry`, which [`start_cpu`] has looked at, in 64-bit real mode,
+    /// big-endian, machine checks enabled (MSR.SF and MSR.ME), with `r3` in its register 3 and every
+    /// other register zero (LoPAPR §7.3.8.2, `start-cpu`).
     ///
     /// # Errors
     /// [`StartError`] when there is no such CPU or it is not stopped; nothing has changed then.

@@ -9,9 +9,9 @@
 //! real memory; one loop with one `match` executes them (`exec`). What each instruction is, is in
 //! the tables of `isa`, a file a class.
 //!
-//! Not offered: decimal floating point, transactional memory, hash translation, and a performance
-//! monitor that counts. Whoever executes what is not there gets the interrupt
-//! that the architecture names, user or kernel.
+//! Not there: decimal floating point, transactional memory, hash translation, accelerators to
+//! `paste.` to, and a performance monitor that counts. Whoever executes what is not there gets the
+//! interrupt that the architecture names, user or kernel.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

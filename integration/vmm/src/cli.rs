@@ -26,7 +26,7 @@ use crate::quoted;
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
         Exit status:\n  \
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
-        1  the host could not do it\n  \
+        1  the host could not do it; instead of 0 also: output could not be written\n  \
         2  wrong arguments or configuration, or a file that is not what it should be\n  \
         3  the guest's client program gave up, or the guest crashed\n  \
         A signal that ends it ends it as a signal: shells show 128 and its number"
@@ -73,8 +73,8 @@ pub struct Cli {
     pub stats: bool,
 
     /// Let the guest's time be the number of instructions that it executed: two runs are the same,
-    /// word for word (interp only, one CPU). While the guest sleeps, its time passes at once, but
-    /// does not run ahead of the host's clock
+    /// word for word (interp only, one CPU). When the guest sleeps, its time goes to where it wakes
+    /// at once; this program sleeps for as long as that is ahead of the host's clock
     #[arg(long)]
     pub icount: bool,
 

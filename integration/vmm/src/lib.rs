@@ -2,9 +2,11 @@
 //!
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
 //! [`cli`] and [`config`] say what is wanted, `boot` puts the guest's first instructions and
-//! data in place, [`vmm`] has the event loop and a thread a virtual CPU, [`vcpu`] is what it needs
-//! of a back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes
-//! another, too.
+//! data in place, [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a back
+//! end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
+//!
+//! There is a thread for each virtual CPU (`cpu_thread`), one for standard input (`input`), one for
+//! signals (`watch`), and one for each file that is written to while a machine runs (`outlet`).
 
 /// The project's README: its example is tested with this crate's.
 #[cfg(all(doctest, feature = "vof"))]

@@ -13,8 +13,9 @@ use crate::program::{cargo, ended, line, run};
 
 /// Measure what things cost, beside their targets
 ///
-/// The figures depend on the machine, and on what else it does: nothing fails because of them,
-/// unless you say so.
+/// Times depend on the machine, and on what else it does. They are judged by other work that is
+/// measured in the same run, and so depends on them in the same way. A target that is missed is no
+/// failure, unless you say --check.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -33,7 +34,8 @@ enum Suite {
     },
     /// How fast the processor in software computes
     Cpu,
-    /// Guests of 1, 2 and 4 CPUs in software that start another kernel, beside each other
+    /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
+    /// beside what one takes
     Kexec,
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {

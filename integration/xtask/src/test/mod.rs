@@ -85,8 +85,8 @@ const STEPS: &[Step] = &[
 /// Check everything that CI checks
 ///
 /// Installs or fetches what it needs, then runs the steps in order and stops at the first that
-/// fails, with its output. How fast they are is not judged: what gives no sign for ten minutes hangs,
-/// and that is all that ends for the sake of time.
+/// fails, with its output. How fast they are is not judged: what gives no sign for ten minutes (of
+/// the wide tests, four hours) hangs, and that is all that ends for the sake of time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask test\n  \
