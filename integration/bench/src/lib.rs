@@ -1,6 +1,6 @@
-//! What a call of the client interface costs, measured through the guest's door: argument arrays
-//! in guest memory, `HypercallBus::dispatch`. The program is `vof-bench`; `benches/` has the same
-//! for criterion.
+//! What a call of the client interface costs, measured by hypercalls, as a guest makes them:
+//! argument arrays in guest memory, `HypercallBus::dispatch`. The program is `vof-bench`; `benches/`
+//! has the same for criterion.
 
 pub mod claims;
 pub mod guest;

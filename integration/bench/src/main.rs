@@ -13,7 +13,7 @@ use vof_bench::unit::MILLISECOND;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Measures the client interface through the guest's door
+/// Measures the client interface by hypercalls, as a guest makes them
 #[derive(Debug, Parser)]
 #[command(after_help = "Exit status: 0, whatever the figures are, but see --check.")]
 struct Cli {
