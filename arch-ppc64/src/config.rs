@@ -60,8 +60,8 @@ pub struct Memory {
     /// RAM at boot in bytes: one range from real address 0; a multiple of
     /// [`crate::layout::PAGE_BYTES`].
     pub size_bytes: u64,
-    /// How many bytes may be plugged later, above the RAM at boot; 0 for none. A multiple of
-    /// [`crate::layout::LMB_BYTES`], and then `size_bytes` must be one too.
+    /// How many bytes more the tree leaves room for, above the RAM at boot; 0 for none. Nothing plugs
+    /// them in yet. A multiple of [`crate::layout::LMB_BYTES`], and then `size_bytes` must be one too.
     pub hotplug_bytes: u64,
 }
 
@@ -77,7 +77,8 @@ impl Memory {
 pub struct Cpus {
     /// How many there are at boot, at least 1.
     pub boot: u32,
-    /// How many there may ever be, at least `boot` and at most [`crate::layout::MAX_CPUS`].
+    /// How many the tree leaves room for, at least `boot` and at most [`crate::layout::MAX_CPUS`].
+    /// Nothing plugs the others in yet.
     pub max: u32,
     /// Which processor they are.
     pub model: CpuModel,

@@ -69,7 +69,7 @@ impl Machine {
         self.memory_bytes
     }
 
-    /// How many bytes of memory may be plugged above the RAM at boot.
+    /// How many bytes of memory the tree leaves room for, above the RAM at boot.
     pub fn hotplug_bytes(&self) -> u64 {
         self.hotplug_bytes
     }
@@ -84,7 +84,7 @@ impl Machine {
         (0..self.boot_cpus).map(VcpuId)
     }
 
-    /// How many virtual CPUs there may ever be.
+    /// How many virtual CPUs the tree leaves room for.
     pub fn max_cpus(&self) -> u32 {
         self.max_cpus
     }

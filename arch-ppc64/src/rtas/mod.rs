@@ -94,7 +94,7 @@ pub enum InstantiateError {
 pub struct RtasConfig {
     /// How many virtual CPUs there are at boot.
     pub boot_cpus: u32,
-    /// How many virtual CPUs there may ever be.
+    /// How many virtual CPUs the tree leaves room for.
     pub max_cpus: u32,
     /// RAM at boot in bytes.
     pub memory_bytes: u64,

@@ -54,7 +54,8 @@ pub struct Cli {
     #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
     pub memory: Option<MemoryFlag>,
 
-    /// Virtual CPUs, as boot=N or boot=N,max=M [default: boot=1]
+    /// Virtual CPUs, as boot=N or boot=N,max=M. max=M makes the tree leave room for M in all; nothing
+    /// plugs CPUs or memory in yet [default: boot=1]
     #[arg(long, value_name = "OPTIONS", value_parser = CpusFlag::parse)]
     pub cpus: Option<CpusFlag>,
 

@@ -45,7 +45,8 @@ pub struct VmConfig {
 pub struct CpusConfig {
     /// How many there are at boot, at least 1.
     pub boot_vcpus: u32,
-    /// How many there may ever be, at most 2048; as many as at boot when left out.
+    /// How many the device tree leaves room for, at most 2048; as many as at boot when left out.
+    /// Nothing plugs the others in yet.
     pub max_vcpus: Option<u32>,
 }
 
@@ -56,7 +57,7 @@ pub struct MemoryConfig {
     /// RAM at boot, at least 64M, a multiple of 64K.
     pub size: Size,
     /// How much more the device tree leaves room for, a multiple of 256M; then `size` must be one
-    /// too.
+    /// too. Nothing plugs it in yet.
     pub hotplug_size: Size,
 }
 
