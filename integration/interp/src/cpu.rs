@@ -74,9 +74,7 @@ impl Cpu {
     /// Executes instructions until the machine is needed, or about `budget` have been executed.
     pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
         let ram = Ram::new(door.ram());
-        let exit = self.run_slices(&ram, door, budget);
-        self.state.use_no_translations();
-        exit
+        InGuest(self).0.run_slices(&ram, door, budget)
     }
 
     fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
@@ -404,6 +402,16 @@ impl Cpu {
     /// What it did.
     pub fn stats(&self) -> Stats {
         self.state.stats
+    }
+}
+
+/// A CPU while it executes. However that ends, even by a panic of the machine's: nobody has to
+/// wait for it any more.
+pub(crate) struct InGuest<'a>(pub(crate) &'a mut Cpu);
+
+impl Drop for InGuest<'_> {
+    fn drop(&mut self) {
+        self.0.state.use_no_translations();
     }
 }
 

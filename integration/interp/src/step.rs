@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bits::{msr, srr1};
 use crate::code::{Cache, Room};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, InGuest};
 use crate::door::Door;
 use crate::exec::{self, Leave};
 use crate::exit::Exit;
@@ -23,11 +23,11 @@ impl Cpu {
         if self.state.stats.interrupts != interrupts {
             return None;
         }
-        self.state.follow();
-        self.drop_written();
-        let exit = self.execute_one(&Ram::new(door.ram()), door);
-        self.state.use_no_translations();
-        exit
+        let ram = Ram::new(door.ram());
+        let cpu = InGuest(self);
+        cpu.0.state.follow();
+        cpu.0.drop_written();
+        cpu.0.execute_one(&ram, door)
     }
 
     /// Executes one instruction, and takes the interrupt that it causes or that traces it.

@@ -1,5 +1,6 @@
 //! Several CPUs on the same RAM.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -276,6 +277,36 @@ fn who_does_not_look_holds_nobody_up() {
             answers.send(()).unwrap();
         });
     }
+}
+
+/// Nor does one whose machine panics while translation is on, whether the CPU is kept or not.
+#[test]
+fn who_panics_holds_nobody_up() {
+    let ram = ram(2 << 20);
+    // tlbie r6,r9,0,1,1; ptesync
+    put(&ram, CODE, &[0x7d23_3264, 0x7c40_04ac, END]);
+    // mftb r5
+    put(&ram, CODE + 0x1000, &[0x7cac_42a6, END]);
+    let table = tree(&ram);
+    leaf(&ram, CODE, CODE);
+    let system = Arc::new(System::new(2));
+    let (holding, asked, answers) = holding(&ram);
+    // There will be no answer.
+    drop(answers);
+    let mut cpu = Cpu::new(1, POWER9, system.clone());
+    cpu.set_process_table(Some(table));
+    cpu.set_registers(&translated(CODE + 0x1000));
+    let run = AssertUnwindSafe(|| cpu.run(&holding, 1000));
+    assert!(catch_unwind(run).is_err());
+    asked.recv_timeout(HANG).unwrap();
+
+    let (ends, ended) = sync_channel(1);
+    std::thread::spawn(move || {
+        let real = Registers { pc: CODE, ..Registers::default() };
+        to_the_end(&Board(&ram), Cpu::new(0, POWER9, system), &real);
+        ends.send(()).unwrap();
+    });
+    assert_eq!(ended.recv_timeout(HANG), Ok(()));
 }
 
 /// However many CPUs execute however much.
