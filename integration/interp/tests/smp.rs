@@ -52,7 +52,7 @@ fn run(words: &[u32]) -> GuestMemoryMmap {
                 registers.gpr[3] = DATA;
                 registers.gpr[4] = id as u64;
                 cpu.set_registers(&registers);
-                let exit = cpu.run(&board, 100_000_000);
+                let exit = cpu.run(&board, 100_000_000_000);
                 assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
             });
         }
@@ -79,6 +79,42 @@ fn no_increment_of_a_quadword_is_lost() {
         let count: u64 = ram.read_obj(GuestAddress(half)).unwrap();
         assert_eq!(u64::from_be(count), 200_000);
     }
+}
+
+/// Where the other half has changed, `stqcx.` stores nothing: another CPU always finds in the first
+/// half what it stored there last.
+#[test]
+fn a_quadword_store_that_fails_stores_nothing() {
+    // lis r9,16; mtctr r9; cmpwi r4,0; bne 2f
+    // 1: std r5,0(r3); ld r6,0(r3); cmpd r6,r5; bne 3f; ld r8,8(r3); cmpd r8,r9; bne 1b; sc 1
+    // 2: lqarx r6,0,r3; addi r6,r6,1; addi r7,r7,1; std r7,8(r3); stqcx. r6,0,r3; beq 3f; bdnz 2b
+    // sc 1; 3: std r3,16(r3); sc 1
+    let words = [
+        0x3d20_0010,
+        0x7d29_03a6,
+        0x2c04_0000,
+        0x4082_0024,
+        0xf8a3_0000,
+        0xe8c3_0000,
+        0x7c26_2800,
+        0x4082_0034,
+        0xe903_0008,
+        0x7c28_4800,
+        0x4082_ffe8,
+        END,
+        0x7cc0_1a28,
+        0x38c6_0001,
+        0x38e7_0001,
+        0xf8e3_0008,
+        0x7cc0_196d,
+        0x4182_000c,
+        0x4200_ffe8,
+        END,
+        0xf863_0010,
+        END,
+    ];
+    let ram = run(&words);
+    assert_eq!(ram.read_obj::<u64>(GuestAddress(DATA + 16)).unwrap(), 0, "a store was seen");
 }
 
 /// Both wait at each `ptesync` for the other to have forgotten translations; neither for ever.

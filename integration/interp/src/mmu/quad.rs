@@ -2,8 +2,12 @@
 //!
 //! `lq`, `stq`, `lqarx` and `stqcx.` access an aligned quadword as a whole (Power ISA 3.0B, Book II
 //! §1.4). The host's safe atomics end at eight bytes: what is done here to sixteen is done under
-//! one lock of the machine, and so whole to all who come this way. A doubleword load of another
-//! CPU may see a half that is taken back when the other half has changed meanwhile.
+//! one lock of the machine, and so whole to all who come this way.
+//!
+//! Other stores do not take the lock. Both halves are compared before the first is stored, so a
+//! store that fails is seen by nobody. What remains is a store of another CPU into the second half
+//! in the few nanoseconds between: the first half is taken back then, but a load may have seen it,
+//! and who stored the same value there meanwhile finds the old one.
 
 use crate::ram::{Ram, Word};
 use crate::state::{Reservation, State};
@@ -84,6 +88,13 @@ impl State {
         let [old, new] = [old, new].map(|pair| pair.map(order));
         let system = self.system.clone();
         let _whole = system.whole();
+        for ((ea, real), old) in [first, second].into_iter().zip(old) {
+            match ram.load::<T>(real) {
+                Ok(now) if now == old => {}
+                Ok(_) => return Ok(false),
+                Err(_) => return Err(self.unaligned_mmio(ea)),
+            }
+        }
         let exchange = |(_, real): (u64, u64), old, new| ram.exchange(real, old, new);
         let Ok(taken) = exchange(first, old[0], new[0]) else {
             return Err(self.unaligned_mmio(first.0));
@@ -94,7 +105,7 @@ impl State {
         match exchange(second, old[1], new[1]) {
             Ok(true) => Ok(true),
             other => {
-                // Unless somebody has stored there in between, which then counts.
+                // Unless somebody has stored something else there in between, which then counts.
                 let _ = exchange(first, new[0], old[0]);
                 if other.is_err() { Err(self.unaligned_mmio(second.0)) } else { Ok(false) }
             }
