@@ -63,6 +63,19 @@ impl Cpu {
         self.starts = true;
     }
 
+    /// To be called when the CPU stops: other CPUs get the room of its decoded code.
+    pub fn stop(&mut self) {
+        self.drop_all_code();
+    }
+
+    /// To be called before the CPU sleeps: other CPUs get the room of its decoded code if there is
+    /// no more and this one has more than its fair share. Nobody can ask for it meanwhile.
+    pub fn sleep(&mut self) {
+        if self.cache.is_wanted_of_sleeper() {
+            self.drop_all_code();
+        }
+    }
+
     /// Whether an instruction that this core does not have ends the run
     /// ([`Exit::Unimplemented`]), whoever executes it, and what is no instruction when a kernel
     /// does: for those who debug either. Without it, both are the interrupt that the architecture

@@ -374,6 +374,47 @@ fn decoded_code_has_one_bound() {
     drop(cpus);
 }
 
+/// CPUs that do not execute do not keep others from having their code decoded once for all.
+#[test]
+fn who_rests_leaves_its_room_to_others() {
+    const FIRST: u64 = 0x10_0000;
+    const PAGES: u64 = 3000;
+    let ram = ram(FIRST as usize + (PAGES << 12) as usize);
+    // 1: mtctr r3; bctrl; addi r3,r3,4096; addi r4,r4,-1; cmpdi r4,0; bne 1b
+    let words = [0x7c69_03a6, 0x4e80_0421, 0x3863_1000, 0x3884_ffff, 0x2c24_0000, 0x4082_ffec, END];
+    put(&ram, CODE, &words);
+    for page in 0..PAGES {
+        // blr
+        put(&ram, FIRST + (page << 12), &[0x4e80_0020]);
+    }
+    let board = Board(&ram);
+    let run = |mut cpu: Cpu, pages: u64| {
+        let before = cpu.stats().decodes;
+        let mut registers = Registers { pc: CODE, ..Registers::default() };
+        registers.gpr[3] = FIRST;
+        registers.gpr[4] = pages;
+        cpu = to_the_end(&board, cpu, &registers);
+        (cpu.stats().decodes - before, cpu)
+    };
+    for rest in [Cpu::stop, Cpu::sleep] {
+        let system = Arc::new(System::new(4));
+        let [mut hogs @ .., mut cpu] = [0, 1, 2].map(|id| Cpu::new(id, POWER9, system.clone()));
+        hogs = hogs.map(|hog| run(hog, PAGES).1);
+        for _ in 0..2 {
+            let (decodes, same) = run(cpu, 2000);
+            assert!(decodes >= 1000, "there was room: {decodes}");
+            cpu = same;
+        }
+        hogs.iter_mut().for_each(rest);
+        cpu = run(cpu, 2000).1;
+        assert_eq!(run(cpu, 2000).0, 0);
+        // They can go on.
+        for hog in hogs {
+            run(hog, 10);
+        }
+    }
+}
+
 fn ram(bytes: usize) -> GuestMemoryMmap {
     GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), bytes)]).unwrap()
 }

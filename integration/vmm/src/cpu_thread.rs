@@ -51,6 +51,7 @@ impl CpuThread {
             if stopped.is_some() {
                 return stopped;
             }
+            self.vcpu.stop();
             self.cpus.stopped(self.id);
         }
         None

@@ -61,6 +61,9 @@ pub trait Vcpu: Send {
     /// (H_CEDE). May come back early. A back end whose CPUs sleep in the kernel has nothing to do.
     fn cede(&mut self) {}
 
+    /// The CPU has stopped itself: it does not run before the next start.
+    fn stop(&mut self) {}
+
     /// A handle with which other threads get this CPU out of guest code.
     fn kicker(&self) -> Arc<dyn Kick>;
 

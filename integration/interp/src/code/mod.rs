@@ -108,6 +108,11 @@ impl Cache {
         self.room.wants_back(self.pages.len())
     }
 
+    /// Whether all of it should be dropped before the CPU sleeps.
+    pub(crate) fn is_wanted_of_sleeper(&self) -> bool {
+        self.room.wants_back_of_sleeper(self.pages.len())
+    }
+
     /// Decodes from a real address on to the end of the run there.
     pub(crate) fn decode(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
         let first = (real >> 2) as usize % PAGE_OPS;

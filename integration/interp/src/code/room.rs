@@ -2,8 +2,9 @@
 //!
 //! A CPU may always have half of its fair share. The other halves are for those who come first.
 //! When they are gone, a CPU that needs more drops all it has and begins again, and those that
-//! have more than their fair share give all of it back. What is given back is kept for the next
-//! who asks: the host's allocator would not reliably give it to another thread.
+//! have more than their fair share give all of it back: those that execute when they are asked,
+//! those that are about to sleep unasked, and one that stops in any case. What is given back is
+//! kept for the next who asks: the host's allocator would not reliably give it to another thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -117,6 +118,11 @@ impl Room {
             && self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
+    /// The same of a CPU that cannot be asked for a while: whether there is nothing for others.
+    pub(super) fn wants_back_of_sleeper(&self, has: usize) -> bool {
+        has > self.fair_pages && (self.wants_back(has) || self.lock().left == 0)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.lock().made * self.page_bytes()
     }
@@ -182,6 +188,24 @@ mod tests {
         fill(&room, &mut cpus[0]);
         assert_eq!(cpus[0].len(), 5);
         assert_eq!(room.bytes(), room.bytes_max());
+    }
+
+    #[test]
+    fn who_sleeps_leaves_something_for_others() {
+        let room = Room::of_pages(4, 40, 30);
+        let mut cpus: [Vec<Page>; 2] = Default::default();
+        cpus[0].extend((0..24).map_while(|has| room.take(has)));
+        // One page is left.
+        assert!(!room.wants_back_of_sleeper(cpus[0].len()));
+        fill(&room, &mut cpus[0]);
+        assert!(!room.wants_back_of_sleeper(10));
+        // Nobody has asked yet.
+        assert!(room.wants_back_of_sleeper(cpus[0].len()));
+        fill(&room, &mut cpus[1]);
+        assert!(room.wants_back_of_sleeper(cpus[0].len()));
+        room.give_back(&mut cpus[0]);
+        fill(&room, &mut cpus[1]);
+        assert_eq!(cpus[1].len(), 25);
     }
 
     #[test]

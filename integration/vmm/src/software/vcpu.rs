@@ -138,6 +138,7 @@ impl Vcpu for SoftVcpu {
     fn cede(&mut self) {
         self.finish();
         self.cpu.enable_interrupts();
+        self.cpu.sleep();
         while !self.board.line.take_prod()
             && !self.board.line.is_kicked()
             && !self.cpu.interrupt_is_pending(&self.board)
@@ -149,6 +150,10 @@ impl Vcpu for SoftVcpu {
                 self.board.line.sleep(time);
             }
         }
+    }
+
+    fn stop(&mut self) {
+        self.cpu.stop();
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {
