@@ -28,6 +28,8 @@ const DEC_START: u64 = 0x7fff_ffff;
 pub struct Cpu {
     pub(crate) state: State,
     cache: Cache,
+    /// Room for the one instruction of [`Self::step`], once it was needed.
+    pub(crate) one: Option<Cache>,
     /// What this core has not ends the run.
     stops: bool,
     /// DEC has to be set when the time is known.
@@ -42,7 +44,7 @@ impl Cpu {
     pub fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
         let cache = Cache::new(system.room().clone());
         let state = State::new(id, pvr, system);
-        Self { state, cache, stops: false, starts: true, pvr }
+        Self { state, cache, one: None, stops: false, starts: true, pvr }
     }
 
     /// Sets all registers to what they are when a CPU starts: real mode, big-endian, at `pc`,
@@ -65,6 +67,7 @@ impl Cpu {
 
     /// To be called when the CPU stops: other CPUs get the room of its decoded code.
     pub fn stop(&mut self) {
+        self.one = None;
         self.drop_all_code();
     }
 

@@ -40,10 +40,11 @@ impl Cpu {
         let word = s.code_word(ram, real);
         let traced = isa::kind(word).is_traced(s.msr());
         // On a page where nothing else is decoded, execution ends behind the one instruction.
-        let mut cache = Cache::new(Arc::new(Room::of_one_page()));
-        let page = cache.find(real >> PAGE_SHIFT, s.big_endian)?;
-        cache.decode_one(ram, page, real, s.big_endian);
-        let trap = match exec::run(s, ram, &cache, door, page, 1) {
+        let one = self.one.get_or_insert_with(|| Cache::new(Arc::new(Room::of_one_page())));
+        one.clear();
+        let page = one.find(real >> PAGE_SHIFT, s.big_endian)?;
+        one.decode_one(ram, page, real, s.big_endian);
+        let trap = match exec::run(s, ram, one, door, page, 1) {
             Leave::Trap(trap) => Some(trap),
             Leave::Slice | Leave::Unmapped | Leave::Undecoded(_) => None,
         };

@@ -215,6 +215,10 @@ fn steps() {
         assert_eq!(bench.cpu.registers().pc, pc);
     }
     assert_eq!(bench.cpu.instructions(), 5);
+    // Other code at the same place.
+    bench.board.ram.write_obj(0x6000_0000u32.to_be(), 0x2_0000).unwrap();
+    assert!(bench.cpu.step(&bench.board).is_none());
+    assert_eq!(bench.cpu.registers().pc, 0x2_0004);
 }
 
 /// Those who debug are told the address, the word and its disassembly.
