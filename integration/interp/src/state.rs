@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) followed: Followed,
     /// The system knows that this CPU uses translations.
     uses_translations: bool,
+    /// There was an `icbi` of which the other CPUs do not know.
+    pub(crate) untold_icbi: bool,
     /// The last `tlbie` that no `ptesync` has waited for.
     pub(crate) unfinished_tlbie: Option<u64>,
     pub(crate) stats: Stats,
@@ -267,6 +269,7 @@ impl State {
             id,
             followed: Followed::default(),
             uses_translations: false,
+            untold_icbi: false,
             unfinished_tlbie: None,
             stats: Stats::default(),
         };
@@ -295,6 +298,8 @@ impl State {
     /// Follows what other CPUs and the host have changed, before guest code goes on.
     #[inline]
     pub(crate) fn follow(&mut self) {
+        // What ends a slice, or synchronises the context, leads here.
+        self.tell_of_icbi();
         let uses_translations = self.msr & (msr::IR | msr::DR) != 0;
         if uses_translations != self.uses_translations {
             self.uses_translations = uses_translations;
@@ -329,8 +334,17 @@ impl State {
         }
     }
 
+    /// Tells all CPUs once of every `icbi` since the last time.
+    #[inline]
+    pub(crate) fn tell_of_icbi(&mut self) {
+        if std::mem::take(&mut self.untold_icbi) {
+            self.system.code_changed();
+        }
+    }
+
     /// Uses no translations until [`Self::follow`] is called: nobody has to wait for this CPU.
     pub(crate) fn use_no_translations(&mut self) {
+        self.tell_of_icbi();
         self.uses_translations = false;
         self.system.uses_none(self.id);
     }

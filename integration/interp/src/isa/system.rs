@@ -96,6 +96,8 @@ fn sync(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     const LWSYNC: u32 = 1;
     const PTESYNC: u32 = 2;
     let kind = w >> 21 & 3;
+    // Before what this CPU stores next: who sees that has the news.
+    s.tell_of_icbi();
     match kind {
         LWSYNC => fence(Ordering::AcqRel),
         _ => fence(Ordering::SeqCst),
@@ -113,17 +115,19 @@ fn sync(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
 /// the former: what acquires a lock (Book II §B.2.1.1).
 fn isync(s: &mut State, _: &Ram<'_>, _: u32) -> Done {
     fence(Ordering::Acquire);
+    s.tell_of_icbi();
     let is_stale = !s.written.is_empty() || s.system.has_changed(&s.followed);
     if is_stale || std::mem::take(&mut s.check_at_isync) { resync(s) } else { Ok(()) }
 }
 
 /// This CPU notices its own stores. Where there are others, one `icbi` may stand for all code, as
-/// instruction caches snoop: everybody compares.
+/// instruction caches snoop: everybody compares, when the `sync` or `isync` is executed that has to
+/// come behind it (Book II, instruction storage). Programs flush by the line, and put one behind all of it.
 fn icbi(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     if s.system.is_smp() {
         let ea = ea_x(s, w) & s.ea_mask;
         s.real(ram, ea, false)?;
-        s.system.code_changed();
+        s.untold_icbi = true;
     }
     Ok(())
 }
@@ -231,3 +235,50 @@ pub(super) const TABLE: &[Insn] = &[
     // There is never a copy that somebody could see the rest of.
     op("cp_abort", x(31, 838), "", |_| Op::new(Code::Nop, 0, 0, 0)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vm_memory::VolatileSlice;
+
+    use super::super::lookup;
+    use super::*;
+    use crate::system::{Followed, News, System};
+
+    const ICBI: u32 = 0x7c00_07ac;
+
+    /// A program flushes line by line: the other CPUs compare their code once, when all of it is
+    /// done.
+    #[test]
+    fn many_icbi_are_one_change() {
+        let mut page = [0; 4096];
+        let ram = Ram::new(VolatileSlice::from(&mut page[..]));
+        let execute = |s: &mut State, word| {
+            let _ = lookup(word).unwrap().execute(s, &ram, word);
+        };
+        let ends: [(&str, &dyn Fn(&mut State)); 6] = [
+            ("sync", &|s| execute(s, 0x7c00_04ac)),
+            ("lwsync", &|s| execute(s, 0x7c20_04ac)),
+            ("ptesync", &|s| execute(s, 0x7c40_04ac)),
+            ("isync", &|s| execute(s, 0x4c00_012c)),
+            ("what it executes next is looked up", &State::follow),
+            ("guest code is left", &State::use_no_translations),
+        ];
+        for (name, end) in ends {
+            let system = Arc::new(System::new(2));
+            let mut state = State::new(0, 0x004e_1203, system.clone());
+            let mut followed = Followed::default();
+            for _ in 0..3 {
+                execute(&mut state, ICBI);
+            }
+            assert!(!system.has_changed(&followed), "{name}");
+            for _ in 0..2 {
+                end(&mut state);
+            }
+            let news = system.news(&mut followed);
+            assert_eq!(news, Some(News { check_code: true, ..News::default() }), "{name}");
+            assert_eq!(followed.changes, 1, "{name}");
+        }
+    }
+}
