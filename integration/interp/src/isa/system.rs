@@ -248,6 +248,9 @@ mod tests {
 
     const ICBI: u32 = 0x7c00_07ac;
 
+    /// What makes the change known, by name.
+    type End<'a> = (&'a str, &'a dyn Fn(&mut State));
+
     /// A program flushes line by line: the other CPUs compare their code once, when all of it is
     /// done.
     #[test]
@@ -257,7 +260,7 @@ mod tests {
         let execute = |s: &mut State, word| {
             let _ = lookup(word).unwrap().execute(s, &ram, word);
         };
-        let ends: [(&str, &dyn Fn(&mut State)); 6] = [
+        let ends: [End<'_>; 6] = [
             ("sync", &|s| execute(s, 0x7c00_04ac)),
             ("lwsync", &|s| execute(s, 0x7c20_04ac)),
             ("ptesync", &|s| execute(s, 0x7c40_04ac)),
