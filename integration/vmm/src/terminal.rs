@@ -16,8 +16,9 @@ use crate::signals;
 
 const TERMINAL: RawFd = libc::STDIN_FILENO;
 
-/// The settings to go back to, while the terminal is raw. They belong to who takes them out, be it
-/// the handler of a signal: one for the process, as there is one terminal.
+/// The settings to go back to, as long as the terminal may be raw: whoever finds them, be it the
+/// handler of a signal, puts them back, and twice does no harm. They are never freed, as a handler
+/// may be reading them. One for the process, as there is one terminal.
 static BEFORE: AtomicPtr<libc::termios> = AtomicPtr::new(ptr::null_mut());
 
 /// Held by who changes the terminal, except in a handler.
@@ -112,9 +113,8 @@ fn make_raw() -> io::Result<()> {
     if same(&raw, &now) && is_raw() {
         return Ok(());
     }
-    // If this job was stopped without a word, the shell made the terminal as it likes it.
-    drop(take_before());
-    // First: who comes in between restores too much, not too little.
+    // First: who comes in between restores too much, not too little. If this job was stopped without
+    // a word, the shell made the terminal as it likes it, and other settings were here.
     BEFORE.store(Box::into_raw(Box::new(now)), Ordering::SeqCst);
     signals::without(&[libc::SIGTTOU], || set(&raw))
 }
@@ -125,9 +125,7 @@ pub(crate) fn restore() {
 }
 
 fn restore_with(_changes: &MutexGuard<'_, Wanted>) {
-    if let Some(before) = take_before() {
-        signals::without(&[libc::SIGTTOU], || give_back(&before));
-    }
+    restore_anywhere();
 }
 
 /// Whether this process has made the terminal raw.
@@ -150,11 +148,12 @@ pub(crate) fn is_ours(file: &File) -> bool {
 
 /// As [`restore`], in the handler of a signal, where no lock and no memory can be had.
 fn restore_anywhere() {
-    let before = BEFORE.swap(ptr::null_mut(), Ordering::SeqCst);
-    if !before.is_null() {
-        // SAFETY: points to settings, and nobody else has it any more; they are not freed.
-        give_back(unsafe { &*before });
-    }
+    let before = BEFORE.load(Ordering::SeqCst);
+    // SAFETY: null, or points to settings, which are not changed and never freed.
+    let Some(settings) = (unsafe { before.as_ref() }) else { return };
+    signals::without(&[libc::SIGTTOU], || give_back(settings));
+    // Only now: who ends the process meanwhile has to find them. If there are others, they stay.
+    let _ = BEFORE.compare_exchange(before, ptr::null_mut(), Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// Makes the terminal as it was, unless another job has it and made it what it likes. Does only
@@ -178,12 +177,6 @@ fn raw_of(settings: &libc::termios) -> libc::termios {
 
 extern "C" fn at_exit() {
     restore_anywhere();
-}
-
-fn take_before() -> Option<Box<libc::termios>> {
-    let before = BEFORE.swap(ptr::null_mut(), Ordering::SeqCst);
-    // SAFETY: came from `Box::into_raw`, and who takes it out is the one who has it.
-    (!before.is_null()).then(|| unsafe { Box::from_raw(before) })
 }
 
 fn changes() -> MutexGuard<'static, Wanted> {

@@ -131,6 +131,59 @@ fn freeze_main_thread(vmm: &Child) {
     assert!(libc::WIFSTOPPED(status));
 }
 
+/// Keeps the thread that signals come to from going on when it comes to its next `ioctl`. Gives its
+/// number.
+fn freeze_signals_thread_at_ioctl(vmm: &Child, cause: impl FnOnce()) -> libc::pid_t {
+    let tasks = format!("/proc/{}/task", vmm.id());
+    let is_it = |id: &str| {
+        let name = std::fs::read_to_string(format!("{tasks}/{id}/comm"));
+        name.is_ok_and(|name| name == "signals\n")
+    };
+    let mut threads = std::fs::read_dir(&tasks)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let id: libc::pid_t = threads.find(|id| is_it(id)).unwrap().parse().unwrap();
+    let none = std::ptr::null_mut::<libc::c_void>();
+    let mut status = 0;
+    // SAFETY: about a thread of our own child; nothing of ours is written to but the number and the
+    // structure, of which the kernel is told the size.
+    unsafe {
+        let options = libc::PTRACE_O_TRACESYSGOOD as usize as *mut libc::c_void;
+        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, id, none, options), 0);
+        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, id, none, none), 0);
+        assert_eq!(libc::waitpid(id, &raw mut status, libc::__WALL), id);
+        cause();
+        loop {
+            assert_eq!(libc::ptrace(libc::PTRACE_SYSCALL, id, none, none), 0);
+            assert_eq!(libc::waitpid(id, &raw mut status, libc::__WALL), id);
+            assert!(libc::WIFSTOPPED(status));
+            let mut call = std::mem::zeroed::<libc::ptrace_syscall_info>();
+            let bytes = size_of_val(&call) as *mut libc::c_void;
+            libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, id, bytes, &raw mut call);
+            let is_entry = call.op == libc::PTRACE_SYSCALL_INFO_ENTRY;
+            if is_entry && call.u.entry.nr == libc::SYS_ioctl as u64 {
+                return id;
+            }
+        }
+    }
+}
+
+/// Another thread gives the terminal back at that moment, and never comes to the end of it.
+#[test]
+fn a_signal_while_the_terminal_is_given_back_leaves_it_as_before() {
+    let mut pty = Pty::new();
+    let vmm = start(&pty, "client32.elf", "spin");
+    pty.expect("spinning");
+    let thread = freeze_signals_thread_at_ioctl(&vmm, || send(&vmm, libc::SIGTSTP));
+    assert!(pty.is_raw());
+    send(&vmm, libc::SIGUSR1);
+    // It is there until its end was seen.
+    // SAFETY: about a thread of our own child.
+    while unsafe { libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    assert_eq!(end(vmm).signal(), Some(libc::SIGUSR1));
+    assert!(pty.is_as_before(), "left raw");
+}
+
 /// In the middle of a start, say, or of a restart.
 #[test]
 fn a_machine_that_does_not_stop_is_left_as_it_is() {
