@@ -293,7 +293,6 @@ impl Outlet {
     fn fail(&self, index: usize, rest_bytes: usize, error: &io::Error) {
         let mut state = self.lock();
         let lane = &mut state.lanes[index];
-        lane.used_bytes -= rest_bytes;
         lane.closed = true;
         lane.left_out = 0;
         let nobody_reads = match error.kind() {
@@ -301,8 +300,19 @@ impl Outlet {
             // A terminal that was hung up.
             _ => error.raw_os_error() == Some(libc::EIO) && terminal::is_one(&lane.file),
         };
-        let message = format!("pseries-vmm: cannot write to {}: {error}", lane.name);
-        let mut dropped_bytes = 0;
+        // A guest cannot do anything about a reader who left, and its owner knows.
+        if !nobody_reads {
+            FAILED.store(true, Ordering::SeqCst);
+            let message = format!("pseries-vmm: cannot write to {}: {error}", lane.name);
+            // It may go the same way.
+            drop(state);
+            if let Some(messages) = MESSAGES.get() {
+                messages.say(&message);
+            }
+            state = self.lock();
+        }
+        // Who waits until all is done waits for the message, too: not done before that is sent.
+        let mut dropped_bytes = rest_bytes;
         state.queue.retain(|piece| {
             let stays = piece.lane != index;
             dropped_bytes += if stays { 0 } else { piece.bytes.len() };
@@ -312,13 +322,6 @@ impl Outlet {
         state.progress += 1;
         drop(state);
         self.room.notify_all();
-        // A guest cannot do anything about a reader who left, and its owner knows.
-        if !nobody_reads {
-            FAILED.store(true, Ordering::SeqCst);
-            if let Some(messages) = MESSAGES.get() {
-                messages.say(&message);
-            }
-        }
     }
 }
 

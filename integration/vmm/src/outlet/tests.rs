@@ -106,6 +106,35 @@ fn a_flush_ends_when_nothing_goes() {
     reading.join().unwrap().unwrap();
 }
 
+/// Whoever saw that all is written knows whether it was: the mark and the message come first.
+#[test]
+fn what_failed_is_not_done_before_it_is_told() {
+    let (mut reader, messages, taken) = full_pipe();
+    let other = lane(&messages);
+    drop(messages);
+    // Not for writing. No other test has it, so that its thread is at nothing else.
+    let full = Lane::open(File::open("Cargo.toml").unwrap(), "no output", LIMIT_BYTES).unwrap();
+    set_messages(other);
+    let messages = MESSAGES.get().unwrap();
+    // While this is held the message cannot be sent.
+    let held = messages.outlet.lock();
+    full.send(b"for nobody", Duration::ZERO);
+    while !full.outlet.lock().lanes[full.index].closed {
+        thread::sleep(LOOK_EVERY);
+    }
+    thread::sleep(10 * LOOK_EVERY);
+    assert!(FAILED.load(Ordering::SeqCst));
+    assert!(full.unwritten_bytes() > 0, "done, and nothing was told");
+    drop(held);
+    while full.unwritten_bytes() > 0 {
+        thread::sleep(LOOK_EVERY);
+    }
+    skip(&mut reader, taken);
+    // What another test made it say may come first.
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap).take(2);
+    assert!(lines.any(|line| line.contains("cannot write to no output")));
+}
+
 #[test]
 fn who_cannot_be_written_to_gets_no_more_and_the_others_do() {
     let full = File::options().write(true).open("/dev/full").unwrap();
