@@ -21,7 +21,7 @@ use crate::smp::Cpus;
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
 use crate::vcpu::{Backend, BackendError, InterruptController};
-use crate::watch::{Job, Watch};
+use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
 #[derive(Debug)]
@@ -98,6 +98,7 @@ pub struct Setup {
 /// # Errors
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
 pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
+    let mut at_the_end = EndAtOnce(true);
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
     let stdout = outlet::duplicate(io::stdout().as_fd());
     let console = stdout.and_then(HostConsole::new).map_err(create("the console"))?;
@@ -131,16 +132,33 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     }
     outlet::flush(left);
     drop(terminal);
-    drop(watch);
+    // Somebody may have come when the machine had ended by itself.
+    let ending = match (ending, watch.stop()) {
+        (Ok(ending @ (Ending::Left | Ending::Signal(_))), _) => Ok(ending),
+        (Ok(_), Some(How::Left)) => Ok(Ending::Left),
+        (Ok(_), Some(How::Signal(signal))) => Ok(Ending::Signal(signal)),
+        (ending, _) => ending,
+    };
+    let left = matches!(ending, Ok(Ending::Left | Ending::Signal(_)));
     // The first signal is the one that counts.
-    if !matches!(ending, Ok(Ending::Signal(_))) {
-        signals::end_at_once();
-    }
+    at_the_end.0 = !matches!(ending, Ok(Ending::Signal(_)));
     match console.unwritten_bytes() {
         count @ 1.. if !left => log::warn!("the last {count} bytes of the console were not read"),
         _ => {}
     }
     ending
+}
+
+/// When dropped, and if so wanted: whoever ends the process now does it at once, as nobody is there
+/// any more who takes signals in order.
+struct EndAtOnce(bool);
+
+impl Drop for EndAtOnce {
+    fn drop(&mut self) {
+        if self.0 {
+            signals::end_at_once();
+        }
+    }
 }
 
 /// Starts the machine, and starts it again, until it ends.

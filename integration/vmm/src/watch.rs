@@ -40,7 +40,7 @@ impl Job {
 #[derive(Debug)]
 pub(crate) struct Watch {
     stop: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<How>>>,
 }
 
 impl Watch {
@@ -54,13 +54,22 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
+impl Watch {
+    /// Ends the thread. Gives how somebody wanted to leave, if somebody did until now.
+    pub(crate) fn stop(mut self) -> Option<How> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Option<How> {
         // Cannot fail: the counter is far from its end.
         let _ = self.stop.write(1);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.thread.take()?.join().ok()?
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.join();
     }
 }
 
@@ -74,25 +83,27 @@ struct Watcher {
     leaves: Option<(How, Instant)>,
 }
 
+/// How somebody wants to leave.
 #[derive(Debug, Clone, Copy)]
-enum How {
+pub(crate) enum How {
     Left,
     Signal(i32),
 }
 
 impl Watcher {
-    fn watch(mut self) {
+    fn watch(mut self) -> Option<How> {
         loop {
             let [signalled, left, asked_to_look, stopped] = self.wait();
-            if stopped {
-                return;
-            }
             if left {
                 let _ = self.end.left.read();
                 self.leave(How::Left);
             }
             while let Some(asked) = signalled.then(|| self.signals.next()).flatten() {
                 self.take(asked);
+            }
+            // Who came first is heard, even just before the end.
+            if stopped {
+                return self.leaves.map(|(how, _)| how);
             }
             if asked_to_look {
                 let _ = self.job.look.read();
