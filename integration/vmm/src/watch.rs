@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::outlet;
 use crate::signals::{self, Asked, Signals};
 use crate::terminal::{self, Place};
 use crate::vmm::{End, Why};
@@ -155,7 +156,10 @@ impl Watcher {
 
     /// Who was first counts: some send a signal to a process and to its group, so that it comes twice.
     fn leave(&mut self, how: How) {
-        self.leaves.get_or_insert((how, Instant::now() + GRACE));
+        if self.leaves.is_none() {
+            self.leaves = Some((how, Instant::now() + GRACE));
+            outlet::hurry();
+        }
     }
 
     /// The job may have come to the foreground, or gone from there.
@@ -181,5 +185,5 @@ fn end_now(how: How) -> ! {
         signals::die_of(signal);
     }
     // SAFETY: always allowed. What is done at an ordinary exit may wait for others.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(i32::from(outlet::has_failed())) }
 }

@@ -202,6 +202,26 @@ fn a_machine_that_does_not_stop_is_left_as_it_is() {
     }
 }
 
+/// That somebody had to wait for it does not make good what could not be written.
+#[test]
+fn a_machine_that_does_not_stop_still_tells_of_lost_output() {
+    let mut pty = Pty::new();
+    let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
+    vmm.args(["--backend", "interp", "--memory", "size=64M", "--cmdline", "spin", "--kernel"])
+        .arg(program("client32.elf"))
+        .arg("--trace=/dev/full")
+        .stdout(pty.file())
+        .stderr(pty.file());
+    let vmm = pty.start(&mut vmm);
+    pty.expect("cannot write to /dev/full");
+    // Raw: Ctrl-A would go nowhere before.
+    pty.wait_until_raw(true);
+    freeze_main_thread(&vmm);
+    pty.type_in("\x01x");
+    assert_eq!(end(vmm).code(), Some(1));
+    assert!(pty.is_as_before());
+}
+
 /// A shell at a terminal that can start the VMM by a word.
 struct Shell {
     pty: Pty,

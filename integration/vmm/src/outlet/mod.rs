@@ -41,7 +41,12 @@ const LAST_LOOKS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How long outputs are waited for when somebody wants to leave, even if they take something.
+/// That is for one time; and this is for all of them, from the first.
 const LEAVE_WAIT: Duration = Duration::from_millis(200);
+const LEAVE_WAIT_IN_ALL: Duration = Duration::from_millis(400);
+
+/// When that is over.
+static LEAVE_BY: OnceLock<Instant> = OnceLock::new();
 
 thread_local! {
     /// Whether this thread may wait for room.
@@ -371,7 +376,11 @@ pub fn is_reader_gone(error: &io::Error) -> bool {
 /// leave (`left`), for a moment at most.
 pub(crate) fn flush(left: bool) {
     let start = Instant::now();
-    let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
+    let latest = left.then(|| {
+        let in_all = *LEAVE_BY.get_or_init(|| start + LEAVE_WAIT_IN_ALL);
+        in_all.min(start + LEAVE_WAIT)
+    });
+    let outlets = outlets();
     let mut seen: Vec<_> = outlets.iter().map(|_| (0, 0)).collect();
     loop {
         let mut waits = false;
@@ -382,7 +391,7 @@ pub(crate) fn flush(left: bool) {
             }
             *looks = if *progress == state.progress { *looks + 1 } else { 0 };
             *progress = state.progress;
-            let is_late = left && start.elapsed() >= LEAVE_WAIT;
+            let is_late = latest.is_some_and(|latest| Instant::now() >= latest);
             state.stalled = is_late || *looks > LAST_LOOKS;
             waits |= !state.stalled;
         }
@@ -396,7 +405,7 @@ pub(crate) fn flush(left: bool) {
 /// Waits for what was said to be written, as long as somebody reads it; when somebody wants to leave
 /// (`left`), for a moment at most. Gives whether all that was not written had nobody to read it.
 pub fn finish(left: bool) -> bool {
-    let outlets: Vec<_> = lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect();
+    let outlets = outlets();
     flush(left);
     for outlet in outlets {
         let gaps: Vec<_> = outlet.lock().lanes.iter_mut().filter_map(LaneState::gap).collect();
@@ -405,7 +414,26 @@ pub fn finish(left: bool) -> bool {
         }
     }
     flush(left);
-    !FAILED.load(Ordering::SeqCst)
+    !has_failed()
+}
+
+/// Whether something could not be written that somebody would have read.
+pub(crate) fn has_failed() -> bool {
+    FAILED.load(Ordering::SeqCst)
+}
+
+/// From here on nobody waits for room anywhere, as somebody wants to leave.
+pub(crate) fn hurry() {
+    outlets().iter().for_each(|outlet| hurry_one(outlet));
+}
+
+fn hurry_one(outlet: &Outlet) {
+    outlet.lock().lanes.iter_mut().for_each(|lane| lane.hurried = true);
+    outlet.room.notify_all();
+}
+
+fn outlets() -> Vec<Arc<Outlet>> {
+    lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -89,6 +89,18 @@ fn who_may_wait_waits_for_a_reader_and_not_for_nobody() {
     assert_eq!(lines.len() as u64, said - 10 + 1);
 }
 
+/// Two lanes of one file: who waits in either is let go.
+#[test]
+fn who_waits_for_room_is_let_go_when_somebody_leaves() {
+    let (_reader, file, _) = full_pipe();
+    let lanes = [lane(&file), lane(&file)];
+    drop(file);
+    hurry_one(&lanes[0].outlet);
+    for lane in &lanes {
+        assert_eq!(lane.send(&[b'x'; 2 * LIMIT_BYTES], Duration::MAX), LIMIT_BYTES);
+    }
+}
+
 #[test]
 fn a_flush_ends_when_nothing_goes() {
     let (mut reader, file, _) = full_pipe();
