@@ -12,6 +12,7 @@ use vm_memory::GuestAddress;
 
 use crate::boot::{BootError, Payload};
 use crate::config::VmConfig;
+use crate::outlet::is_reader_gone;
 use crate::quoted;
 
 /// Why there is no device tree in the file.
@@ -22,7 +23,7 @@ pub enum DumpError {
     #[error("cannot describe the machine")]
     Boot(#[from] BootError),
     /// There cannot be such a file.
-    #[error("cannot create {}", .path.display())]
+    #[error("cannot create {}", quoted::path(.path))]
     Create {
         /// Which file.
         path: PathBuf,
@@ -74,7 +75,11 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
     let path = path.to_owned();
     let written = if path.as_os_str() == "-" {
         let mut output = io::stdout().lock();
-        output.write_all(&tree).and_then(|()| output.flush())
+        match output.write_all(&tree).and_then(|()| output.flush()) {
+            // Who does not read to the end has read enough.
+            Err(error) if is_reader_gone(&error) => Ok(()),
+            written => written,
+        }
     } else {
         match File::create(&path) {
             Ok(mut file) => file.write_all(&tree),

@@ -436,4 +436,7 @@ fn a_reader_who_left_is_no_error() {
     }
     let mut program = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
     assert_eq!(output(program.arg("--help").stdout(gone())).status.code(), Some(0));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
+    let tree = output(program.args(["--dump-fdt", "-"]).stdout(gone()));
+    assert_eq!((tree.status.code(), &tree.stderr[..]), (Some(0), &b""[..]));
 }
