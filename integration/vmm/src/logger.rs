@@ -14,6 +14,7 @@ use arch_ppc64::TRACE_TARGET;
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::outlet::{self, Lane};
+use crate::quoted;
 
 /// How much waits to be written before messages, or lines of the trace, are left out.
 const MESSAGES_LIMIT_BYTES: usize = 256 << 10;
@@ -32,7 +33,7 @@ struct Logger {
 #[non_exhaustive]
 pub enum StartError {
     /// The trace cannot be written.
-    #[error("cannot write the trace to {}: {source}", .path.display())]
+    #[error("cannot write the trace to {}: {source}", quoted::path(.path))]
     Trace {
         /// Where it should go.
         path: PathBuf,
@@ -74,8 +75,10 @@ impl Log for Logger {
             _ => {
                 let is_guests = GUEST_TARGETS.iter().any(|t| record.target().starts_with(t));
                 if is_guests && self.level <= LevelFilter::Info {
-                    let mut budget = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-                    match budget.take(Instant::now()) {
+                    // Telling may take a while, and others have to come to their budget meanwhile.
+                    let budget = || self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+                    let share = budget().take(Instant::now());
+                    match share {
                         None => return,
                         Some(0) => {}
                         Some(count) => outlet::tell(&format!(
@@ -139,7 +142,7 @@ pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), 
         None => None,
         Some(None) => Some(stderr(TRACE_LIMIT_BYTES)?),
         Some(Some(path)) => {
-            let name = path.display().to_string();
+            let name = quoted::path(path);
             let lane =
                 File::create(path).and_then(|file| Lane::open(file, &name, TRACE_LIMIT_BYTES));
             Some(lane.map_err(|source| StartError::Trace { path: path.clone(), source })?)
