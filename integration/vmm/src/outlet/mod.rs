@@ -158,9 +158,8 @@ impl Lane {
                 let lane = &state.lanes[self.index];
                 lane.used_bytes >= lane.limit_bytes && !lane.closed && !lane.hurried
             };
-            let waited = self.outlet.room.wait_timeout_while(state, patience, full);
-            let (after, result) = waited.unwrap_or_else(PoisonError::into_inner);
-            if result.timed_out() {
+            let (after, timed_out) = self.outlet.wait_for_room(state, patience, full);
+            if timed_out {
                 return sent;
             }
             state = after;
@@ -177,8 +176,7 @@ impl Lane {
                 let lane = &state.lanes[self.index];
                 !lane.has_room(line.len()) && !lane.closed && !lane.hurried
             };
-            let waited = self.outlet.room.wait_timeout_while(state, MESSAGE_WAIT, full);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.outlet.wait_for_room(state, MESSAGE_WAIT, full).0;
         }
         let lane = &mut state.lanes[self.index];
         if lane.closed {
@@ -278,6 +276,20 @@ impl Outlet {
         }
     }
 
+    /// Waits as long as `full` says so. Gives whether that was too long, too.
+    fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        patience: Duration,
+        full: impl FnMut(&mut State) -> bool,
+    ) -> (MutexGuard<'a, State>, bool) {
+        state.wait_for_room += 1;
+        let waited = self.room.wait_timeout_while(state, patience, full);
+        let (mut state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.wait_for_room -= 1;
+        (state, result.timed_out())
+    }
+
     fn wrote(&self, index: usize, bytes: usize) {
         let mut state = self.lock();
         state.progress += 1;
@@ -290,8 +302,10 @@ impl Outlet {
                 state.push(index, line.as_bytes());
             }
         }
-        drop(state);
-        self.room.notify_all();
+        // A system call that most writes can do without.
+        if state.wait_for_room > 0 {
+            self.room.notify_all();
+        }
     }
 
     /// Nothing more is written for a sender, but all is taken.

@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) lanes: Vec<LaneState>,
     /// The thread waits for something to write.
     pub(super) waits: bool,
+    /// How many wait for room.
+    pub(super) wait_for_room: usize,
     /// Counts what the file took.
     pub(super) progress: u64,
     /// The file took nothing when it was last waited for.
