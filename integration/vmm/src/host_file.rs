@@ -115,10 +115,13 @@ impl Read for Pipe {
                 // There is a writer, who has nothing to say yet.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => limit = -1,
                 Ok(0) if !has_changed && !buf.is_empty() => {
-                    return Err(io::Error::new(
-                        ErrorKind::TimedOut,
-                        "it is a pipe that nobody writes to",
-                    ));
+                    // Somebody may have come, and even have gone, since it was too long.
+                    if !wait(&self.0, 0)? {
+                        return Err(io::Error::new(
+                            ErrorKind::TimedOut,
+                            "it is a pipe that nobody writes to",
+                        ));
+                    }
                 }
                 read => return read,
             }
