@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -156,6 +157,36 @@ fn a_pipe_without_an_end_is_refused() {
     // Each reader gets a writer of his own.
     let _writer = Writer::start("while :; do yes >\"$1\"; done", &pipe);
     refused_everywhere(&pipe, "not an ELF file", "more than", "more than 1048576 bytes");
+}
+
+/// What is kept is memory of the host: as much as the machine has, and no more.
+#[test]
+fn of_a_pipe_no_more_is_kept_than_ram() {
+    let folder = Folder::new("no_more_than_ram");
+    let pipe = folder.pipe("pipe");
+    let _writer = Writer::start("yes >\"$1\"", &pipe);
+    let kernel = program("client64.elf");
+    let arguments = ["--kernel", kernel.to_str().unwrap(), "--initramfs", &pipe];
+    let mut child = vmm(&arguments).stderr(Stdio::null()).spawn().unwrap();
+    let mut most = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        most = most.max(kept_bytes(child.id()));
+    };
+    assert_eq!(status.code(), Some(2));
+    assert!((1..=64 << 20).contains(&most), "{most} bytes are kept");
+}
+
+/// How much a program keeps in the file for what comes from a pipe.
+fn kept_bytes(id: u32) -> u64 {
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+    let kept = descriptors.filter(|descriptor| {
+        let target = std::fs::read_link(descriptor.path()).unwrap_or_default();
+        target.to_string_lossy().contains("pseries-payload")
+    });
+    kept.filter_map(|one| Some(std::fs::metadata(one.path()).ok()?.blocks() * 512)).sum()
 }
 
 /// Of a program from a pipe as much is kept as has to be loaded.
