@@ -40,12 +40,12 @@ const MESSAGE_WAIT: Duration = Duration::from_millis(250);
 const LAST_LOOKS: u32 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// How long outputs are waited for when somebody wants to leave, even if they take something.
-/// That is for one time; and this is for all of them, from the first.
+/// How long outputs are waited for when somebody wants to leave, even if they take something: at one
+/// time, and in all.
 const LEAVE_WAIT: Duration = Duration::from_millis(200);
 const LEAVE_WAIT_IN_ALL: Duration = Duration::from_millis(400);
 
-/// When that is over.
+/// When [`LEAVE_WAIT_IN_ALL`] is over.
 static LEAVE_BY: OnceLock<Instant> = OnceLock::new();
 
 thread_local! {
