@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// The most characters of one call: two registers full.
 const CHARS_MAX: usize = 16;
@@ -106,7 +106,7 @@ impl HypercallHandler for HvTerm {
         &[token::GET_TERM_CHAR, token::PUT_TERM_CHAR]
     }
 
-    fn handle(&self, _caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, _caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let [unit, ..] = call.args;
         let status = match call.token {
             // "Checks the termno parameter for validity […], else return H_Parameter."
@@ -179,7 +179,7 @@ mod tests {
         let ram: GuestMemoryMmap =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
         let mut call = Hypercall::new(token, args);
-        assert_eq!(term.handle(VcpuId(0), &ram, &mut call), Next::Resume);
+        assert_eq!(term.handle(CpuIndex(0), &ram, &mut call), Next::Resume);
         call
     }
 

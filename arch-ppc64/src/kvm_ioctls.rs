@@ -9,12 +9,12 @@
 //! use std::error::Error;
 //!
 //! use arch_ppc64::kvm_ioctls::papr_hcall;
-//! use arch_ppc64::{GuestRam, HypercallBus, Next, StopReason, VcpuId};
+//! use arch_ppc64::{GuestRam, HypercallBus, Next, StopReason, CpuIndex};
 //! use kvm_ioctls::{VcpuExit, VcpuFd};
 //!
 //! /// What the thread of a virtual CPU does; `sleep` returns when the CPU is woken.
 //! fn run(
-//!     id: VcpuId,
+//!     id: CpuIndex,
 //!     vcpu: &mut VcpuFd,
 //!     ram: &dyn GuestRam,
 //!     bus: &HypercallBus,
@@ -113,7 +113,7 @@ mod tests {
     use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
     use super::*;
-    use crate::{GuestRam, HypercallBus, MutHypercallHandler, Next, Status, StopReason, VcpuId};
+    use crate::{CpuIndex, GuestRam, HypercallBus, MutHypercallHandler, Next, Status, StopReason};
 
     const KVM_EXIT_HLT: u32 = 5;
 
@@ -125,7 +125,7 @@ mod tests {
             &[0xf005, 0xf100]
         }
 
-        fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        fn handle(&mut self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
             self.0.push(*call);
             ram.write_be_u32(GuestAddress(call.args[0]), caller.0).unwrap();
             call.args = call.args.map(|arg| !arg);
@@ -160,7 +160,7 @@ mod tests {
         let mut run = stopped_for(0xf005, args);
         // SAFETY: made whole by `stopped_for`.
         let call = unsafe { papr_hcall(&mut run) }.unwrap();
-        assert_eq!(bus.dispatch(VcpuId(7), &ram, call), Next::Resume);
+        assert_eq!(bus.dispatch(CpuIndex(7), &ram, call), Next::Resume);
 
         assert_eq!(recorder.lock().unwrap().0, [Hypercall::new(0xf005, &args)]);
         assert_eq!(ram.read_obj::<[u8; 4]>(GuestAddress(0x100)).unwrap(), [0, 0, 0, 7]);
@@ -180,7 +180,7 @@ mod tests {
             let mut run = stopped_for(token, [0; 9]);
             // SAFETY: made whole by `stopped_for`.
             let call = unsafe { papr_hcall(&mut run) }.unwrap();
-            assert_eq!(bus.dispatch(VcpuId(0), &ram, call), next);
+            assert_eq!(bus.dispatch(CpuIndex(0), &ram, call), next);
             assert_eq!(results(&run).0, status.0 as u64);
         }
     }

@@ -21,6 +21,7 @@ pub mod loader;
 mod machine;
 mod memory_blocks;
 pub mod papr;
+pub mod platform;
 mod ram;
 pub mod rtas;
 mod vcpu;
@@ -33,4 +34,6 @@ pub use hypercall::{
 };
 pub use machine::{ConfigError, Machine};
 pub use ram::{GuestRam, MemoryFault};
-pub use vcpu::{CpuState, StartError, VcpuControl, VcpuId, start_cpu};
+pub use vcpu::{
+    CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuExit, VcpuHost, start_cpu,
+};

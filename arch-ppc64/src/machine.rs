@@ -6,7 +6,7 @@ use crate::cpu::{Cpu, CpuError};
 use crate::layout::{
     LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, PAGE_BYTES,
 };
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// A validated machine; everything else of this crate takes `&Machine`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +80,8 @@ impl Machine {
     }
 
     /// The CPUs at boot, by their interrupt server numbers. The first is the one that starts.
-    pub fn vcpus(&self) -> impl ExactSizeIterator<Item = VcpuId> + use<> {
-        (0..self.boot_cpus).map(VcpuId)
+    pub fn vcpus(&self) -> impl ExactSizeIterator<Item = CpuIndex> + use<> {
+        (0..self.boot_cpus).map(CpuIndex)
     }
 
     /// How many virtual CPUs the tree leaves room for.
@@ -110,7 +110,7 @@ impl Machine {
     }
 
     /// The name of a CPU's node below `/cpus`, with its unit address.
-    pub fn cpu_node(&self, vcpu: VcpuId) -> String {
+    pub fn cpu_node(&self, vcpu: CpuIndex) -> String {
         format!("PowerPC,{}@{:x}", self.cpu.model(), vcpu.0)
     }
 }

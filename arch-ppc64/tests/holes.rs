@@ -8,8 +8,8 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, ProcessTable, ProcessorModes, Prod};
 use arch_ppc64::rtas::{self, Rtas, RtasConfig};
 use arch_ppc64::{
-    CpuState, GuestRam, Hypercall, HypercallBus, HypercallHandler, Machine, MemoryFault, NoConsole,
-    StartError, Status, VcpuControl, VcpuId, start_cpu,
+    CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus, HypercallHandler,
+    Machine, MemoryFault, NoConsole, StartError, Status, VcpuHost, start_cpu,
 };
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -55,19 +55,20 @@ struct Obedient {
     started: Mutex<Vec<u64>>,
 }
 
-impl VcpuControl for Obedient {
-    fn state(&self, _: VcpuId) -> Option<CpuState> {
+impl VcpuHost for Obedient {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
         Some(CpuState::Stopped)
     }
 
-    fn start(&self, _: VcpuId, entry: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, _: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let entry = registers.pc;
         self.started.lock().unwrap().push(entry.0);
         Ok(())
     }
 }
 
 impl Prod for Obedient {
-    fn prod(&self, _: VcpuId) -> bool {
+    fn prod(&self, _: CpuIndex) -> bool {
         true
     }
 }
@@ -94,7 +95,7 @@ fn call(
 ) -> Status {
     let bus = HypercallBus::new(vec![handler]).unwrap();
     let mut call = Hypercall::new(token, args);
-    let _ = bus.dispatch(VcpuId(0), ram, &mut call);
+    let _ = bus.dispatch(CpuIndex(0), ram, &mut call);
     call.status()
 }
 
@@ -169,7 +170,7 @@ fn areas_end_before_a_hole() {
 #[test]
 fn a_cpu_starts_where_there_is_an_instruction() {
     let (ram, cpus) = (ram(), Obedient::default());
-    let start = |entry| start_cpu(&cpus, &ram, VcpuId(1), GuestAddress(entry), 0);
+    let start = |entry| start_cpu(&cpus, &ram, CpuIndex(1), GuestAddress(entry), 0);
     for entry in [0x62, 1, HOLE - 2, HOLE, BEHIND - 4, END, 0xf000_0000, u64::MAX] {
         assert_eq!(start(entry), Err(StartError::NoCode), "{entry:#x}");
     }

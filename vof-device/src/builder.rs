@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arch_ppc64::{Console, VcpuControl};
+use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
 
 use crate::claims::Claims;
@@ -21,7 +21,7 @@ pub struct VofBuilder {
     tree: DeviceTree,
     ram_bytes: u64,
     console: Option<(String, Arc<dyn Console>)>,
-    cpus: Option<Arc<dyn VcpuControl>>,
+    cpus: Option<Arc<dyn VcpuHost>>,
     cas: Option<Box<dyn CasPolicy>>,
     properties: Box<dyn PropertyPolicy>,
     reserved: Vec<Reserved>,
@@ -106,7 +106,7 @@ impl VofBuilder {
 
     /// What starts processors for the service `start-cpu`. Without it, the service fails.
     #[must_use]
-    pub fn cpus(mut self, cpus: Arc<dyn VcpuControl>) -> Self {
+    pub fn cpus(mut self, cpus: Arc<dyn VcpuHost>) -> Self {
         self.cpus = Some(cpus);
         self
     }

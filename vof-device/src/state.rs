@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arch_ppc64::{Console, VcpuControl};
+use arch_ppc64::{Console, VcpuHost};
 
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -40,7 +40,7 @@ pub(crate) struct State {
     pub(crate) calls: [u64; services::COUNT],
     pub(crate) memory: Option<MemoryNode>,
     pub(crate) console: Option<ConsoleNode>,
-    pub(crate) cpus: Option<Arc<dyn VcpuControl>>,
+    pub(crate) cpus: Option<Arc<dyn VcpuHost>>,
     pub(crate) cas: Option<Box<dyn CasPolicy>>,
     pub(crate) properties: Box<dyn PropertyPolicy>,
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Console, GuestRam, Hypercall, HypercallBus, Next, Status, VcpuId};
+use arch_ppc64::{Console, CpuIndex, GuestRam, Hypercall, HypercallBus, Next, Status};
 use vm_fdt::FdtWriter;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -169,7 +169,7 @@ impl<'a> Client<'a> {
     /// Makes a call whose array is in guest memory already.
     pub fn call_array(&self, at: u64, arguments: usize, results: usize) -> Outcome {
         let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
-        let next = self.bus.dispatch(VcpuId(0), self.ram, &mut call);
+        let next = self.bus.dispatch(CpuIndex(0), self.ram, &mut call);
         let first = at.saturating_add(12 + arguments as u64 * 4);
         let result = |number: usize| {
             let address = GuestAddress(first.saturating_add(number as u64 * 4));

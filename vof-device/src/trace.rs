@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use arch_ppc64::{Status, TRACE_TARGET, VcpuId};
+use arch_ppc64::{CpuIndex, Status, TRACE_TARGET};
 
 use crate::args::{ArgumentArray, Guest};
 use crate::limits::MAX_CALL_CELLS;
@@ -38,7 +38,7 @@ pub(crate) fn call(guest: Guest<'_>, array: &ArgumentArray<'_>) -> String {
 }
 
 /// Writes a line about a call that was answered.
-pub(crate) fn tell(caller: VcpuId, call: &str, status: Status, results: &[u32]) {
+pub(crate) fn tell(caller: CpuIndex, call: &str, status: Status, results: &[u32]) {
     let mut line = format!("{caller} client {call} =");
     for result in results {
         let _ = write!(line, " {result:#x}");

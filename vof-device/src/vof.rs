@@ -1,7 +1,8 @@
 //! The client interface as a hypercall handler.
 
 use arch_ppc64::{
-    GuestRam, Hypercall, MutHypercallHandler, Next, Status, TRACE_TARGET, VcpuId, hypercall::token,
+    CpuIndex, GuestRam, Hypercall, MutHypercallHandler, Next, Status, TRACE_TARGET,
+    hypercall::token,
 };
 
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
@@ -105,7 +106,7 @@ impl Vof {
     }
 
     /// Reads the array at `at`, makes the call, writes the results.
-    fn call(&mut self, caller: VcpuId, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
+    fn call(&mut self, caller: CpuIndex, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
         let guest = Guest::new(ram, self.ram_bytes);
         let mut room = ARRAY_ROOM;
         let array = match ArgumentArray::read(&guest, at, &mut room) {
@@ -161,7 +162,7 @@ impl MutHypercallHandler for Vof {
         &[token::VOF_CLIENT]
     }
 
-    fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&mut self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let (status, then) = self.call(caller, ram, call.args[0]);
         let resume = call.finish(status);
         match then {

@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{CpuState, Hypercall, Next, StartError, Status, StopReason, VcpuControl, VcpuId};
-use vm_memory::GuestAddress;
+use arch_ppc64::{
+    CpuIndex, CpuState, EntryRegisters, Hypercall, Next, StartError, Status, StopReason, VcpuHost,
+};
 use vof_device::limits;
 use vof_device::test_utils::{
     Client, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, phrases, sample_tree,
@@ -105,7 +106,7 @@ fn chain(machine: &TestMachine, arguments: [u32; 5]) -> Hypercall {
     let bytes: Vec<u8> = array.iter().flat_map(|cell| cell.to_be_bytes()).collect();
     machine.client().poke(at + 16, &bytes);
     let mut call = Hypercall::new(token::VOF_CLIENT, &[u64::from(at + 16)]);
-    assert_eq!(machine.bus.dispatch(VcpuId(0), &machine.ram, &mut call), Next::Resume);
+    assert_eq!(machine.bus.dispatch(CpuIndex(0), &machine.ram, &mut call), Next::Resume);
     call
 }
 
@@ -145,12 +146,13 @@ fn chain_returns_where_there_is_no_program_or_no_such_memory() {
 #[derive(Debug, Default)]
 struct Cpus(Mutex<Vec<(u32, u64, u64)>>);
 
-impl VcpuControl for Cpus {
-    fn state(&self, _target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for Cpus {
+    fn state(&self, _target: CpuIndex) -> Option<CpuState> {
         Some(CpuState::Stopped)
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let EntryRegisters { pc: entry, r3, .. } = registers;
         let mut started = self.0.lock().unwrap();
         if started.iter().any(|(number, ..)| *number == target.0) {
             return Err(StartError::NotStopped);

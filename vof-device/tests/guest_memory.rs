@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Hypercall, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall};
 use vof_device::PropertyPolicy;
 use vof_device::limits::{
     ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_ARCHITECTURE_VECTOR_BYTES, MAX_FREE_RANGES,
@@ -123,7 +123,7 @@ impl Guest {
         client.poke(WORKSPACE, &[array, texts].concat());
         let mut call = Hypercall::new(token::VOF_CLIENT, &[WORKSPACE.into()]);
         IS_COUNTED.set(true);
-        let _ = self.machine.bus.dispatch(VcpuId(0), &self.machine.ram, &mut call);
+        let _ = self.machine.bus.dispatch(CpuIndex(0), &self.machine.ram, &mut call);
         IS_COUNTED.set(false);
         let result = client.peek(WORKSPACE + results_at as u32, 4);
         u32::from_be_bytes(result.try_into().unwrap())

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::{CpuState, HypercallBus, StartError, VcpuControl, VcpuId};
+use arch_ppc64::{CpuIndex, CpuState, EntryRegisters, HypercallBus, StartError, VcpuHost};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vof_device::Vof;
 use vof_device::test_utils::{
@@ -20,12 +20,13 @@ const BEHIND: u32 = 8 << 20;
 #[derive(Default)]
 struct Started(Mutex<Vec<u64>>);
 
-impl VcpuControl for Started {
-    fn state(&self, _: VcpuId) -> Option<CpuState> {
+impl VcpuHost for Started {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
         Some(CpuState::Stopped)
     }
 
-    fn start(&self, _: VcpuId, entry: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, _: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let entry = registers.pc;
         self.0.lock().unwrap().push(entry.0);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Hypercall, Next, Status, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, Next, Status};
 use vof_device::test_utils::{Client, TestMachine, sample_tree};
 
 thread_local! {
@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 fn allocations_of_last_call(machine: &TestMachine, at: u32) -> usize {
     let mut call = Hypercall::new(token::VOF_CLIENT, &[at.into()]);
     let before = ALLOCATIONS.get();
-    let next = machine.bus.dispatch(VcpuId(0), &machine.ram, &mut call);
+    let next = machine.bus.dispatch(CpuIndex(0), &machine.ram, &mut call);
     let after = ALLOCATIONS.get();
     assert_eq!(next, Next::Resume);
     assert!([Status::SUCCESS, Status::FUNCTION].contains(&call.status()));

@@ -3,7 +3,7 @@
 use super::writer::{FdtError, Writer};
 use crate::layout::TIMEBASE_HZ;
 use crate::machine::Machine;
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 const CACHE_BYTES: u32 = 32 << 10;
 const CACHE_LINE_BYTES: u32 = 128;
@@ -39,7 +39,7 @@ pub(super) fn nodes(w: &mut Writer, machine: &Machine) -> Result<(), FdtError> {
     })
 }
 
-fn cpu(w: &mut Writer, machine: &Machine, vcpu: VcpuId) -> Result<(), FdtError> {
+fn cpu(w: &mut Writer, machine: &Machine, vcpu: CpuIndex) -> Result<(), FdtError> {
     let id = vcpu.0;
     w.text("device_type", &["cpu"])?;
     w.cell("reg", id)?;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ram::GuestRam;
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// Target of the `log` messages, of level `trace`, that tell every hypercall, client call and RTAS
 /// call with its arguments and results, one a message. While that level is off, they cost one
@@ -160,12 +160,12 @@ pub enum StopReason {
 /// put behind one [`Mutex`].
 ///
 /// Whatever the guest passes, a handler answers with a status: it does not panic, wait without
-/// bound or touch the calling or any other virtual CPU (see [`crate::VcpuControl`]).
+/// bound or touch the calling or any other virtual CPU (see [`crate::VcpuHost`]).
 ///
 /// ```
 /// use std::sync::Arc;
 /// use arch_ppc64::{
-///     GuestRam, Hypercall, HypercallBus, HypercallHandler, Next, Status, VcpuId,
+///     GuestRam, Hypercall, HypercallBus, HypercallHandler, Next, Status, CpuIndex,
 /// };
 ///
 /// /// A private call that tells a guest which CPU it runs on.
@@ -176,7 +176,7 @@ pub enum StopReason {
 ///         &[0xf100]
 ///     }
 ///
-///     fn handle(&self, caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+///     fn handle(&self, caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
 ///         call.args[0] = u64::from(caller.0);
 ///         call.finish(Status::SUCCESS)
 ///     }
@@ -186,7 +186,7 @@ pub enum StopReason {
 /// # let memory: vm_memory::GuestMemoryMmap =
 /// #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)]).unwrap();
 /// let mut call = Hypercall::new(0xf100, &[]);
-/// assert_eq!(bus.dispatch(VcpuId(3), &memory, &mut call), Next::Resume);
+/// assert_eq!(bus.dispatch(CpuIndex(3), &memory, &mut call), Next::Resume);
 /// assert_eq!((call.status(), call.args[0]), (Status::SUCCESS, 3));
 /// # Ok::<(), arch_ppc64::DuplicateToken>(())
 /// ```
@@ -196,7 +196,7 @@ pub trait HypercallHandler: Send + Sync {
 
     /// Answers one call of `caller`: reads and changes `call` in place and says what the CPU does
     /// next.
-    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
 
     /// Returns to the state the machine starts in. Called only while every virtual CPU is parked.
     fn reset(&self) {}
@@ -210,7 +210,7 @@ pub trait MutHypercallHandler: Send {
         Self: Sized;
 
     /// As [`HypercallHandler::handle`].
-    fn handle(&mut self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
+    fn handle(&mut self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
 
     /// As [`HypercallHandler::reset`].
     fn reset(&mut self) {}
@@ -221,7 +221,7 @@ impl<H: MutHypercallHandler> HypercallHandler for Mutex<H> {
         H::tokens()
     }
 
-    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         // A handler that panicked once (a bug) must not take the machine's other CPUs down.
         let mut handler = self.lock().unwrap_or_else(PoisonError::into_inner);
         handler.handle(caller, ram, call)
@@ -266,14 +266,14 @@ impl HypercallBus {
     }
 
     /// Answers one hypercall of `caller`; an unknown token is [`Status::FUNCTION`].
-    pub fn dispatch(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    pub fn dispatch(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         if log::log_enabled!(target: TRACE_TARGET, log::Level::Trace) {
             return self.dispatch_traced(caller, ram, call);
         }
         self.answer(caller, ram, call)
     }
 
-    fn answer(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn answer(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         match self.by_token.binary_search_by_key(&call.token, |&(token, _)| token) {
             Ok(place) => self.handlers[self.by_token[place].1].handle(caller, ram, call),
             Err(_) => call.finish(Status::FUNCTION),
@@ -281,7 +281,7 @@ impl HypercallBus {
     }
 
     #[cold]
-    fn dispatch_traced(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn dispatch_traced(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let before = *call;
         let next = self.answer(caller, ram, call);
         let after = *call;
@@ -346,7 +346,7 @@ mod tests {
             &[0xf100, 0xf101]
         }
 
-        fn handle(&mut self, _: VcpuId, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        fn handle(&mut self, _: CpuIndex, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
             assert_ne!(call.token, 0xf101, "a bug, on purpose");
             self.0 += 1;
             call.args[0] = self.0;
@@ -364,7 +364,7 @@ mod tests {
 
     fn call(bus: &HypercallBus, token: u64) -> Hypercall {
         let mut call = Hypercall::new(token, &[]);
-        assert_eq!(bus.dispatch(VcpuId(0), &ram(), &mut call), Next::Resume);
+        assert_eq!(bus.dispatch(CpuIndex(0), &ram(), &mut call), Next::Resume);
         call
     }
 

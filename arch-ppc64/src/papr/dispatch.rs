@@ -8,7 +8,7 @@ use vm_memory::GuestAddress;
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// Wakes virtual CPUs.
 pub trait Prod: Send + Sync {
@@ -17,7 +17,7 @@ pub trait Prod: Send + Sync {
     /// bit. […] Return H_Success.' Must not wait for the target.
     ///
     /// False when there is no such CPU.
-    fn prod(&self, target: VcpuId) -> bool;
+    fn prod(&self, target: CpuIndex) -> bool;
 }
 
 /// The hypercalls by which virtual CPUs sleep and wake each other, for a back end whose CPUs do
@@ -40,14 +40,14 @@ impl DispatchCalls {
     /// H_PROD (LoPAPR §14.11.3.5).
     fn prod(&self, target: u64) -> Status {
         match u32::try_from(target) {
-            Ok(target) if self.prod.prod(VcpuId(target)) => Status::SUCCESS,
+            Ok(target) if self.prod.prod(CpuIndex(target)) => Status::SUCCESS,
             _ => Status::PARAMETER,
         }
     }
 
     /// H_CONFER (LoPAPR §14.11.3.4). Who confers to itself, to wait for H_PROD, waits for no time:
     /// the call may return "when more work is potentially available", and the guest looks.
-    fn confer(&self, caller: VcpuId, target: u64) -> Status {
+    fn confer(&self, caller: CpuIndex, target: u64) -> Status {
         /// "-1 (all partition processors)"; the parameter is an `int32`.
         const ALL: u32 = u32::MAX;
         let target = target as u32;
@@ -94,7 +94,7 @@ impl HypercallHandler for DispatchCalls {
         &[token::CEDE, token::PROD, token::CONFER, token::REGISTER_VPA]
     }
 
-    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let [first, second, third, ..] = call.args;
         let status = match call.token {
             // LoPAPR §14.11.3.3. The CPU enables its interrupts, and looks for a prod, as it sleeps.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 pub use dispatch::{DispatchCalls, Prod};
 pub use mode::Mode;
@@ -68,7 +68,7 @@ impl PaprCalls {
             return Status::PARAMETER;
         }
         let vcpu = match u32::try_from(id) {
-            Ok(id) if id < self.max_cpus => VcpuId(id),
+            Ok(id) if id < self.max_cpus => CpuIndex(id),
             _ => return Status::P2,
         };
         let packed = pack_domains(&cpu_domains(vcpu));
@@ -84,7 +84,7 @@ impl HypercallHandler for PaprCalls {
         &[token::GET_CPU_CHARACTERISTICS, token::HOME_NODE_ASSOCIATIVITY]
     }
 
-    fn handle(&self, _caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, _caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let status = match call.token {
             token::GET_CPU_CHARACTERISTICS => self.cpu_characteristics(call),
             token::HOME_NODE_ASSOCIATIVITY => self.home_node(call),
@@ -96,7 +96,7 @@ impl HypercallHandler for PaprCalls {
 
 /// The associativity domains of a CPU, highest level first: what its `ibm,associativity` says
 /// after the count. All levels but the last, which is the CPU itself, are the one NUMA node.
-pub fn cpu_domains(vcpu: VcpuId) -> [u32; 5] {
+pub fn cpu_domains(vcpu: CpuIndex) -> [u32; 5] {
     [0, 0, 0, 0, vcpu.0]
 }
 
@@ -145,7 +145,7 @@ pub trait ProcessorModes: Send + Sync {
     /// hypervisor state.
     ///
     /// By default the resource does not exist: H_P2. KVM does this by itself.
-    fn set_breakpoint(&self, caller: VcpuId, ciabr: u64) -> Status {
+    fn set_breakpoint(&self, caller: CpuIndex, ciabr: u64) -> Status {
         let _ = (caller, ciabr);
         Status::P2
     }
@@ -154,7 +154,7 @@ pub trait ProcessorModes: Send + Sync {
     /// or 1. It never asks for a match in hypervisor state.
     ///
     /// By default the resource does not exist: H_P2. KVM does this by itself.
-    fn set_watchpoint(&self, caller: VcpuId, number: u8, dawr: u64, dawrx: u64) -> Status {
+    fn set_watchpoint(&self, caller: CpuIndex, number: u8, dawr: u64, dawrx: u64) -> Status {
         let _ = (caller, number, dawr, dawrx);
         Status::P2
     }
@@ -164,7 +164,7 @@ pub trait ProcessorModes: Send + Sync {
     /// By default there is no such function: H_FUNCTION. Linux uses it when it panics, to stop
     /// its other CPUs and to see where they are, and takes an ordinary interrupt where it fails.
     /// A platform that claimed success without doing it would keep the panic waiting.
-    fn system_reset(&self, caller: VcpuId, targets: ResetTargets) -> Status {
+    fn system_reset(&self, caller: CpuIndex, targets: ResetTargets) -> Status {
         let _ = (caller, targets);
         Status::FUNCTION
     }
@@ -182,7 +182,7 @@ impl ModeCalls {
         Self { modes }
     }
 
-    fn set_mode(&self, caller: VcpuId, mode: &Mode) -> Status {
+    fn set_mode(&self, caller: CpuIndex, mode: &Mode) -> Status {
         match *mode {
             Mode::InterruptEndianness { little } => self.modes.set_interrupt_endianness(little),
             Mode::InterruptLocation { ail } => self.modes.set_interrupt_location(ail),
@@ -205,7 +205,7 @@ impl HypercallHandler for ModeCalls {
         &[token::SET_MODE, token::REGISTER_PROC_TBL, token::SIGNAL_SYS_RESET]
     }
 
-    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let done = match call.token {
             token::SET_MODE => Mode::decode(call).map(|mode| self.set_mode(caller, &mode)),
             token::REGISTER_PROC_TBL => ProcessTable::decode(call)

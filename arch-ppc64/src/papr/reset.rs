@@ -1,7 +1,7 @@
 //! H_SIGNAL_SYS_RESET (not in LoPAPR 1.1; Linux's `asm/hvcall.h` has its number and argument).
 
 use crate::hypercall::{Hypercall, Status};
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// Who is to get a system reset interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum ResetTargets {
     /// Every CPU but the caller.
     Others,
     /// One CPU; the machine may not have it.
-    One(VcpuId),
+    One(CpuIndex),
 }
 
 impl ResetTargets {
@@ -24,7 +24,9 @@ impl ResetTargets {
         match target as i64 {
             -1 => Ok(Self::All),
             -2 => Ok(Self::Others),
-            cpu => u32::try_from(cpu).map(|cpu| Self::One(VcpuId(cpu))).or(Err(Status::PARAMETER)),
+            cpu => {
+                u32::try_from(cpu).map(|cpu| Self::One(CpuIndex(cpu))).or(Err(Status::PARAMETER))
+            }
         }
     }
 }
@@ -41,7 +43,7 @@ mod tests {
         };
         assert_eq!(decode(-1), Ok(ResetTargets::All));
         assert_eq!(decode(-2), Ok(ResetTargets::Others));
-        assert_eq!(decode(7), Ok(ResetTargets::One(VcpuId(7))));
+        assert_eq!(decode(7), Ok(ResetTargets::One(CpuIndex(7))));
         for target in [-3, i64::MIN, 1 << 32, i64::MAX] {
             assert_eq!(decode(target), Err(Status::PARAMETER));
         }

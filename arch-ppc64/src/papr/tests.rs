@@ -16,9 +16,9 @@ enum Asked {
     Endianness(bool),
     Location(u8),
     Table(ProcessTable),
-    Breakpoint(VcpuId, u64),
-    Watchpoint(VcpuId, u8, u64, u64),
-    Reset(VcpuId, ResetTargets),
+    Breakpoint(CpuIndex, u64),
+    Watchpoint(CpuIndex, u8, u64, u64),
+    Reset(CpuIndex, ResetTargets),
 }
 
 /// A back end that notes what it is asked for, and gives one answer.
@@ -47,15 +47,15 @@ impl ProcessorModes for Notes {
         self.note(Asked::Table(*table))
     }
 
-    fn set_breakpoint(&self, caller: VcpuId, ciabr: u64) -> Status {
+    fn set_breakpoint(&self, caller: CpuIndex, ciabr: u64) -> Status {
         self.note(Asked::Breakpoint(caller, ciabr))
     }
 
-    fn set_watchpoint(&self, caller: VcpuId, number: u8, dawr: u64, dawrx: u64) -> Status {
+    fn set_watchpoint(&self, caller: CpuIndex, number: u8, dawr: u64, dawrx: u64) -> Status {
         self.note(Asked::Watchpoint(caller, number, dawr, dawrx))
     }
 
-    fn system_reset(&self, caller: VcpuId, targets: ResetTargets) -> Status {
+    fn system_reset(&self, caller: CpuIndex, targets: ResetTargets) -> Status {
         self.note(Asked::Reset(caller, targets))
     }
 }
@@ -83,7 +83,7 @@ fn call(handler: Arc<dyn HypercallHandler>, token: u64, args: &[u64]) -> Hyperca
     let ram: GuestMemoryMmap =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
     let mut call = Hypercall::new(token, args);
-    assert_eq!(bus.dispatch(VcpuId(2), &ram, &mut call), Next::Resume);
+    assert_eq!(bus.dispatch(CpuIndex(2), &ram, &mut call), Next::Resume);
     call
 }
 
@@ -103,15 +103,15 @@ fn modes_reach_the_back_end_and_its_answer_the_guest() {
         for (token, args, wanted) in [
             (token::SET_MODE, [1, 4, 0, 0], Asked::Endianness(true)),
             (token::SET_MODE, [3, 3, 0, 0], Asked::Location(3)),
-            (token::SET_MODE, [0, 1, 0x1002, 0], Asked::Breakpoint(VcpuId(2), 0x1002)),
-            (token::SET_MODE, [0, 2, 8, 0x41], Asked::Watchpoint(VcpuId(2), 0, 8, 0x41)),
-            (token::SET_MODE, [0, 5, 8, 0x41], Asked::Watchpoint(VcpuId(2), 1, 8, 0x41)),
+            (token::SET_MODE, [0, 1, 0x1002, 0], Asked::Breakpoint(CpuIndex(2), 0x1002)),
+            (token::SET_MODE, [0, 2, 8, 0x41], Asked::Watchpoint(CpuIndex(2), 0, 8, 0x41)),
+            (token::SET_MODE, [0, 5, 8, 0x41], Asked::Watchpoint(CpuIndex(2), 1, 8, 0x41)),
             (token::REGISTER_PROC_TBL, [0x1d, 0x1_0000, 0, 4], Asked::Table(radix)),
             (token::REGISTER_PROC_TBL, [0; 4], Asked::Table(ProcessTable::Hash)),
             (
                 token::SIGNAL_SYS_RESET,
                 [-2_i64 as u64, 0, 0, 0],
-                Asked::Reset(VcpuId(2), ResetTargets::Others),
+                Asked::Reset(CpuIndex(2), ResetTargets::Others),
             ),
         ] {
             assert_eq!(asked(answer, token, &args), (vec![wanted], answer));
@@ -180,7 +180,7 @@ fn home_node_is_what_the_tree_says() {
     assert_eq!(answer.status(), Status::SUCCESS);
     assert_eq!(answer.args[0], 0x8000_8000_8000_8000);
     assert_eq!(answer.args[1], 0x8003_ffff_ffff_ffff);
-    assert_eq!(unpack(&answer.args[..6]), cpu_domains(VcpuId(3)));
+    assert_eq!(unpack(&answer.args[..6]), cpu_domains(CpuIndex(3)));
 }
 
 #[test]

@@ -14,22 +14,24 @@ const CELLS_MAX: u32 = 16;
 
 /// What a call reports in its first output (LoPAPR §7.2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RtasStatus(pub(super) i32);
+pub struct RtasStatus(pub i32);
 
 impl RtasStatus {
-    pub(super) const SUCCESS: Self = Self(0);
+    /// The call did what it says.
+    pub const SUCCESS: Self = Self(0);
     /// `event-scan` and `check-exception`: there is nothing to report (§7.3.3.1, §7.3.3.2).
-    pub(super) const NO_ERRORS_FOUND: Self = Self(1);
-    pub(super) const HARDWARE_ERROR: Self = Self(-1);
+    pub const NO_ERRORS_FOUND: Self = Self(1);
+    /// The hardware failed.
+    pub const HARDWARE_ERROR: Self = Self(-1);
     /// Call again.
-    pub(super) const BUSY: Self = Self(-2);
+    pub const BUSY: Self = Self(-2);
     /// "When such checks are made, the appropriate return code for invalid parameters is -3"
     /// (§7.2.7). Also: "system parameter not supported" (§7.3.16).
-    pub(super) const PARAMETER_ERROR: Self = Self(-3);
+    pub const PARAMETER_ERROR: Self = Self(-3);
     /// The system parameter may not be set (§7.3.16.2).
-    pub(super) const NOT_AUTHORIZED: Self = Self(-9002);
+    pub const NOT_AUTHORIZED: Self = Self(-9002);
     /// The calls for system parameters have their own number for a wrong argument (§7.3.16.1).
-    pub(super) const PARAMETER_BUFFER_ERROR: Self = Self(-9999);
+    pub const PARAMETER_BUFFER_ERROR: Self = Self(-9999);
 }
 
 /// How a call ends.

@@ -14,6 +14,7 @@
 mod args;
 mod clock;
 mod cpus;
+mod handler;
 mod interrupts;
 mod parameters;
 mod platform;
@@ -29,10 +30,12 @@ use crate::console::Console;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, token};
 use crate::machine::Machine;
 use crate::ram::{GuestRam, MemoryFault};
-use crate::vcpu::{VcpuControl, VcpuId};
+use crate::vcpu::{CpuIndex, VcpuHost};
 
-use args::{Answer, ArgumentBuffer, Invocation, RtasStatus};
+pub use args::RtasStatus;
+use args::{Answer, ArgumentBuffer, Invocation};
 pub use clock::{HostTime, RealTimeClock, SystemTime};
+pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 pub use interrupts::{InterruptSources, UnknownSource, Xive};
 
 /// How much memory RTAS asks for, in bytes: the value of `rtas-size`. The guest allocates it; the
@@ -137,7 +140,7 @@ pub enum AfterOsTerm {
 
 /// The handler of RTAS calls.
 pub struct Rtas {
-    cpus: Arc<dyn VcpuControl>,
+    cpus: Arc<dyn VcpuHost>,
     console: Arc<dyn Console>,
     config: RtasConfig,
     clock: Arc<RealTimeClock>,
@@ -150,7 +153,7 @@ impl Rtas {
     ///
     /// It has the host's clock, and no interrupt sources of its own: KVM's XICS answers the calls
     /// about them by itself.
-    pub fn new(cpus: Arc<dyn VcpuControl>, console: Arc<dyn Console>, config: RtasConfig) -> Self {
+    pub fn new(cpus: Arc<dyn VcpuHost>, console: Arc<dyn Console>, config: RtasConfig) -> Self {
         Self {
             cpus,
             console,
@@ -194,7 +197,7 @@ impl HypercallHandler for Rtas {
 
     /// Answers H_PARAMETER when the argument buffer is not in RAM or has no place for a status,
     /// else H_SUCCESS with the status of the call in the buffer.
-    fn handle(&self, caller: VcpuId, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let Ok(mut buffer) = ArgumentBuffer::read(ram, GuestAddress(call.args[0])) else {
             return call.finish(Status::PARAMETER);
         };

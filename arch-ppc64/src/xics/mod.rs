@@ -10,13 +10,13 @@
 //! use std::sync::Arc;
 //! use arch_ppc64::rtas::{InterruptSources, Xive};
 //! use arch_ppc64::xics::{InterruptOutput, Xics};
-//! use arch_ppc64::{Hypercall, HypercallHandler, VcpuId, hypercall::token};
+//! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, hypercall::token};
 //!
 //! /// The lines of the CPUs: here, they tell.
 //! struct Lines;
 //!
 //! impl InterruptOutput for Lines {
-//!     fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+//!     fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool) {
 //!         println!("{cpu}: {asserted}");
 //!     }
 //! }
@@ -26,12 +26,12 @@
 //! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
 //! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
 //! xics.set_xive(0x1003, Xive { server: 0, priority: 5 })?;
-//! let _ = xics.handle(VcpuId(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
+//! let _ = xics.handle(CpuIndex(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
 //! // A device: `vcpu0: true`.
 //! xics.raise(0x1003);
 //! // The guest accepts the interrupt: `vcpu0: false`.
 //! let mut call = Hypercall::new(token::XIRR, &[]);
-//! let _ = xics.handle(VcpuId(0), &ram, &mut call);
+//! let _ = xics.handle(CpuIndex(0), &ram, &mut call);
 //! assert_eq!(call.args[0], 0xff00_1003);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
 use crate::rtas::{InterruptSources, UnknownSource, Xive};
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 use state::{SOURCE_END, State};
 
@@ -61,7 +61,7 @@ pub trait InterruptOutput: Send + Sync {
     /// Calls come in the order of the changes, from whoever caused them, and before what caused
     /// them returns. For that, the controller is locked meanwhile: an implementation sets a flag
     /// and wakes a sleeper. It must not call the controller, nor wait for anyone who may.
-    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool);
+    fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool);
 }
 
 /// The interrupt controller of a machine: a handler of hypercalls, the sources of
@@ -124,7 +124,7 @@ impl Xics {
     /// H_EOI (LoPAPR §14.5.4.7.1): "If the value of the xirr parameter is such that the low order
     /// 3 bytes (xisr) is one of the interrupt source values assigned to the partition, and the
     /// high order byte xirr byte (cppr) is equal or less favored than the current cppr contents".
-    fn eoi(&self, caller: VcpuId, xirr: u64) -> Status {
+    fn eoi(&self, caller: CpuIndex, xirr: u64) -> Status {
         let [cppr, xisr @ ..] = (xirr as u32).to_be_bytes();
         let xisr = u32::from_be_bytes([0, xisr[0], xisr[1], xisr[2]]);
         let now = self.now();
@@ -136,7 +136,7 @@ impl Xics {
 
     /// H_CPPR (§14.5.4.7.2): "causing the interrupt source controller to reject any interrupt of
     /// equal or less favored priority". A rejected interrupt comes again when the priority allows.
-    fn cppr(&self, caller: VcpuId, cppr: u64) -> Status {
+    fn cppr(&self, caller: CpuIndex, cppr: u64) -> Status {
         match self.lock().change_server(caller, |server| server.cppr = cppr as u8) {
             Ok(()) => Status::SUCCESS,
             Err(_) => Status::PARAMETER,
@@ -148,7 +148,8 @@ impl Xics {
     fn ipi(&self, server: u64, mfrr: u64) -> Status {
         let now = self.now();
         let Ok(server) = u32::try_from(server) else { return Status::PARAMETER };
-        match self.lock().change_server(VcpuId(server), |server| server.set_mfrr(mfrr as u8, now)) {
+        match self.lock().change_server(CpuIndex(server), |server| server.set_mfrr(mfrr as u8, now))
+        {
             Ok(()) => Status::SUCCESS,
             Err(_) => Status::PARAMETER,
         }
@@ -158,7 +159,7 @@ impl Xics {
     /// has no side effects".
     fn poll(&self, call: &mut Hypercall) -> Status {
         let Ok(server) = u32::try_from(call.args[0]) else { return Status::PARAMETER };
-        let Ok((xirr, mfrr)) = self.lock().poll(VcpuId(server)) else { return Status::PARAMETER };
+        let Ok((xirr, mfrr)) = self.lock().poll(CpuIndex(server)) else { return Status::PARAMETER };
         call.args[0] = xirr.into();
         call.args[1] = mfrr.into();
         Status::SUCCESS
@@ -168,7 +169,7 @@ impl Xics {
     /// processor priority to that of the accepted interrupt". R4 has the priority of before, and
     /// the source or 0. "Place the timestamp when the hypervisor first received the interrupt into
     /// R5": with no interrupt, the time. The parameter of H_XIRR-X has no part in this.
-    fn accept(&self, caller: VcpuId, call: &mut Hypercall, stamped: bool) -> Status {
+    fn accept(&self, caller: CpuIndex, call: &mut Hypercall, stamped: bool) -> Status {
         let now = self.now();
         let Ok((xirr, since)) = self.lock().accept(caller, now) else { return Status::PARAMETER };
         call.args[0] = xirr.into();
@@ -199,7 +200,7 @@ impl HypercallHandler for Xics {
         &[token::EOI, token::CPPR, token::IPI, token::IPOLL, token::XIRR, token::XIRR_X]
     }
 
-    fn handle(&self, caller: VcpuId, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let [first, second, ..] = call.args;
         let status = match call.token {
             token::EOI => self.eoi(caller, first),

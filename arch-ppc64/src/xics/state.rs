@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{IPI, InterruptOutput};
 use crate::rtas::{UnknownSource, Xive};
-use crate::vcpu::VcpuId;
+use crate::vcpu::CpuIndex;
 
 /// Past the last number that a source can have: XISR is 24 bits of XIRR.
 pub(super) const SOURCE_END: u32 = 1 << 24;
@@ -193,7 +193,7 @@ impl State {
     /// Changes a server, and its line.
     pub(super) fn change_server(
         &mut self,
-        VcpuId(number): VcpuId,
+        CpuIndex(number): CpuIndex,
         change: impl FnOnce(&mut Server),
     ) -> Result<(), Refused> {
         change(self.servers.get_mut(number as usize).ok_or(Refused)?);
@@ -202,14 +202,14 @@ impl State {
     }
 
     /// XIRR and MFRR of a server.
-    pub(super) fn poll(&self, VcpuId(number): VcpuId) -> Result<(u32, u8), Refused> {
+    pub(super) fn poll(&self, CpuIndex(number): CpuIndex) -> Result<(u32, u8), Refused> {
         let server = self.servers.get(number as usize).ok_or(Refused)?;
         Ok((xirr(server.cppr, self.presented(number)), server.mfrr))
     }
 
     /// Accepts the interrupt that a server has: XIRR of before, and when the interrupt came.
-    pub(super) fn accept(&mut self, vcpu: VcpuId, now: u64) -> Result<(u32, u64), Refused> {
-        let VcpuId(number) = vcpu;
+    pub(super) fn accept(&mut self, vcpu: CpuIndex, now: u64) -> Result<(u32, u64), Refused> {
+        let CpuIndex(number) = vcpu;
         let cppr = self.servers.get(number as usize).ok_or(Refused)?.cppr;
         let presented = self.presented(number);
         let xirr = xirr(cppr, presented);
@@ -229,7 +229,7 @@ impl State {
     /// Ends the interrupt `xisr` and gives the server of `vcpu` the priority `cppr`.
     pub(super) fn end(
         &mut self,
-        VcpuId(number): VcpuId,
+        CpuIndex(number): CpuIndex,
         cppr: u8,
         xisr: u32,
         now: u64,
@@ -274,7 +274,7 @@ impl State {
         let Some(server) = self.servers.get_mut(number as usize) else { return };
         if server.line != asserted {
             server.line = asserted;
-            self.output.set_external_interrupt(VcpuId(number), asserted);
+            self.output.set_external_interrupt(CpuIndex(number), asserted);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Hypercall, Next, Status, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, Next, Status};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 use vof_device::DeviceTree;
 use vof_device::test_utils::{TestMachine, WORKSPACE, WORKSPACE_BYTES};
@@ -138,7 +138,7 @@ impl<'a> Client<'a> {
         }
         self.store(0, &array[..(3 + COUNT) * 4]);
         let mut call = Hypercall::new(token::VOF_CLIENT, &[WORKSPACE.into()]);
-        let next = self.machine.bus.dispatch(VcpuId(0), &self.machine.ram, &mut call);
+        let next = self.machine.bus.dispatch(CpuIndex(0), &self.machine.ram, &mut call);
         assert_eq!((next, call.status()), (Next::Resume, Status::SUCCESS));
         let result = self.workspace.load::<u32>((3 + COUNT) * 4, Ordering::Relaxed);
         u32::from_be(result.expect("the array is in the workspace"))

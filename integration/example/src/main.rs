@@ -15,8 +15,10 @@ use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::rtas::{RealTimeClock, Rtas, RtasConfig};
-use arch_ppc64::{CpuState, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm};
-use arch_ppc64::{Hypercall, Next, StopReason, VcpuControl, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost};
+use arch_ppc64::{
+    CpuState, EntryRegisters, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm,
+};
 use pseries_vmm::{kvm::Kvm, ram::HostRam, vcpu::Backend};
 use serde::Deserialize;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
@@ -142,7 +144,7 @@ impl Board {
         });
         let bus = self.plug_in(cpus.clone(), vm.handlers, boot_count)?;
         eprintln!("start {boot_count}: {} pages written before it", self.dirty_pages());
-        cpus.start(VcpuId(0), GuestAddress(vof_firmware::ENTRY), 0)?;
+        cpus.start(CpuIndex(0), EntryRegisters::at(GuestAddress(vof_firmware::ENTRY)))?;
         let reason = thread::scope(|scope| {
             let mut threads = Vec::new();
             for ((id, vcpu), mailbox) in self.machine.vcpus().zip(vm.vcpus).zip(orders) {
@@ -205,7 +207,7 @@ impl Board {
 struct Exits<'a>(&'a HypercallBus, &'a dyn GuestRam);
 
 impl ExitHandler for Exits<'_> {
-    fn hypercall(&mut self, caller: VcpuId, call: &mut Hypercall) -> Next {
+    fn hypercall(&mut self, caller: CpuIndex, call: &mut Hypercall) -> Next {
         self.0.dispatch(caller, self.1, call)
     }
 }

@@ -4,14 +4,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::{CpuState, Hypercall, Next, StartError, StopReason, VcpuControl, VcpuId};
-use pseries_vmm::vcpu::{Kick, Registers, Vcpu, VcpuExit};
+use arch_ppc64::{
+    CpuIndex, CpuState, EntryRegisters, Hypercall, Kick, Next, StartError, StopReason, VcpuExit,
+    VcpuHost,
+};
+use pseries_vmm::vcpu::Vcpu;
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
 /// What the VMM does about exits: as Cloud Hypervisor's `VmOps`, and `hypercall`.
 pub(crate) trait ExitHandler {
-    fn hypercall(&mut self, caller: VcpuId, call: &mut Hypercall) -> Next;
+    fn hypercall(&mut self, caller: CpuIndex, call: &mut Hypercall) -> Next;
     fn mmio_read(&mut self, _at: GuestAddress, data: &mut [u8]) -> Next {
         data.fill(0xff);
         Next::Resume
@@ -23,9 +26,9 @@ pub(crate) trait ExitHandler {
 
 /// A CPU in the hands of its thread. Its end, by a panic too, is the machine's.
 pub(crate) struct CallbackVcpu<'a> {
-    pub(crate) id: VcpuId,
+    pub(crate) id: CpuIndex,
     pub(crate) vcpu: Box<dyn Vcpu>,
-    pub(crate) mailbox: Receiver<Option<Registers>>,
+    pub(crate) mailbox: Receiver<Option<EntryRegisters>>,
     pub(crate) cpus: &'a AllCpus,
 }
 
@@ -44,6 +47,7 @@ impl CallbackVcpu<'_> {
                     VcpuExit::MmioWrite(at, data) => exits.mmio_write(at, data),
                     VcpuExit::Interrupted => Next::Resume,
                     VcpuExit::Crashed(what) => return Err(what.into()),
+                    other => return Err(format!("unexpected exit: {other:?}").into()),
                 };
                 match next {
                     // KVM answers H_CEDE itself: a CPU that is idle sleeps in the kernel.
@@ -67,7 +71,7 @@ impl Drop for CallbackVcpu<'_> {
 /// A mailbox and a kick for each CPU. No lock is held while guest code runs.
 pub(crate) struct AllCpus {
     pub(crate) states: Mutex<Vec<CpuState>>,
-    pub(crate) mailboxes: Vec<Sender<Option<Registers>>>,
+    pub(crate) mailboxes: Vec<Sender<Option<EntryRegisters>>>,
     pub(crate) kicks: Vec<Arc<dyn Kick>>,
     pub(crate) ended: AtomicBool,
     pub(crate) event_loop: Arc<EventFd>,
@@ -85,18 +89,17 @@ impl AllCpus {
     }
 }
 
-impl VcpuControl for AllCpus {
-    fn state(&self, target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for AllCpus {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
         self.states.lock().unwrap().get(target.0 as usize).copied()
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
         match self.states.lock().unwrap().get_mut(target.0 as usize) {
             Some(state @ CpuState::Stopped) => *state = CpuState::InTransition,
             Some(_) => return Err(StartError::NotStopped),
             None => return Err(StartError::NoSuchCpu),
         }
-        let registers = Registers { pc: entry, is_64bit: true, r1: 0, r3, r4: 0, r5: 0 };
         let _ = self.mailboxes[target.0 as usize].send(Some(registers));
         Ok(())
     }

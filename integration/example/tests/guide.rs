@@ -83,9 +83,9 @@ fn anchor(line: &str) -> Option<String> {
 }
 
 #[test]
-fn the_example_is_under_400_lines() {
+fn the_example_is_under_500_lines() {
     let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
     let lines = |file: fs::DirEntry| fs::read_to_string(file.path()).unwrap().lines().count();
     let count: usize = files.map(|file| lines(file.unwrap())).sum();
-    assert!(count < 400, "{count}");
+    assert!(count < 500, "{count}");
 }

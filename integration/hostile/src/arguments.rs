@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::{
-    CpuState, Hypercall, MutHypercallHandler, Next, StartError, Status, VcpuControl, VcpuId,
+    CpuIndex, CpuState, EntryRegisters, Hypercall, MutHypercallHandler, Next, StartError, Status,
+    VcpuHost,
 };
 use vm_memory::GuestAddress;
 use vof_device::limits::{
@@ -108,12 +109,13 @@ struct Starts {
     ram_bytes: u64,
 }
 
-impl VcpuControl for Starts {
-    fn state(&self, _: VcpuId) -> Option<CpuState> {
+impl VcpuHost for Starts {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
         Some(CpuState::Stopped)
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let entry = registers.pc;
         assert!(target.0 < 2, "the sample has no processor {target}");
         let has_code = entry.0 % 4 == 0 && entry.0 + 4 <= self.ram_bytes;
         assert!(has_code, "{target} starts at {:#x}", entry.0);
@@ -310,7 +312,7 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
     let registers = call.args;
     let started = case.starts.count.load(Ordering::Relaxed);
-    let next = case.vof.handle(VcpuId(0), &case.ram, &mut call);
+    let next = case.vof.handle(CpuIndex(0), &case.ram, &mut call);
     let starts = case.starts.count.load(Ordering::Relaxed) - started;
     // `chain` passes the next program in registers.
     let enters = call.status() == ENTERS;

@@ -8,7 +8,7 @@ use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
 use arch_ppc64::rtas::{Rtas, RtasConfig};
 use arch_ppc64::xics::Xics;
-use arch_ppc64::{Hypercall, HypercallBus, Next, Status, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
 use vm_memory::GuestAddress;
 use vof_device::limits::MAX_TRANSFER_BYTES;
 use vof_device::test_utils::{FIRMWARE_BYTES, sample_tree};
@@ -112,7 +112,7 @@ pub fn run(data: &[u8]) -> Reach {
             0xf8..=0xfb => machine.xics.raise(FIRST_INTERRUPT + u32::from(action & 1)),
             0xfc..=0xfd => machine.xics.set_level(FIRST_INTERRUPT, action & 1 != 0),
             _ => {
-                let caller = VcpuId(u32::from(action) / 32 % CPUS);
+                let caller = CpuIndex(u32::from(action) / 32 % CPUS);
                 if let Some(goal) = call(&machine, caller, action % 32, &mut input, &mut areas) {
                     reach.add(goal);
                 }
@@ -138,7 +138,7 @@ pub fn run(data: &[u8]) -> Reach {
 /// `areas` is where the guest's areas may be.
 fn call(
     machine: &Bus,
-    caller: VcpuId,
+    caller: CpuIndex,
     kind: u8,
     input: &mut Input<'_>,
     areas: &mut Vec<u64>,
@@ -218,7 +218,7 @@ fn check_poll(machine: &Bus) {
     for cpu in 0..CPUS {
         let poll = || {
             let mut call = Hypercall::new(token::IPOLL, &[cpu.into()]);
-            let _ = machine.bus.dispatch(VcpuId(cpu), &machine.ram, &mut call);
+            let _ = machine.bus.dispatch(CpuIndex(cpu), &machine.ram, &mut call);
             call
         };
         let call = poll();

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::papr::{ProcessTable, ProcessorModes, Prod, ResetTargets};
 use arch_ppc64::xics::InterruptOutput;
-use arch_ppc64::{Console, CpuState, StartError, Status, VcpuControl, VcpuId};
+use arch_ppc64::{Console, CpuIndex, CpuState, EntryRegisters, StartError, Status, VcpuHost};
 use vm_memory::GuestAddress;
 
 /// How many CPUs there are; of those, the first two run.
@@ -54,14 +54,14 @@ impl Console for HostConsole {
 /// The CPUs of a machine, and their lines.
 #[derive(Debug, Default)]
 pub(crate) struct HostCpus {
-    started: Mutex<Vec<(VcpuId, GuestAddress, u64)>>,
+    started: Mutex<Vec<(CpuIndex, GuestAddress, u64)>>,
     lines: Mutex<[bool; CPUS as usize]>,
     tables: Mutex<Vec<ProcessTable>>,
 }
 
 impl HostCpus {
     /// What was started, where, and with what in r3.
-    pub(crate) fn started(&self) -> Vec<(VcpuId, GuestAddress, u64)> {
+    pub(crate) fn started(&self) -> Vec<(CpuIndex, GuestAddress, u64)> {
         lock(&self.started).clone()
     }
 
@@ -76,8 +76,8 @@ impl HostCpus {
     }
 }
 
-impl VcpuControl for HostCpus {
-    fn state(&self, target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for HostCpus {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
         let started = lock(&self.started).iter().any(|(cpu, ..)| *cpu == target);
         match target.0 {
             0 | 1 => Some(CpuState::Running),
@@ -87,7 +87,8 @@ impl VcpuControl for HostCpus {
         }
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let EntryRegisters { pc: entry, r3, .. } = registers;
         match self.state(target) {
             Some(CpuState::Stopped) => {
                 assert!(entry.0 % 4 == 0, "{target} starts at {:#x}", entry.0);
@@ -101,7 +102,7 @@ impl VcpuControl for HostCpus {
 }
 
 impl InterruptOutput for HostCpus {
-    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+    fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool) {
         let mut lines = lock(&self.lines);
         let line = &mut lines[cpu.0 as usize];
         assert_ne!(*line, asserted, "{cpu}: a change that is none");
@@ -110,7 +111,7 @@ impl InterruptOutput for HostCpus {
 }
 
 impl Prod for HostCpus {
-    fn prod(&self, target: VcpuId) -> bool {
+    fn prod(&self, target: CpuIndex) -> bool {
         target.0 < CPUS
     }
 }
@@ -130,18 +131,18 @@ impl ProcessorModes for HostCpus {
         Status::SUCCESS
     }
 
-    fn set_breakpoint(&self, _caller: VcpuId, ciabr: u64) -> Status {
+    fn set_breakpoint(&self, _caller: CpuIndex, ciabr: u64) -> Status {
         assert_ne!(ciabr & 3, 3, "a match in hypervisor state");
         Status::SUCCESS
     }
 
-    fn set_watchpoint(&self, _caller: VcpuId, number: u8, dawr: u64, dawrx: u64) -> Status {
+    fn set_watchpoint(&self, _caller: CpuIndex, number: u8, dawr: u64, dawrx: u64) -> Status {
         // Bit 61, HYP: a match in hypervisor state.
         assert!(number < 2 && dawr % 8 == 0 && dawrx & 4 == 0);
         Status::SUCCESS
     }
 
-    fn system_reset(&self, _caller: VcpuId, targets: ResetTargets) -> Status {
+    fn system_reset(&self, _caller: CpuIndex, targets: ResetTargets) -> Status {
         match targets {
             ResetTargets::One(cpu) if cpu.0 >= CPUS => Status::PARAMETER,
             _ => Status::SUCCESS,

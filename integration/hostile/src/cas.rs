@@ -9,7 +9,7 @@ use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Hypercall, Machine, MutHypercallHandler, NoConsole, Status, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, Machine, MutHypercallHandler, NoConsole, Status};
 use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, Vof};
 
@@ -242,7 +242,7 @@ fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeC
         ram.poke_cells(ARRAY + 12, arguments);
         let results_at = ARRAY + 12 + 4 * arguments.len() as u64;
         let mut call = Hypercall::new(token::VOF_CLIENT, &[ARRAY]);
-        let _ = vof.handle(VcpuId(0), &ram, &mut call);
+        let _ = vof.handle(CpuIndex(0), &ram, &mut call);
         assert_eq!(call.status(), Status::SUCCESS);
         let (writes, _) = ram.take();
         let results_end = results_at + 4 * results;

@@ -7,7 +7,7 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
 use arch_ppc64::rtas::{self, AfterOsTerm, HostTime, RealTimeClock, Rtas, RtasConfig};
 use arch_ppc64::xics::Xics;
-use arch_ppc64::{Hypercall, HypercallHandler, Next, Status, StopReason, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, HypercallHandler, Next, Status, StopReason};
 
 use crate::Reach;
 use crate::bus_machine::{CPUS, HostConsole, HostCpus};
@@ -113,7 +113,7 @@ fn call(handler: &Rtas, ram: &WatchedRam, at: u64) -> Option<usize> {
         (0..3).map(|number| ram.peek_cell(at.wrapping_add(12 + 4 * number))).collect();
     let mut call = Hypercall::new(token::RTAS, &[at]);
     let before = call;
-    let next = handler.handle(VcpuId(0), ram, &mut call);
+    let next = handler.handle(CpuIndex(0), ram, &mut call);
     assert_eq!(call.args, before.args, "the buffer is where results are");
     let (writes, work) = ram.take();
     assert!(work.accesses <= 6 && work.bytes <= 16 << 10, "{work:?}");

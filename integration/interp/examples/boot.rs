@@ -22,8 +22,8 @@ use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::rtas::{self, InterruptSources, Rtas, RtasConfig, UnknownSource, Xive};
 use arch_ppc64::{
-    Console, CpuState, GuestRam, Hypercall, HypercallBus, HypercallHandler, Machine, Next,
-    StartError, Status, VcpuControl, VcpuId,
+    Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
+    HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
 };
 use interp::{Cpu, Door, Exit, System};
 use vm_memory::{
@@ -81,11 +81,11 @@ impl Console for Terminal {
 
 struct OneCpu;
 
-impl VcpuControl for OneCpu {
-    fn state(&self, target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for OneCpu {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
         (target.0 == 0).then_some(CpuState::Running)
     }
-    fn start(&self, _: VcpuId, _: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
         Err(StartError::NotStopped)
     }
 }
@@ -131,7 +131,7 @@ impl HypercallHandler for Xics {
         // H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_CEDE, H_REGISTER_VPA.
         &[0x64, 0x68, 0x6c, 0x70, 0x74, 0xe0, 0xdc]
     }
-    fn handle(&self, _: VcpuId, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, _: CpuIndex, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
         match call.token {
             0xe0 => {
                 let _ = call.finish(Status::SUCCESS);
@@ -266,7 +266,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     *arg = cpu.gpr(number);
                 }
                 *calls.entry(call.token).or_default() += 1;
-                let next = bus.dispatch(VcpuId(0), &ram, &mut call);
+                let next = bus.dispatch(CpuIndex(0), &ram, &mut call);
                 cpu.set_gpr(3, call.status);
                 for (number, arg) in (4..).zip(call.args) {
                     cpu.set_gpr(number, arg);

@@ -2,19 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::{GuestRam, HypercallBus, Next, VcpuId};
+use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
 
 use crate::outlet;
 use crate::signals;
 use crate::smp::{Cpus, Order};
 use crate::stats::Stats;
-use crate::vcpu::{Vcpu, VcpuExit};
+use crate::vcpu::Vcpu;
 use crate::vmm::{End, VmmError, Why, lock};
 
 /// The thread of a virtual CPU.
 pub(crate) struct CpuThread {
-    pub(crate) id: VcpuId,
+    pub(crate) id: CpuIndex,
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) bus: Arc<HypercallBus>,
     pub(crate) ram: Arc<dyn GuestRam>,
@@ -90,6 +90,7 @@ impl CpuThread {
                     }
                 }
                 Ok(VcpuExit::Crashed(what)) => return Some(Why::Crash(what)),
+                Ok(other) => return Some(Why::Crash(format!("unexpected exit {other:?}"))),
                 Err(error) => return Some(Why::Host(error.into())),
             }
         }
@@ -98,7 +99,7 @@ impl CpuThread {
 
 /// Ends the machine when its thread panics.
 struct ReportPanic {
-    id: VcpuId,
+    id: CpuIndex,
     end: Arc<End>,
 }
 

@@ -2,16 +2,13 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use arch_ppc64::{CpuState, StartError, VcpuControl, VcpuId};
-use vm_memory::GuestAddress;
-
-use crate::vcpu::{Kick, Registers};
+use arch_ppc64::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
 
 /// What a CPU that waits is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Run from these registers.
-    Start(Registers),
+    Start(EntryRegisters),
     /// The machine ends.
     End,
 }
@@ -21,7 +18,7 @@ pub(crate) enum Order {
 enum Slot {
     Stopped,
     /// Told to start, and not yet awake.
-    Starting(Registers),
+    Starting(EntryRegisters),
     Running,
 }
 
@@ -44,20 +41,8 @@ impl Cpus {
         Self { slots: Mutex::new(slots), changed: Condvar::new(), kickers }
     }
 
-    /// Starts a stopped CPU.
-    pub(crate) fn start_with(&self, id: VcpuId, registers: Registers) -> Result<(), StartError> {
-        let mut slots = self.lock();
-        let slot = slots.of_cpu.get_mut(id.0 as usize).ok_or(StartError::NoSuchCpu)?;
-        if *slot != Slot::Stopped {
-            return Err(StartError::NotStopped);
-        }
-        *slot = Slot::Starting(registers);
-        self.changed.notify_all();
-        Ok(())
-    }
-
     /// Called by the thread of a CPU that is stopped: waits for what comes next.
-    pub(crate) fn wait(&self, id: VcpuId) -> Order {
+    pub(crate) fn wait(&self, id: CpuIndex) -> Order {
         let mut slots = self.lock();
         loop {
             if slots.ending {
@@ -77,7 +62,7 @@ impl Cpus {
     }
 
     /// Called by the thread of a CPU that stopped itself.
-    pub(crate) fn stopped(&self, id: VcpuId) {
+    pub(crate) fn stopped(&self, id: CpuIndex) {
         if let Some(slot) = self.lock().of_cpu.get_mut(id.0 as usize) {
             *slot = Slot::Stopped;
         }
@@ -102,8 +87,8 @@ impl Cpus {
     }
 }
 
-impl VcpuControl for Cpus {
-    fn state(&self, target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for Cpus {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
         Some(match self.lock().of_cpu.get(target.0 as usize)? {
             Slot::Stopped => CpuState::Stopped,
             Slot::Starting(_) => CpuState::InTransition,
@@ -111,14 +96,22 @@ impl VcpuControl for Cpus {
         })
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
-        self.start_with(target, Registers { pc: entry, is_64bit: true, r1: 0, r3, r4: 0, r5: 0 })
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let mut slots = self.lock();
+        let slot = slots.of_cpu.get_mut(target.0 as usize).ok_or(StartError::NoSuchCpu)?;
+        if *slot != Slot::Stopped {
+            return Err(StartError::NotStopped);
+        }
+        *slot = Slot::Starting(registers);
+        self.changed.notify_all();
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vm_memory::GuestAddress;
 
     struct NoKick;
 
@@ -133,31 +126,35 @@ mod tests {
     #[test]
     fn only_a_stopped_cpu_can_be_started() {
         let cpus = cpus();
-        let one = VcpuId(1);
+        let one = CpuIndex(1);
+        let entry = EntryRegisters::at(GuestAddress(0x60)).with_arguments([7, 0, 0]);
         assert_eq!(cpus.state(one), Some(CpuState::Stopped));
-        assert_eq!(cpus.start(one, GuestAddress(0x60), 7), Ok(()));
+        assert_eq!(cpus.start(one, entry), Ok(()));
         assert_eq!(cpus.state(one), Some(CpuState::InTransition));
-        assert_eq!(cpus.start(one, GuestAddress(0x60), 7), Err(StartError::NotStopped));
+        assert_eq!(cpus.start(one, entry), Err(StartError::NotStopped));
         let Order::Start(registers) = cpus.wait(one) else { panic!("not started") };
         assert_eq!((registers.pc.0, registers.r3, registers.is_64bit), (0x60, 7, true));
         assert_eq!(cpus.state(one), Some(CpuState::Running));
-        assert_eq!(cpus.start(one, GuestAddress(0), 0), Err(StartError::NotStopped));
+        assert_eq!(cpus.start(one, entry), Err(StartError::NotStopped));
         cpus.stopped(one);
-        assert_eq!(cpus.start(one, GuestAddress(0), 0), Ok(()));
+        assert_eq!(cpus.start(one, entry), Ok(()));
     }
 
     #[test]
     fn there_is_no_third_cpu_of_two() {
         let cpus = cpus();
-        assert_eq!(cpus.state(VcpuId(2)), None);
-        assert_eq!(cpus.start(VcpuId(2), GuestAddress(0), 0), Err(StartError::NoSuchCpu));
+        assert_eq!(cpus.state(CpuIndex(2)), None);
+        assert_eq!(
+            cpus.start(CpuIndex(2), EntryRegisters::at(GuestAddress(0))),
+            Err(StartError::NoSuchCpu)
+        );
     }
 
     #[test]
     fn the_end_wakes_those_who_wait() {
         let cpus = cpus();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| cpus.wait(VcpuId(0)));
+            let waiting = scope.spawn(|| cpus.wait(CpuIndex(0)));
             cpus.end();
             assert_eq!(waiting.join().unwrap(), Order::End);
         });

@@ -5,42 +5,9 @@
 use std::sync::Arc;
 
 use arch_ppc64::rtas::InterruptSources;
-use arch_ppc64::{GuestRam, Hypercall, HypercallHandler};
-use vm_memory::GuestAddress;
+use arch_ppc64::{EntryRegisters, GuestRam, HypercallHandler, Kick, VcpuExit};
 
 use crate::ram::HostRam;
-
-/// The registers that a CPU starts with; all others are zero. It starts in real mode, big-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Registers {
-    /// Address of the first instruction.
-    pub pc: GuestAddress,
-    /// 64-bit mode (MSR.SF = 1), else 32-bit mode.
-    pub is_64bit: bool,
-    /// Stack pointer.
-    pub r1: u64,
-    /// First argument.
-    pub r3: u64,
-    /// Second argument.
-    pub r4: u64,
-    /// Third argument.
-    pub r5: u64,
-}
-
-/// Why a virtual CPU left guest code.
-#[derive(Debug)]
-pub enum VcpuExit<'a> {
-    /// `sc 1`: the registers, to be changed in place before the next [`Vcpu::run`].
-    Hypercall(&'a mut Hypercall),
-    /// A load where there is no RAM: the bytes to be filled.
-    MmioRead(GuestAddress, &'a mut [u8]),
-    /// A store where there is no RAM: the bytes stored.
-    MmioWrite(GuestAddress, &'a [u8]),
-    /// Somebody [kicked](Kick::kick) the CPU.
-    Interrupted,
-    /// The guest did what no machine could go on from.
-    Crashed(String),
-}
 
 /// A virtual CPU, used by one thread.
 pub trait Vcpu: Send {
@@ -49,7 +16,7 @@ pub trait Vcpu: Send {
     ///
     /// # Errors
     /// [`BackendError`] when the host fails.
-    fn start(&mut self, registers: &Registers) -> Result<(), BackendError>;
+    fn start(&mut self, registers: &EntryRegisters) -> Result<(), BackendError>;
 
     /// Runs guest code until something needs the VMM.
     ///
@@ -71,13 +38,6 @@ pub trait Vcpu: Send {
     fn instructions(&self) -> Option<u64> {
         None
     }
-}
-
-/// Gets a virtual CPU out of guest code, from any thread.
-pub trait Kick: Send + Sync {
-    /// Makes the present or the next [`Vcpu::run`] return [`VcpuExit::Interrupted`] soon. Does not
-    /// wait for it.
-    fn kick(&self);
 }
 
 /// The parts of a virtual machine that a back end made.
@@ -169,7 +129,7 @@ pub enum BackendError {
     #[error("the host's KVM could not run {vcpu}: {reason}")]
     Entry {
         /// Which CPU.
-        vcpu: arch_ppc64::VcpuId,
+        vcpu: arch_ppc64::CpuIndex,
         /// What KVM said.
         reason: String,
     },

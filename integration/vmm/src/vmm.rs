@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arch_ppc64::rtas::RealTimeClock;
-use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuId};
+use arch_ppc64::{CpuIndex, HypercallBus, Machine, StopReason, VcpuHost};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::boot::{self, Board, BootError, ClientReporter, Parts, Payload, Ram, Randomness};
@@ -70,7 +70,7 @@ pub enum VmmError {
     Bus(#[from] arch_ppc64::DuplicateToken),
     /// A bug of this program.
     #[error("the thread of {0} panicked")]
-    Panic(VcpuId),
+    Panic(CpuIndex),
 }
 
 /// What a machine is run with: on one of the back ends of this package, or on one of your own.
@@ -336,7 +336,7 @@ impl Life {
         }
         for vcpu in setup.machine.vcpus().take(1) {
             // It is stopped, as all are.
-            let _ = life.cpus.start_with(vcpu, boot.registers);
+            let _ = life.cpus.start(vcpu, boot.registers);
         }
         Ok(life)
     }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
-use arch_ppc64::{Hypercall, HypercallBus, Machine, Next, VcpuId, fdt};
+use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
 use interp::{Cpu, Door, Exit, Registers, System};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -109,7 +109,7 @@ impl Guest {
             for (number, argument) in (4..).zip(&mut call.args) {
                 *argument = self.cpu.gpr(number);
             }
-            assert_eq!(self.bus.dispatch(VcpuId(0), &self.ram, &mut call), Next::Resume);
+            assert_eq!(self.bus.dispatch(CpuIndex(0), &self.ram, &mut call), Next::Resume);
             self.cpu.set_gpr(3, call.status);
             for (number, argument) in (4..).zip(call.args) {
                 self.cpu.set_gpr(number, argument);

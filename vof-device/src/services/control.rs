@@ -1,6 +1,6 @@
 //! Control transfer (IEEE 1275 §6.3.2.5; `quiesce` and `start-cpu`, which the CHRP platforms added).
 
-use arch_ppc64::{StopReason, VcpuId};
+use arch_ppc64::{CpuIndex, StopReason};
 use vm_memory::GuestAddress;
 
 use super::{Call, Program, Reply, Then};
@@ -84,7 +84,7 @@ pub(super) fn start_cpu(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let state = &mut *call.state;
     let cpus = state.cpus.as_ref().ok_or(Failed)?;
     let number = state.cpu_number(node).ok_or(Failed)?;
-    let (cpu, entry) = (VcpuId(number), GuestAddress(entry.into()));
+    let (cpu, entry) = (CpuIndex(number), GuestAddress(entry.into()));
     let started = arch_ppc64::start_cpu(&**cpus, call.guest.ram(), cpu, entry, argument.into());
     started.map(|()| Reply::default()).map_err(|error| {
         state.complaints.tell(format_args!("start-cpu {number}: {error}"));

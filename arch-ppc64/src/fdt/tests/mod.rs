@@ -306,7 +306,7 @@ fn associativity_is_one_numa_node() {
     for vcpu in 0..3 {
         // What the tree says is what H_HOME_NODE_ASSOCIATIVITY answers.
         let domains = tree.cells(&format!("/cpus/PowerPC,POWER9@{vcpu}"), "ibm,associativity");
-        assert_eq!(domains[1..], cpu_domains(crate::VcpuId(vcpu)));
+        assert_eq!(domains[1..], cpu_domains(crate::CpuIndex(vcpu)));
     }
 }
 

@@ -16,7 +16,7 @@ const SHADOW: u64 = 0x4000;
 struct Woken(Mutex<Vec<u32>>);
 
 impl Prod for Woken {
-    fn prod(&self, target: VcpuId) -> bool {
+    fn prod(&self, target: CpuIndex) -> bool {
         self.0.lock().unwrap().push(target.0);
         target.0 < CPUS - 1
     }
@@ -47,7 +47,7 @@ impl Guest {
     fn call(&self, token: u64, args: &[u64]) -> (Next, Status) {
         let mut call = Hypercall::new(token, args);
         let before = call.args;
-        let next = self.calls.handle(VcpuId(0), &self.ram, &mut call);
+        let next = self.calls.handle(CpuIndex(0), &self.ram, &mut call);
         // "such that the only GPR that is modified by the call is r3".
         assert_eq!(call.args, before);
         (next, call.status())

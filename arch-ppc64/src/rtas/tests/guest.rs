@@ -8,7 +8,7 @@ use vm_memory::GuestMemoryMmap;
 
 use crate::HypercallBus;
 use crate::rtas::*;
-use crate::vcpu::{CpuState, StartError};
+use crate::vcpu::{CpuState, EntryRegisters, StartError};
 
 pub(super) const RAM_BYTES: u64 = 0x10_0000;
 pub(super) const BUFFER: GuestAddress = GuestAddress(0x1000);
@@ -19,11 +19,11 @@ pub(super) const UNTOUCHED: u32 = 0xdead_beef;
 /// Two CPUs: 0 runs, 1 is stopped, until it is started.
 #[derive(Default)]
 pub(super) struct TwoCpus {
-    pub(super) started: Mutex<Vec<(VcpuId, GuestAddress, u64)>>,
+    pub(super) started: Mutex<Vec<(CpuIndex, GuestAddress, u64)>>,
 }
 
-impl VcpuControl for TwoCpus {
-    fn state(&self, target: VcpuId) -> Option<CpuState> {
+impl VcpuHost for TwoCpus {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
         match target.0 {
             0 => Some(CpuState::Running),
             1 if self.started.lock().unwrap().is_empty() => Some(CpuState::Stopped),
@@ -32,7 +32,8 @@ impl VcpuControl for TwoCpus {
         }
     }
 
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError> {
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let EntryRegisters { pc: entry, r3, .. } = registers;
         match self.state(target) {
             Some(CpuState::Stopped) => {}
             Some(_) => return Err(StartError::NotStopped),
@@ -146,7 +147,7 @@ impl Guest {
 
     pub(super) fn hypercall(&self, buffer: u64) -> (Next, Status) {
         let mut call = Hypercall::new(token::RTAS, &[buffer]);
-        let next = self.bus.dispatch(VcpuId(0), &self.ram, &mut call);
+        let next = self.bus.dispatch(CpuIndex(0), &self.ram, &mut call);
         (next, call.status())
     }
 

@@ -28,7 +28,10 @@ fn cpus_are_queried_and_started() {
     assert_eq!(state(1), (0, vec![0]));
     assert_eq!(state(2), (-3, vec![0]));
     assert_eq!(guest.status("start-cpu", &[1, 0x60, 0x8000_0001]), 0);
-    assert_eq!(*guest.cpus.started.lock().unwrap(), [(VcpuId(1), GuestAddress(0x60), 0x8000_0001)]);
+    assert_eq!(
+        *guest.cpus.started.lock().unwrap(),
+        [(CpuIndex(1), GuestAddress(0x60), 0x8000_0001)]
+    );
     assert_eq!(state(1), (0, vec![1]));
     // "The processor thread specified by the CPU_id parameter must be in the RTAS stopped state"
     // (LoPAPR R1-7.3.8.2-2).

@@ -18,7 +18,7 @@ struct Lines {
 }
 
 impl InterruptOutput for Lines {
-    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+    fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool) {
         let line = &mut self.asserted.lock().unwrap()[cpu.0 as usize];
         assert_ne!(*line, asserted, "{cpu}: no change");
         *line = asserted;
@@ -51,7 +51,7 @@ impl Guest {
         let ram: GuestMemoryMmap =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
         let mut call = Hypercall::new(token, args);
-        assert_eq!(self.xics.handle(VcpuId(cpu), &ram, &mut call), Next::Resume);
+        assert_eq!(self.xics.handle(CpuIndex(cpu), &ram, &mut call), Next::Resume);
         call
     }
 

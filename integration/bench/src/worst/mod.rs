@@ -18,7 +18,7 @@ mod trees;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{Hypercall, Next, VcpuId};
+use arch_ppc64::{CpuIndex, Hypercall, Next};
 use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, WORKSPACE_BYTES};
 use vof_device::{PropertyPolicy, limits};
 
@@ -106,7 +106,7 @@ impl Recorder<'_> {
         self.client.poke_cells(first, &[0; RESULTS]);
         let mut call = Hypercall::new(token::VOF_CLIENT, &[WORKSPACE.into()]);
         let start = Instant::now();
-        let next = self.machine.bus.dispatch(VcpuId(0), &self.machine.ram, &mut call);
+        let next = self.machine.bus.dispatch(CpuIndex(0), &self.machine.ram, &mut call);
         let time = start.elapsed();
         assert!(matches!(next, Next::Resume | Next::Stop(_)), "{service}");
         let result = self.client.peek(first, 4);

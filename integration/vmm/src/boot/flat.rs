@@ -2,11 +2,10 @@
 
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::loader::Placement;
-use arch_ppc64::{GuestRam, Machine, rtas};
+use arch_ppc64::{EntryRegisters, GuestRam, Machine, rtas};
 use vm_memory::GuestAddress;
 
 use super::BootError;
-use crate::vcpu::Registers;
 
 /// The size of a machine's flat tree in bytes. It does not depend on where things are.
 pub(super) fn tree_bytes(machine: &Machine, has_initrd: bool) -> Result<u64, BootError> {
@@ -31,17 +30,12 @@ pub(super) fn enter(
     tree_at: GuestAddress,
     tree: &[u8],
     ram: &dyn GuestRam,
-) -> Result<Registers, BootError> {
+) -> Result<EntryRegisters, BootError> {
     ram.write(tree_at, tree)?;
     if let Some(base) = placement.rtas() {
         rtas::instantiate(ram, base)?;
     }
-    Ok(Registers {
-        pc: placement.entry(),
-        is_64bit: placement.is_64bit(),
-        r1: 0,
-        r3: tree_at.0,
-        r4: placement.client().0.0,
-        r5: 0,
-    })
+    let arguments = [tree_at.0, placement.client().0.0, 0];
+    let registers = EntryRegisters::at(placement.entry()).with_arguments(arguments);
+    Ok(registers.in_64bit(placement.is_64bit()))
 }

@@ -18,9 +18,7 @@ use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
 use arch_ppc64::rtas::{self, InterruptSources, RealTimeClock, Rtas, RtasConfig};
-use arch_ppc64::{Console, GuestRam, HypercallHandler, Machine, VcpuControl};
-
-use crate::vcpu::Registers;
+use arch_ppc64::{Console, EntryRegisters, GuestRam, HypercallHandler, Machine, VcpuHost};
 
 pub use error::BootError;
 pub use payload::Payload;
@@ -45,7 +43,7 @@ pub enum Randomness {
 /// What one start is made with.
 pub(crate) struct Parts<'a> {
     pub(crate) ram: &'a dyn GuestRam,
-    pub(crate) cpus: Arc<dyn VcpuControl>,
+    pub(crate) cpus: Arc<dyn VcpuHost>,
     /// The interrupt sources that RTAS sets up, unless the back end answers those calls.
     pub(crate) sources: Option<Arc<dyn InterruptSources>>,
     /// The number of this start, 1 for the first.
@@ -59,7 +57,7 @@ pub(crate) struct Prepared {
     /// The hypercalls that no back end answers.
     pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
     /// How the first CPU starts.
-    pub(crate) registers: Registers,
+    pub(crate) registers: EntryRegisters,
     /// Tells what the client did.
     pub(crate) client: Option<ClientReporter>,
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use arch_ppc64::{
-    CpuState, HypercallBus, MemoryFault, NoConsole, StartError, VcpuControl, VcpuId,
+    CpuIndex, CpuState, HypercallBus, MemoryFault, NoConsole, StartError, VcpuHost,
     hypercall::token,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
@@ -13,12 +13,12 @@ use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
 
 struct NoCpus;
 
-impl VcpuControl for NoCpus {
-    fn state(&self, _: VcpuId) -> Option<CpuState> {
+impl VcpuHost for NoCpus {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
         None
     }
 
-    fn start(&self, _: VcpuId, _: GuestAddress, _: u64) -> Result<(), StartError> {
+    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
         Err(StartError::NoSuchCpu)
     }
 }

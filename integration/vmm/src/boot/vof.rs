@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::loader::Placement;
-use arch_ppc64::{Console, GuestRam, Machine, VcpuControl};
+use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, Vof};
 
 use super::{BootError, ClientReport, ClientReporter};
-use crate::vcpu::Registers;
 
 /// What the host supplies to the client interface.
 pub(super) struct Host {
     pub(super) console: Arc<dyn Console>,
-    pub(super) cpus: Arc<dyn VcpuControl>,
+    pub(super) cpus: Arc<dyn VcpuHost>,
 }
 
 /// Puts the image in place and makes the client interface; how the image is entered then.
@@ -26,7 +25,7 @@ pub(super) fn enter(
     ram: &dyn GuestRam,
     host: Host,
     boot_arguments: Option<String>,
-) -> Result<(Registers, Arc<Mutex<Vof>>), BootError> {
+) -> Result<(EntryRegisters, Arc<Mutex<Vof>>), BootError> {
     ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
     let tree = DeviceTree::from_blob(tree).map_err(refused)?;
     let (client, client_bytes) = placement.client();
@@ -41,15 +40,8 @@ pub(super) fn enter(
         vof = vof.reserve(initrd, bytes);
     }
     let vof = vof.build().map_err(refused)?;
-    let registers = Registers {
-        pc: GuestAddress(vof_firmware::ENTRY),
-        is_64bit: true,
-        // The image needs nothing.
-        r1: 0,
-        r3: 0,
-        r4: 0,
-        r5: 0,
-    };
+    // The image needs nothing more.
+    let registers = EntryRegisters::at(GuestAddress(vof_firmware::ENTRY));
     Ok((registers, Arc::new(Mutex::new(vof))))
 }
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
-use arch_ppc64::{HypercallHandler, Status};
+use arch_ppc64::{HypercallHandler, Kick, Status};
 
 use super::sys;
 use super::vcpu::{KvmVcpu, RunArea};
-use crate::vcpu::{BackendError, Kick};
+use crate::vcpu::BackendError;
 
 /// Interrupts are taken in little-endian mode (Power ISA Book III §2.2, LPCR).
 const LPCR_ILE: u64 = 1 << 25;

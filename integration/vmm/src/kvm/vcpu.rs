@@ -6,14 +6,14 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
-use arch_ppc64::VcpuId;
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, VcpuExit};
 use vm_memory::GuestAddress;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use super::modes::Modes;
 use super::sys;
 use crate::ram::HostRam;
-use crate::vcpu::{BackendError, Kick, Registers, Vcpu, VcpuExit};
+use crate::vcpu::{BackendError, Vcpu};
 
 /// 64-bit mode.
 const MSR_SF: u64 = 1 << 63;
@@ -22,7 +22,7 @@ const MSR_ME: u64 = 1 << 12;
 
 /// A virtual CPU of KVM and the area it shares with the kernel.
 pub(super) struct KvmVcpu {
-    id: VcpuId,
+    id: CpuIndex,
     fd: OwnedFd,
     area: Arc<RunArea>,
     modes: Arc<Modes>,
@@ -39,7 +39,7 @@ impl KvmVcpu {
         vm: &OwnedFd,
         ram: &Arc<dyn HostRam>,
         area_bytes: usize,
-        id: VcpuId,
+        id: CpuIndex,
         modes: Arc<Modes>,
     ) -> Result<Self, BackendError> {
         let fd = sys::with_value(vm, sys::CREATE_VCPU, id.0.into())
@@ -90,7 +90,7 @@ impl KvmVcpu {
 }
 
 impl Vcpu for KvmVcpu {
-    fn start(&mut self, registers: &Registers) -> Result<(), BackendError> {
+    fn start(&mut self, registers: &EntryRegisters) -> Result<(), BackendError> {
         if self.hypercall_open {
             // The results are written at the next entry, over whatever is set here: first make
             // one that goes no further than that.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use arch_ppc64::papr::Prod;
 use arch_ppc64::xics::InterruptOutput;
-use arch_ppc64::{GuestRam, MemoryFault, VcpuId};
+use arch_ppc64::{CpuIndex, GuestRam, Kick, MemoryFault};
 use interp::System;
 use vm_memory::GuestAddress;
 
 use crate::ram::HostRam;
-use crate::vcpu::Kick;
 
 /// The lines of one CPU.
 #[derive(Debug, Default)]
@@ -86,13 +85,13 @@ impl Lines {
         self.0.iter()
     }
 
-    fn of(&self, cpu: VcpuId) -> Option<&Arc<Line>> {
+    fn of(&self, cpu: CpuIndex) -> Option<&Arc<Line>> {
         self.0.get(cpu.0 as usize)
     }
 }
 
 impl InterruptOutput for Lines {
-    fn set_external_interrupt(&self, cpu: VcpuId, asserted: bool) {
+    fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool) {
         if let Some(line) = self.of(cpu) {
             line.external.store(asserted, Ordering::SeqCst);
             if asserted {
@@ -103,7 +102,7 @@ impl InterruptOutput for Lines {
 }
 
 impl Prod for Lines {
-    fn prod(&self, target: VcpuId) -> bool {
+    fn prod(&self, target: CpuIndex) -> bool {
         let Some(line) = self.of(target) else { return false };
         line.prodded.store(true, Ordering::SeqCst);
         line.wake();
@@ -165,8 +164,8 @@ mod tests {
     #[test]
     fn each_line_ends_sleep() {
         let pulls: [fn(&Lines); 3] = [
-            |lines| lines.set_external_interrupt(VcpuId(1), true),
-            |lines| assert!(lines.prod(VcpuId(1))),
+            |lines| lines.set_external_interrupt(CpuIndex(1), true),
+            |lines| assert!(lines.prod(CpuIndex(1))),
             |lines| lines.0[1].kick(),
         ];
         for pull in pulls {
@@ -193,7 +192,7 @@ mod tests {
     #[test]
     fn there_is_no_third_cpu_of_two() {
         let lines = Lines::new(2);
-        assert!(!lines.prod(VcpuId(2)));
-        lines.set_external_interrupt(VcpuId(2), true);
+        assert!(!lines.prod(CpuIndex(2)));
+        lines.set_external_interrupt(CpuIndex(2), true);
     }
 }

@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arch_ppc64::Status;
 use arch_ppc64::papr::{ProcessTable, ProcessorModes};
+use arch_ppc64::{Kick, Status};
 use interp::Cpu;
 
 use super::board::Lines;
-use crate::vcpu::Kick;
 
 /// The modes of a machine.
 #[derive(Debug)]

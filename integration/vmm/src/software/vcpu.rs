@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arch_ppc64::Hypercall;
+use arch_ppc64::{EntryRegisters, Hypercall, Kick, VcpuExit};
 use interp::{Cpu, Door, Exit};
 use vm_memory::{GuestAddress, VolatileSlice};
 
@@ -10,7 +10,7 @@ use super::board::Line;
 use super::clock::Clock;
 use super::modes::Modes;
 use crate::ram::HostRam;
-use crate::vcpu::{BackendError, Kick, Registers, Vcpu, VcpuExit};
+use crate::vcpu::{BackendError, Vcpu};
 
 /// The first register of a hypercall's arguments.
 const FIRST_ARGUMENT: u8 = 4;
@@ -94,7 +94,7 @@ impl SoftVcpu {
 }
 
 impl Vcpu for SoftVcpu {
-    fn start(&mut self, registers: &Registers) -> Result<(), BackendError> {
+    fn start(&mut self, registers: &EntryRegisters) -> Result<(), BackendError> {
         self.open = Open::Nothing;
         self.cpu.start(registers.pc.0, registers.is_64bit);
         // Modes are those of a reset now.

@@ -1,17 +1,23 @@
 //! How one virtual CPU names and reaches another.
 
+mod registers;
+mod run;
+
 use std::fmt;
 
 use vm_memory::GuestAddress;
 
 use crate::ram::GuestRam;
 
+pub use registers::EntryRegisters;
+pub use run::{Kick, VcpuExit};
+
 /// A virtual CPU, by its interrupt server number: the unit address of its `/cpus` node and the
 /// number that PAPR calls take (LoPAPR, `ibm,ppc-interrupt-server#s`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VcpuId(pub u32);
+pub struct CpuIndex(pub u32);
 
-impl fmt::Display for VcpuId {
+impl fmt::Display for CpuIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vcpu{}", self.0)
     }
@@ -47,14 +53,14 @@ pub enum StartError {
 /// interface's service of that name.
 ///
 /// A CPU that starts where there is no instruction could only be lost, so that is looked at first;
-/// the rest is up to the [`VcpuControl`].
+/// the rest is up to the [`VcpuHost`].
 ///
 /// # Errors
 /// [`StartError`] says why the CPU stays as it was.
 pub fn start_cpu(
-    cpus: &dyn VcpuControl,
+    cpus: &dyn VcpuHost,
     ram: &dyn GuestRam,
-    target: VcpuId,
+    target: CpuIndex,
     entry: GuestAddress,
     r3: u64,
 ) -> Result<(), StartError> {
@@ -65,22 +71,21 @@ pub fn start_cpu(
     if !has_code {
         return Err(StartError::NoCode);
     }
-    cpus.start(target, entry, r3)
+    cpus.start(target, EntryRegisters::at(entry).with_arguments([r3, 0, 0]))
 }
 
 /// What the VMM supplies so that one virtual CPU can act on another.
 ///
 /// Calls come from a vCPU thread inside a hypercall and must not wait for the target: a mailbox
 /// and a wake, never a lock that the target holds while it runs guest code.
-pub trait VcpuControl: Send + Sync {
+pub trait VcpuHost: Send + Sync {
     /// The state of `target`, or `None` when the machine has no such CPU.
-    fn state(&self, target: VcpuId) -> Option<CpuState>;
+    fn state(&self, target: CpuIndex) -> Option<CpuState>;
 
-    /// Starts a stopped CPU at `entry`, which [`start_cpu`] has looked at, in 64-bit real mode,
-    /// big-endian, machine checks enabled (MSR.SF and MSR.ME), with `r3` in its register 3 and every
-    /// other register zero (LoPAPR §7.3.8.2, `start-cpu`).
+    /// Starts a stopped CPU with these registers; [`start_cpu`] has looked at where it starts
+    /// (LoPAPR §7.3.8.2, `start-cpu`).
     ///
     /// # Errors
     /// [`StartError`] when there is no such CPU or it is not stopped; nothing has changed then.
-    fn start(&self, target: VcpuId, entry: GuestAddress, r3: u64) -> Result<(), StartError>;
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError>;
 }

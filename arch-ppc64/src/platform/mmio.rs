@@ -1,0 +1,30 @@
+//! Memory-mapped registers.
+
+use vm_memory::GuestAddress;
+
+/// A range of real addresses that a device answers loads and stores in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MmioRange {
+    /// The first address.
+    pub start: GuestAddress,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Answers loads and stores where there is no RAM.
+///
+/// Each access is made once, by the instruction that is at it: the answer completes the
+/// instruction. Calls come from several vCPU threads at once.
+pub trait MmioHandler: Send + Sync {
+    /// Where the registers are; asked once. No two devices of a machine share an address, and
+    /// none of them is RAM.
+    fn ranges(&self) -> &[MmioRange];
+
+    /// A load: fills `data`, of 1 to 16 bytes in memory order, from `offset` of the range of that
+    /// number on.
+    fn read(&self, range: usize, offset: u64, data: &mut [u8]);
+
+    /// A store of `data`, of 1 to 16 bytes in memory order, at `offset` of the range of that
+    /// number.
+    fn write(&self, range: usize, offset: u64, data: &[u8]);
+}

@@ -1,0 +1,77 @@
+//! The plug for those who answer RTAS calls.
+
+use super::args::RtasStatus;
+use crate::hypercall::Next;
+use crate::ram::GuestRam;
+use crate::vcpu::CpuIndex;
+
+/// One RTAS call that a handler answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RtasCall {
+    /// Its name: the property of `/rtas` that has its token.
+    pub name: &'static str,
+    /// The numbers of inputs that it may have.
+    pub inputs: &'static [usize],
+    /// Its number of outputs, the status included.
+    pub outputs: usize,
+}
+
+impl RtasCall {
+    /// A call of this name, with so many inputs, and so many outputs with the status.
+    pub const fn new(name: &'static str, inputs: &'static [usize], outputs: usize) -> Self {
+        Self { name, inputs, outputs }
+    }
+}
+
+/// One call on its way: what it may read and write.
+pub struct RtasInvocation<'a> {
+    /// Who calls.
+    pub caller: CpuIndex,
+    /// Guest memory, for calls that are given addresses.
+    pub ram: &'a dyn GuestRam,
+    /// One of the numbers of inputs that the call may have.
+    pub inputs: &'a [u32],
+    /// As many as the call has, less the status. All zero at first.
+    pub outputs: &'a mut [u32],
+}
+
+impl std::fmt::Debug for RtasInvocation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RtasInvocation")
+            .field("caller", &self.caller)
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it is the answer to the guest"]
+#[non_exhaustive]
+pub enum RtasOutcome {
+    /// The call returns with this status.
+    Done(RtasStatus),
+    /// It returns with this status, and then the caller does something else than go on.
+    DoneAnd(RtasStatus, Next),
+    /// It does not return: nothing is written to its buffer, which another CPU may use by then.
+    Never(Next),
+}
+
+impl From<RtasStatus> for RtasOutcome {
+    fn from(status: RtasStatus) -> Self {
+        Self::Done(status)
+    }
+}
+
+/// Answers RTAS calls.
+///
+/// Shared by all vCPU threads, as a [`HypercallHandler`](crate::HypercallHandler) is, and as
+/// little to be believed is what it is passed.
+pub trait RtasHandler: Send + Sync {
+    /// The calls that it answers; asked once, as the machine is built.
+    fn calls(&self) -> &[RtasCall];
+
+    /// Answers the call of that number in [`calls`](Self::calls).
+    fn call(&self, number: usize, invocation: &mut RtasInvocation<'_>) -> RtasOutcome;
+}
