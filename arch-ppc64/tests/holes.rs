@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, ProcessTable, ProcessorModes, Prod};
-use arch_ppc64::rtas::{self, Rtas, RtasConfig};
+use arch_ppc64::rtas::{self, Rtas, StandardCalls};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus, HypercallHandler,
     Machine, MemoryFault, NoConsole, StartError, Status, VcpuHost, start_cpu,
@@ -189,8 +189,8 @@ fn rtas_is_whole_and_touches_only_ram() {
         assert!(rtas::instantiate(ram, GuestAddress(base)).is_err(), "{base:#x}");
     }
     let machine = Machine::new(&Config).unwrap();
-    let config = RtasConfig::of_machine(&machine);
-    let rtas = Arc::new(Rtas::new(Arc::new(Obedient::default()), Arc::new(NoConsole), config));
+    let calls = StandardCalls::new(&machine, Arc::new(Obedient::default()), Arc::new(NoConsole));
+    let rtas = Arc::new(Rtas::new(&calls.devices()).unwrap());
     let made = |at: u64, cells: &[u32]| {
         for (cell, at) in cells.iter().zip((at..).step_by(4)) {
             let _ = ram.write_be_u32(GuestAddress(at), *cell);

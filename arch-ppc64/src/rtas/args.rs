@@ -2,7 +2,6 @@
 
 use vm_memory::GuestAddress;
 
-use crate::hypercall::Next;
 use crate::ram::{GuestRam, MemoryFault};
 
 const CELL_BYTES: usize = 4;
@@ -32,38 +31,6 @@ impl RtasStatus {
     pub const NOT_AUTHORIZED: Self = Self(-9002);
     /// The calls for system parameters have their own number for a wrong argument (§7.3.16.1).
     pub const PARAMETER_BUFFER_ERROR: Self = Self(-9999);
-}
-
-/// How a call ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// What to write into the buffer; `None` for a call that does not return: another CPU may
-    /// use the buffer by then.
-    pub(super) status: Option<RtasStatus>,
-    /// What the caller does next; `None` to go on.
-    pub(super) next: Option<Next>,
-}
-
-impl Answer {
-    /// The call does not return: the caller does `next`.
-    pub(super) const fn never(next: Next) -> Self {
-        Self { status: None, next: Some(next) }
-    }
-}
-
-impl From<RtasStatus> for Answer {
-    fn from(status: RtasStatus) -> Self {
-        Self { status: Some(status), next: None }
-    }
-}
-
-/// One call on its way: what it may read and write.
-pub(super) struct Invocation<'a> {
-    pub(super) ram: &'a dyn GuestRam,
-    /// As many as the table says that the call has.
-    pub(super) inputs: &'a [u32],
-    /// As many as the table says, less the status. All zero at first.
-    pub(super) outputs: &'a mut [u32],
 }
 
 /// An argument buffer that is wholly in RAM: a copy of its inputs, and room for its outputs.

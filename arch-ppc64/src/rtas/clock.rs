@@ -1,11 +1,14 @@
 //! The time of day (LoPAPR §7.3.2).
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Rtas;
-use super::args::{Answer, Invocation, RtasStatus};
+use serde::{Deserialize, Serialize};
+
+use super::args::RtasStatus;
+use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
+use crate::platform::{Device, SaveState, StateError, StateValue};
 
 /// Where a [`RealTimeClock`] gets the time from.
 pub trait HostTime: Send + Sync {
@@ -73,6 +76,101 @@ impl fmt::Debug for RealTimeClock {
     }
 }
 
+/// What is saved of a clock: by how much it differs from the host's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockState {
+    /// In seconds, rounded down, and the nanoseconds that are missing.
+    offset_s: i64,
+    offset_ns: u32,
+}
+
+impl SaveState for RealTimeClock {
+    fn save(&self) -> Result<StateValue, StateError> {
+        let (offset, second) = (*self.offset(), NS_PER_S as i128);
+        // Neither can be more than the clock can show, of which an i64 is far away.
+        let offset_s = i64::try_from(offset.div_euclid(second)).unwrap_or_default();
+        StateValue::of(&ClockState { offset_s, offset_ns: offset.rem_euclid(second) as u32 })
+    }
+
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version > self.version() {
+            return Err(StateError::Version { found: version, newest: self.version() });
+        }
+        let ClockState { offset_s, offset_ns } = state.get()?;
+        let latest_s = LATEST.as_secs() as i64;
+        if !(-latest_s..=latest_s).contains(&offset_s) || u128::from(offset_ns) >= NS_PER_S {
+            let offset = format!("{offset_s} s and {offset_ns} ns");
+            return Err(StateError::Value(format!("a clock cannot be off by {offset}")));
+        }
+        *self.offset() = i128::from(offset_s) * NS_PER_S as i128 + i128::from(offset_ns);
+        Ok(())
+    }
+}
+
+const GET: usize = 0;
+const SET: usize = 1;
+const CALLS: &[RtasCall] =
+    &[RtasCall::new("get-time-of-day", &[0], 8), RtasCall::new("set-time-of-day", &[7], 1)];
+
+/// `get-time-of-day` and `set-time-of-day`.
+#[derive(Debug)]
+pub struct RtasClock {
+    clock: Arc<RealTimeClock>,
+}
+
+impl RtasClock {
+    /// Calls that read and set `clock`.
+    pub fn new(clock: Arc<RealTimeClock>) -> Self {
+        Self { clock }
+    }
+
+    /// Inputs: as the outputs of `get-time-of-day` (§7.3.2.3).
+    fn set(&self, call: &RtasInvocation<'_>) -> RtasStatus {
+        match call.inputs.try_into().ok().and_then(since_epoch) {
+            Some(time) => {
+                self.clock.set(time);
+                RtasStatus::SUCCESS
+            }
+            None => RtasStatus::PARAMETER_ERROR,
+        }
+    }
+}
+
+impl RtasHandler for RtasClock {
+    fn calls(&self) -> &[RtasCall] {
+        CALLS
+    }
+
+    fn call(&self, number: usize, invocation: &mut RtasInvocation<'_>) -> RtasOutcome {
+        match number {
+            GET => {
+                // Year, month, day, hour, minute, second, nanosecond, in UTC (§7.3.2.2).
+                for (output, field) in invocation.outputs.iter_mut().zip(civil(self.clock.now())) {
+                    *output = field;
+                }
+                RtasStatus::SUCCESS.into()
+            }
+            SET => self.set(invocation).into(),
+            _ => RtasStatus::PARAMETER_ERROR.into(),
+        }
+    }
+}
+
+impl Device for RtasClock {
+    fn id(&self) -> &str {
+        "rtas-clock"
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(&*self.clock)
+    }
+}
+
 const NS_PER_S: u128 = 1_000_000_000;
 const S_PER_DAY: u64 = 24 * 60 * 60;
 /// The years that the clock can show.
@@ -82,28 +180,8 @@ const LAST_YEAR: u32 = 9999;
 const LATEST: Duration =
     Duration::new(days_before_year(LAST_YEAR + 1) * S_PER_DAY - 1, 999_999_999);
 
-/// Outputs: year, month, day, hour, minute, second, nanosecond, in UTC (§7.3.2.2).
-pub(super) fn get_time_of_day(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    for (output, field) in call.outputs.iter_mut().zip(civil(rtas.clock.now())) {
-        *output = field;
-    }
-    RtasStatus::SUCCESS.into()
-}
-
-/// Inputs: as the outputs of [`get_time_of_day`] (§7.3.2.3).
-pub(super) fn set_time_of_day(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let time = call.inputs.try_into().ok().and_then(since_epoch);
-    match time {
-        Some(time) => {
-            rtas.clock.set(time);
-            RtasStatus::SUCCESS.into()
-        }
-        None => RtasStatus::PARAMETER_ERROR.into(),
-    }
-}
-
 /// Year, month, day, hour, minute, second and nanosecond of a time since 1970.
-fn civil(time: Duration) -> [u32; 7] {
+pub(super) fn civil(time: Duration) -> [u32; 7] {
     let seconds = time.as_secs();
     let days = seconds / S_PER_DAY;
     // Years have at most 366 days, so this is not too late; the loop ends after a few dozen.
@@ -222,13 +300,40 @@ mod tests {
     }
 
     #[test]
-    fn clock_never_leaves_its_range() {
-        struct At(Duration);
-        impl HostTime for At {
-            fn now(&self) -> Duration {
-                self.0
-            }
+    fn clock_goes_on_where_it_was_saved() {
+        for time in [Duration::new(1, 999_999_999), Duration::new(1 << 33, 7), LATEST] {
+            let [one, other] =
+                [0, 1].map(|_| RealTimeClock::new(Box::new(At(Duration::new(5, 3)))));
+            one.set(time);
+            other.restore(one.version(), &one.save().unwrap()).unwrap();
+            assert_eq!(other.now(), time);
         }
+    }
+
+    #[test]
+    fn offset_that_cannot_be_is_refused() {
+        let clock = RealTimeClock::new(Box::new(At(Duration::new(5, 3))));
+        for (offset_s, offset_ns) in [(i64::MAX, 0), (i64::MIN, 0), (0, 1_000_000_000)] {
+            let state = StateValue::of(&ClockState { offset_s, offset_ns }).unwrap();
+            assert!(matches!(clock.restore(1, &state), Err(StateError::Value(_))));
+        }
+        let state = StateValue::of(&"noon").unwrap();
+        assert!(matches!(clock.restore(1, &state), Err(StateError::Format(_))));
+        let version = clock.restore(2, &clock.save().unwrap());
+        assert!(matches!(version, Err(StateError::Version { found: 2, newest: 1 })));
+        assert_eq!(clock.now(), Duration::new(5, 3));
+    }
+
+    struct At(Duration);
+
+    impl HostTime for At {
+        fn now(&self) -> Duration {
+            self.0
+        }
+    }
+
+    #[test]
+    fn clock_never_leaves_its_range() {
         let clock = RealTimeClock::new(Box::new(At(Duration::MAX)));
         assert_eq!(clock.now(), LATEST);
         clock.set(Duration::ZERO);

@@ -1,99 +1,94 @@
 //! Where interrupts go (LoPAPR §7.3.10): the calls of the PowerPC External Interrupt option.
 
-use super::Rtas;
-use super::args::{Answer, Invocation, RtasStatus};
+use std::fmt;
+use std::sync::Arc;
 
-/// Where the interrupts of a source go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Xive {
-    /// The server: an interrupt server number of a CPU.
-    pub server: u32,
-    /// The priority: 0 is the most favoured, 0xff masks the source.
-    pub priority: u8,
+use super::args::RtasStatus;
+use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
+use super::sources::{InterruptSources, UnknownSource, Xive};
+use crate::platform::Device;
+
+const SET_XIVE: usize = 0;
+const GET_XIVE: usize = 1;
+const INT_ON: usize = 2;
+const INT_OFF: usize = 3;
+const CALLS: &[RtasCall] = &[
+    RtasCall::new("ibm,set-xive", &[3], 1),
+    RtasCall::new("ibm,get-xive", &[1], 3),
+    RtasCall::new("ibm,int-on", &[1], 1),
+    RtasCall::new("ibm,int-off", &[1], 1),
+];
+
+/// `ibm,set-xive`, `ibm,get-xive`, `ibm,int-on` and `ibm,int-off`.
+pub struct RtasInterrupts {
+    sources: Option<Arc<dyn InterruptSources>>,
 }
 
-/// There is no interrupt source of that number, or no server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no interrupt source or no interrupt server of that number")]
-pub struct UnknownSource;
-
-/// The interrupt sources of an XICS that the VMM emulates.
-///
-/// KVM's XICS in the kernel answers these calls by itself once it knows their tokens
-/// (KVM_PPC_RTAS_DEFINE_TOKEN), so its VMM needs none of this. Calls come from several vCPU
-/// threads at once: "must be reentrant to the number of processors on the platform".
-pub trait InterruptSources: Send + Sync {
-    /// Sets server and priority of `source`. While the source is off, the priority is what
-    /// [`Self::int_on`] will give back to it (LoPAPR §7.3.10.2).
-    ///
-    /// # Errors
-    /// [`UnknownSource`] when there is no such source or no such server.
-    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource>;
-
-    /// Server and priority as last set by [`Self::set_xive`]; least favoured at boot (§7.3.10.1).
-    ///
-    /// # Errors
-    /// [`UnknownSource`] when there is no such source.
-    fn xive(&self, source: u32) -> Result<Xive, UnknownSource>;
-
-    /// Lets a source interrupt, with its priority of before (§7.3.10.4).
-    ///
-    /// # Errors
-    /// [`UnknownSource`] when there is no such source.
-    fn int_on(&self, source: u32) -> Result<(), UnknownSource>;
-
-    /// Masks a source, keeping its priority for later (§7.3.10.3).
-    ///
-    /// # Errors
-    /// [`UnknownSource`] when there is no such source.
-    fn int_off(&self, source: u32) -> Result<(), UnknownSource>;
-}
-
-/// Inputs: source, server, priority.
-pub(super) fn set_xive(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let (&[source, server, priority], Some(sources)) = (call.inputs, &rtas.sources) else {
-        return RtasStatus::PARAMETER_ERROR.into();
-    };
-    match u8::try_from(priority) {
-        Ok(priority) => done(sources.set_xive(source, Xive { server, priority })),
-        Err(_) => RtasStatus::PARAMETER_ERROR.into(),
+impl RtasInterrupts {
+    /// Calls about these sources. `None` where the back end answers the calls before anyone here
+    /// is asked, as KVM's XICS does: the tree names them all the same, and one that gets here is
+    /// about a source that there is not.
+    pub fn new(sources: Option<Arc<dyn InterruptSources>>) -> Self {
+        Self { sources }
     }
-}
 
-/// Input: source. Outputs: server, priority.
-pub(super) fn get_xive(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let (&[source], Some(sources), [server, priority]) =
-        (call.inputs, &rtas.sources, &mut *call.outputs)
-    else {
-        return RtasStatus::PARAMETER_ERROR.into();
-    };
-    done(sources.xive(source).map(|xive| {
-        *server = xive.server;
-        *priority = xive.priority.into();
-    }))
-}
-
-/// Input: source.
-pub(super) fn int_on(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let (&[source], Some(sources)) = (call.inputs, &rtas.sources) else {
-        return RtasStatus::PARAMETER_ERROR.into();
-    };
-    done(sources.int_on(source))
-}
-
-/// Input: source.
-pub(super) fn int_off(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let (&[source], Some(sources)) = (call.inputs, &rtas.sources) else {
-        return RtasStatus::PARAMETER_ERROR.into();
-    };
-    done(sources.int_off(source))
+    fn answer(&self, number: usize, call: &mut RtasInvocation<'_>) -> Result<(), RefusedArguments> {
+        let sources = self.sources.as_deref().ok_or(RefusedArguments)?;
+        match (number, call.inputs, &mut *call.outputs) {
+            // Inputs: source, server, priority.
+            (SET_XIVE, &[source, server, priority], _) => {
+                let priority = u8::try_from(priority).map_err(|_| RefusedArguments)?;
+                sources.set_xive(source, Xive { server, priority })?;
+            }
+            // Input: source. Outputs: server, priority.
+            (GET_XIVE, &[source], [server, priority]) => {
+                let xive = sources.xive(source)?;
+                (*server, *priority) = (xive.server, xive.priority.into());
+            }
+            // Input of both: source.
+            (INT_ON, &[source], _) => sources.int_on(source)?,
+            (INT_OFF, &[source], _) => sources.int_off(source)?,
+            _ => return Err(RefusedArguments),
+        }
+        Ok(())
+    }
 }
 
 /// "Must return the Status of -3 (Argument Error) for an unimplemented Interrupt number", in each
 /// of the four calls.
-fn done(result: Result<(), UnknownSource>) -> Answer {
-    match result {
-        Ok(()) => RtasStatus::SUCCESS.into(),
-        Err(UnknownSource) => RtasStatus::PARAMETER_ERROR.into(),
+struct RefusedArguments;
+
+impl From<UnknownSource> for RefusedArguments {
+    fn from(_: UnknownSource) -> Self {
+        Self
+    }
+}
+
+impl RtasHandler for RtasInterrupts {
+    fn calls(&self) -> &[RtasCall] {
+        CALLS
+    }
+
+    fn call(&self, number: usize, invocation: &mut RtasInvocation<'_>) -> RtasOutcome {
+        match self.answer(number, invocation) {
+            Ok(()) => RtasStatus::SUCCESS.into(),
+            Err(RefusedArguments) => RtasStatus::PARAMETER_ERROR.into(),
+        }
+    }
+}
+
+impl Device for RtasInterrupts {
+    fn id(&self) -> &str {
+        "rtas-interrupts"
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
+    }
+}
+
+impl fmt::Debug for RtasInterrupts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtasInterrupts").finish_non_exhaustive()
     }
 }

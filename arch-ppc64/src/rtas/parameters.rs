@@ -2,8 +2,10 @@
 
 use vm_memory::GuestAddress;
 
-use super::args::{Answer, Invocation, RtasStatus};
-use super::{Rtas, RtasConfig};
+use super::args::RtasStatus;
+use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
+use crate::machine::Machine;
+use crate::platform::Device;
 
 // Tokens of system parameters (§7.3.16, table "Defined Parameters").
 const SPLPAR_CHARACTERISTICS: u32 = 20;
@@ -15,65 +17,133 @@ const LPAR_NAME: u32 = 55;
 /// "Output strings from ibm,get-system-parameters not to exceed 4000 bytes" (R1-7.3.16-12).
 const OUTPUT_BYTES_MAX: usize = 4000;
 
-/// Inputs: which parameter, address and length of a buffer (§7.3.16.1).
-pub(super) fn get_system_parameter(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let &[parameter, buffer, length] = call.inputs else {
-        return RtasStatus::PARAMETER_BUFFER_ERROR.into();
-    };
-    let Some(mut value) = value(&rtas.config, parameter) else {
-        // "System parameter not supported".
-        return RtasStatus::PARAMETER_ERROR.into();
-    };
-    if length == 0 {
-        // That only asks whether the parameter is supported (R1-7.3.16-10).
-        return RtasStatus::SUCCESS.into();
+const GET: usize = 0;
+const SET: usize = 1;
+const CALLS: &[RtasCall] = &[
+    RtasCall::new("ibm,get-system-parameter", &[3], 1),
+    RtasCall::new("ibm,set-system-parameter", &[2], 1),
+];
+
+/// `ibm,get-system-parameter` and `ibm,set-system-parameter`: what a guest can find out about its
+/// machine by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemParameters {
+    boot_cpus: u32,
+    max_cpus: u32,
+    memory_bytes: u64,
+    name: Option<String>,
+    uuid: Option<[u8; 16]>,
+}
+
+impl SystemParameters {
+    /// Of a machine without a name and a UUID: how many CPUs it has at boot, how many its tree
+    /// leaves room for, and its RAM at boot.
+    pub fn new(boot_cpus: u32, max_cpus: u32, memory_bytes: u64) -> Self {
+        Self { boot_cpus, max_cpus, memory_bytes, name: None, uuid: None }
     }
-    let mut data = (value.len() as u16).to_be_bytes().to_vec();
-    data.append(&mut value);
-    // "If the buffer length is less than the returned data length, the data is truncated."
-    data.truncate(length as usize);
-    let buffer = GuestAddress(buffer.into());
-    let written = call.ram.check_ram(buffer, data.len() as u64);
-    match written.and_then(|()| call.ram.write(buffer, &data)) {
-        Ok(()) => RtasStatus::SUCCESS.into(),
-        Err(_) => RtasStatus::PARAMETER_BUFFER_ERROR.into(),
+
+    /// With a name, for parameter 55.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// With a UUID, in the order its text is written in, for parameter 48.
+    #[must_use]
+    pub fn with_uuid(self, uuid: [u8; 16]) -> Self {
+        Self { uuid: Some(uuid), ..self }
+    }
+
+    /// Inputs: which parameter, address and length of a buffer (§7.3.16.1).
+    fn get(&self, call: &RtasInvocation<'_>) -> RtasStatus {
+        let &[parameter, buffer, length] = call.inputs else {
+            return RtasStatus::PARAMETER_BUFFER_ERROR;
+        };
+        let Some(mut value) = self.value(parameter) else {
+            // "System parameter not supported".
+            return RtasStatus::PARAMETER_ERROR;
+        };
+        if length == 0 {
+            // That only asks whether the parameter is supported (R1-7.3.16-10).
+            return RtasStatus::SUCCESS;
+        }
+        let mut data = (value.len() as u16).to_be_bytes().to_vec();
+        data.append(&mut value);
+        // "If the buffer length is less than the returned data length, the data is truncated."
+        data.truncate(length as usize);
+        let buffer = GuestAddress(buffer.into());
+        let written = call.ram.check_ram(buffer, data.len() as u64);
+        match written.and_then(|()| call.ram.write(buffer, &data)) {
+            Ok(()) => RtasStatus::SUCCESS,
+            Err(_) => RtasStatus::PARAMETER_BUFFER_ERROR,
+        }
+    }
+
+    /// Inputs: which parameter, address of the new value. None can be set, not even to a value of
+    /// no bytes (§7.3.16.2, R1-7.3.16-11).
+    fn set(&self, call: &RtasInvocation<'_>) -> RtasStatus {
+        let &[parameter, _buffer] = call.inputs else {
+            return RtasStatus::PARAMETER_BUFFER_ERROR;
+        };
+        match self.value(parameter) {
+            Some(_) => RtasStatus::NOT_AUTHORIZED,
+            None => RtasStatus::PARAMETER_ERROR,
+        }
+    }
+
+    /// The value of a parameter, or `None` when it is not supported.
+    fn value(&self, parameter: u32) -> Option<Vec<u8>> {
+        match parameter {
+            SPLPAR_CHARACTERISTICS => Some(c_string(&self.splpar_characteristics())),
+            // Disabled: a virtual processor has no diagnostics.
+            PROCESSOR_DIAGNOSTICS_RUN_MODE => Some(vec![0]),
+            UUID => self.uuid.map(Vec::from),
+            LPAR_NAME => self.name.as_deref().map(c_string),
+            _ => None,
+        }
+    }
+
+    /// LoPAPR §A.2, "Key Words And Values Table": capacities are in hundredths of a processor,
+    /// memory in MiB. Only what is known of a machine whose owner plans nothing else for it.
+    fn splpar_characteristics(&self) -> String {
+        let Self { boot_cpus, max_cpus, memory_bytes, .. } = self;
+        format!(
+            "MaxEntCap={},MaxPlatProcs={max_cpus},DesEntCap={},DesMem={},DesProcs={boot_cpus}",
+            u64::from(*max_cpus) * 100,
+            u64::from(*boot_cpus) * 100,
+            memory_bytes >> 20,
+        )
     }
 }
 
-/// Inputs: which parameter, address of the new value. None can be set, not even to a value of no
-/// bytes (§7.3.16.2, R1-7.3.16-11).
-pub(super) fn set_system_parameter(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let &[parameter, _buffer] = call.inputs else {
-        return RtasStatus::PARAMETER_BUFFER_ERROR.into();
-    };
-    match value(&rtas.config, parameter) {
-        Some(_) => RtasStatus::NOT_AUTHORIZED.into(),
-        None => RtasStatus::PARAMETER_ERROR.into(),
+impl From<&Machine> for SystemParameters {
+    fn from(machine: &Machine) -> Self {
+        Self::new(machine.boot_cpus(), machine.max_cpus(), machine.memory_bytes())
     }
 }
 
-/// The value of a parameter, or `None` when it is not supported.
-fn value(config: &RtasConfig, parameter: u32) -> Option<Vec<u8>> {
-    match parameter {
-        SPLPAR_CHARACTERISTICS => Some(c_string(&splpar_characteristics(config))),
-        // Disabled: a virtual processor has no diagnostics.
-        PROCESSOR_DIAGNOSTICS_RUN_MODE => Some(vec![0]),
-        UUID => config.uuid.map(Vec::from),
-        LPAR_NAME => config.name.as_deref().map(c_string),
-        _ => None,
+impl RtasHandler for SystemParameters {
+    fn calls(&self) -> &[RtasCall] {
+        CALLS
+    }
+
+    fn call(&self, number: usize, invocation: &mut RtasInvocation<'_>) -> RtasOutcome {
+        match number {
+            GET => self.get(invocation).into(),
+            SET => self.set(invocation).into(),
+            _ => RtasStatus::PARAMETER_ERROR.into(),
+        }
     }
 }
 
-/// LoPAPR §A.2, "Key Words And Values Table": capacities are in hundredths of a processor, memory in
-/// MiB. Only what is known of a machine whose owner plans nothing else for it.
-fn splpar_characteristics(config: &RtasConfig) -> String {
-    let RtasConfig { boot_cpus, max_cpus, memory_bytes, .. } = config;
-    format!(
-        "MaxEntCap={},MaxPlatProcs={max_cpus},DesEntCap={},DesMem={},DesProcs={boot_cpus}",
-        u64::from(*max_cpus) * 100,
-        u64::from(*boot_cpus) * 100,
-        memory_bytes >> 20,
-    )
+impl Device for SystemParameters {
+    fn id(&self) -> &str {
+        "rtas-parameters"
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
+    }
 }
 
 /// "The length of string data includes the length of the NULL" (§7.3.16.1).

@@ -1,55 +1,123 @@
-//! Calls about the machine as a whole: power, messages, events.
+//! Calls about the machine as a whole: its power, its end, a line for messages.
+
+use std::fmt;
+use std::sync::Arc;
 
 use vm_memory::GuestAddress;
 
-use super::args::{Answer, Invocation, RtasStatus};
-use super::{AfterOsTerm, Rtas};
+use super::args::RtasStatus;
+use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
+use super::messages::Messages;
+use crate::console::Console;
 use crate::hypercall::{Next, StopReason};
+use crate::platform::Device;
 
 /// How much of a termination string is looked at. Linux's has at most 2,048 bytes.
 const OS_TERM_BYTES_MAX: usize = 2048;
 
-/// Input: a character, in the low byte of the cell (LoPAPR §7.3.5.3).
-pub(super) fn display_character(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let &[character] = call.inputs else { return RtasStatus::PARAMETER_ERROR.into() };
-    match rtas.console.write(&[character as u8]) {
-        0 => RtasStatus::BUSY.into(),
-        _ => RtasStatus::SUCCESS.into(),
+const DISPLAY: usize = 0;
+const POWER_OFF: usize = 1;
+const REBOOT: usize = 2;
+const OS_TERM: usize = 3;
+const CALLS: &[RtasCall] = &[
+    RtasCall::new("display-character", &[1], 1),
+    RtasCall::new("power-off", &[2], 1),
+    RtasCall::new("system-reboot", &[0], 1),
+    RtasCall::new("ibm,os-term", &[1], 1),
+];
+
+/// What a machine does after `ibm,os-term` (LoPAPR §7.3.9.1).
+///
+/// A platform with the property `ibm,extended-os-term` returns from the call, and the guest then
+/// does what it is set up to do; Linux makes the call on no other platform, so the property has
+/// to be there. The owner of a virtual machine mostly wants to know of a crash at once: that is
+/// the default, and a guest that would have restarted by itself (`panic=`) does not get that far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterOsTerm {
+    /// The machine stops, as crashed.
+    #[default]
+    Stop,
+    /// The call returns, as the specification has it. The crash is logged.
+    Return,
+}
+
+/// `display-character`, `power-off`, `system-reboot` and `ibm,os-term`.
+pub struct RtasPlatform {
+    console: Arc<dyn Console>,
+    after_os_term: AfterOsTerm,
+    messages: Messages,
+}
+
+impl RtasPlatform {
+    /// Calls of a machine whose characters go to `console`.
+    pub fn new(console: Arc<dyn Console>, after_os_term: AfterOsTerm) -> Self {
+        Self { console, after_os_term, messages: Messages::default() }
+    }
+
+    /// Input: a character, in the low byte of the cell (LoPAPR §7.3.5.3).
+    fn display_character(&self, call: &RtasInvocation<'_>) -> RtasStatus {
+        let &[character] = call.inputs else { return RtasStatus::PARAMETER_ERROR };
+        match self.console.write(&[character as u8]) {
+            0 => RtasStatus::BUSY,
+            _ => RtasStatus::SUCCESS,
+        }
+    }
+
+    /// Input: the address of a string that says why (§7.3.9.1).
+    fn os_term(&self, call: &RtasInvocation<'_>) -> RtasOutcome {
+        let &[string] = call.inputs else { return RtasStatus::PARAMETER_ERROR.into() };
+        let mut bytes = vec![0; OS_TERM_BYTES_MAX];
+        let available = call.ram.read_available(GuestAddress(string.into()), &mut bytes);
+        bytes.truncate(available);
+        if self.messages.may_log() {
+            log::error!("the guest's system has come to its end: {}", printable(&bytes));
+        }
+        match self.after_os_term {
+            AfterOsTerm::Stop => {
+                RtasOutcome::DoneAnd(RtasStatus::SUCCESS, Next::Stop(StopReason::Crash))
+            }
+            AfterOsTerm::Return => RtasStatus::SUCCESS.into(),
+        }
     }
 }
 
-/// Inputs: what may switch the machine on again, which nothing here does. "On successful
-/// operation, does not return" (§7.3.6.3).
-pub(super) fn power_off(_: &Rtas, _: &mut Invocation<'_>) -> Answer {
-    Answer::never(Next::Stop(StopReason::PowerOff))
-}
-
-/// "On successful operation, does not return" (§7.3.7.1).
-pub(super) fn system_reboot(_: &Rtas, _: &mut Invocation<'_>) -> Answer {
-    Answer::never(Next::Stop(StopReason::Reset))
-}
-
-/// Input: the address of a string that says why (§7.3.9.1).
-pub(super) fn os_term(rtas: &Rtas, call: &mut Invocation<'_>) -> Answer {
-    let &[string] = call.inputs else { return RtasStatus::PARAMETER_ERROR.into() };
-    let mut bytes = vec![0; OS_TERM_BYTES_MAX];
-    let available = call.ram.read_available(GuestAddress(string.into()), &mut bytes);
-    bytes.truncate(available);
-    if rtas.may_log() {
-        log::error!("the guest's system has come to its end: {}", printable(&bytes));
+impl RtasHandler for RtasPlatform {
+    fn calls(&self) -> &[RtasCall] {
+        CALLS
     }
-    Answer {
-        status: Some(RtasStatus::SUCCESS),
-        next: match rtas.config.after_os_term {
-            AfterOsTerm::Stop => Some(Next::Stop(StopReason::Crash)),
-            AfterOsTerm::Return => None,
-        },
+
+    fn call(&self, number: usize, invocation: &mut RtasInvocation<'_>) -> RtasOutcome {
+        match number {
+            DISPLAY => self.display_character(invocation).into(),
+            // Inputs: what may switch the machine on again, which nothing here does. "On
+            // successful operation, does not return" (§7.3.6.3, and §7.3.7.1 for the next).
+            POWER_OFF => RtasOutcome::Never(Next::Stop(StopReason::PowerOff)),
+            REBOOT => RtasOutcome::Never(Next::Stop(StopReason::Reset)),
+            OS_TERM => self.os_term(invocation),
+            _ => RtasStatus::PARAMETER_ERROR.into(),
+        }
     }
 }
 
-/// `event-scan` and `check-exception`: this platform has no errors to tell of (§7.3.3).
-pub(super) fn no_errors_found(_: &Rtas, _: &mut Invocation<'_>) -> Answer {
-    RtasStatus::NO_ERRORS_FOUND.into()
+impl Device for RtasPlatform {
+    fn id(&self) -> &str {
+        "rtas-platform"
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
+    }
+
+    fn reset(&self) {
+        self.messages.reset();
+    }
+}
+
+impl fmt::Debug for RtasPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("RtasPlatform");
+        f.field("after_os_term", &self.after_os_term).finish_non_exhaustive()
+    }
 }
 
 /// A guest's C string for the log: no control characters, no escape sequences.

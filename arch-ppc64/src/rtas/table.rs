@@ -1,62 +1,107 @@
-//! The one table of RTAS calls.
+//! The one table of RTAS calls: which device answers which token.
 
-use super::Rtas;
-use super::args::{Answer, ArgumentBuffer, Invocation};
-use super::{clock, cpus, interrupts, parameters, platform};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// One RTAS call.
-pub(super) struct Call {
-    pub(super) name: &'static str,
+use super::handler::RtasCall;
+use super::tokens::{FIRST_OTHER, token_of};
+use crate::platform::{Device, StateError};
+
+/// Two devices answer the same call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two devices answer the RTAS call {name}: {first} and {second}")]
+#[non_exhaustive]
+pub struct DuplicateCall {
+    /// The call.
+    pub name: &'static str,
+    /// The [id](Device::id) of the device that came first.
+    pub first: String,
+    /// That of the other.
+    pub second: String,
+}
+
+/// One call, and who answers it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
     pub(super) token: u32,
-    /// The numbers of inputs it may have.
-    inputs: &'static [usize],
-    /// Its number of outputs, the status included.
-    outputs: usize,
-    pub(super) run: fn(&Rtas, &mut Invocation<'_>) -> Answer,
+    pub(super) call: RtasCall,
+    /// Which device.
+    pub(super) device: usize,
+    /// The number of the call among those of the device.
+    pub(super) number: usize,
 }
 
-impl Call {
-    const fn new(
-        name: &'static str,
-        token: u32,
-        inputs: &'static [usize],
-        outputs: usize,
-        run: fn(&Rtas, &mut Invocation<'_>) -> Answer,
-    ) -> Self {
-        Self { name, token, inputs, outputs, run }
+/// All calls, in the order of their tokens.
+#[derive(Debug)]
+pub(super) struct Table(Vec<Entry>);
+
+impl Table {
+    /// The calls of `devices`. Those that are not well known are numbered in that order.
+    pub(super) fn new(devices: &[Arc<dyn Device>]) -> Result<Self, DuplicateCall> {
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut entries = Vec::new();
+        let mut others = FIRST_OTHER..;
+        for (device, view) in devices.iter().enumerate() {
+            let calls = view.rtas().map_or(&[][..], |handler| handler.calls());
+            for (number, &call) in calls.iter().enumerate() {
+                if let Some(first) = first.insert(call.name, view.id()) {
+                    let (first, second) = (first.to_owned(), view.id().to_owned());
+                    return Err(DuplicateCall { name: call.name, first, second });
+                }
+                // There are fewer calls than numbers.
+                let token = token_of(call.name).or_else(|| others.next()).unwrap_or(u32::MAX);
+                entries.push(Entry { token, call, device, number });
+            }
+        }
+        Ok(Self::sorted(entries))
     }
 
-    /// Whether a buffer has as many inputs and outputs as the call.
-    pub(super) fn accepts(&self, buffer: &ArgumentBuffer) -> bool {
-        let (inputs, outputs) = buffer.counts();
-        self.inputs.contains(&inputs) && self.outputs == outputs
+    /// The call of a token.
+    pub(super) fn find(&self, token: u32) -> Option<Entry> {
+        let place = self.0.binary_search_by_key(&token, |entry| entry.token);
+        place.ok().map(|place| self.0[place])
     }
-}
 
-/// Name, token, inputs, outputs, function. A token is for ever: guests keep it over save and
-/// restore.
-#[rustfmt::skip]
-pub(super) const CALLS: &[Call] = &[
-    Call::new("query-cpu-stopped-state",  0x01, &[1],    2, cpus::query_cpu_stopped_state),
-    Call::new("start-cpu",                0x02, &[3],    1, cpus::start_cpu),
-    Call::new("stop-self",                0x03, &[0],    1, cpus::stop_self),
-    Call::new("get-time-of-day",          0x04, &[0],    8, clock::get_time_of_day),
-    Call::new("set-time-of-day",          0x05, &[7],    1, clock::set_time_of_day),
-    Call::new("display-character",        0x06, &[1],    1, platform::display_character),
-    Call::new("power-off",                0x07, &[2],    1, platform::power_off),
-    Call::new("system-reboot",            0x08, &[0],    1, platform::system_reboot),
-    Call::new("ibm,os-term",              0x09, &[1],    1, platform::os_term),
-    Call::new("event-scan",               0x0a, &[4],    1, platform::no_errors_found),
-    Call::new("check-exception",          0x0b, &[6, 7], 1, platform::no_errors_found),
-    Call::new("ibm,get-system-parameter", 0x0c, &[3],    1, parameters::get_system_parameter),
-    Call::new("ibm,set-system-parameter", 0x0d, &[2],    1, parameters::set_system_parameter),
-    Call::new("ibm,set-xive",             0x0e, &[3],    1, interrupts::set_xive),
-    Call::new("ibm,get-xive",             0x0f, &[1],    3, interrupts::get_xive),
-    Call::new("ibm,int-on",               0x10, &[1],    1, interrupts::int_on),
-    Call::new("ibm,int-off",              0x11, &[1],    1, interrupts::int_off),
-];
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.0
+    }
 
-/// The call of a token.
-pub(super) fn find(token: u32) -> Option<&'static Call> {
-    CALLS.iter().find(|call| call.token == token)
+    /// The tokens of the calls that are not well known.
+    pub(super) fn others(&self) -> BTreeMap<String, u32> {
+        let others = self.0.iter().filter(|entry| token_of(entry.call.name).is_none());
+        others.map(|entry| (entry.call.name.to_owned(), entry.token)).collect()
+    }
+
+    /// The same calls, with the tokens that the guest knows those by that are not well known. What
+    /// it does not know gets numbers behind these.
+    pub(super) fn with_others(&self, known: &BTreeMap<String, u32>) -> Result<Self, StateError> {
+        let refused = |name: &str, why: &str| {
+            Err(StateError::Value(format!("the RTAS call {name} of the guest {why}")))
+        };
+        let own = self.others();
+        let mut tokens: Vec<u32> = Vec::with_capacity(known.len());
+        for (name, &token) in known {
+            if !own.contains_key(name) {
+                return refused(name, "is answered by no device here");
+            }
+            if token < FIRST_OTHER || tokens.contains(&token) {
+                return refused(name, &format!("cannot have the token {token:#x}"));
+            }
+            tokens.push(token);
+        }
+        let mut free = (FIRST_OTHER..).filter(|token| !tokens.contains(token));
+        let mut entries = self.0.clone();
+        for entry in &mut entries {
+            if own.contains_key(entry.call.name) {
+                let token = known.get(entry.call.name).copied().or_else(|| free.next());
+                entry.token = token.unwrap_or(u32::MAX);
+            }
+        }
+        Ok(Self::sorted(entries))
+    }
+
+    fn sorted(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by_key(|entry| entry.token);
+        Self(entries)
+    }
 }

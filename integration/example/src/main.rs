@@ -14,7 +14,7 @@ use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
-use arch_ppc64::rtas::{RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::rtas::{RealTimeClock, Rtas, StandardCalls};
 use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost};
 use arch_ppc64::{
     CpuState, EntryRegisters, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm,
@@ -189,10 +189,11 @@ impl Board {
         for (at, bytes) in [placement.client()].into_iter().chain(initrd) {
             vof = vof.reserve(at, bytes);
         }
-        let rtas = Rtas::new(cpus, self.console.clone(), RtasConfig::of_machine(machine));
+        let calls = StandardCalls::new(machine, cpus, self.console.clone());
+        let calls = calls.with_clock(self.clock.clone());
         own.push(Arc::new(Mutex::new(vof.build()?)));
         own.push(Arc::new(HvTerm::new(VTY_UNIT, self.console.clone())));
-        own.push(Arc::new(rtas.with_clock(self.clock.clone())));
+        own.push(Arc::new(Rtas::new(&calls.devices())?));
         Ok(HypercallBus::new(own)?)
     }
 

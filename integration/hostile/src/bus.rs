@@ -6,7 +6,7 @@ use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
-use arch_ppc64::rtas::{Rtas, RtasConfig};
+use arch_ppc64::rtas::{Rtas, StandardCalls, SystemParameters};
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
 use vm_memory::GuestAddress;
@@ -61,15 +61,10 @@ impl Bus {
         let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
         let xics = Xics::new(CPUS, sources, cpus.clone()).with_timebase(Arc::new(|| 7));
         let xics = Arc::new(xics);
-        let config = RtasConfig {
-            boot_cpus: CPUS,
-            max_cpus: CPUS,
-            memory_bytes: RAM_BYTES,
-            name: None,
-            uuid: None,
-            after_os_term: Default::default(),
-        };
-        let rtas = Rtas::new(cpus.clone(), console.clone(), config);
+        let parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES);
+        let calls = StandardCalls::new(parameters, cpus.clone(), console.clone())
+            .with_interrupt_sources(xics.clone());
+        let rtas = Rtas::new(&calls.devices()).expect("no call is answered twice");
         let vof = Vof::builder(TREE.clone(), RAM_BYTES)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console.clone())
@@ -80,7 +75,7 @@ impl Bus {
         let bus = HypercallBus::new(vec![
             vof.clone(),
             Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
-            Arc::new(rtas.with_interrupt_sources(xics.clone())),
+            Arc::new(rtas),
             Arc::new(PaprCalls::new(CPUS, None)),
             Arc::new(ModeCalls::new(cpus.clone())),
             Arc::new(DispatchCalls::new(CPUS, cpus.clone())),

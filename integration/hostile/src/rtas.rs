@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
-use arch_ppc64::rtas::{self, AfterOsTerm, HostTime, RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::rtas::{
+    self, AfterOsTerm, HostTime, RealTimeClock, Rtas, StandardCalls, SystemParameters,
+};
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallHandler, Next, Status, StopReason};
 
@@ -48,18 +50,17 @@ pub fn run(data: &[u8]) -> Reach {
     let console = Arc::new(HostConsole::new(usize::from(flags & 1)));
     let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
     let xics = Arc::new(Xics::new(CPUS, sources, cpus.clone()));
-    let config = RtasConfig {
-        boot_cpus: CPUS,
-        max_cpus: CPUS,
-        memory_bytes: RAM_BYTES,
-        // Its end is not where the owner meant it to be, and it is longer than can be told.
-        name: Some(if flags & 2 != 0 { "n".repeat(5000) } else { "a\0b".to_owned() }),
-        uuid: (flags & 4 != 0).then_some([7; 16]),
-        after_os_term: if flags & 8 != 0 { AfterOsTerm::Stop } else { AfterOsTerm::Return },
-    };
-    let handler = Rtas::new(cpus.clone(), console, config)
+    // Its end is not where the owner meant it to be, and it is longer than can be told.
+    let name = if flags & 2 != 0 { "n".repeat(5000) } else { "a\0b".to_owned() };
+    let mut parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES).with_name(name);
+    if flags & 4 != 0 {
+        parameters = parameters.with_uuid([7; 16]);
+    }
+    let calls = StandardCalls::new(parameters, cpus.clone(), console)
         .with_clock(Arc::new(RealTimeClock::new(Box::new(NoTime))))
-        .with_interrupt_sources(xics);
+        .with_interrupt_sources(xics)
+        .after_os_term(if flags & 8 != 0 { AfterOsTerm::Stop } else { AfterOsTerm::Return });
+    let handler = Rtas::new(&calls.devices()).expect("no call is answered twice");
     let ram = WatchedRam::new(RAM_BYTES);
     for _ in 0..CALLS_MAX {
         if input.is_empty() {

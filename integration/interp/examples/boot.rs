@@ -20,7 +20,7 @@ use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
-use arch_ppc64::rtas::{self, InterruptSources, Rtas, RtasConfig, UnknownSource, Xive};
+use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, Xive};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
     HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
@@ -235,11 +235,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Terminal::default()
     });
     let (modes, xics) = (Arc::new(Modes::default()), Arc::new(Xics::default()));
-    let rtas = Rtas::new(Arc::new(OneCpu), console.clone(), RtasConfig::of_machine(&machine))
+    let calls = StandardCalls::new(&machine, Arc::new(OneCpu), console.clone())
         .with_interrupt_sources(xics.clone());
     let bus = HypercallBus::new(vec![
         Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
-        Arc::new(rtas),
+        Arc::new(Rtas::new(&calls.devices())?),
         Arc::new(PaprCalls::new(1, None)),
         Arc::new(ModeCalls::new(modes.clone())),
         xics,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use vm_memory::GuestMemoryMmap;
 
-use crate::HypercallBus;
 use crate::rtas::*;
-use crate::vcpu::{CpuState, EntryRegisters, StartError};
+use crate::vcpu::{CpuState, EntryRegisters, StartError, VcpuHost};
+use crate::{Console, HypercallBus};
 
 pub(super) const RAM_BYTES: u64 = 0x10_0000;
 pub(super) const BUFFER: GuestAddress = GuestAddress(0x1000);
@@ -102,6 +102,11 @@ impl HostTime for FixedTime {
     }
 }
 
+/// Two CPUs, room for eight, 512 MiB.
+pub(super) fn parameters() -> SystemParameters {
+    SystemParameters::new(2, 8, 512 << 20)
+}
+
 /// A guest with its machine around it.
 pub(super) struct Guest {
     pub(super) ram: GuestMemoryMmap,
@@ -114,29 +119,27 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new() -> Self {
-        Self::with(|_| (), true)
+        Self::with(parameters(), AfterOsTerm::Stop, true)
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut RtasConfig), has_sources: bool) -> Self {
+    pub(super) fn with(
+        parameters: SystemParameters,
+        after_os_term: AfterOsTerm,
+        has_sources: bool,
+    ) -> Self {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
-        let mut config = RtasConfig {
-            boot_cpus: 2,
-            max_cpus: 8,
-            memory_bytes: 512 << 20,
-            name: None,
-            uuid: None,
-            after_os_term: AfterOsTerm::Stop,
-        };
-        change(&mut config);
         let cpus = Arc::new(TwoCpus::default());
         let page = Arc::new(Page(Mutex::new((Vec::new(), 100))));
         let masked = Xive { server: 0, priority: 0xff };
         let sources = Arc::new(OneSource(Mutex::new((masked, false))));
         let clock = Arc::new(RealTimeClock::new(Box::new(FixedTime)));
-        let mut rtas = Rtas::new(cpus.clone(), page.clone(), config).with_clock(clock.clone());
+        let mut calls = StandardCalls::new(parameters, cpus.clone(), page.clone())
+            .with_clock(clock.clone())
+            .after_os_term(after_os_term);
         if has_sources {
-            rtas = rtas.with_interrupt_sources(sources.clone());
+            calls = calls.with_interrupt_sources(sources.clone());
         }
+        let rtas = Rtas::new(&calls.devices()).unwrap();
         let bus = HypercallBus::new(vec![Arc::new(rtas)]).unwrap();
         Self { ram, bus, cpus, page, sources, clock }
     }

@@ -1,24 +1,13 @@
 //! The calls as a guest makes them.
 
 mod guest;
+mod registration;
 
 use std::time::Duration;
 
 use super::*;
 use crate::StopReason;
-use guest::{BUFFER, DATA, FixedTime, Guest, RAM_BYTES, UNTOUCHED};
-
-#[test]
-fn tokens_are_distinct_and_not_zero() {
-    let mut tokens: Vec<u32> = calls().map(|(_, token)| token).collect();
-    let count = tokens.len();
-    tokens.sort_unstable();
-    tokens.dedup();
-    assert_eq!(tokens.len(), count);
-    assert!(!tokens.contains(&0));
-    assert!(calls().all(|(name, token)| token_of(name) == Some(token)));
-    assert_eq!(token_of("ibm,suspend-me"), None);
-}
+use guest::{BUFFER, DATA, FixedTime, Guest, RAM_BYTES, UNTOUCHED, parameters};
 
 #[test]
 fn cpus_are_queried_and_started() {
@@ -113,7 +102,7 @@ fn os_term_stops_a_crashed_machine() {
 /// "The ibm,os-term call must always return" (R1-7.3.9.1-5).
 #[test]
 fn os_term_returns_where_that_is_wanted() {
-    let guest = Guest::with(|config| config.after_os_term = AfterOsTerm::Return, true);
+    let guest = Guest::with(parameters(), AfterOsTerm::Return, true);
     guest.ram().write(GuestAddress(RAM_BYTES - 4), b"long").unwrap();
     // In RAM, at its end without a NUL, outside.
     for string in [DATA, RAM_BYTES as u32 - 4, RAM_BYTES as u32, u32::MAX] {
@@ -199,13 +188,8 @@ fn system_parameter_needs_a_buffer_in_ram() {
 #[test]
 fn name_and_uuid_are_told_where_there_are_any() {
     let uuid = *b"0123456789abcdef";
-    let guest = Guest::with(
-        |config| {
-            config.name = Some("guest\0x".to_owned());
-            config.uuid = Some(uuid);
-        },
-        true,
-    );
+    let named = parameters().with_name("guest\0x").with_uuid(uuid);
+    let guest = Guest::with(named, AfterOsTerm::Stop, true);
     assert_eq!(guest.status("ibm,get-system-parameter", &[55, DATA, 100]), 0);
     assert_eq!(guest.bytes(DATA, 8), b"\0\x06guest\0");
     assert_eq!(guest.status("ibm,get-system-parameter", &[48, DATA, 100]), 0);
@@ -217,7 +201,7 @@ fn name_and_uuid_are_told_where_there_are_any() {
 /// "Output strings from ibm,get-system-parameters not to exceed 4000 bytes" (R1-7.3.16-12).
 #[test]
 fn long_name_is_cut() {
-    let guest = Guest::with(|config| config.name = Some("n".repeat(70_000)), true);
+    let guest = Guest::with(parameters().with_name("n".repeat(70_000)), AfterOsTerm::Stop, true);
     assert_eq!(guest.status("ibm,get-system-parameter", &[55, DATA, u32::MAX]), 0);
     assert_eq!(guest.bytes(DATA, 2), 4000_u16.to_be_bytes());
     assert_eq!(guest.bytes(DATA + 4000, 3), b"n\0\0");
@@ -250,7 +234,8 @@ fn interrupt_sources_are_set_up() {
 /// (R1-7.3.10.1-5, R1-7.3.10.2-5, R1-7.3.10.3-6, R1-7.3.10.4-6).
 #[test]
 fn unknown_interrupt_sources_are_refused() {
-    for (guest, source) in [(Guest::new(), 0x1001), (Guest::with(|_| (), false), 0x1000)] {
+    let without = Guest::with(parameters(), AfterOsTerm::Stop, false);
+    for (guest, source) in [(Guest::new(), 0x1001), (without, 0x1000)] {
         assert_eq!(guest.status("ibm,set-xive", &[source, 0, 5]), -3);
         assert_eq!(guest.call("ibm,get-xive", &[source], 3), (-3, vec![0, 0]));
         assert_eq!(guest.status("ibm,int-on", &[source]), -3);
@@ -302,7 +287,7 @@ fn buffer_has_to_be_in_ram_and_to_have_a_status() {
 /// Whatever the guest passes: an answer, and no panic.
 #[test]
 fn arbitrary_buffers_are_answered() {
-    let guest = Guest::with(|config| config.after_os_term = AfterOsTerm::Return, true);
+    let guest = Guest::with(parameters(), AfterOsTerm::Return, true);
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         seed ^= seed << 13;
@@ -310,10 +295,11 @@ fn arbitrary_buffers_are_answered() {
         seed ^= seed << 17;
         seed
     };
+    let calls: Vec<_> = calls().collect();
     let interesting = [0, 1, 2, 7, 0x1000, 0x7fff_ffff, RAM_BYTES as u32 - 1, u32::MAX];
     let mut successes = 0;
     for _ in 0..100_000 {
-        let call = &table::CALLS[random() as usize % table::CALLS.len()];
+        let (_, token) = calls[random() as usize % calls.len()];
         let at = match random() % 4 {
             0 => RAM_BYTES - random() % 64,
             _ => random() % (RAM_BYTES - 256),
@@ -325,7 +311,7 @@ fn arbitrary_buffers_are_answered() {
                 _ => random() as u32,
             };
         }
-        cells[0] = if random() % 16 == 0 { random() as u32 } else { call.token };
+        cells[0] = if random() % 16 == 0 { random() as u32 } else { token };
         cells[1] = random() as u32 % 9;
         cells[2] = random() as u32 % 9;
         for (cell, at) in cells.iter().zip((at..).step_by(4)) {

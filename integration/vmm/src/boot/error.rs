@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use arch_ppc64::MemoryFault;
 use arch_ppc64::fdt::FdtError;
 use arch_ppc64::loader::LoadError;
-use arch_ppc64::rtas::InstantiateError;
+use arch_ppc64::rtas::{DuplicateCall, InstantiateError};
 
 use crate::{host_file, quoted};
 
@@ -68,6 +68,9 @@ pub enum BootError {
     /// There is no place for RTAS.
     #[error("cannot put RTAS in place")]
     Rtas(#[from] InstantiateError),
+    /// Two devices answer the same RTAS call.
+    #[error(transparent)]
+    Calls(#[from] DuplicateCall),
     /// The client interface refuses the machine.
     #[cfg(feature = "vof")]
     #[error("cannot set up the client interface")]

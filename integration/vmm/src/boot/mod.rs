@@ -17,7 +17,7 @@ use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
-use arch_ppc64::rtas::{self, InterruptSources, RealTimeClock, Rtas, RtasConfig};
+use arch_ppc64::rtas::{self, InterruptSources, RealTimeClock, Rtas, StandardCalls};
 use arch_ppc64::{Console, EntryRegisters, GuestRam, HypercallHandler, Machine, VcpuHost};
 
 pub use error::BootError;
@@ -121,11 +121,12 @@ pub(crate) fn prepare(
         }
     };
     let console = &board.console;
-    let mut rtas = Rtas::new(cpus, console.clone(), RtasConfig::of_machine(machine))
-        .with_clock(board.clock.clone());
+    let mut calls =
+        StandardCalls::new(machine, cpus, console.clone()).with_clock(board.clock.clone());
     if let Some(sources) = sources {
-        rtas = rtas.with_interrupt_sources(sources);
+        calls = calls.with_interrupt_sources(sources);
     }
+    let rtas = Rtas::new(&calls.devices())?;
     let mut handlers: Vec<Arc<dyn HypercallHandler>> =
         vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
     let client = client_interface.map(|(reporter, handler): (ClientReporter, _)| {
