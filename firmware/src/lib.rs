@@ -1,27 +1,4 @@
-//! What runs inside a guest that is started by Virtual Open Firmware: a client-interface image of
-//! a few hundred bytes, and the twenty bytes of RTAS.
-//!
-//! Both are big-endian Power ISA code in real mode. The source is in the crate's folder `guest`;
-//! the images are built by `guest/build.sh` and shipped, so that using the crate needs no
-//! assembler. A test builds them again and compares every byte.
-//!
-//! # What a virtual machine monitor does with them
-//! 1. It copies [`IMAGE`] to [`LOAD_ADDRESS`] and starts the first CPU at [`ENTRY`], in 64-bit
-//!    real mode, big-endian. No register needs to have a value.
-//! 2. The image asks the client interface for the property [`CLIENT_PROPERTY`] of `/chosen`: four
-//!    cells, the entry point of the client program, its mode (64 or 32 bits), address and size of
-//!    the initial RAM disk. It then enters the program with r1 = [`STACK_FRAME`], r3 and r4 =
-//!    address and size of the initial RAM disk, r5 = [`CLIENT_INTERFACE`], r6 = r7 = 0 (no
-//!    arguments). If there is no such property, it calls `exit`.
-//! 3. A client program calls [`CLIENT_INTERFACE`] with the address of an argument array in r3;
-//!    that makes the hypercall H_OF_CLIENT (r3 = `0xf005`, r4 = the address). The program gets 0
-//!    in r3 where the hypercall's status is H_SUCCESS, else −1 (IEEE 1275 §6.3.1). Where it is
-//!    [`ENTER_PROGRAM`], which is what the service `chain` comes to, the caller does not get
-//!    anything: the program whose entry point the hypercall left in r12 is entered with a new
-//!    stack, in the caller's mode, r6 and r7 as the hypercall left them, r3 = r4 = 0 and r5 =
-//!    [`CLIENT_INTERFACE`].
-//! 4. When a client asks for RTAS, [`RTAS_SHIM`] is copied to where it says. It turns a call into
-//!    the hypercall H_RTAS (r3 = `0xf000`, r4 = the address of the argument buffer).
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 #![no_std]
