@@ -13,7 +13,7 @@ use crate::folders;
 use crate::patience::HANG;
 use crate::program::line;
 
-use super::run::Plan;
+use super::plan::Plan;
 use super::{Target, corpus, findings};
 
 /// What an input may cost: seconds, which end only what hangs, and MiB in all.

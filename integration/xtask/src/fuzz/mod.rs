@@ -6,6 +6,7 @@
 mod build;
 mod corpus;
 mod fuzzer;
+mod plan;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use clap::builder::PossibleValuesParser;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::program::{ended, line};
+
+use self::plan::Plan;
 
 /// A fuzzer.
 #[derive(Debug)]
@@ -121,7 +124,7 @@ impl Fuzz {
         let copies = if targets.len() == 1 { self.jobs } else { 1 };
         let targets =
             targets.iter().flat_map(|target| std::iter::repeat_n(*target, copies.into())).collect();
-        let plan = run::Plan {
+        let plan = Plan {
             targets,
             time: Duration::from_secs(self.seconds.into()),
             at_a_time: self.jobs.into(),

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -12,25 +11,14 @@ use crate::program::{ended, progress};
 use crate::signals::Signals;
 use crate::terminal;
 
-use super::Target;
 use super::fuzzer::Fuzzer;
+use super::plan::Plan;
 
 /// How often the fuzzers are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
 /// How long an interrupted fuzzer has to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// What is to be run.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) targets: Vec<&'static Target>,
-    pub(super) time: Duration,
-    pub(super) at_a_time: usize,
-    pub(super) seed: Option<u32>,
-    /// Where the programs are.
-    pub(super) programs: PathBuf,
-}
 
 /// Runs them all; a line each goes to standard output. Fails at the first finding.
 pub(super) fn run_all(plan: &Plan) -> Result<u8> {

@@ -2,8 +2,11 @@
 
 mod boots;
 mod checks;
+mod circles;
 mod grub;
 mod log;
+mod members;
+mod package;
 mod pty;
 mod row;
 mod software;
@@ -42,8 +45,10 @@ const fn long(name: &'static str, what: &'static str, run: fn(&mut Log) -> Resul
 /// From what is quick to what is slow.
 const STEPS: &[Step] = &[
     step("fmt", "the source is formatted", checks::fmt),
+    step("circles", "no file imports one that imports it", circles::step),
     step("clippy", "no lint is broken, all features on", checks::clippy),
     step("features", "each set of features builds without a lint", checks::features),
+    step("package", "the packages for a registry build by themselves", package::step),
     step("doc", "the documentation builds without a warning", checks::doc),
     step("unit", "unit, integration and doc tests, all features on", checks::unit),
     step("unit-no-vof", "the VMM's tests without the client interface", checks::unit_no_vof),
