@@ -204,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn the_pipeline_for_other_agents_runs_steps_that_are_there() {
+        let file = folders::read(&folders::workspace().join(".buildkite/custom-tests.json"));
+        let pipeline: serde_json::Value = serde_json::from_slice(&file.unwrap()).unwrap();
+        for test in pipeline["tests"].as_array().unwrap() {
+            let command = test["command"].as_str().unwrap();
+            let name = command.strip_prefix("cargo xtask test ").unwrap();
+            assert!(STEPS.iter().any(|step| step.name == name), "{command}");
+            assert_eq!(test["test_name"], name);
+        }
+    }
+
+    #[test]
     fn who_sees_a_failure_sees_what_to_do() {
         let said = what_to_do("unit", "target/test/unit.log", &Failure::new("it broke"));
         assert!(said.starts_with("it broke\nThe whole output is in target/test/unit.log\n"));
