@@ -177,7 +177,7 @@ const S_PER_DAY: u64 = 24 * 60 * 60;
 const FIRST_YEAR: u32 = 1970;
 const LAST_YEAR: u32 = 9999;
 /// The last moment that the clock can show: the end of [`LAST_YEAR`].
-const LATEST: Duration =
+pub(super) const LATEST: Duration =
     Duration::new(days_before_year(LAST_YEAR + 1) * S_PER_DAY - 1, 999_999_999);
 
 /// Year, month, day, hour, minute, second and nanosecond of a time since 1970.

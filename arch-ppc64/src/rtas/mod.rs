@@ -13,7 +13,8 @@
 //!
 //! The tree's writer also has to know: `ibm,os-term` is used by Linux only where `/rtas` has the
 //! property `ibm,extended-os-term` (see [`AfterOsTerm`]), and `rtas-event-scan-rate` is 0, as
-//! there is never an event to be found by `event-scan`.
+//! there is never an event to be found by `event-scan`: those of [`EventSources`] come with an
+//! interrupt.
 
 mod args;
 mod clock;
@@ -48,7 +49,7 @@ use table::{Entry, Table};
 pub use args::RtasStatus;
 pub use clock::{HostTime, RealTimeClock, RtasClock, SystemTime};
 pub use cpus::RtasCpus;
-pub use events::EventSources;
+pub use events::{ERROR_LOG_BYTES_MAX, EventSources, PowerButton};
 pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 pub use instantiate::{InstantiateError, SIZE_BYTES, instantiate};
 pub use interrupts::RtasInterrupts;

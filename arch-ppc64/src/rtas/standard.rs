@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::clock::{RealTimeClock, RtasClock};
 use super::cpus::RtasCpus;
-use super::events::EventSources;
 use super::interrupts::RtasInterrupts;
 use super::parameters::SystemParameters;
 use super::platform::{AfterOsTerm, RtasPlatform};
@@ -13,7 +12,10 @@ use crate::console::Console;
 use crate::platform::Device;
 use crate::vcpu::VcpuHost;
 
-/// What the groups of calls that every machine has are made of.
+/// What the groups of calls that every machine has are made of. [`EventSources`] are not among
+/// them, as they need an interrupt.
+///
+/// [`EventSources`]: super::EventSources
 pub struct StandardCalls {
     cpus: Arc<dyn VcpuHost>,
     console: Arc<dyn Console>,
@@ -70,7 +72,6 @@ impl StandardCalls {
             Arc::new(RtasPlatform::new(self.console, self.after_os_term)),
             Arc::new(self.parameters),
             Arc::new(RtasInterrupts::new(self.sources)),
-            Arc::new(EventSources),
         ]
     }
 }

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
+use arch_ppc64::platform::{
+    InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
+};
 use arch_ppc64::rtas::{
-    self, AfterOsTerm, HostTime, RealTimeClock, Rtas, StandardCalls, SystemParameters,
+    self, AfterOsTerm, ERROR_LOG_BYTES_MAX, EventSources, HostTime, PowerButton, RealTimeClock,
+    Rtas, StandardCalls, SystemParameters,
 };
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallHandler, Next, Status, StopReason};
@@ -41,6 +45,19 @@ impl HostTime for NoTime {
     }
 }
 
+/// The controller, as a device sees it.
+struct Edges(Arc<Xics>);
+
+impl InterruptController for Edges {
+    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
+        Ok(())
+    }
+
+    fn signal(&self, source: SourceNumber, _: Signal) {
+        self.0.raise(source.0);
+    }
+}
+
 /// `data` is a byte of flags, then one call after the other.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
@@ -50,6 +67,7 @@ pub fn run(data: &[u8]) -> Reach {
     let console = Arc::new(HostConsole::new(usize::from(flags & 1)));
     let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
     let xics = Arc::new(Xics::new(CPUS, sources, cpus.clone()));
+    let clock = Arc::new(RealTimeClock::new(Box::new(NoTime)));
     // Its end is not where the owner meant it to be, and it is longer than can be told.
     let name = if flags & 2 != 0 { "n".repeat(5000) } else { "a\0b".to_owned() };
     let mut parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES).with_name(name);
@@ -57,16 +75,22 @@ pub fn run(data: &[u8]) -> Reach {
         parameters = parameters.with_uuid([7; 16]);
     }
     let calls = StandardCalls::new(parameters, cpus.clone(), console)
-        .with_clock(Arc::new(RealTimeClock::new(Box::new(NoTime))))
-        .with_interrupt_sources(xics)
+        .with_clock(clock.clone())
+        .with_interrupt_sources(xics.clone())
         .after_os_term(if flags & 8 != 0 { AfterOsTerm::Stop } else { AfterOsTerm::Return });
-    let handler = Rtas::new(&calls.devices()).expect("no call is answered twice");
+    let source = SourceNumber(FIRST_INTERRUPT);
+    let line = InterruptLine::new(Arc::new(Edges(xics)), source, InterruptKind::Edge);
+    let events = EventSources::new(line, clock);
+    let button = events.power_button();
+    let mut devices = calls.devices();
+    devices.push(Arc::new(events));
+    let handler = Rtas::new(&devices).expect("no call is answered twice");
     let ram = WatchedRam::new(RAM_BYTES);
     for _ in 0..CALLS_MAX {
         if input.is_empty() {
             break;
         }
-        let at = write_buffer(&ram, &mut input);
+        let at = write_buffer(&ram, &mut input, &button);
         if let Some(call) = call(&handler, &ram, at) {
             reach.add(call);
         }
@@ -79,9 +103,12 @@ pub fn run(data: &[u8]) -> Reach {
 }
 
 /// Puts what the input says into RAM; gives the address of the argument buffer.
-fn write_buffer(ram: &WatchedRam, input: &mut Input<'_>) -> u64 {
+fn write_buffer(ram: &WatchedRam, input: &mut Input<'_>, button: &PowerButton) -> u64 {
     let kind = input.byte();
     if kind >= 0xf8 {
+        if kind == 0xff {
+            button.press();
+        }
         // Anything, anywhere.
         let (place, len) = (input.number(RAM_BYTES), input.byte().into());
         ram.poke(place, input.bytes(len));
@@ -111,7 +138,7 @@ fn write_buffer(ram: &WatchedRam, input: &mut Input<'_>) -> u64 {
 fn call(handler: &Rtas, ram: &WatchedRam, at: u64) -> Option<usize> {
     let [token, inputs, outputs] = [0, 4, 8].map(|offset| ram.peek_cell(at.wrapping_add(offset)));
     let arguments: Vec<u32> =
-        (0..3).map(|number| ram.peek_cell(at.wrapping_add(12 + 4 * number))).collect();
+        (0..6).map(|number| ram.peek_cell(at.wrapping_add(12 + 4 * number))).collect();
     let mut call = Hypercall::new(token::RTAS, &[at]);
     let before = call;
     let next = handler.handle(CpuIndex(0), ram, &mut call);
@@ -135,6 +162,10 @@ fn call(handler: &Rtas, ram: &WatchedRam, at: u64) -> Option<usize> {
     if name == "ibm,get-system-parameter" {
         let (buffer, len) = (u64::from(arguments[1]), u64::from(arguments[2]));
         permitted.push(buffer..buffer + len.min(PARAMETER_BYTES_MAX));
+    }
+    if name == "check-exception" {
+        let (buffer, len) = (u64::from(arguments[4]), u64::from(arguments[5]));
+        permitted.push(buffer..buffer + len.min(ERROR_LOG_BYTES_MAX.into()));
     }
     assert!(are_within(&writes, &permitted), "{name} wrote {writes:x?}, not {permitted:x?}");
     let never = match next {

@@ -2,10 +2,14 @@
 //! buffer in RAM and the hypercall.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use vm_memory::GuestMemoryMmap;
 
+use crate::platform::{
+    InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
+};
 use crate::rtas::*;
 use crate::vcpu::{CpuState, EntryRegisters, StartError, VcpuHost};
 use crate::{Console, HypercallBus};
@@ -41,6 +45,31 @@ impl VcpuHost for TwoCpus {
         }
         self.started.lock().unwrap().push((target, entry, r3));
         Ok(())
+    }
+}
+
+/// The interrupt of EPOW events.
+pub(super) const EPOW: SourceNumber = SourceNumber(0x1001);
+
+/// Counts the edges of [`EPOW`].
+#[derive(Default)]
+pub(super) struct Line(AtomicU32);
+
+impl Line {
+    /// How many there were since this was last asked.
+    pub(super) fn take(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl InterruptController for Line {
+    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
+        Ok(())
+    }
+
+    fn signal(&self, source: SourceNumber, signal: Signal) {
+        assert_eq!((source, signal), (EPOW, Signal::Pulse));
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -115,6 +144,8 @@ pub(super) struct Guest {
     pub(super) page: Arc<Page>,
     pub(super) sources: Arc<OneSource>,
     pub(super) clock: Arc<RealTimeClock>,
+    pub(super) line: Arc<Line>,
+    pub(super) events: Arc<EventSources>,
 }
 
 impl Guest {
@@ -139,9 +170,14 @@ impl Guest {
         if has_sources {
             calls = calls.with_interrupt_sources(sources.clone());
         }
-        let rtas = Rtas::new(&calls.devices()).unwrap();
+        let line = Arc::new(Line::default());
+        let interrupt = InterruptLine::new(line.clone(), EPOW, InterruptKind::Edge);
+        let events = Arc::new(EventSources::new(interrupt, clock.clone()));
+        let mut devices = calls.devices();
+        devices.push(events.clone());
+        let rtas = Rtas::new(&devices).unwrap();
         let bus = HypercallBus::new(vec![Arc::new(rtas)]).unwrap();
-        Self { ram, bus, cpus, page, sources, clock }
+        Self { ram, bus, cpus, page, sources, clock, line, events }
     }
 
     pub(super) fn ram(&self) -> &dyn GuestRam {
