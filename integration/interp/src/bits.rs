@@ -73,6 +73,9 @@ pub(crate) mod dsisr {
     pub(crate) const NOT_FOUND: u32 = 0x4000_0000;
     /// Not permitted by the page's protection.
     pub(crate) const PROTECTION: u32 = 0x0800_0000;
+    /// An access that only storage has that is cached: a quadword's, one that reserves, an atomic
+    /// memory operation.
+    pub(crate) const NOT_CACHED: u32 = 0x0400_0000;
     /// The access was a store.
     pub(crate) const STORE: u32 = 0x0200_0000;
     /// Not permitted by key protection.

@@ -4,15 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bits::msr;
-use crate::code::{self, Cache};
+use crate::code::{self, Cache, Op};
 use crate::disasm::disassemble;
 use crate::door::Door;
 use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
+use crate::mmu::{Device, DeviceAccess};
 use crate::ram::{PAGE_SHIFT, Ram};
 use crate::registers::Registers;
-use crate::state::{Mmio, ProcessTable, State, Stats};
+use crate::state::{ProcessTable, State, Stats};
 use crate::system::System;
 use crate::trap::Trap;
 
@@ -88,7 +89,12 @@ impl Cpu {
     }
 
     /// Executes instructions until the machine is needed, or about `budget` have been executed.
+    ///
+    /// While an access outside RAM is not [completed](Self::complete_mmio), it is asked for again.
     pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
+        if let Some(exit) = self.open_access() {
+            return exit;
+        }
         let ram = Ram::new(door.ram());
         InGuest(self).0.run_slices(&ram, door, budget)
     }
@@ -161,7 +167,11 @@ impl Cpu {
                 Leave::Slice => return None,
                 Leave::Unmapped => {}
                 Leave::Undecoded(page) => self.decode(ram, page),
-                Leave::Trap(trap) => {
+                Leave::Trap(Trap::Mmio, page) => {
+                    let op = self.cache.op(page, self.state.pc);
+                    return self.wait_for_machine(op, None);
+                }
+                Leave::Trap(trap, _) => {
                     if let Some(exit) = self.trapped(ram, door, trap) {
                         return Some(exit);
                     }
@@ -201,7 +211,6 @@ impl Cpu {
                 self.state.pc = self.state.pc.wrapping_add(4) & self.state.ea_mask;
                 return Some(Exit::Hypercall);
             }
-            Trap::Mmio => return Some(self.mmio()),
             Trap::Unimplemented if self.stops => return Some(self.unimplemented(ram)),
             // A kernel does not execute what is no instruction: one may be missing here.
             Trap::Illegal if self.stops && self.state.msr() & msr::PR == 0 => {
@@ -282,30 +291,39 @@ impl Cpu {
         }
     }
 
-    fn mmio(&self) -> Exit {
-        match self.state.mmio {
-            Mmio::Write { real, bytes, value } => Exit::MmioWrite {
-                address: real,
-                data: value.to_ne_bytes(),
-                bytes: usize::from(bytes),
-            },
-            Mmio::Read { real, bytes } | Mmio::Answered { real, bytes, .. } => {
-                Exit::MmioRead { address: real, bytes: usize::from(bytes) }
-            }
-            Mmio::None | Mmio::Written { .. } => Exit::Kicked,
-        }
+    /// The instruction at the program counter waits until the machine has made its accesses.
+    pub(crate) fn wait_for_machine(&mut self, op: Op, traced: Option<u64>) -> Option<Exit> {
+        // It is counted when it completes.
+        self.state.executed = self.state.executed.wrapping_sub(1);
+        self.state.device.wait_with(op, traced);
+        self.open_access()
     }
 
-    /// Answers [`Exit::MmioRead`] with bytes in memory order, or takes note that
-    /// [`Exit::MmioWrite`] is done; without it, the next run asks again.
-    pub fn answer_mmio(&mut self, data: [u8; 8]) {
-        self.state.mmio = match self.state.mmio {
-            Mmio::Read { real, bytes } => {
-                Mmio::Answered { real, bytes, value: u64::from_ne_bytes(data) }
+    /// The access that the machine has to make, if the instruction at the program counter waits for
+    /// one.
+    pub(crate) fn open_access(&self) -> Option<Exit> {
+        Some(match self.state.device.next()? {
+            DeviceAccess::Load { real, bytes } => Exit::MmioRead { address: real, bytes },
+            DeviceAccess::Store { real, bytes, data } => {
+                Exit::MmioWrite { address: real, data, bytes }
             }
-            Mmio::Write { real, .. } => Mmio::Written { real },
-            other => other,
-        };
+        })
+    }
+
+    /// Completes [`Exit::MmioRead`] with bytes in memory order, or [`Exit::MmioWrite`], whose data
+    /// does not matter. No guest code is executed but the instruction that made the access: it
+    /// completes, once, whatever interrupts are pending. One that makes several accesses asks for
+    /// the next instead, which is returned.
+    ///
+    /// When no access is open, nothing happens.
+    pub fn complete_mmio(&mut self, data: [u8; 8]) -> Option<Exit> {
+        match self.state.device.answer(data) {
+            Some((op, traced)) => {
+                self.complete(op, traced);
+                None
+            }
+            None => self.open_access(),
+        }
     }
 
     fn unimplemented(&mut self, ram: &Ram<'_>) -> Exit {
@@ -351,9 +369,10 @@ impl Cpu {
         }
     }
 
-    /// Sets all of them.
+    /// Sets all of them. An access outside RAM that is open is given up.
     pub fn set_registers(&mut self, registers: &Registers) {
         let s = &mut self.state;
+        s.device = Device::IDLE;
         s.gpr[..32].copy_from_slice(&registers.gpr);
         s.vsr = registers.vsr;
         s.set_msr(registers.msr);
@@ -405,7 +424,7 @@ impl Cpu {
         self.state.spr.dec_zero_at.wrapping_add(1)
     }
 
-    /// Takes a system reset interrupt.
+    /// Takes a system reset interrupt. An access outside RAM must be completed before.
     pub fn system_reset(&mut self) {
         self.state.interrupt(vector::SYSTEM_RESET, 0);
     }

@@ -13,21 +13,22 @@ pub enum Exit {
     Budget,
     /// [`crate::Door::kicked`] said so.
     Kicked,
-    /// A load where there is no RAM. It is executed again by the next run, and then finds what
-    /// [`crate::Cpu::answer_mmio`] was given.
+    /// A load where there is no RAM: the instruction waits for [`crate::Cpu::complete_mmio`]. The
+    /// address is a multiple of the size.
     MmioRead {
         /// Real address.
         address: u64,
-        /// How many bytes, at most 8.
+        /// How many bytes: 1, 2, 4 or 8.
         bytes: usize,
     },
-    /// A store where there is no RAM.
+    /// A store where there is no RAM: the instruction waits for [`crate::Cpu::complete_mmio`]. The
+    /// address is a multiple of the size.
     MmioWrite {
         /// Real address.
         address: u64,
         /// The bytes in memory order; those past `bytes` are zero.
         data: [u8; 8],
-        /// How many bytes.
+        /// How many bytes: 1, 2, 4 or 8.
         bytes: usize,
     },
     /// The next instruction is one that this core does not have, or none at all in a kernel, and

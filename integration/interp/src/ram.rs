@@ -30,6 +30,19 @@ impl<'a> Ram<'a> {
         page.checked_add(PAGE_BYTES).is_some_and(|end| end <= self.0.len() as u64)
     }
 
+    /// Whether all of these bytes are RAM.
+    pub(crate) fn has(&self, at: u64, bytes: u64) -> bool {
+        at.checked_add(bytes).is_some_and(|end| end <= self.0.len() as u64)
+    }
+
+    /// Whether these few bytes are RAM; `None` when only a part of them is.
+    pub(crate) fn part(&self, at: u64, bytes: u64) -> Option<bool> {
+        match self.has(at, bytes) {
+            true => Some(true),
+            false => (!self.has(at, 1) && !self.has(at + bytes - 1, 1)).then_some(false),
+        }
+    }
+
     /// Loads at a real address, aligned or not, in the host's byte order.
     #[inline(always)]
     pub(crate) fn load<T: Word>(&self, at: u64) -> Result<T, NoRam> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::bits::{cr, msr, xer};
-use crate::mmu::Tlb;
+use crate::mmu::{Device, Tlb};
 use crate::system::{Followed, System};
 
 /// The registers, and with them the core's own view of memory.
@@ -42,8 +42,8 @@ pub(crate) struct State {
     pub(crate) written: WrittenPages,
     /// Code is to be found anew behind the next `isync`.
     pub(crate) check_at_isync: bool,
-    /// An access outside RAM that waits for the machine.
-    pub(crate) mmio: Mmio,
+    /// The instruction that waits for accesses of the machine's.
+    pub(crate) device: Device,
     /// Instructions executed.
     pub(crate) executed: u64,
     pub(crate) system: Arc<System>,
@@ -200,31 +200,6 @@ impl WrittenPages {
     }
 }
 
-/// An access outside RAM: asked of the machine, then executed again with the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mmio {
-    None,
-    Read {
-        real: u64,
-        bytes: u8,
-    },
-    Write {
-        real: u64,
-        bytes: u8,
-        value: u64,
-    },
-    /// The answer to a read, as the bytes lie in memory.
-    Answered {
-        real: u64,
-        bytes: u8,
-        value: u64,
-    },
-    /// A write that the machine has taken.
-    Written {
-        real: u64,
-    },
-}
-
 /// Counts of what a CPU did, for those who tune guests or the core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -263,7 +238,7 @@ impl State {
             fault_dsisr: 0,
             written: WrittenPages::default(),
             check_at_isync: false,
-            mmio: Mmio::None,
+            device: Device::IDLE,
             executed: 0,
             system,
             id,

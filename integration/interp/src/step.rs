@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
+use vm_memory::VolatileSlice;
+
 use crate::bits::{msr, srr1};
-use crate::code::{Cache, Room};
+use crate::code::{Cache, Op, Room};
 use crate::cpu::{Cpu, InGuest};
 use crate::door::Door;
 use crate::exec::{self, Leave};
 use crate::exit::Exit;
 use crate::interrupt::vector;
 use crate::isa::{self, Kind};
+use crate::mmu::Device;
 use crate::ram::{PAGE_SHIFT, Ram};
 use crate::trap::Trap;
 
@@ -18,6 +21,9 @@ impl Cpu {
     /// Executes one instruction, or takes one interrupt, for debuggers; what would make
     /// [`Self::run`] return is returned.
     pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
+        if let Some(exit) = self.open_access() {
+            return Some(exit);
+        }
         let interrupts = self.state.stats.interrupts;
         self.take_interrupts(door);
         if self.state.stats.interrupts != interrupts {
@@ -45,7 +51,11 @@ impl Cpu {
         let page = one.find(real >> PAGE_SHIFT, s.big_endian)?;
         one.decode_one(ram, page, real, s.big_endian);
         let trap = match exec::run(s, ram, one, door, page, 1) {
-            Leave::Trap(trap) => Some(trap),
+            Leave::Trap(Trap::Mmio, page) => {
+                let op = one.op(page, s.pc);
+                return self.wait_for_machine(op, traced);
+            }
+            Leave::Trap(trap, _) => Some(trap),
             Leave::Slice | Leave::Unmapped | Leave::Undecoded(_) => None,
         };
         // Before the interrupts that may have waited for the end of the instruction.
@@ -53,6 +63,36 @@ impl Cpu {
             s.interrupt(vector::TRACE, cause);
         }
         trap.and_then(|trap| self.trapped(ram, door, trap))
+    }
+
+    /// Executes an instruction whose accesses outside RAM the machine has made.
+    pub(crate) fn complete(&mut self, op: Op, traced: Option<u64>) {
+        let s = &mut self.state;
+        let one = self.one.get_or_insert_with(|| Cache::new(Arc::new(Room::of_one_page())));
+        one.clear();
+        if let Some(page) = one.find(0, s.big_endian) {
+            one.put(page, s.pc, op);
+            // It has its operand, and needs nothing of the machine.
+            let nothing = Ram::new(VolatileSlice::from(&mut [][..]));
+            exec::run(s, &nothing, one, &Nowhere, page, 1);
+        }
+        s.device = Device::IDLE;
+        if let Some(cause) = traced {
+            s.interrupt(vector::TRACE, cause);
+        }
+    }
+}
+
+/// What an instruction is connected to that has all it needs.
+struct Nowhere;
+
+impl Door for Nowhere {
+    fn ram(&self) -> VolatileSlice<'_> {
+        VolatileSlice::from(&mut [][..])
+    }
+
+    fn timebase(&self, _: u64) -> u64 {
+        0
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) enum Trap {
     SystemCallVectored,
     /// `sc 1`; `pc` is already the next instruction.
     Hypercall,
-    /// An access outside RAM, described in `mmio`.
+    /// An access outside RAM, described in `device`.
     Mmio,
     /// An instruction of the architecture that this processor should have and this core has not.
     Unimplemented,

@@ -242,24 +242,6 @@ fn missing_vectors_end_the_run() {
     assert!(matches!(bench.cpu.run(&bench.board, 100), Exit::Stuck(_)));
 }
 
-/// Outside RAM, the machine is asked, and the instruction is executed again with the answer.
-#[test]
-fn accesses_outside_ram_ask_the_machine() {
-    let mut ram = Vec::new();
-    // lwz r5,0(r3); stw r5,4(r3)
-    let mut bench = bench(&mut ram, &[0x80a3_0000, 0x90a3_0004, END]);
-    bench.registers(|r| r.gpr[3] = 0x1000_0000);
-    let Exit::MmioRead { address, bytes } = bench.cpu.run(&bench.board, 100) else { panic!() };
-    assert_eq!((address, bytes), (0x1000_0000, 4));
-    bench.cpu.answer_mmio([0, 0, 0, 5, 0, 0, 0, 0]);
-    let Exit::MmioWrite { address, data, bytes } = bench.cpu.run(&bench.board, 100) else {
-        panic!()
-    };
-    assert_eq!((address, &data[..bytes]), (0x1000_0004, &[0, 0, 0, 5][..]));
-    bench.cpu.answer_mmio([0; 8]);
-    assert_eq!(bench.run().gpr[5], 5);
-}
-
 /// Quadrant 0 is the process's, whoever executes there: another process has other code, or none.
 #[test]
 fn a_kernel_at_user_addresses_notices_another_process() {
@@ -276,50 +258,6 @@ fn a_kernel_at_user_addresses_notices_another_process() {
     let after = bench.run();
     // Process 2 has no tree.
     assert_eq!((after.pc, after.srr0), (0x404, USER + 16));
-}
-
-/// The machine answers one access an instruction; what makes several is an alignment interrupt
-/// there, as the architecture lets storage be that is not cached (Book III §6.5.8).
-#[test]
-fn what_accesses_in_parts_is_an_alignment_interrupt_outside_ram() {
-    const FACILITIES: u64 = 1 << 25 | 1 << 23 | 1 << 13;
-    let x = |xo: u32| 31 << 26 | 1 << 21 | 3 << 11 | xo << 1;
-    let by_length = |xo: u32| 31 << 26 | 1 << 21 | 3 << 16 | 4 << 11 | xo << 1;
-    let string = |xo: u32| 31 << 26 | 5 << 21 | 3 << 16 | 8 << 11 | xo << 1;
-    let words = [
-        ("lmw r30,0(r3)", 0xbbc3_0000),
-        ("stmw r30,0(r3)", 0xbfc3_0000),
-        ("lswi r5,r3,8", string(597)),
-        ("stswi r5,r3,8", string(725)),
-        ("lq r6,0(r3)", 0xe0c3_0000),
-        ("stq r6,0(r3)", 0xf8c3_0002),
-        ("lxv vs1,0(r3)", 0xf423_0001),
-        ("stxv vs1,0(r3)", 0xf423_0005),
-        ("lvx v1,0,r3", x(103)),
-        ("stvx v1,0,r3", x(231)),
-        ("lxvw4x vs1,0,r3", x(780)),
-        ("stxvw4x vs1,0,r3", x(908)),
-        ("lxvl vs1,r3,r4", by_length(269)),
-        ("stxvl vs1,r3,r4", by_length(397)),
-    ];
-    for (name, word) in words {
-        let mut ram = Vec::new();
-        let mut bench = bench(&mut ram, &[word, END]);
-        bench.registers(|r| {
-            r.msr |= FACILITIES;
-            (r.gpr[3], r.gpr[4]) = (0x1000_0000, 8 << 56);
-        });
-        // A machine that answers whatever it is asked.
-        let mut exits = 0;
-        while !matches!(bench.cpu.run(&bench.board, 100), Exit::Hypercall) {
-            bench.cpu.answer_mmio([0; 8]);
-            exits += 1;
-            assert!(exits < 10, "{name} never completes");
-        }
-        let registers = bench.cpu.registers();
-        assert_eq!((registers.pc, registers.srr0), (0x604, CODE), "{name}");
-        assert_eq!((registers.dar, exits), (0x1000_0000, 0), "{name}");
-    }
 }
 
 #[test]

@@ -136,6 +136,16 @@ impl Cache {
         }
     }
 
+    /// The operation of the instruction at this address of a page.
+    pub(crate) fn op(&self, number: u32, at: u64) -> Op {
+        self.page(number)[(at >> 2) as usize % PAGE_OPS]
+    }
+
+    /// Puts an operation where the instruction at this address is in its page.
+    pub(crate) fn put(&mut self, number: u32, at: u64, op: Op) {
+        self.pages[number as usize].ops[(at >> 2) as usize % PAGE_OPS] = op;
+    }
+
     /// Decodes the instruction at a real address only.
     pub(crate) fn decode_one(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
         let index = (real >> 2) as usize % PAGE_OPS;

@@ -20,8 +20,8 @@ use crate::trap::Trap;
 pub(crate) enum Leave {
     /// The slice is over.
     Slice,
-    /// The instruction at the program counter did not complete.
-    Trap(Trap),
+    /// The instruction at the program counter, on this decoded page, did not complete.
+    Trap(Trap, u32),
     /// The operation at the program counter, on this decoded page, is not decoded.
     Undecoded(u32),
     /// The page of the program counter is not known.
@@ -67,7 +67,7 @@ pub(crate) fn run(
             if trap != Trap::Resync {
                 s.pc = here!();
             }
-            leave!(Leave::Trap(trap), 1)
+            leave!(Leave::Trap(trap, page), 1)
         }};
     }
     macro_rules! check {

@@ -112,7 +112,7 @@ fn step<T: Word>(
     need_one_block(s, ea, bound_at)?;
     loop {
         let old = s.load_reserve::<T>(ram, ea)?.widen();
-        let bound = s.load_part::<T>(ram, bound_at)?.widen();
+        let bound = s.load_cached::<T>(ram, bound_at)?.widen();
         if !wanted(old, bound) {
             s.gpr[rt(w) as usize] = 1 << (T::BYTES * 8 - 1);
             return Ok(());
@@ -130,8 +130,8 @@ fn store_twin<T: Word>(s: &mut State, ram: &Ram<'_>, ea: u64, value: T) -> Done 
     need_one_block(s, ea, twin_at)?;
     let second = (twin_at, first.1 + T::BYTES);
     loop {
-        let old = s.load_part::<T>(ram, ea)?;
-        if s.load_part::<T>(ram, twin_at)? != old
+        let old = s.load_cached::<T>(ram, ea)?;
+        if s.load_cached::<T>(ram, twin_at)? != old
             || s.exchange_pair(ram, first, second, [old; 2], [value; 2])?
         {
             return Ok(());
@@ -142,15 +142,11 @@ fn store_twin<T: Word>(s: &mut State, ram: &Ram<'_>, ea: u64, value: T) -> Done 
 /// The place has to be aligned, RAM, and may be stored to. Its real address.
 fn need_storable<T: Word>(s: &mut State, ram: &Ram<'_>, ea: u64) -> Result<u64, Trap> {
     s.need_aligned(ea, T::BYTES)?;
-    let real = s.real(ram, ea, true)?;
-    if ram.load::<T>(real).is_err() {
-        return Err(s.unaligned_mmio(ea));
-    }
-    Ok(real)
+    s.need_ram(ram, ea, T::BYTES, true)
 }
 
 fn need_one_block(s: &mut State, ea: u64, other: u64) -> Done {
-    if ea / BLOCK_BYTES == other / BLOCK_BYTES { Ok(()) } else { Err(s.unaligned_mmio(ea)) }
+    if ea / BLOCK_BYTES == other / BLOCK_BYTES { Ok(()) } else { Err(s.alignment(ea)) }
 }
 
 /// A function code that is not in the table is a data storage interrupt, and an atomic memory

@@ -80,7 +80,7 @@ fn lmw(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let ea = ea_d(s, w, si(w));
     need_big_endian(s, ea)?;
     for (at, register) in (rt(w)..32).enumerate() {
-        let value = s.load_part::<u32>(ram, ea.wrapping_add(at as u64 * 4))?;
+        let value = s.load_cached::<u32>(ram, ea.wrapping_add(at as u64 * 4))?;
         s.gpr[register as usize] = u64::from(value);
     }
     Ok(())
@@ -91,7 +91,7 @@ fn stmw(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     need_big_endian(s, ea)?;
     for (at, register) in (rt(w)..32).enumerate() {
         let value = s.gpr[register as usize] as u32;
-        s.store_part(ram, ea.wrapping_add(at as u64 * 4), value)?;
+        s.store_cached(ram, ea.wrapping_add(at as u64 * 4), value)?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn stmw(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
 fn load_string(s: &mut State, ram: &Ram<'_>, w: u32, ea: u64, bytes: u64) -> Done {
     need_big_endian(s, ea)?;
     for at in 0..bytes {
-        let byte = s.load_part::<u8>(ram, ea.wrapping_add(at))?;
+        let byte = s.load_cached::<u8>(ram, ea.wrapping_add(at))?;
         let register = &mut s.gpr[((u64::from(rt(w)) + at / 4) % 32) as usize];
         let shift = 24 - 8 * (at % 4);
         if shift == 24 {
@@ -116,7 +116,7 @@ fn store_string(s: &mut State, ram: &Ram<'_>, w: u32, ea: u64, bytes: u64) -> Do
     for at in 0..bytes {
         let register = s.gpr[((u64::from(rt(w)) + at / 4) % 32) as usize];
         let byte = (register >> (24 - 8 * (at % 4))) as u8;
-        s.store_part(ram, ea.wrapping_add(at), byte)?;
+        s.store_cached(ram, ea.wrapping_add(at), byte)?;
     }
     Ok(())
 }

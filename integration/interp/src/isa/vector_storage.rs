@@ -7,6 +7,7 @@ use super::vsx::{need_vsx, need_vsx_or_vmx};
 use super::{Insn, call};
 use crate::float::{double_to_single, single_to_double};
 use crate::lanes::{Lane, from_fn, get, put};
+use crate::mmu::Operand;
 use crate::ram::{Ram, Word};
 use crate::state::State;
 
@@ -60,9 +61,11 @@ fn load_for_shift(s: &mut State, w: u32, left: bool) -> Done {
 fn load_elements<T: Word + Lane>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     need_vsx(s)?;
     let ea = ea_x(s, w);
+    let operand = Operand::new(ea, 16, T::BYTES);
     let mut value = 0;
     for number in 0..128 / T::BITS {
-        let element = s.load_part::<T>(ram, ea.wrapping_add(u64::from(number) * T::BYTES))?;
+        let at = ea.wrapping_add(u64::from(number) * T::BYTES);
+        let element = s.load_part::<T>(ram, operand, at)?;
         value = put(value, number, element);
     }
     s.vsr[xt(w)] = value;
@@ -72,11 +75,11 @@ fn load_elements<T: Word + Lane>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
 fn store_elements<T: Word + Lane>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     need_vsx(s)?;
     let ea = ea_x(s, w);
-    // The end first: all of it must be storable before some of it is stored.
-    s.real(ram, ea.wrapping_add(15) & s.ea_mask, true)?;
+    let operand = Operand::new(ea, 16, T::BYTES);
+    s.need_storable(ram, operand)?;
     for number in 0..128 / T::BITS {
         let element: T = get(s.vsr[xt(w)], number);
-        s.store_part(ram, ea.wrapping_add(u64::from(number) * T::BYTES), element)?;
+        s.store_part(ram, operand, ea.wrapping_add(u64::from(number) * T::BYTES), element)?;
     }
     Ok(())
 }
@@ -166,9 +169,10 @@ fn byte_shift(s: &State, at: u64, left: bool) -> u64 {
 fn load_with_length(s: &mut State, ram: &Ram<'_>, w: u32, left: bool) -> Done {
     need_vsx_or_vmx(s, xt(w))?;
     let ea = s.gpr[ra_or_zero(w) as usize];
+    let operand = Operand::new(ea, length(s, w), 1);
     let mut value = 0;
     for at in 0..length(s, w) {
-        let byte = s.load_part::<u8>(ram, ea.wrapping_add(at))?;
+        let byte = s.load_part::<u8>(ram, operand, ea.wrapping_add(at))?;
         value |= u128::from(byte) << byte_shift(s, at, left);
     }
     s.vsr[xt(w)] = value;
@@ -179,8 +183,10 @@ fn store_with_length(s: &mut State, ram: &Ram<'_>, w: u32, left: bool) -> Done {
     need_vsx_or_vmx(s, xt(w))?;
     let ea = s.gpr[ra_or_zero(w) as usize];
     let value = s.vsr[xt(w)];
+    let operand = Operand::new(ea, length(s, w), 1);
     for at in 0..length(s, w) {
-        s.store_part(ram, ea.wrapping_add(at), (value >> byte_shift(s, at, left)) as u8)?;
+        let byte = (value >> byte_shift(s, at, left)) as u8;
+        s.store_part(ram, operand, ea.wrapping_add(at), byte)?;
     }
     Ok(())
 }

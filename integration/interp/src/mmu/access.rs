@@ -1,12 +1,11 @@
 //! Loads and stores at effective addresses.
 
-use super::{Access, tlb};
+use super::device::{Operand, Place};
+use super::{Access, PAGE_OFFSET, tlb};
 use crate::bits::dsisr;
 use crate::ram::{NoRam, PAGE_BYTES, PAGE_SHIFT, Ram, Word};
-use crate::state::{Mmio, Reservation, State};
+use crate::state::{Reservation, State};
 use crate::trap::Trap;
-
-const OFFSET_MASK: u64 = PAGE_BYTES - 1;
 
 impl State {
     /// Loads in the current byte order.
@@ -20,6 +19,30 @@ impl State {
             }
         }
         self.load_slow(ram, ea)
+    }
+
+    /// Loads a part of an operand.
+    #[inline(always)]
+    pub(crate) fn load_part<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        operand: Operand,
+        ea: u64,
+    ) -> Result<T, Trap> {
+        let ea = ea & self.ea_mask;
+        let entry = &self.tlb.entries[tlb::slot(ea)];
+        if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
+            if let Ok(value) = ram.load::<T>(ea.wrapping_add(entry.to_real)) {
+                return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
+            }
+        }
+        self.load_of(ram, ea, operand)
+    }
+
+    /// Loads from RAM; elsewhere it is an alignment interrupt.
+    pub(crate) fn load_cached<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
+        self.need_cached(ram, ea, T::BYTES, false)?;
+        self.load(ram, ea)
     }
 
     /// Stores in the current byte order.
@@ -36,62 +59,145 @@ impl State {
         self.store_slow(ram, ea, value)
     }
 
+    /// Stores a part of an operand. The parts are stored in the order of their addresses.
+    #[inline(always)]
+    pub(crate) fn store_part<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        operand: Operand,
+        ea: u64,
+        value: T,
+    ) -> Result<(), Trap> {
+        let ea = ea & self.ea_mask;
+        let entry = &self.tlb.entries[tlb::slot(ea)];
+        if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
+            let value = if self.big_endian { big(value) } else { value.little_endian_value() };
+            if let Ok(()) = ram.store::<T>(ea.wrapping_add(entry.to_real), value) {
+                return Ok(());
+            }
+        }
+        self.store_of(ram, ea, value, operand)
+    }
+
+    /// Stores to RAM; elsewhere it is an alignment interrupt.
+    pub(crate) fn store_cached<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        value: T,
+    ) -> Result<(), Trap> {
+        self.need_cached(ram, ea, T::BYTES, true)?;
+        self.store(ram, ea, value)
+    }
+
     #[cold]
     #[inline(never)]
     fn load_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
-        let value = if (ea & OFFSET_MASK) + T::BYTES <= PAGE_BYTES {
-            let real = self.real(ram, ea, false)?;
-            match ram.load::<T>(real) {
-                Ok(value) => value,
-                Err(NoRam) => self.mmio_load(real, ea)?,
-            }
-        } else {
-            let ends_at = ea.wrapping_add(T::BYTES - 1) & self.ea_mask;
-            let first = self.real(ram, ea, false)?;
-            let second = self.real(ram, ends_at & !OFFSET_MASK, false)?;
-            let in_first = PAGE_BYTES - (ea & OFFSET_MASK);
-            let mut bytes = [0; 8];
-            for (at, byte) in (0..T::BYTES).zip(&mut bytes) {
-                let real = if at < in_first { first + at } else { second + at - in_first };
-                *byte = ram.load::<u8>(real).map_err(|NoRam| self.unaligned_mmio(ea))?;
-            }
-            T::from_memory(&bytes)
+        self.load_of(ram, ea, Operand::new(ea, T::BYTES, T::BYTES))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
+        self.store_of(ram, ea, value, Operand::new(ea, T::BYTES, T::BYTES))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_of<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, operand: Operand) -> Result<T, Trap> {
+        let value = match self.answered(ea) {
+            Some(answer) => answer,
+            None => match self.place(ram, ea, T::BYTES, false)? {
+                Place::Page(real) => ram.load::<T>(real).map_err(|NoRam| self.alignment(ea))?,
+                Place::Pages(first, second) => {
+                    let in_first = PAGE_BYTES - (ea & PAGE_OFFSET);
+                    let mut bytes = [0; 8];
+                    for (at, byte) in (0..T::BYTES).zip(&mut bytes) {
+                        let real = if at < in_first { first + at } else { second + at - in_first };
+                        *byte = ram.load::<u8>(real).map_err(|NoRam| self.alignment(ea))?;
+                    }
+                    T::from_memory(&bytes)
+                }
+                Place::Outside(..) => return Err(self.load_outside(ram, operand)),
+            },
         };
         Ok(if self.big_endian { big(value) } else { value.little_endian_value() })
     }
 
     #[cold]
     #[inline(never)]
-    fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
+    fn store_of<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        value: T,
+        operand: Operand,
+    ) -> Result<(), Trap> {
+        if self.is_stored() {
+            return Ok(());
+        }
         let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-        if (ea & OFFSET_MASK) + T::BYTES <= PAGE_BYTES {
-            let real = self.real(ram, ea, true)?;
-            self.note_store(real);
-            return match ram.store::<T>(real, value) {
-                Ok(()) => Ok(()),
-                Err(NoRam) => self.mmio_store(real, ea, value),
+        if self.collects() {
+            return self.store_outside(ram, operand, ea, value);
+        }
+        match self.place(ram, ea, T::BYTES, true)? {
+            Place::Page(real) => {
+                self.note_store(real);
+                ram.store::<T>(real, value).map_err(|NoRam| self.alignment(ea))
+            }
+            Place::Pages(first, second) => {
+                self.note_store(first);
+                self.note_store(second);
+                let in_first = PAGE_BYTES - (ea & PAGE_OFFSET);
+                for (at, byte) in (0..T::BYTES).zip(value.to_memory()) {
+                    let real = if at < in_first { first + at } else { second + at - in_first };
+                    ram.store::<u8>(real, byte).map_err(|NoRam| self.alignment(ea))?;
+                }
+                Ok(())
+            }
+            Place::Outside(..) => self.store_outside(ram, operand, ea, value),
+        }
+    }
+
+    /// Where so many bytes are, which are in two pages at most. An alignment interrupt, where only
+    /// a part of them is in RAM.
+    pub(super) fn place(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        bytes: u64,
+        store: bool,
+    ) -> Result<Place, Trap> {
+        let first = self.real(ram, ea, store)?;
+        let in_first = PAGE_BYTES - (ea & PAGE_OFFSET);
+        if bytes <= in_first {
+            return match ram.part(first, bytes) {
+                Some(true) => Ok(Place::Page(first)),
+                Some(false) => Ok(Place::Outside(first, first)),
+                None => Err(self.alignment(ea)),
             };
         }
-        let ends_at = ea.wrapping_add(T::BYTES - 1) & self.ea_mask;
-        let first = self.real(ram, ea, true)?;
-        let second = self.real(ram, ends_at & !OFFSET_MASK, true)?;
-        if !ram.has_page(first & !OFFSET_MASK) || !ram.has_page(second) {
-            return Err(self.unaligned_mmio(ea));
+        let ends_in = ea.wrapping_add(in_first) & self.ea_mask;
+        let second = self.real(ram, ends_in, store)?;
+        match (ram.part(first, in_first), ram.part(second, bytes - in_first)) {
+            (Some(true), Some(true)) => Ok(Place::Pages(first, second)),
+            (Some(false), Some(false)) => Ok(Place::Outside(first, second)),
+            _ => Err(self.alignment(ea)),
         }
-        self.note_store(first);
-        self.note_store(second);
-        let in_first = PAGE_BYTES - (ea & OFFSET_MASK);
-        let bytes = value.to_memory();
-        for (at, byte) in (0..T::BYTES).zip(bytes) {
-            let real = if at < in_first { first + at } else { second + at - in_first };
-            ram.store::<u8>(real, byte).map_err(|NoRam| self.unaligned_mmio(ea))?;
+    }
+
+    /// What multiple and string instructions access has to be RAM.
+    fn need_cached(&mut self, ram: &Ram<'_>, ea: u64, bytes: u64, store: bool) -> Result<(), Trap> {
+        let ea = ea & self.ea_mask;
+        match self.place(ram, ea, bytes, store)? {
+            Place::Outside(..) => Err(self.alignment(ea)),
+            Place::Page(_) | Place::Pages(..) => Ok(()),
         }
-        Ok(())
     }
 
     /// The real address of `ea`, for a load or a store.
     pub(crate) fn real(&mut self, ram: &Ram<'_>, ea: u64, store: bool) -> Result<u64, Trap> {
-        let offset = ea & OFFSET_MASK;
+        let offset = ea & PAGE_OFFSET;
         if let Some(page) = self.tlb.find(ea, store) {
             return Ok(page | offset);
         }
@@ -110,7 +216,7 @@ impl State {
             self.fault_dsisr = dsisr::NOT_FOUND;
             return Err(Trap::InstructionStorage);
         }
-        Ok(page.real | self.pc & OFFSET_MASK)
+        Ok(page.real | self.pc & PAGE_OFFSET)
     }
 
     /// The instruction at a real address.
@@ -128,59 +234,38 @@ impl State {
         }
     }
 
-    /// Loads a part of what an instruction loads; see [`Self::no_part`].
-    #[inline(always)]
-    pub(crate) fn load_part<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
-        self.load(ram, ea).map_err(|trap| self.no_part(trap, ea))
-    }
-
-    /// Stores a part of what an instruction stores; see [`Self::no_part`].
-    #[inline(always)]
-    pub(crate) fn store_part<T: Word>(
-        &mut self,
-        ram: &Ram<'_>,
-        ea: u64,
-        value: T,
-    ) -> Result<(), Trap> {
-        self.store(ram, ea, value).map_err(|trap| self.no_part(trap, ea))
-    }
-
-    /// The machine answers one access of an instruction, which is then executed again: one that
-    /// makes several outside RAM would ask for ever. Alignment interrupts are what such
-    /// instructions may cause in storage that is not cached (Book III §6.5.8).
-    #[cold]
-    fn no_part(&mut self, trap: Trap, ea: u64) -> Trap {
-        if trap != Trap::Mmio {
-            return trap;
-        }
-        self.mmio = Mmio::None;
-        self.unaligned_mmio(ea & self.ea_mask)
-    }
-
     /// Sixteen bytes as one register, from the first two halves in memory order.
     pub(crate) fn load_quad(&mut self, ram: &Ram<'_>, ea: u64) -> Result<u128, Trap> {
-        let first = u128::from(self.load_part::<u64>(ram, ea)?);
-        let second = u128::from(self.load_part::<u64>(ram, ea.wrapping_add(8))?);
+        let operand = Operand::new(ea, 16, 8);
+        let first = u128::from(self.load_part::<u64>(ram, operand, ea)?);
+        let second = u128::from(self.load_part::<u64>(ram, operand, ea.wrapping_add(8))?);
         Ok(if self.big_endian { first << 64 | second } else { second << 64 | first })
     }
 
     /// Stores sixteen bytes.
     pub(crate) fn store_quad(&mut self, ram: &Ram<'_>, ea: u64, value: u128) -> Result<(), Trap> {
-        // Both halves must be storable before one is stored.
-        let second = ea.wrapping_add(8);
-        self.real(ram, second.wrapping_add(7) & self.ea_mask, true)?;
+        let operand = Operand::new(ea, 16, 8);
+        self.need_storable(ram, operand)?;
         let (high, low) = ((value >> 64) as u64, value as u64);
         let halves = if self.big_endian { [high, low] } else { [low, high] };
-        self.store_part(ram, ea, halves[0])?;
-        self.store_part(ram, second, halves[1])
+        self.store_part(ram, operand, ea, halves[0])?;
+        self.store_part(ram, operand, ea.wrapping_add(8), halves[1])
+    }
+
+    /// All of what is stored in parts must be storable before the first is.
+    pub(crate) fn need_storable(&mut self, ram: &Ram<'_>, operand: Operand) -> Result<(), Trap> {
+        if self.is_stored() {
+            return Ok(());
+        }
+        self.place(ram, operand.ea & self.ea_mask, operand.bytes, true).map(drop)
     }
 
     /// Loads and reserves (Book II §4.6.2).
     pub(crate) fn load_reserve<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
         let ea = ea & self.ea_mask;
         self.need_aligned(ea, T::BYTES)?;
+        let real = self.need_ram(ram, ea, T::BYTES, false)?;
         let value = self.load::<T>(ram, ea)?;
-        let real = self.real(ram, ea, false)?;
         let kept = value.widen().into();
         self.reservation = Some(Reservation { real, bytes: T::BYTES, value: kept });
         Ok(value)
@@ -195,7 +280,7 @@ impl State {
     ) -> Result<bool, Trap> {
         let ea = ea & self.ea_mask;
         self.need_aligned(ea, T::BYTES)?;
-        let real = self.real(ram, ea, true)?;
+        let real = self.need_ram(ram, ea, T::BYTES, true)?;
         let Some(kept) = self.reservation.take() else { return Ok(false) };
         if kept.real != real || kept.bytes != T::BYTES {
             return Ok(false);
@@ -204,11 +289,11 @@ impl State {
         let order =
             |value: T| if self.big_endian { big(value) } else { value.little_endian_value() };
         let old = T::narrow(kept.value as u64);
-        ram.exchange(real, order(old), order(value)).map_err(|NoRam| self.unaligned_mmio(ea))
+        ram.exchange(real, order(old), order(value)).map_err(|NoRam| self.alignment(ea))
     }
 
     pub(crate) fn need_aligned(&mut self, ea: u64, bytes: u64) -> Result<(), Trap> {
-        if ea & (bytes - 1) == 0 { Ok(()) } else { Err(self.unaligned_mmio(ea)) }
+        if ea & (bytes - 1) == 0 { Ok(()) } else { Err(self.alignment(ea)) }
     }
 
     /// Zeroes a block of 128 bytes, as `dcbz` does.
@@ -216,47 +301,7 @@ impl State {
         let ea = ea & self.ea_mask & !127;
         let real = self.real(ram, ea, true)?;
         self.note_store(real);
-        ram.fill_zero(real, 128).map_err(|NoRam| self.unaligned_mmio(ea))
-    }
-
-    fn mmio_load<T: Word>(&mut self, real: u64, ea: u64) -> Result<T, Trap> {
-        let bytes = T::BYTES as u8;
-        if ea & (T::BYTES - 1) != 0 {
-            return Err(self.unaligned_mmio(ea));
-        }
-        match self.mmio {
-            Mmio::Answered { real: at, bytes: count, value } if (at, count) == (real, bytes) => {
-                self.mmio = Mmio::None;
-                Ok(T::from_memory(&value.to_ne_bytes()))
-            }
-            _ => {
-                self.mmio = Mmio::Read { real, bytes };
-                Err(Trap::Mmio)
-            }
-        }
-    }
-
-    fn mmio_store<T: Word>(&mut self, real: u64, ea: u64, value: T) -> Result<(), Trap> {
-        if ea & (T::BYTES - 1) != 0 {
-            return Err(self.unaligned_mmio(ea));
-        }
-        match self.mmio {
-            Mmio::Written { real: at } if at == real => {
-                self.mmio = Mmio::None;
-                Ok(())
-            }
-            _ => {
-                let value = u64::from_ne_bytes(value.to_memory());
-                self.mmio = Mmio::Write { real, bytes: T::BYTES as u8, value };
-                Err(Trap::Mmio)
-            }
-        }
-    }
-
-    /// An access that must be aligned and is not, or must be of RAM and is not.
-    pub(crate) fn unaligned_mmio(&mut self, ea: u64) -> Trap {
-        self.fault_address = ea;
-        Trap::Alignment
+        ram.fill_zero(real, 128).map_err(|NoRam| self.alignment(ea))
     }
 }
 

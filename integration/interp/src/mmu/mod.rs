@@ -1,11 +1,16 @@
 //! Addresses: the cache of translations, the radix walk, and the loads and stores on top.
 
 mod access;
+mod device;
 mod quad;
 mod radix;
 mod tlb;
 
+pub(crate) use device::{Device, DeviceAccess, Operand};
 pub(crate) use tlb::Tlb;
+
+/// The bits of an address that tell where in its page it is.
+const PAGE_OFFSET: u64 = crate::ram::PAGE_BYTES - 1;
 
 /// What a translation is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

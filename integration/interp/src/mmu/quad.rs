@@ -19,6 +19,7 @@ impl State {
     /// Loads an aligned quadword whole.
     pub(crate) fn load_aligned_quad(&mut self, ram: &Ram<'_>, ea: u64) -> Result<u128, Trap> {
         self.need_aligned(ea, BYTES)?;
+        self.need_ram(ram, ea, BYTES, false)?;
         let system = self.system.clone();
         let _whole = system.whole();
         self.load_quad(ram, ea)
@@ -32,6 +33,7 @@ impl State {
         value: u128,
     ) -> Result<(), Trap> {
         self.need_aligned(ea, BYTES)?;
+        self.need_ram(ram, ea, BYTES, true)?;
         let system = self.system.clone();
         let _whole = system.whole();
         self.store_quad(ram, ea, value)
@@ -55,7 +57,7 @@ impl State {
     ) -> Result<bool, Trap> {
         let ea = ea & self.ea_mask;
         self.need_aligned(ea, BYTES)?;
-        let real = self.real(ram, ea, true)?;
+        let real = self.need_ram(ram, ea, BYTES, true)?;
         let Some(kept) = self.reservation.take() else { return Ok(false) };
         if kept.real != real || kept.bytes != BYTES {
             return Ok(false);
@@ -92,12 +94,12 @@ impl State {
             match ram.load::<T>(real) {
                 Ok(now) if now == old => {}
                 Ok(_) => return Ok(false),
-                Err(_) => return Err(self.unaligned_mmio(ea)),
+                Err(_) => return Err(self.alignment(ea)),
             }
         }
         let exchange = |(_, real): (u64, u64), old, new| ram.exchange(real, old, new);
         let Ok(taken) = exchange(first, old[0], new[0]) else {
-            return Err(self.unaligned_mmio(first.0));
+            return Err(self.alignment(first.0));
         };
         if !taken {
             return Ok(false);
@@ -107,7 +109,7 @@ impl State {
             other => {
                 // Unless somebody has stored something else there in between, which then counts.
                 let _ = exchange(first, new[0], old[0]);
-                if other.is_err() { Err(self.unaligned_mmio(second.0)) } else { Ok(false) }
+                if other.is_err() { Err(self.alignment(second.0)) } else { Ok(false) }
             }
         }
     }

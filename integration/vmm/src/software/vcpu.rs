@@ -88,7 +88,7 @@ impl SoftVcpu {
                     self.cpu.set_gpr(number, value);
                 }
             }
-            Open::Mmio => self.cpu.answer_mmio(self.data),
+            Open::Mmio => drop(self.cpu.complete_mmio(self.data)),
         }
     }
 }

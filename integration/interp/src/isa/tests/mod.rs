@@ -6,6 +6,7 @@
 //! [`oracle::generate`]. `docs` of both are in `vectors/README.md`.
 
 mod decimal;
+mod device;
 mod machine;
 mod oracle;
 mod quad;
