@@ -24,6 +24,7 @@ pub mod papr;
 pub mod platform;
 mod ram;
 pub mod rtas;
+pub mod smp;
 mod vcpu;
 pub mod xics;
 

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::smp::{Mailboxes, Order};
 use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
 
 use crate::outlet;
 use crate::signals;
-use crate::smp::{Cpus, Order};
 use crate::stats::Stats;
 use crate::vcpu::Vcpu;
 use crate::vmm::{End, VmmError, Why, lock};
@@ -18,7 +18,7 @@ pub(crate) struct CpuThread {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) bus: Arc<HypercallBus>,
     pub(crate) ram: Arc<dyn GuestRam>,
-    pub(crate) cpus: Arc<Cpus>,
+    pub(crate) cpus: Arc<Mailboxes>,
     pub(crate) end: Arc<End>,
     pub(crate) stats: Stats,
     pub(crate) all_stats: Arc<Mutex<Stats>>,
@@ -43,25 +43,32 @@ impl CpuThread {
     /// Starts when it is told to and stops itself, until the machine ends; `Some` where this CPU
     /// is the reason.
     fn live(&mut self) -> Option<Why> {
-        while let Order::Start(registers) = self.cpus.wait(self.id) {
-            let stopped = match self.vcpu.start(&registers) {
-                Ok(()) => self.run(),
-                Err(error) => Some(Why::Host(error.into())),
-            };
-            if stopped.is_some() {
-                return stopped;
+        loop {
+            match self.cpus.wait(self.id) {
+                Order::Start(registers) => {
+                    if let Err(error) = self.vcpu.start(&registers) {
+                        return Some(Why::Host(error.into()));
+                    }
+                }
+                Order::Run => {}
+                // Nobody wants anything of this thread.
+                Order::Look => continue,
+                Order::End => return None,
             }
-            self.vcpu.stop();
-            self.cpus.stopped(self.id);
+            match self.run() {
+                Left::Interrupted => {}
+                Left::Stopped => {
+                    self.vcpu.stop();
+                    self.cpus.stopped(self.id);
+                }
+                Left::Because(why) => return Some(why),
+            }
         }
-        None
     }
 
-    /// Runs guest code until the CPU stops itself (`None`), or the machine is to stop.
-    fn run(&mut self) -> Option<Why> {
-        if self.cpus.ending() {
-            return None;
-        }
+    /// Runs guest code until somebody interrupts it, the CPU stops itself, or the machine is to
+    /// stop.
+    fn run(&mut self) -> Left {
         loop {
             match self.vcpu.run() {
                 Ok(VcpuExit::Hypercall(call)) => {
@@ -70,8 +77,8 @@ impl CpuThread {
                     match self.bus.dispatch(self.id, &*self.ram, call) {
                         Next::Resume => {}
                         Next::Cede => self.vcpu.cede(),
-                        Next::Park => return None,
-                        Next::Stop(reason) => return Some(Why::Guest(reason)),
+                        Next::Park => return Left::Stopped,
+                        Next::Stop(reason) => return Left::Because(Why::Guest(reason)),
                     }
                 }
                 Ok(VcpuExit::MmioRead(at, data)) => {
@@ -85,16 +92,23 @@ impl CpuThread {
                 }
                 Ok(VcpuExit::Interrupted) => {
                     self.stats.exits.interrupted += 1;
-                    if self.cpus.ending() {
-                        return None;
-                    }
+                    return Left::Interrupted;
                 }
-                Ok(VcpuExit::Crashed(what)) => return Some(Why::Crash(what)),
-                Ok(other) => return Some(Why::Crash(format!("unexpected exit {other:?}"))),
-                Err(error) => return Some(Why::Host(error.into())),
+                Ok(VcpuExit::Crashed(what)) => return Left::Because(Why::Crash(what)),
+                Ok(other) => {
+                    return Left::Because(Why::Crash(format!("unexpected exit {other:?}")));
+                }
+                Err(error) => return Left::Because(Why::Host(error.into())),
             }
         }
     }
+}
+
+/// Why a CPU is out of guest code.
+enum Left {
+    Interrupted,
+    Stopped,
+    Because(Why),
 }
 
 /// Ends the machine when its thread panics.

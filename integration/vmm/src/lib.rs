@@ -27,7 +27,6 @@ mod outlet;
 pub mod quoted;
 pub mod ram;
 mod signals;
-mod smp;
 pub mod software;
 mod stats;
 mod terminal;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use arch_ppc64::rtas::RealTimeClock;
+use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{CpuIndex, HypercallBus, Machine, StopReason, VcpuHost};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -17,7 +18,6 @@ use crate::input::{EventLoop, Input, InterruptWire};
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::signals::{self, Signals};
-use crate::smp::Cpus;
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
 use crate::vcpu::{Backend, BackendError, InterruptController};
@@ -279,7 +279,7 @@ struct Nth {
 
 /// A machine between two resets.
 struct Life {
-    cpus: Arc<Cpus>,
+    cpus: Arc<Mailboxes>,
     interrupts: Arc<dyn InterruptController>,
     threads: Vec<JoinHandle<()>>,
     client: Option<ClientReporter>,
@@ -296,7 +296,10 @@ impl Life {
         nth: &Nth,
     ) -> Result<Self, VmmError> {
         let vm = setup.backend.create(&setup.machine, ram)?;
-        let cpus = Arc::new(Cpus::new(vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect()));
+        let cpus = Arc::new(Mailboxes::new());
+        for vcpu in &vm.vcpus {
+            cpus.add(vcpu.kicker());
+        }
         let parts = Parts {
             ram: &*vm.ram,
             cpus: cpus.clone(),

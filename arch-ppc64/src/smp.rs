@@ -1,0 +1,476 @@
+//! The virtual CPUs of a running machine as they see each other: who is stopped, who is started,
+//! who is paused.
+//!
+//! Each CPU has a mailbox, and its thread asks it what to do: before it first enters the guest,
+//! after it stopped itself, and whenever a run was interrupted.
+//!
+//! ```
+//! use arch_ppc64::smp::{Mailboxes, Order};
+//! use arch_ppc64::{CpuIndex, EntryRegisters};
+//!
+//! trait Vcpu {
+//!     fn start(&mut self, registers: &EntryRegisters);
+//!     /// Runs guest code until somebody kicks the CPU (true), or it stops itself (false).
+//!     fn run(&mut self) -> bool;
+//! }
+//!
+//! fn thread(cpus: &Mailboxes, index: CpuIndex, vcpu: &mut dyn Vcpu) {
+//!     loop {
+//!         match cpus.wait(index) {
+//!             Order::Start(registers) => vcpu.start(&registers),
+//!             Order::Run => {}
+//!             // Something that the VMM wants of this thread, such as the CPU's state.
+//!             Order::Look => continue,
+//!             Order::End => return,
+//!         }
+//!         if !vcpu.run() {
+//!             cpus.stopped(index);
+//!         }
+//!     }
+//! }
+//! ```
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
+
+/// What the thread of a CPU is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Set these registers, and run.
+    Start(EntryRegisters),
+    /// Run on.
+    Run,
+    /// Somebody called [`Mailboxes::look`]: do what is wanted of this thread, and ask again.
+    Look,
+    /// The machine ends: no guest code any more.
+    End,
+}
+
+/// Where a CPU stands, as it is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// In the RTAS stopped state (LoPAPR §7.3.8.1, `stop-self`): waits for `start-cpu`.
+    Stopped,
+    /// Told to start from these registers, which its thread did not take up yet.
+    Starting(EntryRegisters),
+    /// Runs guest code, or would if it were not paused.
+    Running,
+}
+
+/// The mailboxes of all CPUs of a machine. CPUs are known by their index, from 0 on.
+///
+/// All of it may be called from any thread; only [`wait`](Self::wait) and
+/// [`await_paused`](Self::await_paused) wait. No lock is held while a CPU is kicked or runs guest
+/// code. Each CPU sleeps by itself: to start one wakes nobody else.
+#[derive(Default)]
+pub struct Mailboxes {
+    slots: RwLock<Vec<Arc<Slot>>>,
+    paused: AtomicBool,
+    ending: AtomicBool,
+}
+
+/// A CPU's mailbox.
+struct Slot {
+    mail: Mutex<Mail>,
+    /// For the CPU's thread: there is mail, or the machine's state changed.
+    mail_came: Condvar,
+    /// For those who wait for the CPU to be out of guest code.
+    went_out: Condvar,
+    kick: Arc<dyn Kick>,
+}
+
+struct Mail {
+    run: RunState,
+    look: bool,
+    /// The CPU's thread is inside [`Mailboxes::wait`].
+    waits: bool,
+}
+
+impl Mail {
+    /// Nothing of the CPU is in guest code, or gets there before its thread is told so.
+    fn is_out(&self) -> bool {
+        self.waits || self.run != RunState::Running
+    }
+}
+
+impl Mailboxes {
+    /// No CPUs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more CPU, stopped: of the next index, which is returned. Others may be running.
+    pub fn add(&self, kick: Arc<dyn Kick>) -> CpuIndex {
+        let mail = Mail { run: RunState::Stopped, look: false, waits: false };
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.push(Arc::new(Slot {
+            mail: Mutex::new(mail),
+            mail_came: Condvar::new(),
+            went_out: Condvar::new(),
+            kick,
+        }));
+        CpuIndex(slots.len() as u32 - 1)
+    }
+
+    /// How many CPUs there are.
+    pub fn count(&self) -> u32 {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).len() as u32
+    }
+
+    /// Called by the thread of a CPU, outside guest code: waits until there is something to do.
+    ///
+    /// Returns at once for a CPU that may run. [`Order::End`] for an index that there is not.
+    pub fn wait(&self, index: CpuIndex) -> Order {
+        let Some(slot) = self.slot(index) else { return Order::End };
+        let mut mail = slot.lock();
+        loop {
+            if let Some(order) = self.order(&mut mail) {
+                mail.waits = false;
+                return order;
+            }
+            if !mail.waits {
+                mail.waits = true;
+                slot.went_out.notify_all();
+            }
+            mail = slot.mail_came.wait(mail).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What a CPU that asks is told, if there is something, and takes it out of its mailbox.
+    fn order(&self, mail: &mut Mail) -> Option<Order> {
+        if self.ending() {
+            return Some(Order::End);
+        }
+        if mail.look {
+            mail.look = false;
+            return Some(Order::Look);
+        }
+        if self.is_paused() {
+            return None;
+        }
+        match mail.run {
+            RunState::Stopped => None,
+            RunState::Starting(registers) => {
+                mail.run = RunState::Running;
+                Some(Order::Start(registers))
+            }
+            RunState::Running => Some(Order::Run),
+        }
+    }
+
+    /// Called by the thread of a CPU that stopped itself (RTAS `stop-self`).
+    pub fn stopped(&self, index: CpuIndex) {
+        if let Some(slot) = self.slot(index) {
+            slot.lock().run = RunState::Stopped;
+            slot.went_out.notify_all();
+        }
+    }
+
+    /// Keeps every CPU out of guest code from here on, and gets those out that are in it. Does not
+    /// wait for them: see [`await_paused`](Self::await_paused).
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+        for slot in self.all() {
+            slot.kick.kick();
+        }
+    }
+
+    /// Waits until no CPU of a paused machine is in guest code: until the thread of each asked
+    /// what it is to do. False when the machine ends or goes on instead.
+    ///
+    /// Not to be called by the thread of a CPU, which would wait for itself.
+    pub fn await_paused(&self) -> bool {
+        for slot in self.all() {
+            let mut mail = slot.lock();
+            while !mail.is_out() {
+                if self.ending() || !self.is_paused() {
+                    return false;
+                }
+                mail = slot.went_out.wait(mail).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        self.is_paused() && !self.ending()
+    }
+
+    /// Lets the CPUs of a paused machine go on.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Whether the machine is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    /// Has the thread of a CPU [look](Order::Look) once, soon, whatever the CPU does: also while
+    /// it is stopped or paused.
+    ///
+    /// # Errors
+    /// [`StartError::NoSuchCpu`].
+    pub fn look(&self, index: CpuIndex) -> Result<(), StartError> {
+        let slot = self.slot(index).ok_or(StartError::NoSuchCpu)?;
+        slot.lock().look = true;
+        slot.mail_came.notify_all();
+        slot.kick.kick();
+        Ok(())
+    }
+
+    /// Where a CPU stands; `None` when there is no such CPU. It is the answer of one moment unless
+    /// the machine is paused.
+    pub fn run_state(&self, index: CpuIndex) -> Option<RunState> {
+        Some(self.slot(index)?.lock().run)
+    }
+
+    /// Puts a CPU where it stood when it was saved: while the machine is paused, or before the
+    /// CPU's thread first [waits](Self::wait). One that is running goes on from the registers that
+    /// it has.
+    ///
+    /// # Errors
+    /// [`StartError::NoSuchCpu`].
+    pub fn set_run_state(&self, index: CpuIndex, run: RunState) -> Result<(), StartError> {
+        let slot = self.slot(index).ok_or(StartError::NoSuchCpu)?;
+        slot.lock().run = run;
+        slot.mail_came.notify_all();
+        Ok(())
+    }
+
+    /// Ends the machine: every CPU leaves guest code or its waiting soon. Does not wait for it.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        self.wake_all();
+        for slot in self.all() {
+            slot.kick.kick();
+        }
+    }
+
+    /// Whether the machine ends.
+    pub fn ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
+    /// Wakes everybody, after what they look at was changed.
+    fn wake_all(&self) {
+        for slot in self.all() {
+            // Who has the lock and saw the old state sleeps by the time that this has it.
+            drop(slot.lock());
+            slot.mail_came.notify_all();
+            slot.went_out.notify_all();
+        }
+    }
+
+    fn slot(&self, index: CpuIndex) -> Option<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(index.0 as usize).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VcpuHost for Mailboxes {
+    fn state(&self, target: CpuIndex) -> Option<CpuState> {
+        Some(match self.run_state(target)? {
+            RunState::Stopped => CpuState::Stopped,
+            RunState::Starting(_) => CpuState::InTransition,
+            RunState::Running => CpuState::Running,
+        })
+    }
+
+    fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
+        let slot = self.slot(target).ok_or(StartError::NoSuchCpu)?;
+        let mut mail = slot.lock();
+        if mail.run != RunState::Stopped {
+            return Err(StartError::NotStopped);
+        }
+        mail.run = RunState::Starting(registers);
+        drop(mail);
+        slot.mail_came.notify_all();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Mailboxes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let states: Vec<RunState> = self.all().iter().map(|slot| slot.lock().run).collect();
+        f.debug_struct("Mailboxes")
+            .field("cpus", &states)
+            .field("paused", &self.is_paused())
+            .field("ending", &self.ending())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use vm_memory::GuestAddress;
+
+    use super::*;
+
+    /// Counts its kicks; a CPU that would be in guest code until the next one.
+    #[derive(Default)]
+    struct Guest {
+        kicks: Mutex<u32>,
+        kicked: Condvar,
+    }
+
+    impl Guest {
+        fn run(&self) {
+            let mut kicks = self.kicks.lock().unwrap();
+            while *kicks == 0 {
+                kicks = self.kicked.wait(kicks).unwrap();
+            }
+            *kicks -= 1;
+        }
+    }
+
+    impl Kick for Guest {
+        fn kick(&self) {
+            *self.kicks.lock().unwrap() += 1;
+            self.kicked.notify_all();
+        }
+    }
+
+    fn two() -> (Mailboxes, [Arc<Guest>; 2]) {
+        let cpus = Mailboxes::new();
+        let guests = [(), ()].map(|()| Arc::new(Guest::default()));
+        for (number, guest) in (0..).zip(&guests) {
+            assert_eq!(cpus.add(guest.clone()), CpuIndex(number));
+        }
+        (cpus, guests)
+    }
+
+    fn entry() -> EntryRegisters {
+        EntryRegisters::at(GuestAddress(0x60)).with_arguments([7, 0, 0])
+    }
+
+    /// LoPAPR §7.3.8.2: "-2 […] the processor was not in the RTAS stopped state".
+    #[test]
+    fn only_a_stopped_cpu_can_be_started() {
+        let (cpus, _) = two();
+        let one = CpuIndex(1);
+        assert_eq!(cpus.state(one), Some(CpuState::Stopped));
+        assert_eq!(cpus.start(one, entry()), Ok(()));
+        assert_eq!(cpus.state(one), Some(CpuState::InTransition));
+        assert_eq!(cpus.start(one, entry()), Err(StartError::NotStopped));
+        assert_eq!(cpus.wait(one), Order::Start(entry()));
+        assert_eq!(cpus.state(one), Some(CpuState::Running));
+        assert_eq!(cpus.start(one, entry()), Err(StartError::NotStopped));
+        assert_eq!(cpus.wait(one), Order::Run);
+        cpus.stopped(one);
+        assert_eq!(cpus.start(one, entry()), Ok(()));
+    }
+
+    #[test]
+    fn there_is_no_third_cpu_of_two_until_it_is_added() {
+        let (cpus, _) = two();
+        let two = CpuIndex(2);
+        assert_eq!(cpus.state(two), None);
+        assert_eq!(cpus.start(two, entry()), Err(StartError::NoSuchCpu));
+        assert_eq!(cpus.look(two), Err(StartError::NoSuchCpu));
+        assert_eq!(cpus.set_run_state(two, RunState::Running), Err(StartError::NoSuchCpu));
+        assert_eq!(cpus.wait(two), Order::End);
+        assert_eq!(cpus.add(Arc::new(Guest::default())), two);
+        assert_eq!((cpus.count(), cpus.start(two, entry())), (3, Ok(())));
+    }
+
+    #[test]
+    fn the_end_wakes_those_who_wait() {
+        let (cpus, _) = two();
+        cpus.pause();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| cpus.wait(CpuIndex(0)));
+            cpus.end();
+            assert_eq!(waiting.join().unwrap(), Order::End);
+        });
+        assert!(!cpus.await_paused());
+    }
+
+    #[test]
+    fn a_paused_machine_has_no_cpu_in_guest_code() {
+        let (cpus, guests) = two();
+        let inside = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for (index, guest) in (0..).map(CpuIndex).zip(&guests) {
+                let (cpus, inside) = (&cpus, &inside);
+                scope.spawn(move || {
+                    loop {
+                        match cpus.wait(index) {
+                            Order::Start(_) | Order::Run => {}
+                            Order::Look => continue,
+                            Order::End => return,
+                        }
+                        inside.fetch_add(1, Ordering::SeqCst);
+                        guest.run();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            cpus.start(CpuIndex(0), entry()).unwrap();
+            for _ in 0..100 {
+                cpus.pause();
+                assert!(cpus.await_paused());
+                assert_eq!(inside.load(Ordering::SeqCst), 0);
+                cpus.resume();
+            }
+            cpus.pause();
+            // A start that comes meanwhile is for later.
+            cpus.start(CpuIndex(1), entry()).unwrap();
+            assert!(cpus.await_paused());
+            assert_eq!(cpus.run_state(CpuIndex(1)), Some(RunState::Starting(entry())));
+            cpus.resume();
+            cpus.end();
+        });
+    }
+
+    #[test]
+    fn a_thread_looks_whatever_its_cpu_does() {
+        let (cpus, guests) = two();
+        let zero = CpuIndex(0);
+        cpus.look(zero).unwrap();
+        assert_eq!((cpus.wait(zero), *guests[0].kicks.lock().unwrap()), (Order::Look, 1));
+        cpus.start(zero, entry()).unwrap();
+        cpus.pause();
+        cpus.look(zero).unwrap();
+        assert_eq!(cpus.wait(zero), Order::Look);
+        cpus.resume();
+        assert_eq!(cpus.wait(zero), Order::Start(entry()));
+    }
+
+    #[test]
+    fn a_restored_cpu_goes_on_as_it_stood() {
+        let (cpus, _) = two();
+        cpus.set_run_state(CpuIndex(0), RunState::Running).unwrap();
+        cpus.set_run_state(CpuIndex(1), RunState::Starting(entry())).unwrap();
+        assert_eq!(cpus.wait(CpuIndex(0)), Order::Run);
+        assert_eq!(cpus.wait(CpuIndex(1)), Order::Start(entry()));
+    }
+
+    /// Starting a CPU wakes it alone: starting n of them is n wake-ups.
+    #[test]
+    fn a_start_wakes_one() {
+        let (cpus, _) = two();
+        thread::scope(|scope| {
+            let zero = scope.spawn(|| cpus.wait(CpuIndex(0)));
+            let one = scope.spawn(|| cpus.wait(CpuIndex(1)));
+            cpus.start(CpuIndex(0), entry()).unwrap();
+            assert_eq!(zero.join().unwrap(), Order::Start(entry()));
+            assert!(!one.is_finished());
+            cpus.end();
+            assert_eq!(one.join().unwrap(), Order::End);
+        });
+    }
+}
