@@ -8,8 +8,8 @@
 
 	# KVMPPC_H_VOF_CLIENT: r4 is the real address of a client interface argument array.
 	.set	H_OF_CLIENT, 0xf005
-	# Its status where the call does not return (`ENTER_PROGRAM` of the crate) is 1: what makes
-	# `bdz` branch.
+	# Its statuses that are for this image alone (`ENTER_PROGRAM` and `CALL_AGAIN` of the crate) are
+	# 1 and 2: what makes the first `bdz` behind it branch, and the second.
 
 	# The client's first stack frame: 32 KiB below it are its stack (PowerPC binding to IEEE 1275,
 	# section 8.2.2, "Initial Register Values"), 32 bytes above it its frame header.
@@ -61,11 +61,13 @@ give_up:
 # changes r3 to r12 only; CTR and XER are the callee's, CR is not.
 client_interface:
 	clrldi	4, 3, 32		# a client of 32 bits may have anything in the upper half
+call_again:
 	li	3, 0
 	ori	3, 3, H_OF_CLIENT
-	sc	1
+	sc	1			# r4 stays where the call is to be made again
 	mtctr	3
 	bdz	enter_program		# it is ENTER_PROGRAM
+	bdz	call_again		# it is CALL_AGAIN: the host is not ready yet
 	subfic	0, 3, 0			# carry: it is 0, H_SUCCESS
 	subfe	3, 3, 3
 	blr

@@ -20,6 +20,10 @@ pub const CLIENT_INTERFACE: u64 = 0x178;
 /// status of any other outcome is 1.
 pub const ENTER_PROGRAM: i64 = 1;
 
+/// The status of H_OF_CLIENT, its r3, that makes the image make the same call again: nothing has
+/// come of this one, and nothing is lost. No status of any other outcome is 2.
+pub const CALL_AGAIN: i64 = 2;
+
 /// Real address of the first frame of the client's stack, its r1. The stack grows down from there
 /// to [`STACK_BOTTOM`].
 pub const STACK_FRAME: u64 = 0xffe0;
@@ -68,6 +72,21 @@ mod tests {
     fn addresses_are_those_of_the_image() {
         assert_eq!(address_of("start"), ENTRY);
         assert_eq!(address_of("client_interface"), CLIENT_INTERFACE);
+    }
+
+    /// Behind the hypercall, `mtctr r3` and two `bdz`: each counts down, and branches at 0. So r3 is
+    /// 1 where the first does, and 2 where the second does.
+    #[test]
+    fn image_knows_its_two_statuses() {
+        let bdz = |from: u64, to: &str| {
+            0x4240_0000 | (address_of(to).wrapping_sub(from) as u32 & 0xfffc)
+        };
+        let call = address_of("call_again");
+        assert_eq!(call, CLIENT_INTERFACE + 4);
+        assert_eq!((word_at(call + 8), word_at(call + 12)), (0x4400_0022, 0x7c69_03a6));
+        assert_eq!(word_at(call + 16), bdz(call + 16, "enter_program"));
+        assert_eq!(word_at(call + 20), bdz(call + 20, "call_again"));
+        assert_eq!((ENTER_PROGRAM, CALL_AGAIN), (1, 2));
     }
 
     #[test]
