@@ -4,8 +4,9 @@
 use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::GuestAddress;
 
-use crate::limits::{MAX_CALL_CELLS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES};
-use crate::services::MAX_RESULTS;
+use crate::limits::{
+    MAX_CALL_CELLS, MAX_METHOD_RESULTS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES,
+};
 
 const CELL_BYTES: usize = 4;
 /// Service, number of arguments, number of results.
@@ -14,9 +15,14 @@ const HEADER_BYTES: usize = 3 * CELL_BYTES;
 /// How much of a string is read at once. No service and few property names are longer.
 const TEXT_CHUNK_BYTES: usize = 64;
 
-/// The service could not do what was asked: the client gets the value that says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Failed;
+/// The most results that a service has: those of `call-method`, what it caught and what one
+/// method leaves.
+pub(crate) const MAX_RESULTS: usize = 1 + MAX_METHOD_RESULTS;
+
+/// What was asked cannot be done: the client gets the value that says so, −1 or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what the client asks for cannot be done")]
+pub struct Failed;
 
 impl From<MemoryFault> for Failed {
     fn from(_: MemoryFault) -> Self {

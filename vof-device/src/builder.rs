@@ -1,26 +1,42 @@
 //! From the parts of a machine to its client interface.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
 
+use crate::attachments::{AttachError, Attachments, ConsolePath};
+use crate::build_error::BuildError;
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::complaints::Complaints;
 use crate::instances::Instances;
+use crate::interface::{Interface, Opened, lock};
+use crate::memory_node::{AVAILABLE, MemoryNode};
+use crate::package::Package;
+use crate::packages::{ConsolePackage, MemoryPackage, MmuPackage, RootPackage, RtasPackage};
 use crate::policy::{CasPolicy, KnownProperties, PropertyPolicy};
 use crate::saved::{RestoreError, VofState};
-use crate::state::{AVAILABLE, ConsoleNode, MemoryNode, State};
-use crate::tree::{DeviceTree, SetError};
-use crate::vof::{Start, Vof};
+use crate::services;
+use crate::state::State;
+use crate::tree::{DeviceTree, NodeId};
+use crate::vof::Vof;
+
+impl Vof {
+    /// Starts to put together the client interface of a machine with this tree and with RAM from
+    /// address 0 to `ram_bytes`. A restart of the machine is a new one.
+    pub fn builder(tree: DeviceTree, ram_bytes: u64) -> VofBuilder {
+        VofBuilder::new(tree, ram_bytes)
+    }
+}
 
 /// What makes a [`Vof`]; see [`Vof::builder`].
 pub struct VofBuilder {
     tree: DeviceTree,
     ram_bytes: u64,
     console: Option<(String, Arc<dyn Console>)>,
+    packages: Vec<(String, Arc<dyn Package>)>,
     cpus: Option<Arc<dyn VcpuHost>>,
     cas: Option<Box<dyn CasPolicy>>,
     properties: Box<dyn PropertyPolicy>,
@@ -35,58 +51,13 @@ struct Reserved {
     is_firmware: bool,
 }
 
-/// Why there can be no client interface.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// The path of the console names no node.
-    #[error("there is no node {path:?} to be the console")]
-    NoConsole {
-        /// The path.
-        path: String,
-    },
-    /// There is a console and no `/chosen` to tell of it.
-    #[error("there is a console, but no node /chosen to hold stdin and stdout")]
-    NoChosen,
-    /// The root's `#address-cells` or `#size-cells` is not 1 or 2, or too few for the RAM.
-    #[error(
-        "{address_cells} address and {size_cells} size cells of the root cannot describe RAM of \
-         {ram_bytes} bytes; both must be 1 or 2, and 2 from 4 GiB on"
-    )]
-    Cells {
-        /// The root's `#address-cells`, 2 if it has none.
-        address_cells: u32,
-        /// The root's `#size-cells`, 1 if it has none.
-        size_cells: u32,
-        /// What they are to describe.
-        ram_bytes: u64,
-    },
-    /// Memory is reserved that is not RAM.
-    #[error("{bytes} bytes at {:#x} are reserved but not all RAM", .start.0)]
-    NotRam {
-        /// Where they start.
-        start: GuestAddress,
-        /// How many they are.
-        bytes: u64,
-    },
-    /// A property that the interface itself provides cannot be made.
-    #[error("{path} cannot have the property {name}")]
-    Property {
-        /// The node.
-        path: String,
-        /// The property.
-        name: &'static str,
-        /// The reason.
-        #[source]
-        source: SetError,
-    },
-}
-
 impl VofBuilder {
-    pub(crate) fn new(tree: DeviceTree, ram_bytes: u64) -> Self {
+    fn new(tree: DeviceTree, ram_bytes: u64) -> Self {
         Self {
             tree,
             ram_bytes,
             console: None,
+            packages: Vec::new(),
             cpus: None,
             cas: None,
             properties: Box::new(KnownProperties),
@@ -104,6 +75,14 @@ impl VofBuilder {
         self
     }
 
+    /// What the node of this device specifier can do once it is open. Each node has one package at
+    /// most; without one, it can be opened and closed.
+    #[must_use]
+    pub fn package(mut self, path: impl Into<String>, package: Arc<dyn Package>) -> Self {
+        self.packages.push((path.into(), package));
+        self
+    }
+
     /// What starts processors for the service `start-cpu`. Without it, the service fails.
     #[must_use]
     pub fn cpus(mut self, cpus: Arc<dyn VcpuHost>) -> Self {
@@ -111,7 +90,7 @@ impl VofBuilder {
         self
     }
 
-    /// `bootargs` of `/chosen` until the first reset, instead of what the tree has: the
+    /// `bootargs` of `/chosen`, instead of what the tree has: the
     /// [arguments](Vof::boot_arguments) that a client gave this start with the service `boot`.
     #[must_use]
     pub fn boot_arguments(mut self, arguments: Option<String>) -> Self {
@@ -150,7 +129,7 @@ impl VofBuilder {
         self
     }
 
-    /// The client interface, in the state that a reset goes back to.
+    /// The client interface.
     ///
     /// The tree gets the properties `available` of `/memory@0`, and `stdin`, `stdout`, `memory`
     /// and `mmu` of `/chosen`, as far as there is what they tell of.
@@ -159,50 +138,70 @@ impl VofBuilder {
     /// [`BuildError`] names what does not go together.
     pub fn build(self) -> Result<Vof, BuildError> {
         let mut tree = self.tree;
-        let memory = memory_node(&tree, self.ram_bytes)?;
+        let memory = MemoryNode::find(&tree, self.ram_bytes)?;
         if let Some(memory) = memory {
             // Its place in the list of properties; the value is made when somebody reads it.
-            set(&mut tree, memory.node, AVAILABLE)?;
+            set(&mut tree, memory.node, AVAILABLE, &[])?;
+        }
+        let mut by_path = Vec::new();
+        for (path, package) in self.packages {
+            let node = tree.find(&path).ok_or(BuildError::NoPackageNode { path })?;
+            by_path.push((tree.path(node), package));
         }
         let mut console = None;
         if let Some((path, device)) = self.console {
             let Some(found) = tree.resolve(&path) else {
                 return Err(BuildError::NoConsole { path });
             };
-            let (node, arguments) = (found.node, found.arguments.into());
             tree.find("/chosen").ok_or(BuildError::NoChosen)?;
-            console = Some(ConsoleNode { node, arguments, device });
+            let (path, arguments) = (tree.path(found.node), found.arguments.into());
+            by_path.push((path.clone(), Arc::new(ConsolePackage(device.clone()))));
+            console = Some(ConsolePath { path, arguments, device });
         }
         let claims = claims(self.ram_bytes, &self.reserved)?;
-        let start = Start { tree: tree.clone(), claims: claims.clone() };
-        let mut state = State {
+        let negotiates = self.cas.is_some();
+        let state = Arc::new(Mutex::new(State {
             tree,
             virtual_claims: claims.clone(),
             claims,
-            instances: Instances::default(),
-            empty_reads: 0,
             callback: 0,
-            boot_arguments: self.boot_arguments,
+            boot_arguments: None,
             added_bytes: 0,
             clock: Clock::start(),
             complaints: Complaints::default(),
-            calls: [0; crate::services::COUNT],
+            calls: [0; services::COUNT].into(),
             memory,
-            console,
             cpus: self.cpus,
             cas: self.cas,
             properties: self.properties,
+        }));
+        let attachments = Attachments {
+            by_path,
+            root: negotiates.then(|| Arc::new(RootPackage(state.clone())) as Arc<dyn Package>),
+            rtas: Arc::new(RtasPackage(state.clone())),
+            memory: Arc::new(MemoryPackage(state.clone())),
+            mmu: Arc::new(MmuPackage(state.clone())),
+            console,
         };
-        let of_chosen =
-            |name, source| BuildError::Property { path: "/chosen".to_owned(), name, source };
-        state.open_chosen().map_err(|(name, source)| of_chosen(name, source))?;
-        state.pass_boot_arguments().map_err(|source| of_chosen("bootargs", source))?;
-        Ok(Vof::new(state, start, self.ram_bytes))
+        let interface = interface(state, attachments)?;
+        open_chosen(&interface)?;
+        if let Some(arguments) = self.boot_arguments {
+            let passed = interface.state().pass_boot_arguments(&arguments);
+            passed.map_err(|source| BuildError::Property {
+                path: "/chosen".to_owned(),
+                name: "bootargs",
+                source,
+            })?;
+        }
+        Ok(Vof::new(interface, self.ram_bytes))
     }
 
-    /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface of
-    /// the same machine is taken up: the next calls get the answers that they would have got
-    /// there. A later reset goes back to the state as it was built here.
+    /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface is
+    /// taken up: the next calls get the answers that they would have got there.
+    ///
+    /// The tree is that which was saved, with nodes and properties that another release, or other
+    /// devices, have made. Only what this machine has attached to nodes has to be in it: console,
+    /// packages, memory. What this machine's own tree has besides is not there.
     ///
     /// Guest memory, which clients have pointers to, is for the VMM to carry over, and so is what
     /// its own policies have learnt: they are not told anew.
@@ -210,7 +209,9 @@ impl VofBuilder {
     /// # Errors
     /// [`RestoreError`] names the field of `saved` that cannot be, and there is no interface.
     pub fn restore(self, saved: &VofState) -> Result<Vof, RestoreError> {
-        self.build()?.restore(saved)
+        let vof = self.build()?;
+        vof.take_up(saved)?;
+        Ok(vof)
     }
 }
 
@@ -224,37 +225,62 @@ impl fmt::Debug for VofBuilder {
     }
 }
 
-/// The memory node that lists free memory: the one whose memory starts at 0.
-fn memory_node(tree: &DeviceTree, ram_bytes: u64) -> Result<Option<MemoryNode>, BuildError> {
-    let root = tree.root();
-    let is_memory = |&node: &crate::NodeId| {
-        let unit = tree.full_name(node).split_once('@').map_or("0", |(_, unit)| unit);
-        tree.property(node, "device_type") == Some(b"memory\0")
-            && !unit.is_empty()
-            && unit.bytes().all(|digit| digit == b'0')
+fn interface(
+    state: Arc<Mutex<State>>,
+    attachments: Attachments,
+) -> Result<Interface, BuildError> {
+    let packages = {
+        let state = lock(&state);
+        attachments.in_tree(&state.tree, state.memory).map_err(|error| match error {
+            AttachError::NoNode(path) => BuildError::NoPackageNode { path },
+            AttachError::Two(path) => BuildError::TwoPackages { path },
+        })?
     };
-    let Some(node) = tree.children(root).find(is_memory) else { return Ok(None) };
-    // The values of a bus without them (IEEE 1275 §3.6.5, "#address-cells" and "#size-cells").
-    let address_cells = cell(tree, "#address-cells").unwrap_or(2);
-    let size_cells = cell(tree, "#size-cells").unwrap_or(1);
-    let enough = |cells| match cells {
-        1 => ram_bytes < 1 << 32,
-        cells => cells == 2,
+    let opened = Mutex::new(Opened { packages, instances: Instances::default() });
+    Ok(Interface { state, opened, attachments })
+}
+
+/// Opens what `/chosen` tells clients of (IEEE 1275 §3.5): the console for input and for output,
+/// the memory, and what translates addresses.
+///
+/// The console has two instances: a client that closes its `stdin`, as Linux does, goes on to use
+/// `stdout`.
+fn open_chosen(interface: &Interface) -> Result<(), BuildError> {
+    let (chosen, console, memory, mmu) = {
+        let state = interface.state();
+        let console = interface.attachments.console.as_ref();
+        let console = console.and_then(|console| state.tree.find(&console.path));
+        let memory = state.memory.map(|memory| memory.node);
+        (state.tree.find("/chosen"), console, memory, state.first_cpu())
     };
-    if !enough(address_cells) || !enough(size_cells) {
-        return Err(BuildError::Cells { address_cells, size_cells, ram_bytes });
+    let Some(chosen) = chosen else { return Ok(()) };
+    let arguments =
+        interface.attachments.console.as_ref().map_or("", |console| &*console.arguments);
+    let packages = [
+        ("stdin", console, arguments),
+        ("stdout", console, arguments),
+        ("memory", memory, ""),
+        ("mmu", mmu, ""),
+    ];
+    for (name, node, arguments) in packages {
+        let Some(node) = node else { continue };
+        let opened = interface.open(node, arguments);
+        let mut state = interface.state();
+        let ihandle =
+            opened.map_err(|_| BuildError::Open { path: state.tree.path(node) })?;
+        set(&mut state.tree, chosen, name, &ihandle.to_be_bytes())?;
     }
-    let (address_cells, size_cells) = (address_cells as usize, size_cells as usize);
-    Ok(Some(MemoryNode { node, address_cells, size_cells }))
+    Ok(())
 }
 
-fn cell(tree: &DeviceTree, name: &str) -> Option<u32> {
-    tree.property(tree.root(), name)?.try_into().ok().map(u32::from_be_bytes)
-}
-
-fn set(tree: &mut DeviceTree, node: crate::NodeId, name: &'static str) -> Result<(), BuildError> {
+fn set(
+    tree: &mut DeviceTree,
+    node: NodeId,
+    name: &'static str,
+    value: &[u8],
+) -> Result<(), BuildError> {
     let path = tree.path(node);
-    let set = tree.set_property(node, name, &[]);
+    let set = tree.set_property(node, name, value);
     set.map_err(|source| BuildError::Property { path, name, source })
 }
 

@@ -1,4 +1,4 @@
-//! The time since the last reset.
+//! The time since the start of the machine.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,14 @@
-//! Open packages (IEEE 1275 §3.1.2, "instance") and the handles that clients have of them.
+//! Open packages and the handles that clients have of them.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arch_ppc64::CpuIndex;
 
 use crate::limits::MAX_INSTANCES;
-use crate::saved::{RestoreError, SavedInstance, SavedInstances, SavedSlot};
+use crate::package::{Instance, Package};
 use crate::tree::NodeId;
 
 /// Bits of an ihandle that tell the slot, counted from 1.
@@ -16,46 +21,54 @@ const GENERATIONS: u32 = 1 << (31 - SLOT_BITS);
 const _: () = assert!(MAX_INSTANCES < (1 << SLOT_BITS) - 1);
 
 /// An open package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Instance {
-    /// The package.
+pub(crate) struct Open {
+    /// Its node.
     pub(crate) node: NodeId,
-    /// What it can do.
-    pub(crate) kind: Kind,
     /// What stood behind the `:` of the path it was opened by.
     pub(crate) arguments: Box<str>,
+    /// What it can do; `None` for a node without a package.
+    pub(crate) device: Option<Arc<OpenDevice>>,
 }
 
-/// What methods an instance has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// None but `open` and `close`.
-    Plain,
-    /// The root, which negotiates for the machine.
-    Root,
-    /// `/rtas`.
-    Rtas,
-    /// The console.
-    Console,
-    /// The memory that starts at 0.
-    Memory,
-    /// A processor: what translates addresses.
-    Mmu,
-}
-
-#[cfg(any(test, feature = "test-utils"))]
-impl Kind {
-    /// The package, for people.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "any",
-            Self::Root => "/",
-            Self::Rtas => "/rtas",
-            Self::Console => "console",
-            Self::Memory => "memory",
-            Self::Mmu => "mmu",
-        }
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open")
+            .field("node", &self.node)
+            .field("arguments", &self.arguments)
+            .finish_non_exhaustive()
     }
+}
+
+/// What an open package can do. It is used with no lock of the interface but its own.
+pub(crate) struct OpenDevice {
+    pub(crate) package: Arc<dyn Package>,
+    pub(crate) in_use: Mutex<InUse>,
+}
+
+impl OpenDevice {
+    pub(crate) fn new(
+        package: Arc<dyn Package>,
+        instance: Box<dyn Instance>,
+        in_flight: Option<InFlight>,
+    ) -> Arc<Self> {
+        let in_flight = in_flight.map(Box::new);
+        Arc::new(Self { package, in_use: Mutex::new(InUse { instance, in_flight }) })
+    }
+}
+
+/// An instance, and the call of it that had no answer yet.
+pub(crate) struct InUse {
+    pub(crate) instance: Box<dyn Instance>,
+    pub(crate) in_flight: Option<Box<InFlight>>,
+}
+
+/// A call that will be made again.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) caller: CpuIndex,
+    pub(crate) service: &'static str,
+    pub(crate) arguments: Vec<u32>,
+    pub(crate) last_try: Instant,
 }
 
 /// All open packages.
@@ -70,83 +83,82 @@ pub(crate) struct Instances {
 }
 
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    instance: Option<Instance>,
+pub(crate) struct Slot {
+    pub(crate) generation: u32,
+    pub(crate) open: Option<Open>,
+}
+
+/// Slots that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadSlots {
+    /// There are too many, or this one has a generation that there is not.
+    Slot(usize, u32),
+    /// The list of the empty ones is none.
+    Free,
 }
 
 impl Instances {
     /// Adds an instance; gives its ihandle, or `None` when [`MAX_INSTANCES`] are open.
-    pub(crate) fn open(&mut self, instance: Instance) -> Option<u32> {
+    pub(crate) fn open(&mut self, open: Open) -> Option<u32> {
         let number = match self.free.pop_front() {
             Some(number) => number,
             None if self.slots.len() < MAX_INSTANCES => {
-                self.slots.push(Slot { generation: 0, instance: None });
+                self.slots.push(Slot { generation: 0, open: None });
                 self.slots.len() as u32 - 1
             }
             None => return None,
         };
         let slot = self.slots.get_mut(number as usize)?;
-        slot.instance = Some(instance);
+        slot.open = Some(open);
         Some(slot.generation << SLOT_BITS | (number + 1))
     }
 
+    /// Whether [`MAX_INSTANCES`] are open.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty() && self.slots.len() >= MAX_INSTANCES
+    }
+
     /// The instance of an ihandle.
-    pub(crate) fn get(&self, ihandle: u32) -> Option<&Instance> {
+    pub(crate) fn get(&self, ihandle: u32) -> Option<&Open> {
         let (number, generation) = split(ihandle)?;
         let slot = self.slots.get(number as usize)?;
-        slot.instance.as_ref().filter(|_| slot.generation == generation)
+        slot.open.as_ref().filter(|_| slot.generation == generation)
     }
 
-    /// Removes an instance; tells whether there was one.
-    pub(crate) fn close(&mut self, ihandle: u32) -> bool {
-        if self.get(ihandle).is_none() {
-            return false;
-        }
-        let Some((number, generation)) = split(ihandle) else { return false };
-        let Some(slot) = self.slots.get_mut(number as usize) else { return false };
-        slot.instance = None;
+    /// Removes an instance, if there is one.
+    pub(crate) fn close(&mut self, ihandle: u32) -> Option<Open> {
+        self.get(ihandle)?;
+        let (number, generation) = split(ihandle)?;
+        let slot = self.slots.get_mut(number as usize)?;
         slot.generation = (generation + 1) % GENERATIONS;
         self.free.push_back(number);
-        true
-    }
-}
-
-impl Instances {
-    /// As plain data; `phandle` tells those of nodes.
-    pub(crate) fn save(&self, phandle: impl Fn(NodeId) -> u32) -> SavedInstances {
-        let slots = self.slots.iter().map(|slot| SavedSlot {
-            generation: slot.generation,
-            instance: slot.instance.as_ref().map(|instance| SavedInstance {
-                phandle: phandle(instance.node),
-                arguments: instance.arguments.as_ref().to_owned(),
-                position: 0,
-            }),
-        });
-        SavedInstances { slots: slots.collect(), free: self.free.iter().copied().collect() }
+        slot.open.take()
     }
 
-    /// From plain data; `instance` makes what is open in a slot.
-    pub(crate) fn restore(
-        saved: &SavedInstances,
-        instance: impl Fn(usize, &SavedInstance) -> Result<Instance, RestoreError>,
-    ) -> Result<Self, RestoreError> {
-        let mut slots = Vec::new();
-        for (number, slot) in saved.slots.iter().enumerate() {
-            let generation = slot.generation;
-            if number >= MAX_INSTANCES || generation >= GENERATIONS {
-                return Err(RestoreError::Slots { slot: number, generation });
+    /// All slots, in the order of their numbers.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The numbers of the empty slots, the one that is used first first.
+    pub(crate) fn free(&self) -> impl Iterator<Item = u32> + '_ {
+        self.free.iter().copied()
+    }
+
+    /// Of these slots, of which so many are empty.
+    pub(crate) fn from_slots(slots: Vec<Slot>, free: &[u32]) -> Result<Self, BadSlots> {
+        for (number, slot) in slots.iter().enumerate() {
+            if number >= MAX_INSTANCES || slot.generation >= GENERATIONS {
+                return Err(BadSlots::Slot(number, slot.generation));
             }
-            let instance = slot.instance.as_ref().map(|saved| instance(number, saved));
-            slots.push(Slot { generation, instance: instance.transpose()? });
         }
-        let mut free = saved.free.clone();
-        free.sort_unstable();
-        let empty = (0..).zip(&slots).filter(|(_, slot)| slot.instance.is_none());
-        if !free.into_iter().eq(empty.map(|(number, _)| number)) {
-            return Err(RestoreError::Free);
+        let mut sorted = free.to_vec();
+        sorted.sort_unstable();
+        let empty = (0..).zip(&slots).filter(|(_, slot)| slot.open.is_none());
+        if !sorted.into_iter().eq(empty.map(|(number, _)| number)) {
+            return Err(BadSlots::Free);
         }
-        Ok(Self { slots, free: saved.free.iter().copied().collect() })
+        Ok(Self { slots, free: free.iter().copied().collect() })
     }
 }
 
@@ -159,9 +171,9 @@ fn split(ihandle: u32) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    fn instance(arguments: &str) -> Instance {
+    fn instance(arguments: &str) -> Open {
         let node = crate::test_utils::sample_tree().root();
-        Instance { node, kind: Kind::Plain, arguments: arguments.into() }
+        Open { node, arguments: arguments.into(), device: None }
     }
 
     #[test]
@@ -171,15 +183,15 @@ mod tests {
         let two = instances.open(instance("2")).unwrap();
         assert_eq!(&*instances.get(one).unwrap().arguments, "1");
         assert_eq!(&*instances.get(two).unwrap().arguments, "2");
-        assert!(instances.close(one));
-        assert!(!instances.close(one));
-        assert_eq!(instances.get(one), None);
+        assert!(instances.close(one).is_some());
+        assert!(instances.close(one).is_none());
+        assert!(instances.get(one).is_none());
         let three = instances.open(instance("3")).unwrap();
         assert_ne!(one, three);
-        assert_eq!(instances.get(one), None);
+        assert!(instances.get(one).is_none());
         for wrong in [0, u32::MAX, 3, 1 << SLOT_BITS] {
-            assert_eq!(instances.get(wrong), None, "{wrong:#x}");
-            assert!(!instances.close(wrong));
+            assert!(instances.get(wrong).is_none(), "{wrong:#x}");
+            assert!(instances.close(wrong).is_none());
         }
     }
 
@@ -189,7 +201,7 @@ mod tests {
         let handles: Vec<u32> =
             (0..MAX_INSTANCES).map(|_| instances.open(instance("")).unwrap()).collect();
         assert_eq!(instances.open(instance("")), None);
-        assert!(instances.close(handles[7]));
+        assert!(instances.close(handles[7]).is_some());
         assert!(instances.open(instance("")).is_some());
         assert_eq!(instances.open(instance("")), None);
     }
@@ -198,15 +210,14 @@ mod tests {
     fn slots_are_used_again_for_ever() {
         let mut instances = Instances::default();
         let stays = instances.open(instance("stays")).unwrap();
-        let again = instance("");
-        let handle = instances.open(again.clone()).unwrap();
-        assert!(instances.close(handle));
+                let handle = instances.open(instance("")).unwrap();
+        assert!(instances.close(handle).is_some());
         // To where the generations start anew.
         instances.slots[1].generation = GENERATIONS - 1000;
         for _ in 0..2000 {
-            let handle = instances.open(again.clone()).unwrap();
+            let handle = instances.open(instance("")).unwrap();
             assert!(handle != stays && (handle as i32) > 0);
-            assert!(instances.close(handle));
+            assert!(instances.close(handle).is_some());
         }
         assert_eq!(instances.slots.len(), 2);
         assert_eq!(&*instances.get(stays).unwrap().arguments, "stays");

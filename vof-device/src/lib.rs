@@ -3,12 +3,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod attachments;
+mod build_error;
 mod builder;
 mod claims;
 mod clock;
 mod complaints;
 mod instances;
+mod interface;
 pub mod limits;
+mod memory_node;
+mod package;
+mod packages;
 mod policy;
 mod saved;
 mod services;
@@ -19,11 +25,14 @@ mod trace;
 mod tree;
 mod vof;
 
-pub use builder::{BuildError, VofBuilder};
+pub use args::Failed;
+pub use build_error::BuildError;
+pub use builder::VofBuilder;
+pub use package::{Buffer, Context, Instance, Package, Progress, Stack, Throw, Transfer};
 pub use policy::{CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
 pub use saved::{
-    RestoreError, STATE_VERSION, Saved, SavedInstance, SavedInstances, SavedNode, SavedRange,
-    SavedSlot, SavedTable, VofState,
+    RestoreError, STATE_VERSION, Saved, SavedCall, SavedInstance, SavedInstances, SavedNode,
+    SavedRange, SavedSlot, SavedTable, VofState,
 };
 pub use tree::{BlobError, DeviceTree, NextProperty, NodeId, Resolved, SetError};
 pub use vof::Vof;

@@ -44,7 +44,7 @@ pub const MAX_NODE_PROPERTIES: usize = 4096;
 /// The longest value that a client can give a property, in bytes. Beyond: `setprop` fails.
 pub const MAX_SETPROP_BYTES: usize = 64 << 10;
 
-/// How many bytes clients can add to the tree until the next reset: of names, of values longer than
+/// How many bytes clients can add to the tree until the machine starts again: of names, of values longer than
 /// four bytes, and of tables where a node's properties have to move, with
 /// [`ADDED_PROPERTY_BYTES`] and [`ADDED_VALUE_BYTES`] for what keeps them. Beyond: `setprop` fails.
 pub const MAX_ADDED_BYTES: usize = 1 << 20;
@@ -75,9 +75,25 @@ pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
 /// How long a `read` that finds nothing waits for a key, once many before it have found nothing.
 pub const EMPTY_READ_WAIT: Duration = Duration::from_millis(1);
 
-/// The most bytes that one `read` or `write` transfers. Beyond: the transfer is partial, and its
-/// result says so.
+/// The most bytes that one `read` or `write` of the console transfers. Beyond: the transfer is
+/// partial, and its result says so.
 pub const MAX_TRANSFER_BYTES: usize = 64 << 10;
+
+/// The most bytes that one `read` or `write` of a package transfers, unless the package
+/// [says otherwise](crate::Package::max_transfer_bytes). Beyond: the transfer is partial, and its
+/// result says so.
+pub const MAX_PACKAGE_TRANSFER_BYTES: usize = 1 << 20;
+
+/// The most cells that a method leaves for its caller. Beyond: it throws a stack overflow.
+pub const MAX_METHOD_RESULTS: usize = 8;
+
+/// How long a call is in the VMM that waits for the host, or for another CPU's use of the same
+/// instance. Beyond: the firmware in the guest makes it again.
+pub const MAX_CALL_WAIT: Duration = Duration::from_millis(1);
+
+/// For how long a call of an instance that had no answer yet, and is not tried again, keeps other
+/// CPUs from the instance. Beyond: it is given up. One such call is in flight for an instance.
+pub const IN_FLIGHT_LAPSE: Duration = Duration::from_millis(500);
 
 /// The most bytes that `ibm,client-architecture-support` hands to the machine: the longest
 /// structure there can be. Beyond: the machine does not see them.
@@ -98,7 +114,8 @@ pub const LOG_PERIOD_SECONDS: u64 = 5;
 ///   its place and 33 bounds in vectors, which have up to three times their length while they
 ///   grow. 79 bytes a range, so 80.
 /// - Open packages: the arguments of each, and 32 bytes in a table and 4 in a queue, both of which
-///   grow by doubling.
+///   grow by doubling; about 110 bytes for an instance of the interface's own packages, and 150 for
+///   a call of it that has no answer yet.
 /// - The tree: what clients add. Text and tables take up to three times what they hold while they
 ///   grow by doubling; those of slots and of their names grow by steps, of 96 KiB together.
 /// - The arguments of `boot`.
@@ -106,14 +123,14 @@ pub const LOG_PERIOD_SECONDS: u64 = 5;
 ///   of a negotiation, the path of a node, what is told of it in the log. A `write` or `read` has a
 ///   buffer of 256 bytes, on the stack.
 ///
-/// Beside it, and not the guest's choice: the changes that the machine's [`CasPolicy`] makes, a
-/// console's own buffers, and for a moment a second copy of what the VMM gave: of the tree, while a
-/// reset brings it back, and of its table of properties, while that grows. Names have an index that
-/// doubles: the 1 MiB covers a tree whose own properties have up to 10,000 different ones.
+/// Beside it, and not the guest's choice: the changes that the machine's [`CasPolicy`] makes, what
+/// the VMM's own packages keep, a console's own buffers, and for a moment a second copy of the
+/// tree's table of properties, while that grows. Names have an index that doubles: the 1 MiB covers
+/// a tree whose own properties have up to 10,000 different ones.
 ///
 /// [`CasPolicy`]: crate::CasPolicy
 pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80
-    + MAX_INSTANCES * (MAX_PATH_BYTES + 128)
+    + MAX_INSTANCES * (MAX_PATH_BYTES + 384)
     + 3 * MAX_ADDED_BYTES
     + (1 << 20)
     + MAX_BOOTSPEC_BYTES
@@ -129,7 +146,8 @@ const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
 ///
 /// - Free memory: 16 bytes a range, once real and once virtual; in a flattened tree twice, as the
 ///   tree is put together.
-/// - Open packages: the arguments of each, and what keeps them.
+/// - Open packages: the arguments of each, and what keeps them; not what instances of the VMM's own
+///   packages save of themselves.
 /// - The tree: what clients have added, once in the tree and once for the names, and some numbers a
 ///   property.
 /// - The arguments of `boot`.
@@ -137,6 +155,6 @@ const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
 /// [`Vof::state`]: crate::Vof::state
 /// [`Vof::to_blob`]: crate::Vof::to_blob
 pub const MAX_SAVED_BYTES: usize = 2 * MAX_FREE_RANGES * 16
-    + MAX_INSTANCES * (MAX_PATH_BYTES + 128)
+    + MAX_INSTANCES * (MAX_PATH_BYTES + 512)
     + 3 * MAX_ADDED_BYTES
     + MAX_BOOTSPEC_BYTES;

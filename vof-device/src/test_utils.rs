@@ -41,7 +41,7 @@ pub fn services() -> impl Iterator<Item = (&'static str, usize)> {
 
 /// All methods that `call-method` knows: package and name.
 pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
-    crate::services::method_names()
+    crate::packages::method_names()
 }
 
 /// All phrases that `interpret` knows.
@@ -89,6 +89,9 @@ pub struct Outcome {
     pub results: Vec<u32>,
 }
 
+/// The status of a call that the firmware image makes again.
+pub const CALL_AGAIN: Status = Status(vof_firmware::CALL_AGAIN);
+
 /// What is in the places of results before a call.
 pub const UNTOUCHED: u32 = 0x5a5a_5a5a;
 
@@ -99,13 +102,19 @@ pub struct Client<'a> {
     ram: &'a dyn GuestRam,
     workspace: u32,
     bytes: u32,
+    cpu: CpuIndex,
 }
 
 impl<'a> Client<'a> {
     /// A client that uses `bytes` bytes from `workspace` on for itself: the first half for arrays
     /// and what they point to, the second as a [`buffer`](Self::buffer).
     pub fn new(bus: &'a HypercallBus, ram: &'a dyn GuestRam, workspace: u32, bytes: u32) -> Self {
-        Self { bus, ram, workspace, bytes }
+        Self { bus, ram, workspace, bytes, cpu: CpuIndex(0) }
+    }
+
+    /// The same on another CPU than the first.
+    pub fn on_cpu(self, cpu: CpuIndex) -> Self {
+        Self { cpu, ..self }
     }
 
     /// Address of a buffer of [`buffer_bytes`](Self::buffer_bytes) that calls do not touch.
@@ -141,6 +150,20 @@ impl<'a> Client<'a> {
     /// # Panics
     /// If array and strings do not fit into the workspace.
     pub fn call(&self, service: &str, arguments: &[Argument<'_>], results: usize) -> Outcome {
+        self.put_call(service, arguments, results);
+        self.call_array(self.workspace.into(), arguments.len(), results)
+    }
+
+    /// As [`call`](Self::call), but it is tried once: the status may be [`CALL_AGAIN`].
+    ///
+    /// # Panics
+    /// If array and strings do not fit into the workspace.
+    pub fn try_call(&self, service: &str, arguments: &[Argument<'_>], results: usize) -> Outcome {
+        self.put_call(service, arguments, results);
+        self.try_array(self.workspace.into(), arguments.len(), results)
+    }
+
+    fn put_call(&self, service: &str, arguments: &[Argument<'_>], results: usize) {
         let array_bytes = (3 + arguments.len() + results) * 4;
         let mut data_at = self.workspace + array_bytes as u32;
         let mut place = |bytes: &[u8], end: &[u8]| {
@@ -163,13 +186,23 @@ impl<'a> Client<'a> {
         }
         cells.resize(cells.len() + results, UNTOUCHED);
         self.poke_cells(self.workspace, &cells);
-        self.call_array(self.workspace.into(), arguments.len(), results)
     }
 
-    /// Makes a call whose array is in guest memory already.
+    /// Makes a call whose array is in guest memory already, as the firmware image does: again and
+    /// again, until there is an answer.
     pub fn call_array(&self, at: u64, arguments: usize, results: usize) -> Outcome {
+        loop {
+            let outcome = self.try_array(at, arguments, results);
+            if outcome.status != CALL_AGAIN {
+                return outcome;
+            }
+        }
+    }
+
+    /// Makes a call whose array is in guest memory already once: the status may be [`CALL_AGAIN`].
+    pub fn try_array(&self, at: u64, arguments: usize, results: usize) -> Outcome {
         let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
-        let next = self.bus.dispatch(CpuIndex(0), self.ram, &mut call);
+        let next = self.bus.dispatch(self.cpu, self.ram, &mut call);
         let first = at.saturating_add(12 + arguments as u64 * 4);
         let result = |number: usize| {
             let address = GuestAddress(first.saturating_add(number as u64 * 4));
@@ -362,7 +395,7 @@ pub struct TestMachine {
     /// What clients call.
     pub bus: HypercallBus,
     /// The interface.
-    pub vof: Arc<Mutex<Vof>>,
+    pub vof: Arc<Vof>,
     /// Its console.
     pub console: Arc<TestConsole>,
 }
@@ -402,7 +435,7 @@ impl TestMachine {
     }
 
     fn of(ram: GuestMemoryMmap, vof: Vof, console: Arc<TestConsole>) -> Self {
-        let vof = Arc::new(Mutex::new(vof));
+        let vof = Arc::new(vof);
         let bus = HypercallBus::new(vec![vof.clone()]).expect("there is one handler");
         Self { ram, bus, vof, console }
     }
@@ -427,9 +460,9 @@ impl TestMachine {
         Client::new(&self.bus, &self.ram, WORKSPACE, WORKSPACE_BYTES)
     }
 
-    /// The interface, locked.
-    pub fn vof(&self) -> MutexGuard<'_, Vof> {
-        lock(&self.vof)
+    /// The interface.
+    pub fn vof(&self) -> &Vof {
+        &self.vof
     }
 }
 

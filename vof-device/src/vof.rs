@@ -1,19 +1,17 @@
 //! The client interface as a hypercall handler.
 
+use std::fmt;
+
+use arch_ppc64::platform::{SaveState, StateError, StateValue};
 use arch_ppc64::{
-    CpuIndex, GuestRam, Hypercall, MutHypercallHandler, Next, Status, TRACE_TARGET,
-    hypercall::token,
+    CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, hypercall::token,
 };
 
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
-use crate::builder::VofBuilder;
-use crate::claims::Claims;
-use crate::clock::Clock;
-use crate::complaints::Complaints;
-use crate::instances::Instances;
-use crate::saved::{self, RestoreError, VofState};
-use crate::services::{self, Call, MINUS_ONE, Reply, Then};
-use crate::state::{AVAILABLE, State};
+use crate::interface::Interface;
+use crate::memory_node::AVAILABLE;
+use crate::saved::{self, RestoreError, STATE_VERSION, Saved, VofState};
+use crate::services::{self, DeviceCall, MINUS_ONE, Reply, Then};
 use crate::trace;
 use crate::tree::DeviceTree;
 
@@ -26,6 +24,7 @@ use crate::tree::DeviceTree;
 /// |---|---|
 /// | H_SUCCESS | was made; what came of it is in the results |
 /// | 1, [`vof_firmware::ENTER_PROGRAM`] | was `chain`: the firmware image enters another program |
+/// | 2, [`vof_firmware::CALL_AGAIN`] | was not made yet, since the host is at work for it: the firmware image makes it again |
 /// | H_FUNCTION | names a service that does not exist |
 /// | H_PARAMETER | was not made: the array or the service's name is not in RAM or too long, or there are fewer arguments than the service needs |
 ///
@@ -35,44 +34,34 @@ use crate::tree::DeviceTree;
 /// `interpret`.
 ///
 /// A client's pointers to memory that is not RAM make a service fail, before it had an effect.
-#[derive(Debug)]
+///
+/// All of it may be called from any thread. Calls of clients come one after the other, but for
+/// those that reach an open package, which hold no lock of the interface meanwhile: see
+/// [`Instance`](crate::Instance).
 pub struct Vof {
-    state: State,
-    start: Start,
+    interface: Interface,
     ram_bytes: u64,
 }
 
-/// What a reset goes back to.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) tree: DeviceTree,
-    pub(crate) claims: Claims,
-}
-
 impl Vof {
-    /// Starts to put together the client interface of a machine with this tree and with RAM from
-    /// address 0 to `ram_bytes`.
-    pub fn builder(tree: DeviceTree, ram_bytes: u64) -> VofBuilder {
-        VofBuilder::new(tree, ram_bytes)
+    pub(crate) fn new(interface: Interface, ram_bytes: u64) -> Self {
+        Self { interface, ram_bytes }
     }
 
-    pub(crate) fn new(state: State, start: Start, ram_bytes: u64) -> Self {
-        Self { state, start, ram_bytes }
-    }
-
-    /// The tree as it is now, but for the list of free memory: see [`to_blob`](Self::to_blob).
-    pub fn tree(&self) -> &DeviceTree {
-        &self.state.tree
+    /// Looks at the tree as it is now, but for the list of free memory: see
+    /// [`to_blob`](Self::to_blob). Calls of clients wait meanwhile.
+    pub fn with_tree<T>(&self, look: impl FnOnce(&DeviceTree) -> T) -> T {
+        look(&self.interface.state().tree)
     }
 
     /// The tree as clients see it now, flattened: with the list of free memory.
     pub fn to_blob(&self) -> Vec<u8> {
-        let tree = &self.state.tree;
-        let (Some(memory), Some(name)) = (self.state.memory, tree.name_id(AVAILABLE.as_bytes()))
-        else {
+        let state = self.interface.state();
+        let tree = &state.tree;
+        let (Some(memory), Some(name)) = (state.memory, tree.name_id(AVAILABLE.as_bytes())) else {
             return tree.to_blob();
         };
-        let claims = &self.state.claims;
+        let claims = &state.claims;
         let mut available = Vec::with_capacity(claims.free_count() * memory.entry_bytes());
         for range in claims.free() {
             let entry = memory.entry(range);
@@ -83,43 +72,47 @@ impl Vof {
     }
 
     /// The arguments that a client gave the machine's next start with the service `boot`, if it
-    /// gave any. [`reset`](MutHypercallHandler::reset) puts them into `/chosen` as `bootargs`, for
-    /// one start; a VMM that makes a new `Vof` for each start takes them from here.
-    pub fn boot_arguments(&self) -> Option<&str> {
-        self.state.boot_arguments.as_deref()
+    /// gave any: for the [builder](crate::VofBuilder::boot_arguments) of the next `Vof`.
+    pub fn boot_arguments(&self) -> Option<String> {
+        self.interface.state().boot_arguments.as_deref().map(str::to_owned)
     }
 
     /// What clients can see, as plain data: to be saved, and to be taken up by
-    /// [`VofBuilder::restore`] in another process. To be called between two calls of the client.
-    pub fn state(&self) -> VofState {
-        saved::save(&self.state, self.ram_bytes)
+    /// [`VofBuilder::restore`](crate::VofBuilder::restore) in another process. To be called while
+    /// no CPU runs.
+    ///
+    /// # Errors
+    /// [`StateError`] when an open package of the VMM's cannot be saved.
+    pub fn state(&self) -> Result<VofState, StateError> {
+        saved::save(&self.interface, self.ram_bytes)
     }
 
-    pub(crate) fn restore(mut self, saved: &VofState) -> Result<Self, RestoreError> {
-        saved::restore(&mut self.state, self.ram_bytes, saved)?;
-        Ok(self)
+    /// Takes up what was saved of another one. Nothing has changed where it is refused.
+    pub(crate) fn take_up(&self, saved: &VofState) -> Result<(), RestoreError> {
+        saved::restore(&self.interface, self.ram_bytes, saved)
     }
 
-    /// How often each service was called since the last reset, in the order of IEEE 1275.
-    pub fn calls(&self) -> impl ExactSizeIterator<Item = (&'static str, u64)> + '_ {
-        services::names().zip(self.state.calls)
+    /// How often each service was called, in the order of IEEE 1275.
+    pub fn calls(&self) -> Vec<(&'static str, u64)> {
+        services::names().zip(self.interface.state().calls.iter().copied()).collect()
     }
 
     /// Reads the array at `at`, makes the call, writes the results.
-    fn call(&mut self, caller: CpuIndex, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
+    fn call(&self, caller: CpuIndex, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
         let guest = Guest::new(ram, self.ram_bytes);
         let mut room = ARRAY_ROOM;
         let array = match ArgumentArray::read(&guest, at, &mut room) {
             Ok(array) => array,
             Err(error) => {
-                self.state.complaints.tell(format_args!("{error}"));
+                self.interface.state().complaints.tell(format_args!("{error}"));
                 return (Status::PARAMETER, Then::Return);
             }
         };
         // The strings are shown as they are before the call: a result may be written over them.
         let is_traced = log::log_enabled!(target: TRACE_TARGET, log::Level::Trace);
         let shown = is_traced.then(|| trace::call(guest, &array));
-        let (status, reply) = match self.make(guest, &array) {
+        let (status, reply) = match self.make(caller, guest, &array) {
+            Ok(reply) if reply.then() == Then::Again => return (Status::SUCCESS, Then::Again),
             Ok(reply) => (Status::SUCCESS, reply),
             Err(status) => (status, MINUS_ONE.into()),
         };
@@ -132,14 +125,20 @@ impl Vof {
         }
     }
 
-    fn make(&mut self, guest: Guest<'_>, array: &ArgumentArray<'_>) -> Result<Reply, Status> {
-        let complaints = &mut self.state.complaints;
+    fn make(
+        &self,
+        caller: CpuIndex,
+        guest: Guest<'_>,
+        array: &ArgumentArray<'_>,
+    ) -> Result<Reply, Status> {
+        let interface = &self.interface;
         let mut text = services::NAME_ROOM;
         let name = guest.text(array.service(), &mut text).map_err(|error| {
-            complaints.tell(format_args!("name of a service: {error}"));
+            interface.state().complaints.tell(format_args!("name of a service: {error}"));
             Status::PARAMETER
         })?;
         let Some((number, service)) = services::find(name) else {
+            let complaints = &mut interface.state().complaints;
             complaints.tell(format_args!("no service {}", name.escape_ascii()));
             return Err(Status::FUNCTION);
         };
@@ -147,27 +146,27 @@ impl Vof {
         if arguments.count() < service.arguments() {
             let name = name.escape_ascii();
             let count = arguments.count();
+            let complaints = &mut interface.state().complaints;
             complaints.tell(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }
-        if let Some(count) = self.state.calls.get_mut(number) {
-            *count = count.saturating_add(1);
-        }
-        Ok(service.run(&mut Call { state: &mut self.state, guest, arguments }))
+        Ok(service.run(number, &DeviceCall { interface, guest, caller, service, arguments }))
     }
 }
 
-impl MutHypercallHandler for Vof {
-    fn tokens() -> &'static [u64] {
+impl HypercallHandler for Vof {
+    fn tokens(&self) -> &[u64] {
         &[token::VOF_CLIENT]
     }
 
-    fn handle(&mut self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let (status, then) = self.call(caller, ram, call.args[0]);
         let resume = call.finish(status);
         match then {
             Then::Return => resume,
             Then::Stop(reason) => Next::Stop(reason),
+            // The address of the array stays in its register.
+            Then::Again => call.finish(Status(vof_firmware::CALL_AGAIN)),
             Then::Enter(program) => {
                 // As the firmware image expects it: see `vof_firmware::ENTER_PROGRAM`.
                 let [.., entry] = &mut call.args;
@@ -178,26 +177,28 @@ impl MutHypercallHandler for Vof {
             }
         }
     }
+}
 
-    /// Goes back to the state as it was built: nothing of the client stays.
-    fn reset(&mut self) {
-        let state = &mut self.state;
-        state.tree = self.start.tree.clone();
-        state.claims = self.start.claims.clone();
-        state.virtual_claims = self.start.claims.clone();
-        state.instances = Instances::default();
-        state.empty_reads = 0;
-        state.callback = 0;
-        state.added_bytes = 0;
-        state.clock = Clock::start();
-        state.complaints = Complaints::default();
-        state.calls = [0; services::COUNT];
-        if let Err((name, error)) = state.open_chosen() {
-            // It was possible when the interface was built.
-            log::error!("{name} of /chosen cannot be told to clients: {error}");
+impl SaveState for Vof {
+    fn version(&self) -> u32 {
+        STATE_VERSION
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&self.state()?.vof)
+    }
+
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version != STATE_VERSION {
+            return Err(StateError::Version { found: version, newest: STATE_VERSION });
         }
-        if let Err(error) = state.pass_boot_arguments() {
-            log::error!("the arguments of `boot` cannot be told to clients: {error}");
-        }
+        let state = VofState { version, vof: state.get::<Saved>()? };
+        self.take_up(&state).map_err(|error| StateError::Value(error.to_string()))
+    }
+}
+
+impl fmt::Debug for Vof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vof").field("ram_bytes", &self.ram_bytes).finish_non_exhaustive()
     }
 }

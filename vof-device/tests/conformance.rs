@@ -101,7 +101,7 @@ const SECTIONS: [&str; 9] = [
 fn every_service_is_found_by_test() {
     let machine = machine();
     let client = machine.client();
-    let services: Vec<&str> = machine.vof().calls().map(|(name, _)| name).collect();
+    let services: Vec<&str> = machine.vof().calls().into_iter().map(|(name, _)| name).collect();
     for service in services {
         assert_eq!(client.one("test", &[service.into()]), 0, "{service}");
     }
@@ -126,7 +126,7 @@ fn everything_there_is_has_one_row() {
         assert!(surplus.is_empty(), "{heading} has rows of what is not there: {surplus:?}");
         assert_eq!(known, named, "{heading} has two rows of something");
     };
-    let services = machine.vof().calls().map(|(name, _)| format!("`{name}`")).collect();
+    let services = machine.vof().calls().iter().map(|(name, _)| format!("`{name}`")).collect();
     expect("Services", services);
     expect("Methods", methods().map(|(package, name)| format!("`{package}` `{name}`")).collect());
     expect("Phrases", phrases().map(|phrase| format!("`{phrase}`")).collect());

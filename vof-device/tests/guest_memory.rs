@@ -143,7 +143,7 @@ impl Guest {
 
     /// As many properties as there can be, with values of `len` bytes, on every node in turn.
     fn fill_tree(&self, pad: usize, len: usize) -> usize {
-        let nodes = self.machine.vof().tree().nodes().len();
+        let nodes = self.machine.vof().with_tree(|tree| tree.nodes().len());
         (0..nodes as u32 * MAX_NODE_PROPERTIES as u32)
             .take_while(|number| {
                 let node = 1 + number % nodes as u32;
@@ -153,7 +153,8 @@ impl Guest {
     }
 
     fn open_all(&self) -> usize {
-        let path = format!("/cpus:{}", "a".repeat(MAX_PATH_BYTES - 6));
+        // Of the interface's own packages, the console keeps most for an instance.
+        let path = format!("hvterm:{}", "a".repeat(MAX_PATH_BYTES - 7));
         (0..=MAX_INSTANCES).take_while(|_| self.call("open", &[path.as_str().into()]) != 0).count()
     }
 
@@ -239,7 +240,7 @@ fn the_tree_grows_by_its_share() {
         assert!(count > 10, "{count} properties of {len} bytes");
         guest.negotiate();
         // Everything is set again, longer and shorter.
-        let nodes = guest.machine.vof().tree().nodes().len() as u32;
+        let nodes = guest.machine.vof().with_tree(|tree| tree.nodes().len()) as u32;
         for number in 0..count as u32 {
             for len in [len / 2, len * 2] {
                 guest.setprop(1 + number % nodes, &name(number, pad), len);
@@ -257,7 +258,7 @@ fn the_tree_grows_by_its_share() {
 fn opening_and_negotiating_take_their_share() {
     let guest = Guest::new();
     assert_eq!(guest.open_all(), MAX_INSTANCES - 4);
-    let share = MAX_INSTANCES * (MAX_PATH_BYTES + 128);
+    let share = MAX_INSTANCES * (MAX_PATH_BYTES + 384);
     assert!((share / 2..=share).contains(&peak()), "{} bytes", peak());
     let guest = Guest::new();
     guest.negotiate();
@@ -317,7 +318,7 @@ fn saving_takes_its_share() {
     guest.open_all();
     guest.cut_memory();
     guest.cut_virtual();
-    let nodes = guest.machine.vof().tree().nodes().len() as u32;
+    let nodes = guest.machine.vof().with_tree(|tree| tree.nodes().len()) as u32;
     for (number, name) in unlike_names("p").enumerate() {
         if !guest.setprop(1 + number as u32 % nodes, &name, 5) {
             break;
@@ -355,9 +356,9 @@ fn a_guest_takes_no_more_than_the_sum() {
     println!("{} of at most {MAX_GUEST_DRIVEN_BYTES} bytes", peak());
     assert!(peak() <= MAX_GUEST_DRIVEN_BYTES, "{} bytes", peak());
     assert!(peak() >= MAX_GUEST_DRIVEN_BYTES / 3, "{} bytes: not much is driven", peak());
-    // A reset gives it back, but for the arguments of the next start.
+    // The end of the machine gives it back, and what was not counted while it was built.
     IS_COUNTED.set(true);
-    guest.machine.bus.reset();
+    drop(guest);
     IS_COUNTED.set(false);
-    assert!(LIVE.get() <= 64 << 10, "{} bytes stay", LIVE.get());
+    assert!(LIVE.get() <= 0, "{} bytes stay", LIVE.get());
 }

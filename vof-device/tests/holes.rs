@@ -35,7 +35,7 @@ impl VcpuHost for Started {
 struct Machine {
     ram: GuestMemoryMmap,
     bus: HypercallBus,
-    vof: Arc<Mutex<Vof>>,
+    vof: Arc<Vof>,
     started: Arc<Started>,
 }
 
@@ -52,7 +52,7 @@ impl Machine {
             .reserve(GuestAddress(WORKSPACE.into()), WORKSPACE_BYTES.into())
             .cpus(started.clone())
             .build();
-        let vof = Arc::new(Mutex::new(vof.unwrap()));
+        let vof = Arc::new(vof.unwrap());
         let bus = HypercallBus::new(vec![vof.clone()]).unwrap();
         Self { ram, bus, vof, started }
     }
@@ -62,7 +62,7 @@ impl Machine {
     }
 
     fn free(&self) -> u64 {
-        let free = self.vof.lock().unwrap().state().vof.free_memory;
+        let free = self.vof.state().unwrap().vof.free_memory;
         free.iter().map(|range| range.end - range.start).sum()
     }
 }

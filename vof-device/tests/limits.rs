@@ -109,8 +109,11 @@ fn arguments_of_boot() {
     assert_eq!(boot(MAX_BOOTSPEC_BYTES + 1), Next::Resume);
     assert_eq!(machine.vof().boot_arguments(), None);
     assert_eq!(boot(MAX_BOOTSPEC_BYTES), Next::Stop(StopReason::Reset));
-    assert_eq!(machine.vof().boot_arguments(), Some(x(MAX_BOOTSPEC_BYTES).as_str()));
-    machine.bus.reset();
+    let passed = machine.vof().boot_arguments();
+    assert_eq!(passed.as_deref(), Some(x(MAX_BOOTSPEC_BYTES).as_str()));
+    let machine =
+        TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder.boot_arguments(passed));
+    let client = machine.client();
     let bootargs = client.getprop(client.phandle("/chosen"), "bootargs").unwrap();
     assert_eq!(bootargs.len(), MAX_BOOTSPEC_BYTES + 1);
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::STATE_VERSION;
-use crate::builder::BuildError;
-use crate::limits::{MAX_FREE_RANGES, MAX_INSTANCES};
+use crate::build_error::BuildError;
+use crate::limits::{MAX_ADDED_BYTES, MAX_FREE_RANGES, MAX_INSTANCES};
 use crate::tree::BlobError;
 
 /// Why a [`VofState`](super::VofState) cannot be taken up; every variant names a field of it.
@@ -31,36 +31,36 @@ pub enum RestoreError {
     /// `tree` is no flattened tree.
     #[error("`tree` is no device tree")]
     Blob(#[source] BlobError),
-    /// `tree` has other nodes than the machine's: another name, place or phandle.
-    #[error("`tree` has other nodes than this machine, from {path} on")]
-    Nodes {
-        /// The first node that differs, or the last one that does not.
-        path: String,
-    },
-    /// `tree` has another value, or none, for a property that says what the machine is.
-    #[error("`tree` says otherwise than this machine what {name} of {path} is")]
-    Property {
+    /// `tree` has a list of free memory, at the memory that starts at 0, and this machine has none,
+    /// or the other way round.
+    #[error("`tree` and this machine do not both have a list of free memory in /memory@0")]
+    Memory,
+    /// `tree` does not have the node that this machine has a package for.
+    #[error("`tree` has no node {path} for the package that is attached to it")]
+    NoPackageNode {
         /// The node.
         path: String,
+    },
+    /// `tree` makes a node what another package of this machine is for.
+    #[error("{path} would have two packages in `tree`")]
+    TwoPackages {
+        /// The node.
+        path: String,
+    },
+    /// `tree` does not have, or not as one cell, what `/chosen` tells clients of.
+    #[error("`tree` has no ihandle for {name} in /chosen")]
+    Chosen {
         /// The property.
-        name: String,
+        name: &'static str,
     },
-    /// `tree` is longer than clients and negotiation can make it.
-    #[error("`tree` has {found} bytes, and {limit} is the most")]
-    TreeBytes {
-        /// Its length.
-        found: usize,
-        /// The most.
-        limit: usize,
-    },
-    /// `used_bytes` is not what clients can have used for what is in `tree` and `changed`.
-    #[error("`used_bytes` is {found}, which cannot be of this `tree`")]
-    Used {
+    /// `added_bytes` is more than clients can have used.
+    #[error("`added_bytes` is {found}, and {MAX_ADDED_BYTES} is the most")]
+    Added {
         /// What it is.
         found: u64,
     },
-    /// `changed` does not go with `tree`: a node that there is not, or twice; too much or too
-    /// little room; a property that there is not.
+    /// `changed` does not go with `tree`: a node that there is not, or twice, or a property that
+    /// there is not.
     #[error("`changed` says of {0} what cannot be")]
     Changed(String),
     /// `free_memory` or `free_virtual` is no list of free ranges of this machine.
@@ -101,9 +101,6 @@ pub enum RestoreError {
     /// `boot_arguments` cannot be arguments.
     #[error("`boot_arguments` is too long, or has a NUL in it")]
     BootArguments,
-    /// `calls` does not have each service once.
-    #[error("`calls` does not count each service once: {0}")]
-    Calls(String),
 }
 
 /// A list of free ranges in a state.

@@ -3,7 +3,7 @@
 use arch_ppc64::{CpuIndex, StopReason};
 use vm_memory::GuestAddress;
 
-use super::{Call, Program, Reply, Then};
+use super::{Call, DeviceCall, Program, Reply, Then};
 use crate::args::{Failed, characters};
 use crate::limits::MAX_BOOTSPEC_BYTES;
 use crate::tree::DeviceTree;
@@ -34,8 +34,8 @@ fn arguments_of<'a>(tree: &DeviceTree, bootspec: &'a str) -> &'a str {
 /// enter: the client hands over to whoever sits at the console, who may type `go` to let it go on
 /// (§6.3.2.5). There is no user interface to type that in, so it goes on at once, and the console
 /// says so.
-pub(super) fn enter(call: &mut Call<'_>) -> Result<Reply, Failed> {
-    if let Some(console) = &call.state.console {
+pub(super) fn enter(call: &DeviceCall<'_>) -> Result<Reply, Failed> {
+    if let Some(console) = &call.interface.attachments.console {
         // Whether it is seen is no matter of the client's.
         console.device.write(b"\r\nOpen Firmware has no user interface here: going on\r\n");
     }

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{Call, MINUS_ONE, Reply};
-use crate::args::{Failed, NAME_ROOM, Output, PATH_ROOM, characters};
+use crate::args::{Failed, Guest, NAME_ROOM, Output, PATH_ROOM, characters};
 use crate::limits::{
     ADDED_PROPERTY_BYTES, ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES,
 };
 use crate::policy::is_structural;
-use crate::state::MemoryNode;
+use crate::memory_node::MemoryNode;
 use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
 
 /// peer (phandle) → the next sibling, 0 for none; the peer of 0 is the root.
@@ -176,7 +176,7 @@ pub(super) fn canon(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let mut text = PATH_ROOM;
     let specifier = characters(call.guest.text(specifier, &mut text)?)?;
     let node = call.state.tree.find(specifier).ok_or(Failed)?;
-    write_path(call, node, "", buffer, room)
+    write_path(&call.state.tree, call.guest, node, "", [buffer, room])
 }
 
 /// finddevice (device specifier) → phandle, or −1.
@@ -189,25 +189,10 @@ pub(super) fn finddevice(call: &mut Call<'_>) -> Result<Reply, Failed> {
     Ok(found.map_or(MINUS_ONE, |node| tree.phandle(node)).into())
 }
 
-/// instance-to-package (ihandle) → phandle, or −1.
-pub(super) fn instance_to_package(call: &mut Call<'_>) -> Result<Reply, Failed> {
-    let [ihandle] = call.arguments();
-    let instance = call.state.instances.get(ihandle).ok_or(Failed)?;
-    Ok(call.state.tree.phandle(instance.node).into())
-}
-
-/// instance-to-path (ihandle, buffer, length) → length of the path by which the instance can be
-/// opened again, its arguments included, or −1.
-pub(super) fn instance_to_path(call: &mut Call<'_>) -> Result<Reply, Failed> {
-    let [ihandle, buffer, room] = call.arguments();
-    let instance = call.state.instances.get(ihandle).ok_or(Failed)?;
-    write_path(call, instance.node, &instance.arguments, buffer, room)
-}
-
 /// package-to-path (phandle, buffer, length) → length of the path, or −1.
 pub(super) fn package_to_path(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, buffer, room] = call.arguments();
-    write_path(call, call.node(phandle)?, "", buffer, room)
+    write_path(&call.state.tree, call.guest, call.node(phandle)?, "", [buffer, room])
 }
 
 fn phandle_or_none(tree: &DeviceTree, node: Option<NodeId>) -> Reply {
@@ -216,19 +201,19 @@ fn phandle_or_none(tree: &DeviceTree, node: Option<NodeId>) -> Reply {
 
 /// Writes a path, as much of it and its NUL as there is room for; the result is its full length,
 /// without the NUL.
-fn write_path(
-    call: &Call<'_>,
+pub(super) fn write_path(
+    tree: &DeviceTree,
+    guest: Guest<'_>,
     node: NodeId,
     arguments: &str,
-    buffer: u32,
-    room: u32,
+    [buffer, room]: [u32; 2],
 ) -> Result<Reply, Failed> {
     let colon = if arguments.is_empty() { "" } else { ":" };
     let mut ids = [node; MAX_DEPTH];
-    let path = call.state.tree.path_pieces(node, &mut ids);
+    let path = tree.path_pieces(node, &mut ids);
     let rest = [colon, arguments];
     let len = path.clone().chain(rest).map(str::len).sum::<usize>();
-    let mut output = Output::<256>::new(call.guest, buffer, room as usize, len + 1)?;
+    let mut output = Output::<256>::new(guest, buffer, room as usize, len + 1)?;
     for piece in path.chain(rest) {
         output.push(piece.as_bytes())?;
     }

@@ -9,7 +9,7 @@ use crate::args::Failed;
 /// `virt` means nothing.
 pub(super) fn claim(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [virt, size, align] = call.arguments();
-    let claimed = call.claim(virt, size, align);
+    let claimed = call.state.claim(call.guest, virt, size, align);
     // Clients try one place after the other: only the table of claims can be to blame.
     claimed.map(Reply::from).map_err(|error| {
         log::debug!("claim of {size:#x} bytes at {virt:#x}, alignment {align:#x}: {error}");

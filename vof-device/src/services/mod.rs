@@ -4,27 +4,24 @@ mod control;
 mod device_io;
 mod device_tree;
 mod interface;
+mod instances;
 mod memory;
 mod methods;
 mod time;
 mod user_interface;
 
-use arch_ppc64::StopReason;
+use arch_ppc64::{CpuIndex, StopReason};
 #[cfg(any(test, feature = "test-utils"))]
-pub(crate) use {methods::names as method_names, user_interface::phrases};
+pub(crate) use user_interface::phrases;
 
-use crate::args::{Arguments, Failed, Guest};
-use crate::claims::ClaimError;
+use crate::args::{Arguments, Failed, Guest, MAX_RESULTS};
+use crate::interface::Interface;
 use crate::limits::MAX_SERVICE_NAME_BYTES;
 use crate::state::State;
-use crate::tree::NodeId;
+use crate::tree::{DeviceTree, NodeId};
 
 /// What clients get for "none", "no" and "failed": −1.
 pub(crate) const MINUS_ONE: u32 = u32::MAX;
-
-/// The most results that a service has: those of `call-method`, what it caught and what one
-/// method leaves.
-pub(crate) const MAX_RESULTS: usize = 1 + methods::MAX_LEFT;
 
 /// Room for the name of a service, and its NUL.
 pub(crate) const NAME_ROOM: [u8; MAX_SERVICE_NAME_BYTES + 1] = [0; MAX_SERVICE_NAME_BYTES + 1];
@@ -36,8 +33,17 @@ pub(crate) struct Service {
     results: usize,
     /// What the first result is when the service fails.
     failure: u32,
-    run: fn(&mut Call<'_>) -> Result<Reply, Failed>,
+    run: Run,
 }
+
+/// What a service needs to run.
+enum Run {
+    /// The state, which stays locked meanwhile: it does not wait, and reaches no package.
+    Locked(fn(&mut Call<'_>) -> Result<Reply, Failed>),
+    /// The whole interface: what calls packages does so without a lock of it.
+    Free(fn(&DeviceCall<'_>) -> Result<Reply, Failed>),
+}
+use Run::{Free, Locked};
 
 /// All of them: name, counts of arguments and of results, the result of failure, function.
 /// `set-symbol-lookup` is absent: it serves a debugger in the user interface, which there is not.
@@ -46,44 +52,44 @@ pub(crate) struct Service {
 #[rustfmt::skip]
 static SERVICES: [Service; 32] = [
     // §6.3.2.1, client interface
-    row("test", 1, 1, MINUS_ONE, interface::test),
+    row("test", 1, 1, MINUS_ONE, Locked(interface::test)),
     // §6.3.2.2, device tree
-    row("peer", 1, 1, 0, device_tree::peer),
-    row("child", 1, 1, 0, device_tree::child),
-    row("parent", 1, 1, 0, device_tree::parent),
-    row("getproplen", 2, 1, MINUS_ONE, device_tree::getproplen),
-    row("getprop", 4, 1, MINUS_ONE, device_tree::getprop),
-    row("nextprop", 3, 1, MINUS_ONE, device_tree::nextprop),
-    row("setprop", 4, 1, MINUS_ONE, device_tree::setprop),
-    row("canon", 3, 1, MINUS_ONE, device_tree::canon),
-    row("finddevice", 1, 1, MINUS_ONE, device_tree::finddevice),
-    row("instance-to-package", 1, 1, MINUS_ONE, device_tree::instance_to_package),
-    row("instance-to-path", 3, 1, MINUS_ONE, device_tree::instance_to_path),
-    row("instance-to-interposed-path", 3, 1, MINUS_ONE, device_tree::instance_to_path),
-    row("package-to-path", 3, 1, MINUS_ONE, device_tree::package_to_path),
-    row("call-method", 2, 1, MINUS_ONE, methods::call_method),
-    row("test-method", 2, 1, MINUS_ONE, methods::test_method),
+    row("peer", 1, 1, 0, Locked(device_tree::peer)),
+    row("child", 1, 1, 0, Locked(device_tree::child)),
+    row("parent", 1, 1, 0, Locked(device_tree::parent)),
+    row("getproplen", 2, 1, MINUS_ONE, Locked(device_tree::getproplen)),
+    row("getprop", 4, 1, MINUS_ONE, Locked(device_tree::getprop)),
+    row("nextprop", 3, 1, MINUS_ONE, Locked(device_tree::nextprop)),
+    row("setprop", 4, 1, MINUS_ONE, Locked(device_tree::setprop)),
+    row("canon", 3, 1, MINUS_ONE, Locked(device_tree::canon)),
+    row("finddevice", 1, 1, MINUS_ONE, Locked(device_tree::finddevice)),
+    row("instance-to-package", 1, 1, MINUS_ONE, Free(instances::instance_to_package)),
+    row("instance-to-path", 3, 1, MINUS_ONE, Free(instances::instance_to_path)),
+    row("instance-to-interposed-path", 3, 1, MINUS_ONE, Free(instances::instance_to_path)),
+    row("package-to-path", 3, 1, MINUS_ONE, Locked(device_tree::package_to_path)),
+    row("call-method", 2, 1, MINUS_ONE, Free(methods::call_method)),
+    row("test-method", 2, 1, MINUS_ONE, Free(methods::test_method)),
     // §6.3.2.3, device I/O
-    row("open", 1, 1, 0, device_io::open),
-    row("close", 1, 0, MINUS_ONE, device_io::close),
-    row("read", 3, 1, MINUS_ONE, device_io::read),
-    row("write", 3, 1, MINUS_ONE, device_io::write),
-    row("seek", 3, 1, MINUS_ONE, device_io::seek),
+    row("open", 1, 1, 0, Free(device_io::open)),
+    row("close", 1, 0, MINUS_ONE, Free(device_io::close)),
+    row("read", 3, 1, MINUS_ONE, Free(device_io::read)),
+    row("write", 3, 1, MINUS_ONE, Free(device_io::write)),
+    row("seek", 3, 1, MINUS_ONE, Free(device_io::seek)),
     // §6.3.2.4, memory
-    row("claim", 3, 1, MINUS_ONE, memory::claim),
-    row("release", 2, 0, MINUS_ONE, memory::release),
+    row("claim", 3, 1, MINUS_ONE, Locked(memory::claim)),
+    row("release", 2, 0, MINUS_ONE, Locked(memory::release)),
     // §6.3.2.5, control transfer
-    row("boot", 1, 0, MINUS_ONE, control::boot),
-    row("enter", 0, 0, MINUS_ONE, control::enter),
-    row("exit", 0, 0, MINUS_ONE, control::exit),
-    row("chain", 5, 0, MINUS_ONE, control::chain),
-    row("quiesce", 0, 0, MINUS_ONE, control::quiesce),
-    row("start-cpu", 3, 0, MINUS_ONE, control::start_cpu),
+    row("boot", 1, 0, MINUS_ONE, Locked(control::boot)),
+    row("enter", 0, 0, MINUS_ONE, Free(control::enter)),
+    row("exit", 0, 0, MINUS_ONE, Locked(control::exit)),
+    row("chain", 5, 0, MINUS_ONE, Locked(control::chain)),
+    row("quiesce", 0, 0, MINUS_ONE, Locked(control::quiesce)),
+    row("start-cpu", 3, 0, MINUS_ONE, Locked(control::start_cpu)),
     // §6.3.2.6, user interface
-    row("interpret", 1, 1, MINUS_ONE, user_interface::interpret),
-    row("set-callback", 1, 1, MINUS_ONE, user_interface::set_callback),
+    row("interpret", 1, 1, MINUS_ONE, Locked(user_interface::interpret)),
+    row("set-callback", 1, 1, MINUS_ONE, Locked(user_interface::set_callback)),
     // §6.3.2.7, time
-    row("milliseconds", 0, 1, MINUS_ONE, time::milliseconds),
+    row("milliseconds", 0, 1, MINUS_ONE, Locked(time::milliseconds)),
 ];
 
 const fn row(
@@ -91,7 +97,7 @@ const fn row(
     arguments: usize,
     results: usize,
     failure: u32,
-    run: fn(&mut Call<'_>) -> Result<Reply, Failed>,
+    run: Run,
 ) -> Service {
     Service { name, arguments, results, failure, run }
 }
@@ -160,23 +166,38 @@ impl Service {
         self.arguments
     }
 
-    /// Runs the service.
-    pub(crate) fn run(&self, call: &mut Call<'_>) -> Reply {
-        (self.run)(call).unwrap_or_else(|Failed| match self.results {
+    /// Runs the service of that number, and counts it.
+    pub(crate) fn run(&self, number: usize, call: &DeviceCall<'_>) -> Reply {
+        let DeviceCall { interface, guest, arguments, .. } = *call;
+        let answer = match self.run {
+            Locked(run) => {
+                let mut state = interface.state();
+                state.count(number);
+                run(&mut Call { state: &mut state, guest, arguments })
+            }
+            Free(run) => {
+                let answer = run(call);
+                if !answer.is_ok_and(|reply| reply.then() == Then::Again) {
+                    interface.state().count(number);
+                }
+                answer
+            }
+        };
+        answer.unwrap_or_else(|Failed| match self.results {
             0 => Reply::default(),
             _ => self.failure.into(),
         })
     }
 }
 
-/// One call on its way.
+/// One call on its way, with the state.
 pub(crate) struct Call<'a> {
     /// What the interface knows.
-    pub(crate) state: &'a mut State,
+    state: &'a mut State,
     /// Who calls.
-    pub(crate) guest: Guest<'a>,
+    guest: Guest<'a>,
     /// At least as many as the service needs.
-    pub(crate) arguments: Arguments<'a>,
+    arguments: Arguments<'a>,
 }
 
 impl Call<'_> {
@@ -187,21 +208,34 @@ impl Call<'_> {
     }
 
     fn node(&self, phandle: u32) -> Result<NodeId, Failed> {
-        self.state.tree.node_by_phandle(phandle).ok_or(Failed)
+        node(&self.state.tree, phandle)
     }
+}
 
-    /// Claims RAM: what is free of it, and is there. Where the VMM's RAM has a hole that it did not
-    /// tell of, a claim that meets it fails.
-    fn claim(&mut self, start: u32, size: u32, align: u32) -> Result<u32, ClaimError> {
-        let claims = &mut self.state.claims;
-        let base = claims.claim(start, size, align)?;
-        if self.guest.check(base, size as usize).is_err() {
-            // It was claimed just now, so nothing speaks against it.
-            let _ = claims.release(base, size);
-            return Err(ClaimError::NotFree);
-        }
-        Ok(base)
+/// One call on its way.
+pub(crate) struct DeviceCall<'a> {
+    /// The interface, of which nothing is locked.
+    pub(crate) interface: &'a Interface,
+    /// Who calls.
+    pub(crate) guest: Guest<'a>,
+    /// From which CPU.
+    pub(crate) caller: CpuIndex,
+    /// The service.
+    pub(crate) service: &'static Service,
+    /// At least as many as the service needs.
+    pub(crate) arguments: Arguments<'a>,
+}
+
+impl DeviceCall<'_> {
+    /// The first arguments. Those that are not there are 0.
+    #[inline]
+    fn arguments<const COUNT: usize>(&self) -> [u32; COUNT] {
+        self.arguments.first()
     }
+}
+
+fn node(tree: &DeviceTree, phandle: u32) -> Result<NodeId, Failed> {
+    tree.node_by_phandle(phandle).ok_or(Failed)
 }
 
 /// How a service ends.
@@ -222,6 +256,8 @@ pub(crate) enum Then {
     Stop(StopReason),
     /// Another program takes its place.
     Enter(Program),
+    /// It makes the same call again: there is no answer yet.
+    Again,
 }
 
 /// A program that is to be entered.
@@ -239,6 +275,11 @@ impl Reply {
     /// The machine stops.
     pub(crate) fn stopping(reason: StopReason) -> Self {
         Self { then: Then::Stop(reason), ..Self::default() }
+    }
+
+    /// The same call is to be made again.
+    pub(crate) fn again() -> Self {
+        Self { then: Then::Again, ..Self::default() }
     }
 
     /// One more result, of [`MAX_RESULTS`] at most.

@@ -3,10 +3,10 @@
 
 use arch_ppc64::StopReason;
 
-use super::methods::Throw;
 use super::{Call, Reply};
 use crate::args::Failed;
 use crate::limits::MAX_PHRASE_BYTES;
+use crate::package::Throw;
 
 /// A phrase that clients are known to send, and what it does.
 struct Phrase {
@@ -47,7 +47,7 @@ pub(super) fn interpret(call: &mut Call<'_>) -> Result<Reply, Failed> {
         None => {
             let shown = words.get(..SHOWN_BYTES).unwrap_or(words).escape_ascii();
             call.state.complaints.tell(format_args!("interpret: nobody here knows \"{shown}\""));
-            Ok(Throw::UNDEFINED_WORD.into())
+            Ok((Throw::UNDEFINED_WORD.0 as u32).into())
         }
     }
 }

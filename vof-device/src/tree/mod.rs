@@ -26,7 +26,8 @@ use index::{HashIndex, Seed};
 pub(crate) use names::NameId;
 use names::Names;
 use phandles::Phandles;
-pub(crate) use properties::{INLINE_BYTES, SLOT_BYTES, Value, is_property_name};
+pub(crate) use properties::{Value, is_property_name};
+pub(crate) use restored::ChangedNode;
 use properties::{Slot, Values};
 
 /// No node.

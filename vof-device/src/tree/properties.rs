@@ -145,7 +145,7 @@ impl DeviceTree {
         let id = self.names.get(name.as_bytes());
         let Some(at) = id.and_then(|id| place_of(self.names_of(node), id)) else { return false };
         if self.node(node).is_some_and(|node| node.slots_room == 0) {
-            self.move_slots(node, self.slots_of(node).len());
+            self.move_slots(node, room_of(self.slots_of(node).len()));
         }
         let Some(entry) = self.nodes.get_mut(node.0 as usize) else { return false };
         let len = usize::from(entry.slots_len);
@@ -191,7 +191,7 @@ impl DeviceTree {
     pub(crate) fn new_slot_bytes(&self, node: NodeId) -> usize {
         let len = self.slots_of(node).len();
         let is_full = self.node(node).is_some_and(|node| len >= usize::from(node.slots_room));
-        if is_full { room_for_one_more(len) * SLOT_BYTES } else { 0 }
+        if is_full { room_of(len + 1) * SLOT_BYTES } else { 0 }
     }
 
     #[inline]
@@ -221,14 +221,13 @@ impl DeviceTree {
             .unwrap_or_default()
     }
 
-    fn slot_at(&self, node: NodeId, name: NameId) -> Option<usize> {
+    pub(super) fn slot_at(&self, node: NodeId, name: NameId) -> Option<usize> {
         let within = place_of(self.names_of(node), name)?;
         self.node(node).map(|node| node.slots_at as usize + within)
     }
 
     /// Makes room for one more slot of `node`, and tells the places of the slot and of its name. A
-    /// node whose room is full gets twice the room, so that all slots ever moved are fewer than
-    /// those added.
+    /// node whose room is full gets twice the room, so that slots are moved a few times each.
     fn new_slot(&mut self, id: NodeId) -> Result<(usize, usize), SetError> {
         let len = self.slots_of(id).len();
         let node = self.node(id).ok_or(SetError::TooMany)?;
@@ -236,7 +235,7 @@ impl DeviceTree {
             return Err(SetError::TooMany);
         }
         if len >= usize::from(node.slots_room) {
-            self.move_slots(id, room_for_one_more(len));
+            self.move_slots(id, room_of(len + 1));
         }
         let node = self.nodes.get_mut(id.0 as usize).ok_or(SetError::TooMany)?;
         node.slots_len += 1;
@@ -244,7 +243,7 @@ impl DeviceTree {
     }
 
     /// Moves the slots of `node` and their names to the ends of all, with room for so many.
-    fn move_slots(&mut self, id: NodeId, room: usize) {
+    pub(super) fn move_slots(&mut self, id: NodeId, room: usize) {
         let Some(node) = self.nodes.get_mut(id.0 as usize) else { return };
         let of = |at: u32| at as usize..at as usize + usize::from(node.slots_len);
         let (slots, names) = (of(node.slots_at), of(node.names_at));
@@ -260,14 +259,15 @@ impl DeviceTree {
     }
 }
 
-/// How much room a node with so many properties, which has no more, gets for another.
-fn room_for_one_more(len: usize) -> usize {
-    (len * 2).clamp(4, MAX_NODE_PROPERTIES)
+/// How much room a node gets that has so many properties, and no list that it shares: whoever takes
+/// the tree up comes to the same.
+pub(super) fn room_of(len: usize) -> usize {
+    len.next_power_of_two().clamp(4, MAX_NODE_PROPERTIES)
 }
 
 /// Makes room for `more` entries in a table, a step at a time: twice the room, as a vector takes by
 /// itself, would let one property of a client double what a large tree takes.
-pub(super) fn make_room<T>(table: &mut Vec<T>, more: usize) {
+fn make_room<T>(table: &mut Vec<T>, more: usize) {
     if table.capacity() - table.len() < more {
         table.reserve_exact(more.max(ROOM_STEP));
     }
@@ -278,7 +278,7 @@ const ROOM_STEP: usize = 8192;
 
 /// Where a name is in a list.
 #[inline]
-pub(super) fn place_of(names: &[NameId], name: NameId) -> Option<usize> {
+fn place_of(names: &[NameId], name: NameId) -> Option<usize> {
     names.iter().position(|&other| other == name)
 }
 
@@ -293,10 +293,10 @@ pub(super) const MAX_VALUE_BYTES: usize = (1 << 30) - 1;
 
 const BOXED: u32 = 1 << 31;
 /// Values of up to so many bytes are in their slots.
-pub(crate) const INLINE_BYTES: usize = 4;
+const INLINE_BYTES: usize = 4;
 
 /// What a property takes of a node's room, in bytes.
-pub(crate) const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<NameId>();
+const SLOT_BYTES: usize = size_of::<Slot>() + size_of::<NameId>();
 
 /// Where the value of a property is.
 #[derive(Debug, Clone, Copy)]
@@ -309,7 +309,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
+    const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
 
     /// Whether its value has memory of its own, as one that was set after the tree was built.
     pub(super) fn is_boxed(&self) -> bool {

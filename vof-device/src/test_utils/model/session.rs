@@ -59,7 +59,7 @@ impl Session {
     fn new(tree: DeviceTree) -> Self {
         let blob = tree.to_blob();
         let machine = TestMachine::new(tree, RAM_BYTES, builder);
-        let tree = Tree::of_tree(machine.vof().tree());
+        let tree = machine.vof().with_tree(Tree::of_tree);
         let workspace = u64::from(WORKSPACE);
         let client = workspace..workspace + u64::from(WORKSPACE_BYTES);
         let memory = Memory::new(RAM_BYTES, 0..FIRMWARE_BYTES, client);
@@ -148,7 +148,7 @@ impl Session {
             Step::Write(at, text) => self.write(*at, text),
             Step::Read(at, typed, room) => self.read(*at, typed, *room),
             Step::Test(name) => {
-                let is_there = self.machine.vof().calls().any(|(service, _)| service == name);
+                let is_there = self.machine.vof().calls().iter().any(|(service, _)| *service == name);
                 let expected = if is_there { 0 } else { NONE };
                 assert_eq!(self.one("test", &[(&**name).into()]), expected, "{name}");
             }
@@ -433,7 +433,7 @@ impl Session {
     }
 
     fn move_on(&mut self) {
-        let state = self.machine.vof().state();
+        let state = self.machine.vof().state().expect("it can be saved");
         let tree = DeviceTree::from_blob(&self.blob).expect("it was one before");
         let next = TestMachine::restored(tree, RAM_BYTES, builder, &state);
         self.machine = next.expect("what was saved is taken up");

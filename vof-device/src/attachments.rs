@@ -1,0 +1,93 @@
+//! Which package belongs to which node: said by the machine, looked up in the tree that there is.
+
+use std::sync::Arc;
+
+use arch_ppc64::Console;
+
+use crate::memory_node::MemoryNode;
+use crate::package::Package;
+use crate::state::is_cpu;
+use crate::tree::{DeviceTree, NodeId};
+
+/// What a machine has attached, whatever tree it gets.
+pub(crate) struct Attachments {
+    /// Those of nodes that have to be there, by their full paths.
+    pub(crate) by_path: Vec<(String, Arc<dyn Package>)>,
+    /// That of the root, where the machine negotiates.
+    pub(crate) root: Option<Arc<dyn Package>>,
+    /// That of `/rtas`.
+    pub(crate) rtas: Arc<dyn Package>,
+    /// That of the memory at 0.
+    pub(crate) memory: Arc<dyn Package>,
+    /// That of processors.
+    pub(crate) mmu: Arc<dyn Package>,
+    pub(crate) console: Option<ConsolePath>,
+}
+
+/// The console, and the full path and the arguments that it is opened by.
+pub(crate) struct ConsolePath {
+    pub(crate) path: String,
+    pub(crate) arguments: Box<str>,
+    pub(crate) device: Arc<dyn Console>,
+}
+
+/// Why packages cannot be attached to a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AttachError {
+    /// There is no node of this path.
+    NoNode(String),
+    /// This node would have two.
+    Two(String),
+}
+
+impl Attachments {
+    /// The packages of the nodes of a tree.
+    pub(crate) fn in_tree(
+        &self,
+        tree: &DeviceTree,
+        memory: Option<MemoryNode>,
+    ) -> Result<Packages, AttachError> {
+        let root = tree.root();
+        let rtas = tree.children(root).find(|&node| tree.full_name(node) == "rtas");
+        let own = [
+            self.root.as_ref().map(|package| (root, package.clone())),
+            rtas.map(|node| (node, self.rtas.clone())),
+            memory.map(|memory| (memory.node, self.memory.clone())),
+        ];
+        let mut list: Vec<_> = own.into_iter().flatten().collect();
+        for (path, package) in &self.by_path {
+            let node = node_at(tree, path).ok_or_else(|| AttachError::NoNode(path.clone()))?;
+            if is_cpu(tree, node) {
+                return Err(AttachError::Two(path.clone()));
+            }
+            list.push((node, package.clone()));
+        }
+        list.sort_by_key(|(node, _)| *node);
+        match list.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(AttachError::Two(tree.path(pair[0].0))),
+            None => Ok(Packages { list, mmu: self.mmu.clone() }),
+        }
+    }
+}
+
+/// The node of a full path.
+pub(crate) fn node_at(tree: &DeviceTree, path: &str) -> Option<NodeId> {
+    tree.find(path).filter(|&node| tree.path(node) == path)
+}
+
+/// The packages of the nodes of one tree.
+pub(crate) struct Packages {
+    /// In the order of nodes.
+    list: Vec<(NodeId, Arc<dyn Package>)>,
+    mmu: Arc<dyn Package>,
+}
+
+impl Packages {
+    /// The package of a node of `tree`.
+    pub(crate) fn of(&self, tree: &DeviceTree, node: NodeId) -> Option<&Arc<dyn Package>> {
+        match self.list.binary_search_by_key(&node, |(node, _)| *node) {
+            Ok(at) => self.list.get(at).map(|(_, package)| package),
+            Err(_) => is_cpu(tree, node).then_some(&self.mmu),
+        }
+    }
+}
