@@ -78,9 +78,8 @@ mod tests {
     /// 1 where the first does, and 2 where the second does.
     #[test]
     fn image_knows_its_two_statuses() {
-        let bdz = |from: u64, to: &str| {
-            0x4240_0000 | (address_of(to).wrapping_sub(from) as u32 & 0xfffc)
-        };
+        let bdz =
+            |from: u64, to: &str| 0x4240_0000 | (address_of(to).wrapping_sub(from) as u32 & 0xfffc);
         let call = address_of("call_again");
         assert_eq!(call, CLIENT_INTERFACE + 4);
         assert_eq!((word_at(call + 8), word_at(call + 12)), (0x4400_0022, 0x7c69_03a6));

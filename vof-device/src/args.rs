@@ -4,9 +4,7 @@
 use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::GuestAddress;
 
-use crate::limits::{
-    MAX_CALL_CELLS, MAX_METHOD_RESULTS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES,
-};
+use crate::limits::{MAX_CALL_CELLS, MAX_METHOD_RESULTS, MAX_PATH_BYTES, MAX_PROPERTY_NAME_BYTES};
 
 const CELL_BYTES: usize = 4;
 /// Service, number of arguments, number of results.

@@ -225,10 +225,7 @@ impl fmt::Debug for VofBuilder {
     }
 }
 
-fn interface(
-    state: Arc<Mutex<State>>,
-    attachments: Attachments,
-) -> Result<Interface, BuildError> {
+fn interface(state: Arc<Mutex<State>>, attachments: Attachments) -> Result<Interface, BuildError> {
     let packages = {
         let state = lock(&state);
         attachments.in_tree(&state.tree, state.memory).map_err(|error| match error {
@@ -266,8 +263,7 @@ fn open_chosen(interface: &Interface) -> Result<(), BuildError> {
         let Some(node) = node else { continue };
         let opened = interface.open(node, arguments);
         let mut state = interface.state();
-        let ihandle =
-            opened.map_err(|_| BuildError::Open { path: state.tree.path(node) })?;
+        let ihandle = opened.map_err(|_| BuildError::Open { path: state.tree.path(node) })?;
         set(&mut state.tree, chosen, name, &ihandle.to_be_bytes())?;
     }
     Ok(())

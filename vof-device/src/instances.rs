@@ -210,7 +210,7 @@ mod tests {
     fn slots_are_used_again_for_ever() {
         let mut instances = Instances::default();
         let stays = instances.open(instance("stays")).unwrap();
-                let handle = instances.open(instance("")).unwrap();
+        let handle = instances.open(instance("")).unwrap();
         assert!(instances.close(handle).is_some());
         // To where the generations start anew.
         instances.slots[1].generation = GENERATIONS - 1000;

@@ -41,9 +41,8 @@ fn boot_restarts_with_the_arguments_of_the_bootspec() {
         assert_eq!(outcome.next, Next::Stop(StopReason::Reset), "{bootspec}");
         assert_eq!(machine.vof().boot_arguments().as_deref(), Some(arguments), "{bootspec}");
         let passed = machine.vof().boot_arguments();
-        let next = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
-            builder.boot_arguments(passed)
-        });
+        let next =
+            TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder.boot_arguments(passed));
         assert_eq!(bootargs(&next.client()), format!("{arguments}\0"));
         // For one start only.
         assert_eq!(next.vof().boot_arguments(), None);

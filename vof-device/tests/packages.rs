@@ -160,12 +160,7 @@ fn machine(tape: &Tape) -> TestMachine {
 
 fn restored(tape: &Tape, state: &VofState) -> Result<TestMachine, RestoreError> {
     let tape = Arc::new(tape.clone());
-    TestMachine::restored(
-        sample_tree(),
-        RAM_BYTES,
-        |builder| builder.package(NODE, tape),
-        state,
-    )
+    TestMachine::restored(sample_tree(), RAM_BYTES, |builder| builder.package(NODE, tape), state)
 }
 
 fn open(client: &Client<'_>, path: &str) -> u32 {

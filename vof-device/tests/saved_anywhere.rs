@@ -289,7 +289,8 @@ fn a_full_tree_that_negotiation_makes_longer_is_taken_up() {
     let state = first.vof().state().unwrap();
     let second = TestMachine::restored(tree(2), 256 << 20, policy, &state).unwrap();
     assert_eq!(second.vof().to_blob(), first.vof().to_blob());
-    let third = TestMachine::restored(tree(3), 256 << 20, policy, &second.vof().state().unwrap()).unwrap();
+    let third =
+        TestMachine::restored(tree(3), 256 << 20, policy, &second.vof().state().unwrap()).unwrap();
     assert_eq!(third.vof().to_blob(), first.vof().to_blob());
 }
 

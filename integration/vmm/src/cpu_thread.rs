@@ -6,11 +6,12 @@ use arch_ppc64::smp::{Mailboxes, Order};
 use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
 
+use crate::end::{End, Why, lock};
+use crate::error::VmmError;
 use crate::outlet;
 use crate::signals;
 use crate::stats::Stats;
 use crate::vcpu::Vcpu;
-use crate::vmm::{End, VmmError, Why, lock};
 
 /// The thread of a virtual CPU.
 pub(crate) struct CpuThread {

@@ -10,9 +10,10 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::console::HostConsole;
+use crate::end::{End, Why, lock};
+use crate::error::{VmmError, create};
 use crate::terminal::{self, Place};
 use crate::vcpu::InterruptController;
-use crate::vmm::{End, VmmError, Why, create, lock};
 use crate::watch::Job;
 
 /// The console's interrupt, connected to the machine of the moment.

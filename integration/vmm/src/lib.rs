@@ -19,6 +19,8 @@ pub mod config;
 mod console;
 mod cpu_thread;
 mod dump;
+mod end;
+mod error;
 mod host_file;
 mod input;
 pub mod kvm;
@@ -44,10 +46,11 @@ use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootError, Payload, Randomness};
 pub use dump::DumpError;
+pub use error::VmmError;
 pub use outlet::{finish, is_reader_gone};
 pub use signals::{die_of, take_limits_as_errors};
 pub use stats::{Exits, Stats};
-pub use vmm::{Ending, VmmError};
+pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};
 use config::{FileError, VmConfig};

@@ -3,24 +3,25 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::smp::Mailboxes;
-use arch_ppc64::{CpuIndex, HypercallBus, Machine, StopReason, VcpuHost};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuHost};
 
-use crate::boot::{self, Board, BootError, ClientReporter, Parts, Payload, Ram, Randomness};
+use crate::boot::{self, Board, ClientReporter, Parts, Payload, Ram, Randomness};
 use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
+use crate::end::{End, Why, lock};
+use crate::error::{VmmError, create};
 use crate::input::{EventLoop, Input, InterruptWire};
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::{Backend, BackendError, InterruptController};
+use crate::vcpu::{Backend, InterruptController};
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -38,39 +39,6 @@ pub enum Ending {
     ClientExit,
     /// The guest crashed; what is known about it.
     Crash(String),
-}
-
-/// Why the VMM could not go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VmmError {
-    /// The guest's first instructions and data could not be put in place.
-    #[error("cannot prepare the guest's start")]
-    Boot(#[from] BootError),
-    /// The back end failed.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The terminal could not be used.
-    #[error("cannot use the terminal")]
-    Terminal(#[source] io::Error),
-    /// The event loop failed.
-    #[error("the event loop failed")]
-    Events(#[source] event_manager::Error),
-    /// A resource of the host could not be had.
-    #[error("cannot create {what}")]
-    Create {
-        /// What was wanted.
-        what: &'static str,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// Two parts answer the same hypercall.
-    #[error(transparent)]
-    Bus(#[from] arch_ppc64::DuplicateToken),
-    /// A bug of this program.
-    #[error("the thread of {0} panicked")]
-    Panic(CpuIndex),
 }
 
 /// What a machine is run with: on one of the back ends of this package, or on one of your own.
@@ -205,69 +173,6 @@ fn live(
             Why::Host(error) => return Err(error),
         }
     }
-}
-
-pub(crate) fn create(what: &'static str) -> impl FnOnce(io::Error) -> VmmError {
-    move |source| VmmError::Create { what, source }
-}
-
-/// Why a machine stops.
-#[derive(Debug)]
-pub(crate) enum Why {
-    Guest(StopReason),
-    Crash(String),
-    Left,
-    Signal(i32),
-    Host(VmmError),
-}
-
-/// Where the first who wants the machine to stop says so.
-pub(crate) struct End {
-    why: Mutex<Option<Why>>,
-    said: Condvar,
-    /// Readable when a person at the terminal wants to leave.
-    pub(crate) left: EventFd,
-}
-
-impl End {
-    fn new() -> io::Result<Self> {
-        let left = EventFd::new(EFD_NONBLOCK)?;
-        Ok(Self { why: Mutex::new(None), said: Condvar::new(), left })
-    }
-
-    pub(crate) fn because(&self, why: Why) {
-        let mut first = lock(&self.why);
-        // A person or a signal that wants to leave is not held up by a guest that restarts.
-        let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset)));
-        if matches!(why, Why::Left) {
-            // Cannot fail: the counter is far from its end.
-            let _ = self.left.write(1);
-        }
-        if outranked {
-            *first = Some(why);
-        }
-        drop(first);
-        self.said.notify_all();
-    }
-
-    /// Waits until somebody says so.
-    fn wait(&self) -> Why {
-        let mut first = lock(&self.why);
-        loop {
-            match first.take() {
-                Some(why) => return why,
-                None => first = self.said.wait(first).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    fn take(&self) -> Option<Why> {
-        lock(&self.why).take()
-    }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What tells one start from another.

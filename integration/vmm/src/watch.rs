@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::end::{End, Why};
 use crate::outlet;
 use crate::signals::{self, Asked, Signals};
 use crate::terminal::{self, Place};
-use crate::vmm::{End, Why};
 
 /// How long the machine has to stop when somebody wants to leave. Then the process ends without:
 /// a thread may be at a disk that does not answer.

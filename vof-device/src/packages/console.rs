@@ -71,8 +71,7 @@ impl Instance for OpenConsole {
         let mut done = 0;
         while done < buffer.len() {
             let mut chunk = [0; CHUNK_BYTES];
-            let wanted =
-                chunk.get_mut(..CHUNK_BYTES.min(buffer.len() - done)).unwrap_or_default();
+            let wanted = chunk.get_mut(..CHUNK_BYTES.min(buffer.len() - done)).unwrap_or_default();
             let read = self.device.read(wanted).min(wanted.len());
             buffer.put(done, wanted.get(..read).unwrap_or_default())?;
             done += read;

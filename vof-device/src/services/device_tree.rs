@@ -7,8 +7,8 @@ use crate::args::{Failed, Guest, NAME_ROOM, Output, PATH_ROOM, characters};
 use crate::limits::{
     ADDED_PROPERTY_BYTES, ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES,
 };
-use crate::policy::is_structural;
 use crate::memory_node::MemoryNode;
+use crate::policy::is_structural;
 use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
 
 /// peer (phandle) → the next sibling, 0 for none; the peer of 0 is the root.

@@ -3,8 +3,8 @@
 mod control;
 mod device_io;
 mod device_tree;
-mod interface;
 mod instances;
+mod interface;
 mod memory;
 mod methods;
 mod time;

@@ -26,9 +26,9 @@ use index::{HashIndex, Seed};
 pub(crate) use names::NameId;
 use names::Names;
 use phandles::Phandles;
+use properties::{Slot, Values};
 pub(crate) use properties::{Value, is_property_name};
 pub(crate) use restored::ChangedNode;
-use properties::{Slot, Values};
 
 /// No node.
 const NONE: u32 = u32::MAX;

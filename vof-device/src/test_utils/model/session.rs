@@ -148,7 +148,8 @@ impl Session {
             Step::Write(at, text) => self.write(*at, text),
             Step::Read(at, typed, room) => self.read(*at, typed, *room),
             Step::Test(name) => {
-                let is_there = self.machine.vof().calls().iter().any(|(service, _)| *service == name);
+                let is_there =
+                    self.machine.vof().calls().iter().any(|(service, _)| *service == name);
                 let expected = if is_there { 0 } else { NONE };
                 assert_eq!(self.one("test", &[(&**name).into()]), expected, "{name}");
             }

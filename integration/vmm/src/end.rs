@@ -1,0 +1,68 @@
+//! The end of a machine: who wants it first, and why.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use arch_ppc64::StopReason;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::error::VmmError;
+
+/// Why a machine stops.
+#[derive(Debug)]
+pub(crate) enum Why {
+    Guest(StopReason),
+    Crash(String),
+    Left,
+    Signal(i32),
+    Host(VmmError),
+}
+
+/// Where the first who wants the machine to stop says so.
+pub(crate) struct End {
+    why: Mutex<Option<Why>>,
+    said: Condvar,
+    /// Readable when a person at the terminal wants to leave.
+    pub(crate) left: EventFd,
+}
+
+impl End {
+    pub(crate) fn new() -> io::Result<Self> {
+        let left = EventFd::new(EFD_NONBLOCK)?;
+        Ok(Self { why: Mutex::new(None), said: Condvar::new(), left })
+    }
+
+    pub(crate) fn because(&self, why: Why) {
+        let mut first = lock(&self.why);
+        // A person or a signal that wants to leave is not held up by a guest that restarts.
+        let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset)));
+        if matches!(why, Why::Left) {
+            // Cannot fail: the counter is far from its end.
+            let _ = self.left.write(1);
+        }
+        if outranked {
+            *first = Some(why);
+        }
+        drop(first);
+        self.said.notify_all();
+    }
+
+    /// Waits until somebody says so.
+    pub(crate) fn wait(&self) -> Why {
+        let mut first = lock(&self.why);
+        loop {
+            match first.take() {
+                Some(why) => return why,
+                None => first = self.said.wait(first).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<Why> {
+        lock(&self.why).take()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
