@@ -26,6 +26,10 @@ impl CpuModel {
     /// Every model, oldest first.
     pub const ALL: [Self; 3] = [Self::Power9, Self::Power10, Self::Power11];
 
+    /// The lowest architecture level that a guest can be given. Guests here translate addresses by
+    /// radix trees, and what is older than POWER9 has none (Power ISA 3.0B, Book III §5.7).
+    pub const LOWEST: Self = Self::Power9;
+
     /// The name users write, which is also the one in the name of a `/cpus` node.
     pub const fn name(self) -> &'static str {
         match self {
@@ -146,7 +150,15 @@ impl Cpu {
         if self.compat { Some(self.model.logical_pvr()) } else { None }
     }
 
-    /// The value of the `cpu-version` property: the logical PVR in a compatibility mode, else the
+    /// The models whose architecture level it can be held to, its own first, down to
+    /// [`CpuModel::LOWEST`].
+    pub fn levels(&self) -> impl Iterator<Item = CpuModel> + use<> {
+        let own = self.model;
+        let is_level = move |model: &CpuModel| (CpuModel::LOWEST..=own).contains(model);
+        CpuModel::ALL.into_iter().rev().filter(is_level)
+    }
+
+    /// The value of the `cpu-version` property before negotiation: the logical PVR in a compatibility mode, else the
     /// PVR itself.
     pub const fn version(&self) -> u32 {
         match self.compat() {
@@ -220,6 +232,15 @@ mod tests {
         let levels = CpuModel::ALL.map(CpuModel::logical_pvr);
         assert_eq!(levels, [0x0f00_0005, 0x0f00_0006, 0x0f00_0007]);
         assert!(CpuModel::ALL.is_sorted());
+    }
+
+    #[test]
+    fn processors_can_be_held_to_older_levels() {
+        use CpuModel::{Power9, Power10, Power11};
+        let levels = |model| Cpu::of_model(model).levels().collect::<Vec<_>>();
+        assert_eq!(levels(Power9), [Power9]);
+        assert_eq!(levels(Power10), [Power10, Power9]);
+        assert_eq!(levels(Power11), [Power11, Power10, Power9]);
     }
 
     #[test]

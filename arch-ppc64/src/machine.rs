@@ -1,6 +1,5 @@
 //! One pseries machine: a configuration that was found to be possible.
 
-use crate::cas;
 use crate::config::MachineConfig;
 use crate::cpu::{Cpu, CpuError};
 use crate::layout::{
@@ -102,11 +101,6 @@ impl Machine {
     /// Whether the guest finds an Open Firmware client interface.
     pub fn x_vof(&self) -> bool {
         self.x_vof
-    }
-
-    /// What the machine brings to the negotiation with its guest.
-    pub fn cas_platform(&self) -> cas::Platform {
-        cas::Platform::of_machine(self)
     }
 
     /// The name of a CPU's node below `/cpus`, with its unit address.

@@ -34,6 +34,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::cas::{Decision, Negotiated};
 use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
 
 /// What the thread of a CPU is to do next.
@@ -70,7 +71,10 @@ pub struct Mailboxes {
     slots: RwLock<Vec<Arc<Slot>>>,
     paused: AtomicBool,
     ending: AtomicBool,
+    negotiated: Option<Box<NegotiatedFn>>,
 }
+
+type NegotiatedFn = dyn Fn(&Decision) -> Negotiated + Send + Sync;
 
 /// A CPU's mailbox.
 struct Slot {
@@ -100,6 +104,17 @@ impl Mailboxes {
     /// No CPUs yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// With what the back end makes of an agreement with the guest: see [`VcpuHost::negotiated`].
+    /// Without it, what the CPUs are from the start on can be agreed on, and nothing else.
+    #[must_use]
+    pub fn with_negotiated(
+        mut self,
+        negotiated: impl Fn(&Decision) -> Negotiated + Send + Sync + 'static,
+    ) -> Self {
+        self.negotiated = Some(Box::new(negotiated));
+        self
     }
 
     /// One more CPU, stopped: of the next index, which is returned. Others may be running.
@@ -297,6 +312,14 @@ impl VcpuHost for Mailboxes {
         drop(mail);
         slot.mail_came.notify_all();
         Ok(())
+    }
+
+    fn negotiated(&self, decision: &Decision) -> Negotiated {
+        match &self.negotiated {
+            Some(negotiated) => negotiated(decision),
+            None if decision.is_as_started() => Negotiated::Live,
+            None => Negotiated::Refused,
+        }
     }
 }
 

@@ -166,6 +166,8 @@ impl VofBuilder {
             claims,
             callback: 0,
             boot_arguments: None,
+            passed_arguments: None,
+            restart: None,
             added_bytes: 0,
             clock: Clock::start(),
             complaints: Complaints::default(),

@@ -29,7 +29,7 @@ pub use args::Failed;
 pub use build_error::BuildError;
 pub use builder::VofBuilder;
 pub use package::{Buffer, Context, Instance, Package, Progress, Stack, Throw, Transfer};
-pub use policy::{CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
+pub use policy::{Agreement, CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
 pub use saved::{
     RestoreError, STATE_VERSION, Saved, SavedCall, SavedInstance, SavedInstances, SavedNode,
     SavedRange, SavedSlot, SavedTable, VofState,

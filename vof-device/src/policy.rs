@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::fmt;
 
-use arch_ppc64::cas::{self, TreeChange};
+use arch_ppc64::cas::{self, Decision, TreeChange};
 
 /// Negotiates with the guest's system: `ibm,client-architecture-support` (LoPAPR §B.6.2.3).
 ///
 /// A [`Platform`](cas::Platform) is one, and so is any closure of the right type.
 pub trait CasPolicy: Send {
-    /// What changes in the tree, given what the guest says it supports.
+    /// What is agreed on, given what the guest says it supports. It holds when the machine's
+    /// [`VcpuHost`](arch_ppc64::VcpuHost::negotiated) can make it so.
     ///
     /// `vectors` is as much of guest memory from the structure's address on as there is, up to
     /// [`MAX_ARCHITECTURE_VECTOR_BYTES`](crate::limits::MAX_ARCHITECTURE_VECTOR_BYTES): where the
@@ -23,23 +24,46 @@ pub trait CasPolicy: Send {
     ///
     /// # Errors
     /// [`CasRefusal`]: the client gets "failed", and the tree stays as it is.
-    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal>;
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Agreement, CasRefusal>;
 }
 
-impl<F> CasPolicy for F
+impl<F, A> CasPolicy for F
 where
-    F: FnMut(&[u8]) -> Result<Vec<TreeChange>, CasRefusal> + Send,
+    F: FnMut(&[u8]) -> Result<A, CasRefusal> + Send,
+    A: Into<Agreement>,
 {
-    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
-        self(vectors)
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Agreement, CasRefusal> {
+        self(vectors).map(Into::into)
     }
 }
 
-/// What the platform and its guest agree on, and nobody else learns of.
 impl CasPolicy for cas::Platform {
-    fn negotiate(&mut self, vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
-        let (_, changes) = cas::negotiate(self, vectors).map_err(CasRefusal::new)?;
-        Ok(changes)
+    fn negotiate(&mut self, vectors: &[u8]) -> Result<Agreement, CasRefusal> {
+        cas::negotiate(self, vectors).map(Into::into).map_err(CasRefusal::new)
+    }
+}
+
+/// What comes of a negotiation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Agreement {
+    /// What the machine's CPUs have to do with it: for
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated). `None`: nothing.
+    pub decision: Option<Decision>,
+    /// What it changes in the tree.
+    pub changes: Vec<TreeChange>,
+}
+
+impl From<(Decision, Vec<TreeChange>)> for Agreement {
+    fn from((decision, changes): (Decision, Vec<TreeChange>)) -> Self {
+        Self { decision: Some(decision), changes }
+    }
+}
+
+impl From<Vec<TreeChange>> for Agreement {
+    /// An agreement that no CPU has to do with.
+    fn from(changes: Vec<TreeChange>) -> Self {
+        Self { decision: None, changes }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arch_ppc64::VcpuHost;
+use arch_ppc64::cas::Decision;
 
 use crate::args::Guest;
 use crate::claims::{ClaimError, Claims};
@@ -24,6 +25,10 @@ pub(crate) struct State {
     pub(crate) callback: u32,
     /// What the client wants the machine's next start to have as arguments.
     pub(crate) boot_arguments: Option<Box<str>>,
+    /// The arguments that the client before gave this start.
+    pub(crate) passed_arguments: Option<Box<str>>,
+    /// What the machine's next start is to be made with: it is to come at once.
+    pub(crate) restart: Option<Decision>,
     /// What clients have used of [`crate::limits::MAX_ADDED_BYTES`] besides the tree's
     /// [`set_bytes`](DeviceTree::set_bytes).
     pub(crate) added_bytes: usize,
@@ -68,6 +73,7 @@ impl State {
 
     /// Makes these the arguments of this start.
     pub(crate) fn pass_boot_arguments(&mut self, arguments: &str) -> Result<(), SetError> {
+        self.passed_arguments = Some(arguments.into());
         let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
         let value = [arguments.as_bytes(), &[0]].concat();
         self.tree.set_property(chosen, "bootargs", &value)

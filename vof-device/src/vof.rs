@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use arch_ppc64::cas::Decision;
 use arch_ppc64::platform::{SaveState, StateError, StateValue};
 use arch_ppc64::{
-    CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, hypercall::token,
+    CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, StopReason, TRACE_TARGET,
+    hypercall::token,
 };
 
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
@@ -77,6 +79,16 @@ impl Vof {
         self.interface.state().boot_arguments.as_deref().map(str::to_owned)
     }
 
+    /// What the client and the machine have agreed on for the machine's next start, where
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated) said that it takes one:
+    /// [`StopReason::Reset`] has asked for it.
+    ///
+    /// It is for [`fdt::Start::decision`](arch_ppc64::fdt::Start::decision) of that start, whose
+    /// [`boot_arguments`](Self::boot_arguments) are then those of this one.
+    pub fn restart_decision(&self) -> Option<Decision> {
+        self.interface.state().restart
+    }
+
     /// What clients can see, as plain data: to be saved, and to be taken up by
     /// [`VofBuilder::restore`](crate::VofBuilder::restore) in another process. To be called while
     /// no CPU runs.
@@ -119,10 +131,11 @@ impl Vof {
         if let Some(shown) = shown {
             trace::tell(caller, &shown, status, reply.results());
         }
-        match array.write_results(&guest, reply.results()) {
-            Ok(()) => (status, reply.then()),
-            Err(_) => (Status::PARAMETER, reply.then()),
-        }
+        let written = array.write_results(&guest, reply.results());
+        let status = written.map_or(Status::PARAMETER, |()| status);
+        // What was agreed on has to be waited for, whichever CPU calls meanwhile.
+        let restarts = self.interface.state().restart.is_some();
+        (status, if restarts { Then::Stop(StopReason::Reset) } else { reply.then() })
     }
 
     fn make(

@@ -1,7 +1,7 @@
 //! A state can be saved after any calls, and whoever takes it up answers as the one that saved it.
 
 use arch_ppc64::Machine;
-use arch_ppc64::cas::TreeChange;
+use arch_ppc64::cas::{self, TreeChange};
 use arch_ppc64::config::Memory;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -88,7 +88,7 @@ fn negotiates(builder: VofBuilder) -> VofBuilder {
                 }
             }
         });
-        Ok(changes.collect())
+        Ok(changes.collect::<Vec<_>>())
     }))
 }
 
@@ -263,7 +263,7 @@ fn a_full_tree_that_negotiation_makes_longer_is_taken_up() {
     let memory = Memory { size_bytes: 256 << 20, hotplug_bytes: 1 << 40 };
     let machine = Machine::new(&Config { memory, boot_cpus: 1, max_cpus: 4 }).unwrap();
     let tree = |boot_count| pseries::tree(&machine, boot_count);
-    let policy = |builder: VofBuilder| builder.cas(Box::new(machine.cas_platform()));
+    let policy = |builder: VofBuilder| builder.cas(Box::new(cas::Platform::of(&machine)));
     let first = TestMachine::new(tree(1), 256 << 20, policy);
     let client = first.client();
     let root = client.one("open", &["/".into()]);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arch_ppc64::cas::TreeChange;
+use arch_ppc64::cas::{self, TreeChange};
 use arch_ppc64::config::Memory;
 use arch_ppc64::{Machine, Next, Status, layout};
 use pseries::Config;
@@ -433,7 +433,7 @@ fn the_pseries_machine_negotiates() {
     let memory = Memory::of_size(64 << 20);
     let machine = Machine::new(&Config { memory, boot_cpus: 2, max_cpus: 4 }).unwrap();
     let tree = pseries::tree(&machine, 1);
-    let platform = machine.cas_platform();
+    let platform = cas::Platform::of(&machine);
     let bytes = machine.memory_bytes();
     let machine = TestMachine::new(tree, bytes, |builder| builder.cas(Box::new(platform)));
     let client = machine.client();

@@ -8,6 +8,11 @@
 //! negotiate any number of times (a boot loader first, then its kernel), and the last time
 //! counts.
 //!
+//! A guest that knows the machine's processor gets it as it is. One that does not, because it is
+//! older, gets the highest architecture level that both know, POWER9's being the lowest: what is
+//! before it has no radix translation. Whoever holds the CPUs to that level hears of it by
+//! [`VcpuHost::negotiated`](crate::VcpuHost::negotiated).
+//!
 //! ```
 //! use arch_ppc64::cas;
 //! # use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
@@ -21,21 +26,22 @@
 //! # let machine = arch_ppc64::Machine::new(&Config)?;
 //! // What a boot loader sends: no processor, and one vector that says "ignore me".
 //! let vectors = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80];
-//! let (decision, changes) = cas::negotiate(&machine.cas_platform(), &vectors)?;
+//! let (decision, changes) = cas::negotiate(&cas::Platform::of(&machine), &vectors)?;
 //! assert_eq!(decision.mmu, cas::Mmu::Radix);
 //! assert!(changes.iter().any(|change| matches!(change,
 //!     cas::TreeChange::Set { name, .. } if name == "ibm,architecture-vec-5")));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod decision;
+mod agree;
+pub(crate) mod decision;
 mod platform;
 mod proposal;
 mod vectors;
 
 use std::fmt;
 
-pub use decision::Decision;
+pub use decision::{Decision, InterruptMode, Mmu, Negotiated};
 pub use platform::{Platform, platform_support};
 pub use proposal::{MAX_PROCESSORS, MAX_VECTOR_BYTES, ProcessorPattern, Proposal};
 pub use vectors::{
@@ -76,42 +82,6 @@ impl TreeChange {
         match self {
             Self::Set { name, .. } | Self::Remove { name, .. } => name,
         }
-    }
-}
-
-/// How a guest translates addresses (option vector 5, byte 24).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mmu {
-    /// By a hashed page table.
-    Hash,
-    /// By radix trees.
-    Radix,
-}
-
-impl fmt::Display for Mmu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hash => "hash",
-            Self::Radix => "radix",
-        })
-    }
-}
-
-/// How a guest takes external interrupts (option vector 5, byte 23).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InterruptMode {
-    /// XICS: presentation by hypercall, sources by RTAS ("legacy mode").
-    Xics,
-    /// XIVE: the guest works the controller itself ("exploitation mode").
-    Xive,
-}
-
-impl fmt::Display for InterruptMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Xics => "XICS",
-            Self::Xive => "XIVE",
-        })
     }
 }
 
@@ -156,16 +126,19 @@ pub enum CasError {
     /// The list of processors has no end within [`MAX_PROCESSORS`] entries.
     #[error("the guest's list of processors has no end within {MAX_PROCESSORS} entries")]
     EndlessProcessors,
-    /// The guest does not know the machine's processor.
+    /// The guest does not know the machine's processor, nor an architecture level that it can be
+    /// held to.
     #[error(
-        "the guest's list of processors has neither this machine's ({pvr:#010x}) nor its \
-         architecture level ({logical_pvr:#010x})"
+        "the guest's list of processors has neither this machine's ({pvr:#010x}) nor an \
+         architecture level from {lowest:#010x} to {logical_pvr:#010x}"
     )]
     Processor {
         /// The processor version register.
         pvr: u32,
-        /// The logical processor version.
+        /// Its own architecture level.
         logical_pvr: u32,
+        /// The lowest level that it can be held to.
+        lowest: u32,
     },
     /// The guest translates addresses in no way that the machine has.
     #[error("the guest translates addresses by {0}, which this machine does not do")]

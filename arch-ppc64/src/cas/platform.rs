@@ -6,7 +6,7 @@ use crate::cpu::Cpu;
 use crate::machine::Machine;
 use crate::memory_blocks::MemoryBlocks;
 
-/// What a machine can be; [`Machine::cas_platform`] makes it.
+/// What a machine brings to the negotiation with its guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     pub(super) cpu: Cpu,
@@ -19,7 +19,8 @@ pub struct Platform {
 }
 
 impl Platform {
-    pub(crate) fn of_machine(machine: &Machine) -> Self {
+    /// What `machine` can be.
+    pub fn of(machine: &Machine) -> Self {
         Self {
             cpu: *machine.cpu(),
             cpu_paths: machine
@@ -30,6 +31,11 @@ impl Platform {
             mmu: Support::Only(Mmu::Radix),
             interrupts: Support::Only(InterruptMode::Xics),
         }
+    }
+
+    /// Whether there is more than one `cpu-version` to agree on.
+    pub(super) fn has_versions(&self) -> bool {
+        self.cpu.compat().is_none() || self.cpu.levels().nth(1).is_some()
     }
 }
 

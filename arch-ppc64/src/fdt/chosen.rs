@@ -16,7 +16,7 @@ pub(super) fn node(w: &mut Writer, machine: &Machine, start: &Start) -> Result<(
         w.bytes("rng-seed", &start.rng_seed)?;
         // Without it Linux takes PCI as the firmware left it; there is no firmware that set it.
         w.cell("linux,pci-probe-only", 0)?;
-        let platform = machine.cas_platform();
+        let platform = cas::Platform::of(machine);
         w.bytes("ibm,arch-vec-5-platform-support", &cas::platform_support(&platform))?;
         match start.flat_rtas {
             None => client(w, start),

@@ -18,7 +18,7 @@ mod writer;
 
 use vm_memory::GuestAddress;
 
-use crate::cas::Decision;
+use crate::cas::{Decision, Platform};
 use crate::machine::Machine;
 pub use chosen::BOOT_COUNT_PROPERTY;
 pub use writer::{FdtError, Phandle, Reserved, Writer};
@@ -44,6 +44,10 @@ pub struct Start {
     /// `Some` for a guest that is entered with the flat tree (`x-vof` off): where RTAS is in
     /// place. The tree is then as negotiation with the default choices leaves it.
     pub flat_rtas: Option<GuestAddress>,
+    /// What the guest and its platform agreed on at the start before, where that needed this one
+    /// ([`Negotiated::NeedsReset`](crate::cas::Negotiated::NeedsReset)): the tree says it from the
+    /// beginning.
+    pub decision: Option<Decision>,
 }
 
 /// The tree of `machine` for this start.
@@ -52,15 +56,16 @@ pub struct Start {
 /// [`FdtError::Address`] for a start that is beyond what a client can work with. None is known
 /// that a validated machine can cause by itself.
 pub fn build(machine: &Machine, start: &Start) -> Result<Vec<u8>, FdtError> {
-    let platform = machine.cas_platform();
+    let platform = Platform::of(machine);
     let mut reserved = Vec::new();
-    let mut changes = Vec::new();
+    let mut decision = start.decision;
     if let Some(base) = start.flat_rtas {
         // The kernel finds RTAS in use and reserves nothing of it by itself.
         let rtas = Reserved::new(base.0, u64::from(crate::rtas::SIZE_BYTES));
         reserved.push(rtas.map_err(FdtError::Writer)?);
-        changes = Decision::default_for(&platform).changes(&platform);
+        decision = decision.or_else(|| Some(Decision::default_for(&platform)));
     }
+    let changes = decision.map(|decision| decision.changes(&platform)).unwrap_or_default();
     let boot_cpu = machine.vcpus().next().map_or(0, |vcpu| vcpu.0);
     let mut writer = Writer::new(&reserved, boot_cpu, changes)?;
     let interrupts = writer.reserve_phandle();

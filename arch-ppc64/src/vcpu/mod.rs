@@ -7,6 +7,7 @@ use std::fmt;
 
 use vm_memory::GuestAddress;
 
+use crate::cas::decision::{Decision, Negotiated};
 use crate::ram::GuestRam;
 
 pub use registers::EntryRegisters;
@@ -88,4 +89,21 @@ pub trait VcpuHost: Send + Sync {
     /// # Errors
     /// [`StartError`] when there is no such CPU or it is not stopped; nothing has changed then.
     fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError>;
+
+    /// The guest and its platform have come to an agreement, which the device tree will say when
+    /// this returns [`Negotiated::Live`] (LoPAPR §B.6.2.3). It replaces whatever was agreed before:
+    /// a guest may negotiate again, and get its machine's own level back.
+    ///
+    /// Called by the client interface, on the thread of the vCPU that negotiates, in its hypercall.
+    /// A level is for each CPU to take before it next enters the guest, as the modes are that
+    /// [`ProcessorModes`](crate::papr::ProcessorModes) sets: write it down and kick.
+    ///
+    /// With [`Negotiated::NeedsReset`], the machine restarts, and what it restarts with has to be
+    /// made as agreed on: its tree by [`Start::decision`](crate::fdt::Start::decision), its CPUs by
+    /// the VMM. Its guest then proposes the same again, and has to get [`Negotiated::Live`].
+    ///
+    /// By default, what the CPUs are from the start on can be agreed on, and nothing else.
+    fn negotiated(&self, decision: &Decision) -> Negotiated {
+        if decision.is_as_started() { Negotiated::Live } else { Negotiated::Refused }
+    }
 }

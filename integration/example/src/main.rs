@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::channel};
 use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 
+use arch_ppc64::cas;
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
@@ -139,6 +140,7 @@ impl Board {
             states: Mutex::new(vec![CpuState::Stopped; vm.vcpus.len()]),
             mailboxes,
             kicks: vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect(),
+            level: vm.level,
             ended: AtomicBool::new(false),
             event_loop: self.console.event_loop.clone(),
         });
@@ -178,12 +180,15 @@ impl Board {
         let mut rng_seed = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
         let (entry, entry_is_64bit) = (placement.entry(), placement.is_64bit());
-        let (initrd, boot_count, flat_rtas) = (placement.initrd(), count, None);
-        let start = Start { entry, entry_is_64bit, initrd, boot_count, rng_seed, flat_rtas };
+        let (initrd, boot_count) = (placement.initrd(), count);
+        // Neither is a flat tree wanted, nor did a negotiation ask for this start.
+        let (flat_rtas, decision) = (None, None);
+        let start =
+            Start { entry, entry_is_64bit, initrd, boot_count, rng_seed, flat_rtas, decision };
         let tree = DeviceTree::from_blob(&fdt::build(machine, &start)?)?;
         let mut vof = Vof::builder(tree, ram_bytes)
             .console(VTY_PATH, self.console.clone())
-            .cas(Box::new(machine.cas_platform()))
+            .cas(Box::new(cas::Platform::of(machine)))
             .cpus(cpus.clone())
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
         for (at, bytes) in [placement.client()].into_iter().chain(initrd) {

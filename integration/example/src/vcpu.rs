@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, Kick, Next, StartError, StopReason, VcpuExit,
     VcpuHost,
 };
-use pseries_vmm::vcpu::Vcpu;
+use pseries_vmm::vcpu::{ArchitectureLevel, Vcpu};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -73,6 +74,7 @@ pub(crate) struct AllCpus {
     pub(crate) states: Mutex<Vec<CpuState>>,
     pub(crate) mailboxes: Vec<Sender<Option<EntryRegisters>>>,
     pub(crate) kicks: Vec<Arc<dyn Kick>>,
+    pub(crate) level: Arc<dyn ArchitectureLevel>,
     pub(crate) ended: AtomicBool,
     pub(crate) event_loop: Arc<EventFd>,
 }
@@ -102,5 +104,15 @@ impl VcpuHost for AllCpus {
         }
         let _ = self.mailboxes[target.0 as usize].send(Some(registers));
         Ok(())
+    }
+
+    fn negotiated(&self, decision: &Decision) -> Negotiated {
+        match (decision.mmu, decision.interrupts) {
+            // Each CPU takes the level on its way into the guest, and is kicked out for it.
+            (Mmu::Radix, InterruptMode::Xics) if self.level.set(decision.compat) => {
+                Negotiated::Live
+            }
+            _ => Negotiated::Refused,
+        }
     }
 }

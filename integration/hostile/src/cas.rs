@@ -1,15 +1,19 @@
 //! Architecture vectors: what a guest says of itself, and what the machine makes of it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use arch_ppc64::cas::{
-    self, CasError, Decision, MAX_PROCESSORS, MAX_VECTOR_BYTES, Platform, Proposal, TreeChange,
+    self, CasError, Decision, MAX_PROCESSORS, MAX_VECTOR_BYTES, Negotiated, Platform, Proposal,
+    TreeChange,
 };
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hypercall::token;
-use arch_ppc64::{CpuIndex, Hypercall, Machine, MutHypercallHandler, NoConsole, Status};
+use arch_ppc64::{
+    CpuIndex, CpuState, EntryRegisters, Hypercall, Machine, MutHypercallHandler, Next, NoConsole,
+    StartError, Status, StopReason, VcpuHost,
+};
 use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, Vof};
 
@@ -17,7 +21,7 @@ use crate::Reach;
 use crate::input::Input;
 use crate::ram::WatchedRam;
 
-const GOALS: [&str; 10] = [
+const GOALS: [&str; 13] = [
     "cut off",
     "endless",
     "other processor",
@@ -28,6 +32,9 @@ const GOALS: [&str; 10] = [
     "agreed without a vector 5",
     "agreed on a logical processor version",
     "agreed on memory in blocks",
+    "agreed on an older level",
+    "agreed on, and the machine restarts",
+    "agreed on, and the host refuses",
 ];
 
 /// See [`Target::goals`](crate::Target::goals).
@@ -57,10 +64,11 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
             boot_count: 1,
             rng_seed: [7; 32],
             flat_rtas: None,
+            decision: None,
         };
         let blob = fdt::build(&machine, &start).expect("the machine has a tree");
         let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
-        Case { platform: machine.cas_platform(), machine, tree }
+        Case { platform: Platform::of(&machine), machine, tree }
     };
     vec![
         case(CpuModel::Power9, 0, 1, None),
@@ -71,6 +79,25 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
         case(CpuModel::Power11, 0, 1, None),
     ]
 });
+
+/// CPUs that hear of agreements.
+struct Host {
+    answer: Negotiated,
+    heard: Mutex<Vec<Decision>>,
+}
+
+impl VcpuHost for Host {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
+        None
+    }
+    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
+        Err(StartError::NoSuchCpu)
+    }
+    fn negotiated(&self, decision: &Decision) -> Negotiated {
+        self.heard.lock().expect("nobody panics with it").push(*decision);
+        self.answer
+    }
+}
 
 struct Config {
     memory: Memory,
@@ -92,10 +119,17 @@ impl MachineConfig for Config {
     }
 }
 
-/// `data` is a byte that chooses a machine, then what the guest hands over.
+/// `data` is a byte that chooses a machine and what its VMM answers, then what the guest hands
+/// over.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
-    let case = &CASES[usize::from(input.byte()) % CASES.len()];
+    let choice = usize::from(input.byte());
+    let case = &CASES[choice % CASES.len()];
+    let answer = match choice / CASES.len() % 4 {
+        2 => Negotiated::NeedsReset,
+        3 => Negotiated::Refused,
+        _ => Negotiated::Live,
+    };
     let vectors = input.rest();
     let mut reach = Reach::NONE;
     let proposal = Proposal::parse(vectors);
@@ -127,6 +161,14 @@ pub fn run(data: &[u8]) -> Reach {
             if decision.dynamic_memory && !decision.dynamic_memory_v2 {
                 reach.add(9);
             }
+            if decision.is_lowered {
+                reach.add(10);
+            }
+            match answer {
+                Negotiated::NeedsReset => reach.add(11),
+                Negotiated::Refused => reach.add(12),
+                _ => {}
+            }
         }
         Err(CasError::Truncated { at }) => {
             assert_eq!(*at, vectors.len());
@@ -136,11 +178,11 @@ pub fn run(data: &[u8]) -> Reach {
             assert!(vectors.len() >= MAX_PROCESSORS * 8);
             reach.add(1);
         }
-        Err(CasError::Processor { pvr, logical_pvr }) => {
+        Err(CasError::Processor { pvr, logical_pvr, lowest }) => {
             let proposal = proposal.as_ref().expect("there is a list of processors");
             let cpu = case.machine.cpu();
             assert_eq!((*pvr, *logical_pvr), (cpu.pvr(), cpu.model().logical_pvr()));
-            assert!(!proposal.knows(*logical_pvr));
+            assert!((*lowest..=*logical_pvr).all(|level| !proposal.knows(level)));
             reach.add(2);
         }
         Err(CasError::Mmu(of)) => {
@@ -153,7 +195,7 @@ pub fn run(data: &[u8]) -> Reach {
         }
         Err(_) => {}
     }
-    check_client_interface(case, vectors, outcome.ok().map(|(_, changes)| changes));
+    check_client_interface(case, vectors, answer, outcome.ok());
     reach
 }
 
@@ -182,7 +224,17 @@ fn check_end(vectors: &[u8], proposal: &Proposal) {
 fn check_decision(case: &Case, proposal: &Proposal, decision: &Decision) {
     let cpu = case.machine.cpu();
     assert!(proposal.knows(decision.cpu_version));
-    assert!([cpu.pvr(), cpu.model().logical_pvr()].contains(&decision.cpu_version));
+    let own = cpu.model().logical_pvr();
+    let is_own = [cpu.pvr(), own].contains(&decision.cpu_version);
+    assert_eq!(decision.is_lowered, !is_own);
+    if decision.is_lowered {
+        // The highest that both know.
+        assert!(CpuModel::ALL.iter().any(|model| model.logical_pvr() == decision.cpu_version));
+        assert!((decision.cpu_version + 1..=own).all(|level| !proposal.knows(level)));
+        assert_eq!(decision.compat, Some(decision.cpu_version));
+    } else {
+        assert_eq!(decision.compat, cpu.compat());
+    }
     assert_eq!(decision.mmu, cas::Mmu::Radix);
     assert_eq!(decision.interrupts, cas::InterruptMode::Xics);
     match &proposal.platform {
@@ -219,14 +271,22 @@ fn check_changes(case: &Case, decision: &Decision, changes: &[TreeChange]) {
     }
 }
 
-/// The same through the client interface: all changes are made, or none.
-fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeChange>>) {
+/// The same through the client interface: all changes are made, or none; and the VMM hears of what
+/// was agreed on, once, and of nothing else.
+fn check_client_interface(
+    case: &Case,
+    vectors: &[u8],
+    told: Negotiated,
+    agreement: Option<(Decision, Vec<TreeChange>)>,
+) {
     const ARRAY: u64 = 0x2000;
     const SERVICE: u64 = 0x2100;
     const METHOD: u64 = 0x2200;
     const PATH: u64 = 0x2300;
     let policy = Box::new(case.platform.clone());
+    let host = Arc::new(Host { answer: told, heard: Mutex::default() });
     let builder = Vof::builder(case.tree.clone(), case.machine.memory_bytes()).cas(policy);
+    let builder = builder.cpus(host.clone());
     let mut vof =
         builder.console("/vdevice/vty", Arc::new(NoConsole)).build().expect("there is a VTY");
     let before = vof.tree().clone();
@@ -236,13 +296,14 @@ fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeC
     ram.poke(at, vectors);
     ram.poke(METHOD, b"ibm,client-architecture-support\0");
     ram.poke(PATH, b"/\0");
+    let mut next = Next::Resume;
     let mut call = |service: &[u8], arguments: &[u32], results: u64| {
         ram.poke(SERVICE, service);
         ram.poke_cells(ARRAY, &[SERVICE as u32, arguments.len() as u32, results as u32]);
         ram.poke_cells(ARRAY + 12, arguments);
         let results_at = ARRAY + 12 + 4 * arguments.len() as u64;
         let mut call = Hypercall::new(token::VOF_CLIENT, &[ARRAY]);
-        let _ = vof.handle(CpuIndex(0), &ram, &mut call);
+        next = vof.handle(CpuIndex(0), &ram, &mut call);
         assert_eq!(call.status(), Status::SUCCESS);
         let (writes, _) = ram.take();
         let results_end = results_at + 4 * results;
@@ -251,14 +312,31 @@ fn check_client_interface(case: &Case, vectors: &[u8], changes: Option<Vec<TreeC
     };
     let root = call(b"open\0", &[PATH as u32], 1)[0];
     let answer = call(b"call-method\0", &[METHOD as u32, root, at as u32], 2);
-    let Some(changes) = changes else {
+    let heard = host.heard.lock().expect("nobody panics with it").clone();
+    assert_eq!(heard, agreement.iter().map(|(decision, _)| *decision).collect::<Vec<_>>());
+    let changes = match (agreement, told) {
+        (Some((_, changes)), Negotiated::Live) => changes,
+        (Some((decision, changes)), Negotiated::NeedsReset) => {
+            assert_eq!(next, Next::Stop(StopReason::Reset));
+            assert_eq!(vof.restart_decision(), Some(decision));
+            check_unchanged(&before, vof.tree());
+            vof.reset();
+            check_changed(&vof, &changes);
+            return;
+        }
         // Where there are no bytes at all, there is no structure to fail.
-        assert!(vectors.is_empty() || answer == [0, u32::MAX], "{answer:x?}");
-        check_unchanged(&before, vof.tree());
-        return;
+        _ => {
+            assert!(vectors.is_empty() || answer == [0, u32::MAX], "{answer:x?}");
+            check_unchanged(&before, vof.tree());
+            return;
+        }
     };
-    assert_eq!(answer, [0, 0]);
-    for change in &changes {
+    assert_eq!((&answer[..], next), (&[0, 0][..], Next::Resume));
+    check_changed(&vof, &changes);
+}
+
+fn check_changed(vof: &Vof, changes: &[TreeChange]) {
+    for change in changes {
         let node = vof.tree().find(change.path()).expect("changes are of nodes");
         let value = match change {
             TreeChange::Set { value, .. } => Some(value.as_slice()),

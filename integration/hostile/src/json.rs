@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arch_ppc64::cas;
 use arch_ppc64::config::MachineConfig;
 use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::layout::{
@@ -93,6 +94,7 @@ pub fn run(data: &[u8]) -> Reach {
         boot_count: 1,
         rng_seed: [7; 32],
         flat_rtas: (!machine.x_vof()).then_some(GuestAddress(0x300_0000)),
+        decision: None,
     };
     let blob = fdt::build(&machine, &start).expect("a machine has a tree");
     assert!(blob.len() < 1 << 20, "a tree of {} bytes", blob.len());
@@ -104,7 +106,7 @@ pub fn run(data: &[u8]) -> Reach {
     }
     Vof::builder(tree, machine.memory_bytes())
         .console(VTY_PATH, Arc::new(NoConsole))
-        .cas(Box::new(machine.cas_platform()))
+        .cas(Box::new(cas::Platform::of(&machine)))
         .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
         .build()
         .expect("a machine has a client interface");

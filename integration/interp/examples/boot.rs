@@ -215,6 +215,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             boot_count: 1,
             rng_seed: [7; 32],
             flat_rtas: Some(placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0))),
+            decision: None,
         }
     };
     let request = PlanRequest {

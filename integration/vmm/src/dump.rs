@@ -59,6 +59,7 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
         boot_count: 1,
         rng_seed: [0; 32],
         flat_rtas: (!machine.x_vof()).then_some(GuestAddress(KERNEL_BASE.0 - PAGE_BYTES)),
+        decision: None,
     };
     if config.payload.kernel.is_some() {
         let payload = Payload::open(&config.payload, machine)?;

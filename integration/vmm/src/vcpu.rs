@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::rtas::InterruptSources;
 use arch_ppc64::{EntryRegisters, GuestRam, HypercallHandler, Kick, VcpuExit};
 
@@ -46,6 +47,8 @@ pub struct VirtualMachine {
     pub vcpus: Vec<Box<dyn Vcpu>>,
     /// The back end's own hypercalls: what only it can answer.
     pub handlers: Vec<Arc<dyn HypercallHandler>>,
+    /// What holds its CPUs to a level of the architecture.
+    pub level: Arc<dyn ArchitectureLevel>,
     /// Its interrupt controller.
     pub interrupts: Arc<dyn InterruptController>,
     /// Where RTAS sets up the sources of interrupts; `None` where the back end answers those RTAS
@@ -59,6 +62,21 @@ impl std::fmt::Debug for VirtualMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VirtualMachine").field("vcpus", &self.vcpus.len()).finish_non_exhaustive()
     }
+}
+
+/// Which level of the architecture the CPUs of a machine have, for who negotiates it.
+pub trait ArchitectureLevel: Send + Sync {
+    /// Holds every CPU to this level, given as its logical PVR (LoPAPR §B.6.2.1), before it next
+    /// runs guest code; `None` for as much as the host has. Waits for no CPU. Gives whether that
+    /// can be: if not, nothing has changed.
+    fn set(&self, level: Option<u32>) -> bool;
+}
+
+/// What a machine's CPUs make of a negotiation: this package's back ends do radix and XICS, and
+/// change levels while the machine runs.
+pub(crate) fn negotiated(level: &dyn ArchitectureLevel, decision: &Decision) -> Negotiated {
+    let is_here = decision.mmu == Mmu::Radix && decision.interrupts == InterruptMode::Xics;
+    if is_here && level.set(decision.compat) { Negotiated::Live } else { Negotiated::Refused }
 }
 
 /// The interrupt controller, for devices.

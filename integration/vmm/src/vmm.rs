@@ -21,7 +21,7 @@ use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::{Backend, InterruptController};
+use crate::vcpu::{self, Backend, InterruptController};
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -201,7 +201,9 @@ impl Life {
         nth: &Nth,
     ) -> Result<Self, VmmError> {
         let vm = setup.backend.create(&setup.machine, ram)?;
-        let cpus = Arc::new(Mailboxes::new());
+        let level = vm.level;
+        let negotiated = move |decision: &_| vcpu::negotiated(&*level, decision);
+        let cpus = Arc::new(Mailboxes::new().with_negotiated(negotiated));
         for vcpu in &vm.vcpus {
             cpus.add(vcpu.kicker());
         }

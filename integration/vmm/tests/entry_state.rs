@@ -69,6 +69,7 @@ impl Guest {
             boot_count: 1,
             rng_seed: [7; 32],
             flat_rtas: None,
+            decision: None,
         };
         let tree = DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap();
         let vof = Vof::builder(tree, bytes)

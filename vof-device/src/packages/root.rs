@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::TreeChange;
+use arch_ppc64::cas::{Decision, Negotiated, TreeChange};
 
 use crate::args::Failed;
 use crate::interface::lock;
 use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_NEGOTIATED_BYTES};
 use crate::package::{Context, Instance, Package, Progress, Stack, Throw};
-use crate::policy::changes_what_is_fixed;
+use crate::policy::{Agreement, changes_what_is_fixed};
 use crate::state::State;
 
 pub(super) const METHODS: [&str; 1] = ["ibm,client-architecture-support"];
@@ -49,11 +49,12 @@ impl Instance for RootPackage {
     }
 }
 
-/// The changes that the machine makes are all made, or none is.
+/// The changes that the machine makes are all made, or none is; and none before its CPUs have
+/// heard of the decision and taken it.
 fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
     let cas = state.cas.as_mut().ok_or(Throw::UNDEFINED_WORD)?;
-    let changes = match cas.negotiate(vectors) {
-        Ok(changes) => changes,
+    let Agreement { decision, changes } = match cas.negotiate(vectors) {
+        Ok(agreement) => agreement,
         Err(refusal) => {
             let reason = std::error::Error::source(&refusal).map(ToString::to_string);
             let reason = reason.unwrap_or_default();
@@ -66,12 +67,42 @@ fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
         state.complaints.tell(format_args!("negotiation sets more than {limit} bytes"));
         return Ok(false);
     }
-    if let Err(error) = state.tree.apply(&changes, changes_what_is_fixed) {
-        // A client can have filled a node.
-        state.complaints.tell(format_args!("negotiation {error}"));
-        return Ok(false);
+    let checked = match state.tree.check_changes(&changes, changes_what_is_fixed) {
+        Ok(checked) => checked,
+        Err(error) => {
+            // A client can have filled a node.
+            state.complaints.tell(format_args!("negotiation {error}"));
+            return Ok(false);
+        }
+    };
+    match decision.map(|decision| (decision, tell(state, &decision))) {
+        None | Some((_, Negotiated::Live)) => {}
+        Some((decision, Negotiated::NeedsReset)) => {
+            // The same start again, but for what is agreed on.
+            state.boot_arguments = state.passed_arguments.clone();
+            state.restart = Some(decision);
+            return Ok(true);
+        }
+        Some((decision, _)) => {
+            state.complaints.tell(format_args!(
+                "the host refuses what was negotiated: cpu-version {:#010x}, {}, {}",
+                decision.cpu_version, decision.mmu, decision.interrupts
+            ));
+            return Ok(false);
+        }
     }
+    // Checked: this cannot fail.
+    state.tree.make(checked).map_err(|_| Throw::ABORT)?;
     Ok(true)
+}
+
+/// Tells the machine's CPUs. Without somebody who could change them, they are as they started.
+fn tell(state: &State, decision: &Decision) -> Negotiated {
+    match &state.cpus {
+        Some(cpus) => cpus.negotiated(decision),
+        None if decision.is_as_started() => Negotiated::Live,
+        None => Negotiated::Refused,
+    }
 }
 
 fn bytes_of(changes: &[TreeChange]) -> usize {

@@ -26,38 +26,16 @@ pub(crate) enum ChangeError {
 pub(crate) type IsFixed = fn(&str, &str, Option<&[u8]>, Option<&[u8]>) -> bool;
 
 impl DeviceTree {
-    /// Makes all of `changes`, in their order.
-    ///
-    /// They are checked before the first is made, each in the light of those before it: a copy of
-    /// the tree to work on would cost as much as a client had put into it.
+    /// Checks `changes`, each in the light of those before it: a copy of the tree to work on would
+    /// cost as much as a client had put into it.
     ///
     /// # Errors
-    /// [`ChangeError`] of the first that cannot be made; the tree is as it was then.
-    pub(crate) fn apply(
-        &mut self,
-        changes: &[TreeChange],
-        is_fixed: IsFixed,
-    ) -> Result<(), ChangeError> {
-        for (node, change) in self.check_all(changes, is_fixed)?.into_iter().zip(changes) {
-            match change {
-                TreeChange::Set { path, name, value } => {
-                    // Checked: this cannot fail.
-                    self.set_property(node, name, value).map_err(|e| of(path, name, e))?;
-                }
-                TreeChange::Remove { name, .. } => {
-                    self.remove_property(node, name);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The nodes of `changes`, if all can be made.
-    fn check_all(
+    /// [`ChangeError`] of the first that cannot be made.
+    pub(crate) fn check_changes<'a>(
         &self,
-        changes: &[TreeChange],
+        changes: &'a [TreeChange],
         is_fixed: IsFixed,
-    ) -> Result<Vec<NodeId>, ChangeError> {
+    ) -> Result<Checked<'a>, ChangeError> {
         // How many properties a node has, and whether it has one, where changes have a say in it.
         let mut counts: HashMap<NodeId, usize> = HashMap::new();
         let mut present: HashMap<(NodeId, &str), bool> = HashMap::new();
@@ -94,8 +72,33 @@ impl DeviceTree {
             }
             nodes.push(node);
         }
-        Ok(nodes)
+        Ok(Checked { nodes, changes })
     }
+
+    /// Makes all changes of a list, in their order: of this tree, as it was when they were checked.
+    ///
+    /// # Errors
+    /// None, but for another tree.
+    pub(crate) fn make(&mut self, checked: Checked<'_>) -> Result<(), ChangeError> {
+        for (node, change) in checked.nodes.into_iter().zip(checked.changes) {
+            match change {
+                TreeChange::Set { path, name, value } => {
+                    self.set_property(node, name, value).map_err(|e| of(path, name, e))?;
+                }
+                TreeChange::Remove { name, .. } => {
+                    self.remove_property(node, name);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Changes that can be made, and the nodes that they are of.
+#[derive(Debug)]
+pub(crate) struct Checked<'a> {
+    nodes: Vec<NodeId>,
+    changes: &'a [TreeChange],
 }
 
 fn of(path: &str, name: &str, source: SetError) -> ChangeError {
@@ -106,6 +109,11 @@ fn of(path: &str, name: &str, source: SetError) -> ChangeError {
 mod tests {
     use super::*;
     use crate::test_utils::sample_tree;
+
+    fn apply(tree: &mut DeviceTree, changes: &[TreeChange]) -> Result<(), ChangeError> {
+        let checked = tree.check_changes(changes, |_, _, _, _| false)?;
+        tree.make(checked)
+    }
 
     fn set(path: &str, name: &str) -> TreeChange {
         TreeChange::Set { path: path.to_owned(), name: name.to_owned(), value: b"value".to_vec() }
@@ -128,9 +136,9 @@ mod tests {
             let mut tree = sample_tree();
             let before = tree.to_blob();
             let changes = [set("/chosen", "x"), remove("/rtas", "rtas-size"), wrong];
-            assert!(tree.apply(&changes, |_, _, _, _| false).is_err(), "{changes:?}");
+            assert!(apply(&mut tree, &changes).is_err(), "{changes:?}");
             assert_eq!(tree.to_blob(), before);
-            assert_eq!(tree.apply(&changes[..2], |_, _, _, _| false), Ok(()));
+            assert_eq!(apply(&mut tree, &changes[..2]), Ok(()));
             let node = |path| tree.find(path).unwrap();
             assert_eq!(tree.property(node("/chosen"), "x"), Some(&b"value"[..]));
             assert_eq!(tree.property(node("/rtas"), "rtas-size"), None);
@@ -149,14 +157,14 @@ mod tests {
         let last = [set("/chosen", "last"), set("/chosen", "last"), set("/rtas", "other")];
         let one_more = [&last[..], &[set("/chosen", "more")]].concat();
         let before = tree.to_blob();
-        let error = tree.apply(&one_more, |_, _, _, _| false).unwrap_err();
+        let error = apply(&mut tree, &one_more).unwrap_err();
         assert_eq!(error, of("/chosen", "more", SetError::TooMany));
         assert_eq!(tree.to_blob(), before);
         let gone = [remove("/chosen", "p99"), remove("/chosen", "p99"), remove("/chosen", "no")];
         let changes = [&last[..], &gone, &[set("/chosen", "more")]].concat();
-        assert_eq!(tree.apply(&changes, |_, _, _, _| false), Ok(()));
+        assert_eq!(apply(&mut tree, &changes), Ok(()));
         assert_eq!(tree.properties(chosen).len(), MAX_NODE_PROPERTIES);
-        assert_eq!(tree.apply(&[remove("/chosen", "phandle")], |_, _, _, _| false), Ok(()));
+        assert_eq!(apply(&mut tree, &[remove("/chosen", "phandle")]), Ok(()));
         assert_eq!(tree.properties(chosen).len(), MAX_NODE_PROPERTIES);
     }
 }

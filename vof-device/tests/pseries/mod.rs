@@ -41,6 +41,7 @@ pub(crate) fn tree(machine: &Machine, boot_count: u8) -> DeviceTree {
         boot_count: boot_count.into(),
         rng_seed: [boot_count; 32],
         flat_rtas: None,
+        decision: None,
     };
     DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
 }

@@ -10,7 +10,7 @@ use vm_memory::GuestAddress;
 
 use self::parser::Tree;
 use super::*;
-use crate::cas::{Decision, TreeChange, negotiate};
+use crate::cas::{Decision, Platform, TreeChange, negotiate};
 use crate::config::{Cpus, Memory};
 use crate::cpu::CpuModel;
 use crate::layout::LMB_BYTES;
@@ -30,6 +30,7 @@ fn start(machine: &Machine) -> Start {
         boot_count: 1,
         rng_seed: [7; 32],
         flat_rtas: (!machine.x_vof()).then_some(RTAS_BASE),
+        decision: None,
     }
 }
 
@@ -175,7 +176,7 @@ fn names_of_more_than_31_characters_are_there() {
 fn flat_tree_is_as_after_negotiation() {
     for config in shapes().into_iter().filter(|config| !config.x_vof) {
         let machine = Machine::new(&config).unwrap();
-        let platform = machine.cas_platform();
+        let platform = Platform::of(&machine);
         let tree = Tree::parse(&build(&machine, &start(&machine)).unwrap());
         for change in Decision::default_for(&platform).changes(&platform) {
             match change {
@@ -190,6 +191,46 @@ fn flat_tree_is_as_after_negotiation() {
         let vector = tree.value("/chosen", "ibm,architecture-vec-5").unwrap();
         assert!(vector.len() >= 27 && vector[0] as usize == vector.len() - 2);
         assert_eq!((vector[24], vector[26]), (0x40, 0x40), "radix, GTSE");
+    }
+}
+
+/// A start that comes of a negotiation says what was agreed on, on either way in.
+#[test]
+fn tree_says_what_the_start_before_agreed_on() {
+    // A kernel that knows POWER9 at most.
+    let vectors = [
+        [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 5].as_slice(),
+        &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80],
+    ];
+    for x_vof in [true, false] {
+        let cpus = Cpus { boot: 2, max: 2, model: CpuModel::Power10 };
+        let machine = Machine::new(&TestConfig { cpus, x_vof, ..TestConfig::default() }).unwrap();
+        let (decision, _) = negotiate(&Platform::of(&machine), &vectors.concat()).unwrap();
+        let start = Start { decision: Some(decision), ..start(&machine) };
+        let tree = Tree::parse(&build(&machine, &start).unwrap());
+        for cpu in ["/cpus/PowerPC,POWER10@0", "/cpus/PowerPC,POWER10@1"] {
+            assert_eq!(tree.cells(cpu, "cpu-version"), [0x0f00_0005]);
+        }
+        let vector = tree.value("/chosen", "ibm,architecture-vec-5").unwrap();
+        assert_eq!((vector[24], vector[5]), (0x40, 0));
+    }
+}
+
+/// What a CPU's node says but for its version is true at the lowest level: negotiation can leave it
+/// as it is.
+#[test]
+fn cpus_of_each_model_say_what_the_lowest_level_has() {
+    let of = |model: CpuModel| {
+        let cpus = Cpus { boot: 1, max: 1, model };
+        let tree = tree_of(&TestConfig { cpus, ..TestConfig::default() });
+        let node = tree.node(&format!("/cpus/PowerPC,{model}@0")).unwrap();
+        let is_same = |name: &str| !matches!(name, "cpu-version" | "phandle");
+        let mut said = node.properties.clone();
+        said.retain(|(name, _)| is_same(name));
+        said
+    };
+    for model in CpuModel::ALL {
+        assert_eq!(of(model), of(CpuModel::LOWEST), "{model}");
     }
 }
 
@@ -216,7 +257,7 @@ fn changes_are_of_nodes_that_exist() {
         let machine = Machine::new(&config).unwrap();
         let tree = Tree::parse(&build(&machine, &start(&machine)).unwrap());
         let boot_loader = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80];
-        let (_, changes) = negotiate(&machine.cas_platform(), &boot_loader).unwrap();
+        let (_, changes) = negotiate(&Platform::of(&machine), &boot_loader).unwrap();
         for change in changes {
             assert!(tree.node(change.path()).is_some(), "{}", change.path());
         }

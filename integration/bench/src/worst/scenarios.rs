@@ -1,6 +1,6 @@
 //! What a client does to make calls slow.
 
-use arch_ppc64::cas::{MAX_PROCESSORS, TreeChange};
+use arch_ppc64::cas::{self, MAX_PROCESSORS, TreeChange};
 use vof_device::{CasPolicy, DeviceTree, limits};
 
 use super::trees::{
@@ -60,7 +60,7 @@ fn some_changes() -> Box<dyn CasPolicy> {
 
 /// What a pseries machine does.
 fn machines() -> Box<dyn CasPolicy> {
-    Box::new(pseries_machine().cas_platform())
+    Box::new(cas::Platform::of(&pseries_machine()))
 }
 
 /// As short a name as there is for `number`.

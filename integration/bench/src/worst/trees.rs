@@ -172,6 +172,7 @@ pub(super) fn pseries() -> DeviceTree {
         boot_count: 1,
         rng_seed: [7; 32],
         flat_rtas: None,
+        decision: None,
     };
     let blob = fdt::build(&pseries_machine(), &start).expect("the machine has a tree");
     DeviceTree::from_blob(&blob).expect("the tree is a valid one")

@@ -17,6 +17,7 @@ pub(super) fn tree_bytes(machine: &Machine, has_initrd: bool) -> Result<u64, Boo
         boot_count: 1,
         rng_seed: [0; 32],
         flat_rtas: Some(nowhere),
+        decision: None,
     };
     Ok(fdt::build(machine, &start)?.len() as u64)
 }

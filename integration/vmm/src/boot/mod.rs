@@ -102,6 +102,8 @@ pub(crate) fn prepare(
         boot_count,
         rng_seed: seed(board.randomness).map_err(BootError::Random)?,
         flat_rtas: placement.rtas(),
+        // This VMM changes what its CPUs are while they run.
+        decision: None,
     };
     let tree = fdt::build(machine, &start)?;
     let (registers, client_interface) = match placement.flat_tree() {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arch_ppc64::cas;
 use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::loader::Placement;
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
@@ -33,7 +34,7 @@ pub(super) fn enter(
         .console(VTY_PATH, host.console)
         .cpus(host.cpus)
         .boot_arguments(boot_arguments)
-        .cas(Box::new(machine.cas_platform()))
+        .cas(Box::new(cas::Platform::of(machine)))
         .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
         .reserve(client, client_bytes);
     if let Some((initrd, bytes)) = placement.initrd() {

@@ -110,7 +110,7 @@ impl Backend for Kvm {
         let vm = self.create_vm()?;
         give_memory(&vm, &**ram)?;
         let xics = Xics::create(&vm)?;
-        let modes = Arc::new(Modes::new(vm.clone()));
+        let modes = Arc::new(Modes::new(vm.clone(), machine));
         let mut vcpus = Vec::with_capacity(machine.vcpus().len());
         for id in machine.vcpus() {
             let vcpu = KvmVcpu::create(&vm, ram, self.run_area_bytes, id, modes.clone())?;
@@ -125,10 +125,11 @@ impl Backend for Kvm {
             vcpus.push(vcpu);
         }
         xics.add_sources()?;
-        modes.know(&vcpus)?;
+        modes.know(machine, &vcpus)?;
         Ok(VirtualMachine {
             vcpus: vcpus.into_iter().map(|vcpu| Box::new(vcpu) as Box<dyn Vcpu>).collect(),
             handlers: modes::handlers(&modes, machine.max_cpus()),
+            level: modes,
             interrupts: Arc::new(xics),
             // The kernel answers the calls.
             sources: None,

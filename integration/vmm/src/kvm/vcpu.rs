@@ -10,7 +10,7 @@ use arch_ppc64::{CpuIndex, EntryRegisters, Kick, VcpuExit};
 use vm_memory::GuestAddress;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
-use super::modes::Modes;
+use super::modes::{Modes, Seen};
 use super::sys;
 use crate::ram::HostRam;
 use crate::vcpu::{BackendError, Vcpu};
@@ -27,7 +27,7 @@ pub(super) struct KvmVcpu {
     area: Arc<RunArea>,
     modes: Arc<Modes>,
     /// The last call of [`Modes::apply`] that this CPU took part in.
-    modes_seen: u64,
+    modes_seen: Seen,
     /// A hypercall was left open: the next entry writes its results to the registers.
     hypercall_open: bool,
     /// Keeps the guest's memory mapped while the CPU can use it.
@@ -55,8 +55,8 @@ impl KvmVcpu {
             id,
             fd,
             area: Arc::new(area),
+            modes_seen: modes.at_start(),
             modes,
-            modes_seen: 0,
             hypercall_open: false,
             _ram: ram.clone(),
         })
@@ -122,7 +122,7 @@ impl Vcpu for KvmVcpu {
         self.area.runs_here();
         self.modes
             .apply(&self.fd, &mut self.modes_seen)
-            .map_err(BackendError::kernel("change the interrupt mode of a virtual CPU"))?;
+            .map_err(BackendError::kernel("change the modes of a virtual CPU"))?;
         let entered = self.enter();
         self.hypercall_open = false;
         if let Err(error) = entered {

@@ -19,7 +19,9 @@ use arch_ppc64::{HypercallHandler, Machine};
 use interp::{Cpu, System};
 
 use crate::ram::HostRam;
-use crate::vcpu::{Backend, BackendError, InterruptController, Vcpu, VirtualMachine};
+use crate::vcpu::{
+    ArchitectureLevel, Backend, BackendError, InterruptController, Vcpu, VirtualMachine,
+};
 use board::{Lines, NotedRam};
 use modes::Modes;
 use vcpu::SoftVcpu;
@@ -106,10 +108,21 @@ impl Backend for Software {
         Ok(VirtualMachine {
             vcpus,
             handlers,
+            level: Arc::new(Power9),
             interrupts: Arc::new(Controller(xics.clone())),
             sources: Some(xics),
             ram: Arc::new(NotedRam::new(ram.clone(), system)),
         })
+    }
+}
+
+/// The processor is a POWER9: held to that level, it is what it is, as it has nothing that a
+/// register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
+struct Power9;
+
+impl ArchitectureLevel for Power9 {
+    fn set(&self, level: Option<u32>) -> bool {
+        level.is_none_or(|level| level == CpuModel::Power9.logical_pvr())
     }
 }
 

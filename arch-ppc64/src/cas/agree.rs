@@ -1,0 +1,156 @@
+//! How an agreement comes about, and what the tree says of it.
+
+use super::decision::{Decision, InterruptMode, Mmu};
+use super::platform::Platform;
+use super::proposal::Proposal;
+use super::vectors::vector5;
+use super::{CasError, Support, TreeChange};
+use crate::cpu::{Cpu, CpuModel};
+use crate::memory_blocks::{BLOCKS_PROPERTY, NODE_PATH, SETS_PROPERTY};
+
+const ARCHITECTURE_VECTOR_5: &str = "ibm,architecture-vec-5";
+
+// The better way of two comes first.
+const MMUS: [Mmu; 2] = [Mmu::Radix, Mmu::Hash];
+const INTERRUPT_MODES: [InterruptMode; 2] = [InterruptMode::Xive, InterruptMode::Xics];
+
+impl Decision {
+    /// What the platform makes of a proposal.
+    ///
+    /// A guest without a vector 5, such as a boot loader, says nothing of how it translates
+    /// addresses and takes interrupts: it gets the older way where the machine has that, else the
+    /// only one, and nothing that has to be asked for.
+    ///
+    /// # Errors
+    /// [`CasError::Processor`], [`CasError::Mmu`] and [`CasError::Interrupts`] when the guest
+    /// says that it cannot do anything that the machine has.
+    pub fn new(proposal: &Proposal, platform: &Platform) -> Result<Self, CasError> {
+        let Level { cpu_version, compat, is_lowered } = level(proposal, &platform.cpu)?;
+        let Some(options) = &proposal.platform else {
+            let ([radix, hash], [xive, xics]) = (MMUS, INTERRUPT_MODES);
+            return Ok(Self {
+                cpu_version,
+                compat,
+                is_lowered,
+                mmu: preferred([hash, radix], &platform.mmu),
+                interrupts: preferred([xics, xive], &platform.interrupts),
+                form1_affinity: false,
+                dynamic_memory: false,
+                dynamic_memory_v2: false,
+            });
+        };
+        let dynamic_memory = platform.memory_blocks.is_some() && options.dynamic_memory;
+        Ok(Self {
+            cpu_version,
+            compat,
+            is_lowered,
+            mmu: agree(MMUS, &platform.mmu, &options.mmu).ok_or(CasError::Mmu(options.mmu))?,
+            interrupts: agree(INTERRUPT_MODES, &platform.interrupts, &options.interrupts)
+                .ok_or(CasError::Interrupts(options.interrupts))?,
+            form1_affinity: options.form1_affinity,
+            dynamic_memory,
+            dynamic_memory_v2: dynamic_memory && options.dynamic_memory_v2,
+        })
+    }
+
+    /// What a guest of today would agree on: what one gets that is entered with a flat tree and
+    /// has nobody to negotiate with.
+    pub fn default_for(platform: &Platform) -> Self {
+        let pluggable = platform.memory_blocks.is_some();
+        Self {
+            cpu_version: platform.cpu.version(),
+            compat: platform.cpu.compat(),
+            is_lowered: false,
+            mmu: preferred(MMUS, &platform.mmu),
+            interrupts: preferred(INTERRUPT_MODES, &platform.interrupts),
+            form1_affinity: true,
+            dynamic_memory: pluggable,
+            dynamic_memory_v2: pluggable,
+        }
+    }
+
+    /// What the tree is to say: every property that depends on an agreement.
+    pub fn changes(&self, platform: &Platform) -> Vec<TreeChange> {
+        let mut changes = vec![set("/chosen", ARCHITECTURE_VECTOR_5, self.architecture_vector_5())];
+        // The other properties of a CPU are the same at each level.
+        if platform.has_versions() {
+            changes.extend(
+                platform
+                    .cpu_paths
+                    .iter()
+                    .map(|path| set(path, "cpu-version", self.cpu_version.to_be_bytes().to_vec())),
+            );
+        }
+        if let Some(blocks) = &platform.memory_blocks {
+            let (list, value, other) = if self.dynamic_memory_v2 {
+                (SETS_PROPERTY, blocks.sets(), BLOCKS_PROPERTY)
+            } else {
+                (BLOCKS_PROPERTY, blocks.blocks(), SETS_PROPERTY)
+            };
+            changes.push(TreeChange::Remove { path: NODE_PATH.to_owned(), name: other.to_owned() });
+            changes.push(set(NODE_PATH, list, value));
+        }
+        changes
+    }
+
+    /// The value of `ibm,architecture-vec-5`: vector 5 with what is agreed on, its length first.
+    /// So each byte's index is its number in the table of option vectors.
+    pub fn architecture_vector_5(&self) -> Vec<u8> {
+        let mut vector = vec![0; 1 + vector5::LAST_BYTE];
+        vector[0] = (vector5::LAST_BYTE - 1) as u8;
+        for ((number, bit), agreed) in [
+            (vector5::DYNAMIC_MEMORY, self.dynamic_memory),
+            (vector5::FORM1_AFFINITY, self.form1_affinity),
+            (vector5::DYNAMIC_MEMORY_V2, self.dynamic_memory_v2),
+            ((vector5::INTERRUPTS_BYTE, vector5::NEW_WAY), self.interrupts == InterruptMode::Xive),
+            ((vector5::MMU_BYTE, vector5::NEW_WAY), self.mmu == Mmu::Radix),
+            // Whatever the guest says: there is no hypercall that would do it for the guest.
+            (vector5::RADIX_GTSE, self.mmu == Mmu::Radix),
+        ] {
+            if agreed {
+                vector[number] |= bit;
+            }
+        }
+        vector
+    }
+}
+
+/// What the processors are for a guest.
+struct Level {
+    cpu_version: u32,
+    compat: Option<u32>,
+    is_lowered: bool,
+}
+
+/// The processor itself, unless the machine's host is held to a level; else the highest level that
+/// the guest knows.
+fn level(proposal: &Proposal, cpu: &Cpu) -> Result<Level, CasError> {
+    let (pvr, own) = (cpu.pvr(), cpu.model());
+    if cpu.compat().is_none() && proposal.knows(pvr) {
+        return Ok(Level { cpu_version: pvr, compat: None, is_lowered: false });
+    }
+    let known = cpu.levels().find(|level| proposal.knows(level.logical_pvr()));
+    let level = known.ok_or(CasError::Processor {
+        pvr,
+        logical_pvr: own.logical_pvr(),
+        lowest: CpuModel::LOWEST.logical_pvr(),
+    })?;
+    let is_lowered = level != own;
+    let cpu_version = level.logical_pvr();
+    let compat = if is_lowered { Some(cpu_version) } else { cpu.compat() };
+    Ok(Level { cpu_version, compat, is_lowered })
+}
+
+/// The first way that both can.
+fn agree<T: PartialEq>(ways: [T; 2], platform: &Support<T>, guest: &Support<T>) -> Option<T> {
+    ways.into_iter().find(|way| platform.includes(way) && guest.includes(way))
+}
+
+/// The first way that the platform has.
+fn preferred<T: PartialEq>([first, other]: [T; 2], platform: &Support<T>) -> T {
+    if platform.includes(&first) { first } else { other }
+}
+
+fn set(path: &str, name: &str, value: Vec<u8>) -> TreeChange {
+    TreeChange::Set { path: path.to_owned(), name: name.to_owned(), value }
+}
