@@ -10,7 +10,7 @@ use clap::Args;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::guest::{self, Guest};
-use crate::host::base_name;
+use crate::host::{HostMachine, base_name};
 use crate::on_power::OnPower;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, progress, run};
@@ -60,7 +60,8 @@ impl Boot {
         command.extend(self.vmm_arguments(names[0].as_ref(), names[1].as_ref()));
         progress!("leave the guest with `poweroff -f`, or with Ctrl-A X");
         let files = vec![kernel, initramfs];
-        OnPower { files, memory: "4G".into(), timeout: Some(0), command }.run()
+        let host = HostMachine::default();
+        OnPower { files, host, memory: "4G".into(), timeout: Some(0), command }.run()
     }
 
     /// What is given takes the place of what is usual: options may be said only once.

@@ -1,11 +1,13 @@
-//! The emulated POWER host: a bare-metal POWER9 that QEMU emulates, with Debian's kernel and its
-//! real KVM-HV.
+//! The emulated POWER host: a bare-metal POWER9 or POWER10 that QEMU emulates, with Debian's kernel
+//! and its real KVM-HV.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use clap::ValueEnum;
 
 use crate::cpio::Archive;
 use crate::failure::{Attempt, Failure, Result};
@@ -15,12 +17,34 @@ use crate::guest::{Guest, NO_WATCHDOGS};
 /// The host's first program, which becomes `/init`.
 const INIT: &str = include_str!("../host/init");
 
-/// QEMU's limit for the initial RAM disk of this machine (hw/ppc/pnv.c).
+/// QEMU's limit for the initial RAM disk of these machines (hw/ppc/pnv.c).
 const DISK_LIMIT_BYTES: usize = 128 << 20;
+
+/// A machine that QEMU emulates for a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HostMachine {
+    /// A bare-metal POWER9.
+    #[default]
+    Powernv9,
+    /// A bare-metal POWER10.
+    Powernv10,
+}
+
+impl HostMachine {
+    /// QEMU's arguments for it: one processor is enough for guests of many.
+    fn arguments(self) -> [&'static str; 6] {
+        let (machine, cpu) = match self {
+            Self::Powernv9 => ("powernv9", "POWER9"),
+            Self::Powernv10 => ("powernv10", "POWER10"),
+        };
+        ["-M", machine, "-cpu", cpu, "-smp", "1"]
+    }
+}
 
 /// What the host does, and how it starts.
 #[derive(Debug)]
 pub(crate) struct Job {
+    pub(crate) machine: HostMachine,
     /// As QEMU wants it, such as "4G".
     pub(crate) memory: String,
     /// Shell assignments for `host/init`.
@@ -52,7 +76,8 @@ impl Host {
         let errors = File::create(&errors).attempt(|| format!("write {}", errors.display()))?;
         let mut command = Command::new("qemu-system-ppc64");
         command
-            .args(["-M", "powernv9", "-cpu", "POWER9", "-smp", "1", "-m", &job.memory])
+            .args(job.machine.arguments())
+            .args(["-m", &job.memory])
             .args(["-nographic", "-nodefaults", "-no-reboot"])
             .args(["-serial", "stdio", "-monitor", "none"])
             // Without a service processor a restart, and so a panic, would not end the emulator.

@@ -12,7 +12,7 @@ use crate::console::{Console, Input, Limit};
 use crate::failure::{Attempt, Ending, Failure, Result};
 use crate::grub;
 use crate::guest;
-use crate::host::{Host, Job, base_name};
+use crate::host::{Host, HostMachine, Job, base_name};
 use crate::packages::{self, Tool};
 use crate::patience::HANG;
 use crate::power;
@@ -30,6 +30,10 @@ pub(crate) struct OnPower {
     /// pseries-vmm takes the place of the one that is built
     #[arg(long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// The host that is emulated
+    #[arg(long, value_name = "MACHINE", value_enum, default_value_t)]
+    pub(crate) host: HostMachine,
 
     /// RAM of the emulated host, such as 4G or 1536M
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = memory)]
@@ -66,6 +70,7 @@ impl OnPower {
         let input = input();
         let token = random_token()?;
         let job = Job {
+            machine: self.host,
             memory: self.memory.clone(),
             settings: settings(&token, input),
             command: command_script(&self.command),

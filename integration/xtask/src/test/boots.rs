@@ -295,9 +295,14 @@ fn on_power(command: &[&str]) -> Result<Command> {
 
 /// A command on the host, with a guest's files and others.
 fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
+    on_power_host("powernv9", files, command)
+}
+
+/// The same on the host that is named.
+pub(super) fn on_power_host(host: &str, files: &[&PathBuf], command: &[&str]) -> Result<Command> {
     let guest = guest::make(false)?;
     let mut xtask = xtask();
-    xtask.arg("on-power");
+    xtask.args(["on-power", "--host", host]);
     for file in [&guest.kernel, &guest.initramfs].into_iter().chain(files.iter().copied()) {
         xtask.arg("--file").arg(relative(file));
     }

@@ -7,6 +7,7 @@ mod grub;
 mod log;
 mod members;
 mod package;
+mod power10;
 mod pty;
 mod row;
 mod software;
@@ -79,6 +80,7 @@ const STEPS: &[Step] = &[
     step("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     step("examples", "configuration files boot, with older and newer kernels", boots::examples),
     step("example-vmm", "the example VMM boots and restarts a guest", boots::example_vmm),
+    step("power10", "guests of each level boot on a POWER10 host", power10::levels),
     step("refusals", "what a POWER host cannot do is refused", boots::refusals),
     step("pipe", "a guest takes its commands from a pipe", boots::pipe),
     step("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
