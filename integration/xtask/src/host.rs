@@ -31,13 +31,21 @@ pub(crate) enum HostMachine {
 }
 
 impl HostMachine {
+    /// Its processor.
+    pub(crate) fn cpu(self) -> &'static str {
+        match self {
+            Self::Powernv9 => "POWER9",
+            Self::Powernv10 => "POWER10",
+        }
+    }
+
     /// QEMU's arguments for it: one processor is enough for guests of many.
     fn arguments(self) -> [&'static str; 6] {
-        let (machine, cpu) = match self {
-            Self::Powernv9 => ("powernv9", "POWER9"),
-            Self::Powernv10 => ("powernv10", "POWER10"),
+        let machine = match self {
+            Self::Powernv9 => "powernv9",
+            Self::Powernv10 => "powernv10",
         };
-        ["-M", machine, "-cpu", cpu, "-smp", "1"]
+        ["-M", machine, "-cpu", self.cpu(), "-smp", "1"]
     }
 }
 
