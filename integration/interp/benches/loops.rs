@@ -9,8 +9,8 @@ use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, Registers, System};
-use vm_memory::VolatileSlice;
+use interp::{Cpu, Door, Exit, RamRegion, Registers, System};
+use vm_memory::{GuestAddress, VolatileSlice};
 
 const PROGRAM: &[u8] = include_bytes!("guest/loops.bin");
 const ENTRY: u64 = 0x1_0000;
@@ -32,11 +32,11 @@ const TARGET_STEPS: f64 = 1.3;
 /// How often each is run.
 const RUNS: usize = 3;
 
-struct Board<'a>(VolatileSlice<'a>);
+struct Board<'a>([RamRegion<'a>; 1]);
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.0
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.0
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -69,7 +69,8 @@ fn main() {
 fn run(number: u64, times: u64, checksum: u64) -> (f64, f64) {
     let mut ram = vec![0; RAM_BYTES];
     ram[ENTRY as usize..][..PROGRAM.len()].copy_from_slice(PROGRAM);
-    let board = Board(VolatileSlice::from(ram.as_mut_slice()));
+    let ram = VolatileSlice::from(ram.as_mut_slice());
+    let board = Board([RamRegion::new(GuestAddress(0), ram)]);
     let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
     let mut registers = Registers { pc: ENTRY, ..Registers::default() };
     registers.msr |= 1;

@@ -25,10 +25,8 @@ use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
     HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
 };
-use interp::{Cpu, Door, Exit, System};
-use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
-};
+use interp::{Cpu, Door, Exit, PageMap, RamRegion, System};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 struct Config {
     cmdline: String,
@@ -164,15 +162,15 @@ impl InterruptSources for Xics {
 
 /// The machine as the core sees it.
 struct Board<'a> {
-    ram: VolatileSlice<'a>,
+    ram: [RamRegion<'a>; 1],
     /// Timebase ticks that were slept through; the rest is instructions.
     slept: Cell<u64>,
     clock: Option<Instant>,
 }
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.ram
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.ram
     }
     fn timebase(&self, instructions: u64) -> u64 {
         match self.clock {
@@ -201,7 +199,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::new(&Config { cmdline })?;
     let (kernel, initrd) = (File::open(kernel)?, File::open(initrd)?);
     let initrd_bytes = initrd.size_bytes()?;
-    let ram: GuestMemoryMmap =
+    let ram: GuestMemoryMmap<PageMap> =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
 
     let client = Client::parse(&kernel)?;
@@ -247,9 +245,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ])?;
 
     let region = ram.iter().next().ok_or("no RAM")?;
-    let slice = region.as_volatile_slice()?;
+    let region = RamRegion::of(region).ok_or("no RAM")?;
     let clock = if icount { None } else { Some(Instant::now()) };
-    let board = Board { ram: slice, slept: Cell::new(0), clock };
+    let board = Board { ram: [region], slept: Cell::new(0), clock };
     let system = Arc::new(System::new(1));
     let mut cpu = Cpu::new(0, machine.cpu().pvr(), system.clone());
     cpu.stop_at_unimplemented(true);

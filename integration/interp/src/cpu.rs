@@ -11,7 +11,9 @@ use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
 use crate::mmu::{Device, DeviceAccess};
-use crate::ram::{PAGE_SHIFT, Ram};
+use crate::page_map::Watch;
+use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
+use crate::region::RamRegion;
 use crate::registers::Registers;
 use crate::state::{ProcessTable, State, Stats};
 use crate::system::System;
@@ -96,7 +98,25 @@ impl Cpu {
             return exit;
         }
         let ram = Ram::new(door.ram());
+        self.know(&ram);
         InGuest(self).0.run_slices(&ram, door, budget)
+    }
+
+    /// Looks whether RAM is where it was.
+    pub(crate) fn know(&mut self, ram: &Ram<'_>) {
+        let s = &mut self.state;
+        if ram.is(&s.regions) {
+            return;
+        }
+        s.regions = ram.regions().iter().map(RamRegion::identity).collect();
+        let watch: Arc<dyn Watch> = s.system.clone();
+        for region in ram.regions() {
+            if let Some(pages) = region.pages() {
+                pages.watch(region.start().0, &Arc::downgrade(&watch));
+            }
+        }
+        s.tlb.set_page_maps(ram.regions().iter().map(|region| region.pages().cloned()).collect());
+        self.drop_all_code();
     }
 
     fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
@@ -245,7 +265,8 @@ impl Cpu {
         let s = &mut self.state;
         s.stats.decodes += 1;
         let real_page = self.cache.real_page(page);
-        s.tlb.mark_code(real_page);
+        s.tlb.mark_code(real_page, ram.find(real_page << PAGE_SHIFT, PAGE_BYTES));
+        ram.mark_code(real_page << PAGE_SHIFT);
         let real = real_page << PAGE_SHIFT | s.pc & 0xfff;
         self.cache.decode(ram, page, real, s.big_endian);
     }
@@ -446,7 +467,7 @@ pub(crate) struct InGuest<'a>(pub(crate) &'a mut Cpu);
 
 impl Drop for InGuest<'_> {
     fn drop(&mut self) {
-        self.0.state.use_no_translations();
+        self.0.state.leave_guest();
     }
 }
 

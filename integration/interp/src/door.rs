@@ -1,13 +1,14 @@
 //! The core's only door to the machine.
 
-use vm_memory::VolatileSlice;
+use crate::region::RamRegion;
 
 /// What a machine supplies to a CPU that runs.
 ///
 /// Every method may be called often (a few hundred thousand times a second) and must not wait.
 pub trait Door {
-    /// RAM, from real address 0 on.
-    fn ram(&self) -> VolatileSlice<'_>;
+    /// The regions of RAM, of which none overlaps another. Asked once each time that a CPU enters
+    /// guest code; they may be others then.
+    fn ram(&self) -> &[RamRegion<'_>];
 
     /// The timebase, in ticks, when the CPU has executed so many instructions since it was made.
     ///

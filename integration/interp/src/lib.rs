@@ -12,7 +12,7 @@
 //! Not there: decimal floating point, transactional memory, hash translation, accelerators to
 //! `paste.` to, and a performance monitor that counts. Whoever executes what is not there gets the
 //! interrupt that the architecture names, user or kernel.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 mod bits;
@@ -27,7 +27,9 @@ mod interrupt;
 mod isa;
 mod lanes;
 mod mmu;
+mod page_map;
 mod ram;
+mod region;
 mod registers;
 mod spr;
 mod state;
@@ -39,6 +41,8 @@ pub use cpu::Cpu;
 pub use disasm::disassemble;
 pub use door::Door;
 pub use exit::{Exit, Stuck, Unimplemented};
+pub use page_map::{PageMap, PageMapSlice};
+pub use region::RamRegion;
 pub use registers::Registers;
 pub use state::{ProcessTable, Stats};
 pub use system::System;

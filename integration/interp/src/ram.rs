@@ -4,35 +4,72 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use vm_memory::{Bytes, VolatileMemory, VolatileSlice};
 
-/// log2 of the granule in which translations and decoded code are kept.
-pub(crate) const PAGE_SHIFT: u32 = 12;
-/// The granule in bytes.
-pub(crate) const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
+pub(crate) use crate::page_map::{PAGE_BYTES, PAGE_SHIFT};
+use crate::region::{RamRegion, RegionIdentity};
 
 /// There is no RAM at a real address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRam;
 
-/// RAM from real address 0 on, shared with the rest of the machine and with the other CPUs.
+/// Where RAM is: the number of a region, and how far into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RamAt {
+    pub(crate) region: u32,
+    pub(crate) offset: u64,
+}
+
+/// RAM, shared with the rest of the machine and with the other CPUs.
 ///
 /// Aligned accesses are atomic, as the architecture wants them (Book II §1.4, "single-copy
 /// atomicity"); others may be seen half done.
 #[derive(Clone, Copy)]
-pub(crate) struct Ram<'a>(VolatileSlice<'a>);
+pub(crate) struct Ram<'a>(&'a [RamRegion<'a>]);
 
 impl<'a> Ram<'a> {
-    pub(crate) fn new(slice: VolatileSlice<'a>) -> Self {
-        Self(slice)
+    pub(crate) const NONE: Self = Self(&[]);
+
+    pub(crate) fn new(regions: &'a [RamRegion<'a>]) -> Self {
+        Self(regions)
+    }
+
+    pub(crate) fn regions(&self) -> &'a [RamRegion<'a>] {
+        self.0
+    }
+
+    /// Whether these are the regions.
+    pub(crate) fn is(&self, known: &[RegionIdentity]) -> bool {
+        self.0.len() == known.len()
+            && self.0.iter().zip(known).all(|(region, known)| region.identity() == *known)
+    }
+
+    /// Where these bytes are, if all of them are in one region.
+    pub(crate) fn find(&self, at: u64, bytes: u64) -> Option<RamAt> {
+        (0..).zip(self.0).find_map(|(region, known)| {
+            known.offset(at, bytes).map(|offset| RamAt { region, offset })
+        })
+    }
+
+    /// The region that all of these bytes are in, and where in it.
+    fn region(&self, at: u64, bytes: u64) -> Result<(&RamRegion<'a>, usize), NoRam> {
+        let found =
+            self.0.iter().find_map(|known| Some((known, known.offset(at, bytes)? as usize)));
+        found.ok_or(NoRam)
+    }
+
+    /// The real address of a place.
+    pub(crate) fn real(&self, at: RamAt) -> u64 {
+        let start = self.0.get(at.region as usize).map_or(0, |region| region.start().0);
+        start.wrapping_add(at.offset)
     }
 
     /// Whether the page at this real address is all RAM.
     pub(crate) fn has_page(&self, page: u64) -> bool {
-        page.checked_add(PAGE_BYTES).is_some_and(|end| end <= self.0.len() as u64)
+        self.has(page, PAGE_BYTES)
     }
 
     /// Whether all of these bytes are RAM.
     pub(crate) fn has(&self, at: u64, bytes: u64) -> bool {
-        at.checked_add(bytes).is_some_and(|end| end <= self.0.len() as u64)
+        self.region(at, bytes).is_ok()
     }
 
     /// Whether these few bytes are RAM; `None` when only a part of them is.
@@ -43,16 +80,51 @@ impl<'a> Ram<'a> {
         }
     }
 
-    /// Loads at a real address, aligned or not, in the host's byte order.
+    /// Loads at a place, aligned or not, in the host's byte order.
     #[inline(always)]
+    pub(crate) fn load_at<T: Word>(&self, region: u32, offset: u64) -> Result<T, NoRam> {
+        match self.0.get(region as usize) {
+            Some(region) => T::load(region.slice(), offset as usize),
+            None => Err(NoRam),
+        }
+    }
+
+    /// Stores at a place, aligned or not, in the host's byte order. Who may, knows that no page map
+    /// has to be told.
+    #[inline(always)]
+    pub(crate) fn store_at<T: Word>(
+        &self,
+        region: u32,
+        offset: u64,
+        value: T,
+    ) -> Result<(), NoRam> {
+        match self.0.get(region as usize) {
+            Some(region) => T::store(region.slice(), offset as usize, value),
+            None => Err(NoRam),
+        }
+    }
+
+    /// Loads at a real address, aligned or not, in the host's byte order.
     pub(crate) fn load<T: Word>(&self, at: u64) -> Result<T, NoRam> {
-        T::load(&self.0, at as usize)
+        let (region, offset) = self.region(at, T::BYTES)?;
+        T::load(region.slice(), offset)
     }
 
     /// Stores at a real address, aligned or not, in the host's byte order.
-    #[inline(always)]
     pub(crate) fn store<T: Word>(&self, at: u64, value: T) -> Result<(), NoRam> {
-        T::store(&self.0, at as usize, value)
+        let (region, offset) = self.region(at, T::BYTES)?;
+        T::store(region.slice(), offset, value)?;
+        log_store(region, offset);
+        Ok(())
+    }
+
+    /// The page at this real address holds code that is decoded from now on.
+    pub(crate) fn mark_code(&self, page: u64) {
+        if let Ok((region, offset)) = self.region(page, PAGE_BYTES) {
+            if let Some(pages) = region.pages() {
+                pages.mark_code(offset as u64, PAGE_BYTES);
+            }
+        }
     }
 
     /// A doubleword of a table, which is big-endian whatever MSR.LE says.
@@ -62,25 +134,36 @@ impl<'a> Ram<'a> {
 
     /// Sets bits of a big-endian doubleword if it is still `old`.
     pub(crate) fn update_be(&self, at: u64, old: u64, bits: u64) -> Result<bool, NoRam> {
-        let cell = self.0.get_atomic_ref::<AtomicU64>(at as usize).map_err(|_| NoRam)?;
-        let (old, new) = (old.to_be(), (old | bits).to_be());
-        let done = cell.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
-        Ok(done.is_ok())
+        self.exchange(at, old.to_be(), (old | bits).to_be())
     }
 
     /// Stores `new` at an aligned address if `old` is there.
     pub(crate) fn exchange<T: Word>(&self, at: u64, old: T, new: T) -> Result<bool, NoRam> {
-        T::exchange(&self.0, at as usize, old, new)
+        let (region, offset) = self.region(at, T::BYTES)?;
+        let done = T::exchange(region.slice(), offset, old, new)?;
+        log_store(region, offset);
+        Ok(done)
     }
 
     /// Reads bytes as they are at some moment of the call.
     pub(crate) fn read_page(&self, at: u64, buffer: &mut [u8]) -> Result<(), NoRam> {
-        self.0.read_slice(buffer, at as usize).map_err(|_| NoRam)
+        let (region, offset) = self.region(at, buffer.len() as u64)?;
+        region.slice().read_slice(buffer, offset).map_err(|_| NoRam)
     }
 
     pub(crate) fn fill_zero(&self, at: u64, bytes: usize) -> Result<(), NoRam> {
         const ZEROS: [u8; 128] = [0; 128];
-        self.0.write_slice(&ZEROS[..bytes.min(128)], at as usize).map_err(|_| NoRam)
+        let bytes = bytes.min(ZEROS.len());
+        let (region, offset) = self.region(at, bytes as u64)?;
+        region.slice().write_slice(&ZEROS[..bytes], offset).map_err(|_| NoRam)?;
+        log_store(region, offset);
+        Ok(())
+    }
+}
+
+fn log_store(region: &RamRegion<'_>, offset: usize) {
+    if let Some(pages) = region.pages() {
+        pages.log_store(offset as u64);
     }
 }
 

@@ -1,9 +1,11 @@
 //! Everything one CPU knows: registers, translations, what it must still tell the outside.
 
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::bits::{cr, msr, xer};
 use crate::mmu::{Device, Tlb};
+use crate::region::RegionIdentity;
 use crate::system::{Followed, System};
 
 /// The registers, and with them the core's own view of memory.
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub(crate) big_endian: bool,
     pub(crate) spr: Sprs,
     pub(crate) tlb: Tlb,
+    /// The RAM that the translations lead to.
+    pub(crate) regions: Vec<RegionIdentity>,
     pub(crate) reservation: Option<Reservation>,
     /// Where an access faulted, and its DSISR, until the interrupt is taken.
     pub(crate) fault_address: u64,
@@ -233,6 +237,7 @@ impl State {
             big_endian: true,
             spr: Sprs { pvr, pir: id as u64, ..Sprs::default() },
             tlb: Tlb::new(),
+            regions: Vec::new(),
             reservation: None,
             fault_address: 0,
             fault_dsisr: 0,
@@ -294,6 +299,9 @@ impl State {
         if news.translations {
             self.tlb.flush();
         }
+        if news.log {
+            self.tlb.notice_stores();
+        }
         for page in news.pages {
             self.written.push(page);
         }
@@ -322,6 +330,15 @@ impl State {
         self.tell_of_icbi();
         self.uses_translations = false;
         self.system.uses_none(self.id);
+    }
+
+    /// Leaves guest code. What was stored so far is in every log of writes then.
+    pub(crate) fn leave_guest(&mut self) {
+        self.use_no_translations();
+        fence(Ordering::SeqCst);
+        if self.system.has_changed(&self.followed) {
+            self.read_news();
+        }
     }
 
     /// CR as one register.

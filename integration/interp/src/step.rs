@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use vm_memory::VolatileSlice;
-
 use crate::bits::{msr, srr1};
 use crate::code::{Cache, Op, Room};
 use crate::cpu::{Cpu, InGuest};
@@ -15,6 +13,7 @@ use crate::interrupt::vector;
 use crate::isa::{self, Kind};
 use crate::mmu::Device;
 use crate::ram::{PAGE_SHIFT, Ram};
+use crate::region::RamRegion;
 use crate::trap::Trap;
 
 impl Cpu {
@@ -30,6 +29,7 @@ impl Cpu {
             return None;
         }
         let ram = Ram::new(door.ram());
+        self.know(&ram);
         let cpu = InGuest(self);
         cpu.0.state.follow();
         cpu.0.drop_written();
@@ -73,8 +73,7 @@ impl Cpu {
         if let Some(page) = one.find(0, s.big_endian) {
             one.put(page, s.pc, op);
             // It has its operand, and needs nothing of the machine.
-            let nothing = Ram::new(VolatileSlice::from(&mut [][..]));
-            exec::run(s, &nothing, one, &Nowhere, page, 1);
+            exec::run(s, &Ram::NONE, one, &Nowhere, page, 1);
         }
         s.device = Device::IDLE;
         if let Some(cause) = traced {
@@ -87,8 +86,8 @@ impl Cpu {
 struct Nowhere;
 
 impl Door for Nowhere {
-    fn ram(&self) -> VolatileSlice<'_> {
-        VolatileSlice::from(&mut [][..])
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &[]
     }
 
     fn timebase(&self, _: u64) -> u64 {

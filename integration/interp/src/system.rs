@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::code::Room;
-use crate::ram::PAGE_SHIFT;
+use crate::page_map::Watch;
 use wait::Followers;
 
 /// The CPUs of one machine.
@@ -28,6 +28,7 @@ pub struct System {
     changes: AtomicU64,
     translations: AtomicU64,
     code: AtomicU64,
+    logs: AtomicU64,
     host_writes: Mutex<HostWrites>,
     followers: Followers,
     room: Arc<Room>,
@@ -41,6 +42,7 @@ pub(crate) struct Followed {
     pub(crate) changes: u64,
     translations: u64,
     code: u64,
+    logs: u64,
     host_writes: u64,
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct News {
     pub(crate) translations: bool,
     /// Decoded code has to be compared with what it was decoded from.
     pub(crate) check_code: bool,
+    /// Stores have to be noticed, to pages that are not known to be written to.
+    pub(crate) log: bool,
     /// Decoded code of these pages.
     pub(crate) pages: Vec<u64>,
     /// All decoded code.
@@ -84,27 +88,12 @@ impl System {
             changes: AtomicU64::new(0),
             translations: AtomicU64::new(0),
             code: AtomicU64::new(0),
+            logs: AtomicU64::new(0),
             host_writes: Mutex::default(),
             followers: Followers::new(cpus),
             room: Arc::new(Room::new(cpus)),
             whole: Mutex::default(),
         }
-    }
-
-    /// Tells all CPUs that somebody other than they has written to RAM: `len` bytes at the real
-    /// address `at`.
-    ///
-    /// To be called after every write by the host that may hit code: a program that is loaded, a
-    /// hypercall that copies.
-    pub fn host_wrote(&self, at: u64, len: u64) {
-        if len == 0 {
-            return;
-        }
-        let first = at >> PAGE_SHIFT;
-        let last = at.saturating_add(len - 1) >> PAGE_SHIFT;
-        let mut writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.add(first, last);
-        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// How many bytes of host memory hold decoded code, of all CPUs together.
@@ -166,6 +155,7 @@ impl System {
         };
         news.translations = differs(&self.translations, &mut followed.translations);
         news.check_code = differs(&self.code, &mut followed.code);
+        news.log = differs(&self.logs, &mut followed.logs);
         let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
         writes.tell(&mut news, &mut followed.host_writes);
         Some(news)
@@ -194,6 +184,19 @@ impl System {
     /// Gives this CPU's core to one that is waited for. Who calls it must use no translations.
     pub(crate) fn give_way(&self) {
         self.followers.give_way();
+    }
+}
+
+impl Watch for System {
+    fn written(&self, first: u64, last: u64) {
+        let mut writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.add(first, last);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn log_changed(&self) {
+        self.logs.fetch_add(1, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -237,7 +240,7 @@ mod tests {
     fn the_host_tells_everybody_once() {
         let system = System::new(2);
         let mut followed = [Followed::default(); 2];
-        system.host_wrote(0x1fff, 2);
+        system.written(1, 2);
         for followed in &mut followed {
             assert!(system.has_changed(followed));
             assert_eq!(system.news(followed).unwrap().pages, [1, 2]);
@@ -245,9 +248,9 @@ mod tests {
             assert_eq!(system.news(followed), None);
         }
         // The same place again is news again.
-        system.host_wrote(0x1fff, 2);
+        system.written(1, 2);
         assert_eq!(system.news(&mut followed[0]).unwrap().pages, [1, 2]);
-        system.host_wrote(0x5000, 1);
+        system.written(5, 5);
         assert_eq!(system.news(&mut followed[0]).unwrap().pages, [5]);
         assert_eq!(system.news(&mut followed[1]).unwrap().pages, [5, 1, 2]);
     }
@@ -257,10 +260,10 @@ mod tests {
         let all = News { all_code: true, ..News::default() };
         let system = System::new(1);
         let mut followed = Followed::default();
-        system.host_wrote(0, u64::MAX);
+        system.written(0, u64::MAX >> 12);
         assert_eq!(system.news(&mut followed), Some(News { all_code: true, ..News::default() }));
         for page in 0..=PAGES_MAX as u64 {
-            system.host_wrote(page << PAGE_SHIFT, 1);
+            system.written(page, page);
         }
         assert_eq!(system.news(&mut followed), Some(all));
         assert_eq!(system.news(&mut followed), None);
@@ -276,5 +279,8 @@ mod tests {
         system.translations_changed();
         let news = system.news(&mut followed);
         assert_eq!(news, Some(News { translations: true, ..News::default() }));
+        system.log_changed();
+        let news = system.news(&mut followed);
+        assert_eq!(news, Some(News { log: true, ..News::default() }));
     }
 }

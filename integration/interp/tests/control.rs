@@ -5,6 +5,7 @@ mod common;
 
 use common::*;
 use vm_memory::Bytes;
+use vm_memory::bitmap::Bitmap;
 
 /// msgsndp r3, msgclrp r3
 const RING: u32 = 0x7c00_191c;
@@ -146,7 +147,7 @@ fn the_segment_buffer_is_kept() {
     let mut execute = |word: u32, r3: u64, r4: u64| {
         bench.board.ram.write_obj(word.to_be(), CODE as usize).unwrap();
         bench.board.ram.write_obj(END.to_be(), CODE as usize + 4).unwrap();
-        bench.system.host_wrote(CODE, 8);
+        bench.board.pages.mark_dirty(CODE as usize, 8);
         bench.registers(|r| (r.pc, r.cr, r.gpr[3], r.gpr[4]) = (CODE, 0, r3, r4));
         let after = bench.run();
         assert_eq!(after.pc, CODE + 8);

@@ -7,6 +7,7 @@ mod common;
 use common::*;
 use interp::{Exit, Registers};
 use vm_memory::Bytes;
+use vm_memory::bitmap::Bitmap;
 
 const USER: u64 = 0x1_0000_0000;
 const FP: u64 = 1 << 13;
@@ -162,7 +163,7 @@ fn an_interrupt_leaves_the_registers() {
         }
         bench.board.ram.write_obj(word.to_be(), CODE as usize).unwrap();
         // The page is dropped as if another had written there.
-        bench.system.host_wrote(CODE, 4);
+        bench.board.pages.mark_dirty(CODE as usize, 4);
         let on = [0, FP, VEC_VSX, FP | VEC_VSX][random.next() as usize % 4];
         let before = Registers {
             gpr: std::array::from_fn(|_| random.next()),

@@ -5,18 +5,19 @@ mod common;
 
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, ProcessTable, Registers, System, disassemble};
-use vm_memory::{Bytes, VolatileSlice};
+use interp::{Cpu, Door, Exit, ProcessTable, RamRegion, Registers, System, disassemble};
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use common::{CODE, EXECUTE, ME, PR, READ_WRITE, Random};
 
 const RAM_BYTES: u64 = 1 << 18;
 
-struct Board<'a>(VolatileSlice<'a>);
+struct Board<'a>([RamRegion<'a>; 1]);
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.0
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.0
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -43,7 +44,8 @@ fn value(random: &mut Random) -> u64 {
 fn random_words_in_random_states() {
     let mut random = Random(1);
     let mut ram = vec![0; RAM_BYTES as usize];
-    let board = Board(VolatileSlice::from(ram.as_mut_slice()));
+    let ram = VolatileSlice::from(ram.as_mut_slice());
+    let board = Board([RamRegion::new(GuestAddress(0), ram)]);
     let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
     for round in 0..500_000 {
         if round % 4096 == 0 {
@@ -54,7 +56,7 @@ fn random_words_in_random_states() {
                     [4, 19, 30, 31, 57, 59, 60, 61, 62, 63][(random.next() % 10) as usize];
                 let word = random.next() as u32 & 0x03ff_ffff | primary << 26;
                 let doubleword = random.next() << 32 | u64::from(word);
-                board.0.write_obj(doubleword.to_be(), at as usize).unwrap();
+                ram.write_obj(doubleword.to_be(), at as usize).unwrap();
             }
         }
         let mut registers = Registers {
@@ -113,7 +115,7 @@ fn random_words_of_a_user() {
             for at in (CODE..CODE + 0x1_0000).step_by(8) {
                 bench.write(at, random.next());
             }
-            bench.system.host_wrote(CODE, 0x1_0000);
+            bench.board.pages.mark_dirty(CODE as usize, 0x1_0000);
         }
         bench.registers(|r| {
             r.gpr = std::array::from_fn(|_| USER + 0x8000 + random.next() % 64);

@@ -6,9 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use interp::{Cpu, Door, Exit, ProcessTable, Registers, System};
-use vm_memory::VolatileSlice;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use interp::{Cpu, Door, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const CODE: u64 = 0x1_0000;
 const DATA: u64 = 0x2_0000;
@@ -23,11 +22,19 @@ const KERNEL: u64 = 0xc000_0000_0000_0000;
 /// Ends tests that hang.
 const HANG: Duration = Duration::from_secs(600);
 
-struct Board<'a>(&'a GuestMemoryMmap);
+type Ram = GuestMemoryMmap<PageMap>;
+
+struct Board<'a>([RamRegion<'a>; 1]);
+
+impl<'a> Board<'a> {
+    fn new(ram: &'a Ram) -> Self {
+        Self([RamRegion::of(ram.iter().next().unwrap()).unwrap()])
+    }
+}
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.0.iter().next().unwrap().as_volatile_slice().unwrap()
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.0
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -36,8 +43,8 @@ impl Door for Board<'_> {
 }
 
 /// Runs `words` on each of two CPUs, with its number in r4.
-fn run(words: &[u32]) -> GuestMemoryMmap {
-    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+fn run(words: &[u32]) -> Ram {
+    let ram = Ram::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     for (at, word) in (CODE..).step_by(4).zip(words) {
         ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
     }
@@ -46,7 +53,7 @@ fn run(words: &[u32]) -> GuestMemoryMmap {
         for id in 0..2 {
             let (ram, system) = (&ram, system.clone());
             scope.spawn(move || {
-                let board = Board(ram);
+                let board = Board::new(ram);
                 let mut cpu = Cpu::new(id, POWER9, system);
                 let mut registers = Registers { pc: CODE, ctr: 100_000, ..Registers::default() };
                 registers.gpr[3] = DATA;
@@ -130,7 +137,7 @@ fn shoot_downs_do_not_wait_for_each_other() {
 #[test]
 fn code_of_another_cpu_is_not_executed_stale() {
     const OTHER: u64 = CODE + 0x1000;
-    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    let ram = Ram::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     // li r3,1; sc 1 for the one; stw r5,0(r3); icbi 0,r4; sync; isync; sc 1 for the other.
     for (at, word) in [
         (CODE, 0x3860_0001),
@@ -143,7 +150,7 @@ fn code_of_another_cpu_is_not_executed_stale() {
     ] {
         ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
     }
-    let board = Board(&ram);
+    let board = Board::new(&ram);
     let system = Arc::new(System::new(2));
     let mut cpus = [0, 1].map(|id| Cpu::new(id, POWER9, system.clone()));
     let mut run = |id: usize, pc, gpr: [u64; 6]| {
@@ -206,7 +213,7 @@ fn code_is_as_new_as_what_says_so() {
     put(&ram, PAGE, &[LI, 0x4e80_0020]);
     put(&ram, DATA, &[LI]);
     let system = Arc::new(System::new(2));
-    let board = Board(&ram);
+    let board = Board::new(&ram);
     let start = |pc| {
         let mut registers = Registers { pc, ctr: ROUNDS.into(), ..Registers::default() };
         registers.gpr[3] = DATA;
@@ -271,7 +278,7 @@ fn dropped_translations_are_not_used() {
         asked.recv_timeout(HANG).unwrap();
         let remaps = scope.spawn(|| {
             let cpu = Cpu::new(0, POWER9, system.clone());
-            to_the_end(&Board(&ram), cpu, &remapper).gpr(9)
+            to_the_end(&Board::new(&ram), cpu, &remapper).gpr(9)
         });
         // Time enough to go wrong.
         std::thread::sleep(Duration::from_millis(200));
@@ -339,7 +346,7 @@ fn who_panics_holds_nobody_up() {
     let (ends, ended) = sync_channel(1);
     std::thread::spawn(move || {
         let real = Registers { pc: CODE, ..Registers::default() };
-        to_the_end(&Board(&ram), Cpu::new(0, POWER9, system), &real);
+        to_the_end(&Board::new(&ram), Cpu::new(0, POWER9, system), &real);
         ends.send(()).unwrap();
     });
     assert_eq!(ended.recv_timeout(HANG), Ok(()));
@@ -360,7 +367,7 @@ fn decoded_code_has_one_bound() {
         put(&ram, FIRST + (page << 12), &[0x4e80_0020]);
     }
     let system = Arc::new(System::new(CPUS));
-    let board = Board(&ram);
+    let board = Board::new(&ram);
     let mut registers = Registers { pc: CODE, ..Registers::default() };
     registers.gpr[3] = FIRST;
     registers.gpr[4] = PAGES;
@@ -387,7 +394,7 @@ fn who_rests_leaves_its_room_to_others() {
         // blr
         put(&ram, FIRST + (page << 12), &[0x4e80_0020]);
     }
-    let board = Board(&ram);
+    let board = Board::new(&ram);
     let run = |mut cpu: Cpu, pages: u64| {
         let before = cpu.stats().decodes;
         let mut registers = Registers { pc: CODE, ..Registers::default() };
@@ -415,11 +422,11 @@ fn who_rests_leaves_its_room_to_others() {
     }
 }
 
-fn ram(bytes: usize) -> GuestMemoryMmap {
-    GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), bytes)]).unwrap()
+fn ram(bytes: usize) -> Ram {
+    Ram::from_ranges(&[(GuestAddress(0), bytes)]).unwrap()
 }
 
-fn put(ram: &GuestMemoryMmap, at: u64, words: &[u32]) {
+fn put(ram: &Ram, at: u64, words: &[u32]) {
     for (at, word) in (at..).step_by(4).zip(words) {
         ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
     }
@@ -440,7 +447,7 @@ const NODES: [u64; 4] = [0x9_0000, 0xa_0000, 0xb_0000, 0xc_0000];
 const LEAF: u64 = 3 << 62 | 0x100 | 0x80 | 0x8 | 0x7;
 
 /// An empty tree for the kernel's lowest addresses.
-fn tree(ram: &GuestMemoryMmap) -> ProcessTable {
+fn tree(ram: &Ram) -> ProcessTable {
     let put = |at: u64, entry: u64| ram.write_obj(entry.to_be(), GuestAddress(at)).unwrap();
     put(TABLE, 2 << 61 | NODES[0] | 5 << 5 | 13);
     put(NODES[0], 1 << 63 | NODES[1] | 9);
@@ -450,7 +457,7 @@ fn tree(ram: &GuestMemoryMmap) -> ProcessTable {
 }
 
 /// Maps 64 KiB of the kernel's; where the entry is.
-fn leaf(ram: &GuestMemoryMmap, ea: u64, real: u64) -> u64 {
+fn leaf(ram: &Ram, ea: u64, real: u64) -> u64 {
     let at = NODES[3] + (ea >> 16) * 8;
     ram.write_obj((LEAF | real).to_be(), GuestAddress(at)).unwrap();
     at
@@ -461,11 +468,15 @@ fn translated(pc: u64) -> Registers {
     Registers { pc: KERNEL | pc, msr: SF | ME | IR_DR, ..Registers::default() }
 }
 
-fn holding(ram: &GuestMemoryMmap) -> (Holding<'_>, Receiver<()>, SyncSender<()>) {
+fn holding(ram: &Ram) -> (Holding<'_>, Receiver<()>, SyncSender<()>) {
     let (asks, asked) = sync_channel(1);
     let (answers, answered) = sync_channel(1);
     let questions = AtomicUsize::new(0);
-    (Holding { board: Board(ram), questions, asks, answered: Mutex::new(answered) }, asked, answers)
+    (
+        Holding { board: Board::new(ram), questions, asks, answered: Mutex::new(answered) },
+        asked,
+        answers,
+    )
 }
 
 /// A machine that does not answer what the time is, but for DEC at the start, until it is told to.
@@ -477,7 +488,7 @@ struct Holding<'a> {
 }
 
 impl Door for Holding<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
+    fn ram(&self) -> &[RamRegion<'_>] {
         self.board.ram()
     }
 

@@ -3,10 +3,8 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use interp::{Cpu, Door, Exit, System};
-use vm_memory::{Bytes, VolatileSlice};
+use interp::{Cpu, Door, Exit, RamRegion};
+use vm_memory::Bytes;
 
 use common::*;
 
@@ -167,21 +165,6 @@ fn changed_code_is_decoded_again() {
     assert_eq!(bench.run().gpr[5], 42);
 }
 
-/// The same, when it is the host who writes.
-#[test]
-fn the_hosts_writes_are_noticed() {
-    let mut ram = Vec::new();
-    let system = Arc::new(System::new(1));
-    let mut bench = bench(&mut ram, &[0x38a0_0001, END]);
-    bench.cpu = Cpu::new(0, 0x004e_1203, system.clone());
-    bench.cpu.start(CODE, true);
-    assert_eq!(bench.run().gpr[5], 1);
-    bench.write(CODE, 0x38a0_0002 << 32 | u64::from(END));
-    system.host_wrote(CODE, 8);
-    bench.registers(|r| r.pc = CODE);
-    assert_eq!(bench.run().gpr[5], 2);
-}
-
 /// In 32-bit mode the upper halves of addresses, of CTR and of compared results do not count.
 #[test]
 fn narrow_mode() {
@@ -299,8 +282,8 @@ fn a_vector_without_memory_is_stuck() {
 fn a_decrementer_is_due_however_late_it_is() {
     struct Late<'a>(Board<'a>, u64);
     impl Door for Late<'_> {
-        fn ram(&self) -> VolatileSlice<'_> {
-            self.0.ram
+        fn ram(&self) -> &[RamRegion<'_>] {
+            &self.0.regions
         }
         fn timebase(&self, _: u64) -> u64 {
             self.1

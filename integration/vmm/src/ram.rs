@@ -1,9 +1,11 @@
 //! Guest RAM as a back end needs it.
 
+use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arch_ppc64::{GuestRam, MemoryFault};
+use interp::{PageMap, RamRegion};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
@@ -27,17 +29,29 @@ pub unsafe trait HostRam: Send + Sync {
     fn regions(&self) -> Vec<HostRegion>;
 }
 
-impl dyn HostRam + '_ {
-    /// The first range, for whoever accesses it byte by byte; empty where there is none.
-    pub fn first_slice(&self) -> VolatileSlice<'_> {
-        match self.regions().first() {
-            // SAFETY: `HostRam` vouches for the region while `self` lives, which outlives the
-            // slice; a volatile slice is for memory that others change.
-            Some(region) => unsafe {
-                VolatileSlice::new(region.host.as_ptr(), region.bytes as usize)
-            },
-            None => VolatileSlice::from(&mut [][..]),
-        }
+/// RAM as processors in software access it.
+pub(crate) struct SoftwareRam {
+    regions: Vec<RamRegion<'static>>,
+    _ram: Arc<dyn HostRam>,
+}
+
+impl SoftwareRam {
+    pub(crate) fn new(ram: Arc<dyn HostRam>) -> Self {
+        let regions = ram.regions().into_iter().map(|HostRegion { start, host, bytes, pages }| {
+            // SAFETY: `HostRam` vouches for the region while `ram` lives, and nobody gets the slice
+            // for longer than that; a volatile slice is for memory that others change.
+            let slice = unsafe { VolatileSlice::new(host.as_ptr(), bytes as usize) };
+            let region = RamRegion::new(start, slice);
+            match pages {
+                Some(pages) => region.with_pages(pages),
+                None => region,
+            }
+        });
+        Self { regions: regions.collect(), _ram: ram }
+    }
+
+    pub(crate) fn regions(&self) -> &[RamRegion<'_>] {
+        &self.regions
     }
 }
 
@@ -63,7 +77,7 @@ impl GuestRam for SharedRam {
 }
 
 /// A range of guest RAM.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HostRegion {
     /// Real address of its first byte in the guest.
     pub start: GuestAddress,
@@ -71,6 +85,8 @@ pub struct HostRegion {
     pub host: NonNull<u8>,
     /// Its length in bytes.
     pub bytes: u64,
+    /// Its bitmap, where that is one that processors in software understand.
+    pub pages: Option<PageMap>,
 }
 
 // SAFETY: a region of `GuestMemoryMmap` is a mapping that lives as long as it, and vm-memory
@@ -86,11 +102,13 @@ where
     fn regions(&self) -> Vec<HostRegion> {
         self.iter()
             .filter_map(|region| {
+                let bitmap = (**region).bitmap();
                 let host = region.get_host_address(MemoryRegionAddress(0)).ok()?;
                 Some(HostRegion {
                     start: region.start_addr(),
                     host: NonNull::new(host)?,
                     bytes: region.len(),
+                    pages: (bitmap as &dyn Any).downcast_ref::<PageMap>().cloned(),
                 })
             })
             .collect()

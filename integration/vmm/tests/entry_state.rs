@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
-use interp::{Cpu, Door, Exit, Registers, System};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, VolatileSlice};
+use interp::{Cpu, Door, Exit, PageMap, RamRegion, Registers, System};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vof_device::{DeviceTree, Vof};
 
@@ -38,11 +38,11 @@ impl MachineConfig for Config {
     }
 }
 
-struct Board<'a>(VolatileSlice<'a>);
+struct Board<'a>([RamRegion<'a>; 1]);
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.0
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.0
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -51,7 +51,7 @@ impl Door for Board<'_> {
 }
 
 struct Guest {
-    ram: GuestMemoryMmap,
+    ram: GuestMemoryMmap<PageMap>,
     bus: HypercallBus,
     cpu: Cpu,
 }
@@ -97,7 +97,7 @@ impl Guest {
     /// Runs until the `sc 1` at `at`, answering those before it; the registers there.
     fn run_to(&mut self, at: u64) -> Registers {
         let region = self.ram.iter().next().unwrap();
-        let board = Board(region.as_volatile_slice().unwrap());
+        let board = Board([RamRegion::of(region).unwrap()]);
         for _ in 0..20 {
             let exit = self.cpu.run(&board, 10_000);
             assert!(matches!(exit, Exit::Hypercall), "{exit:?}");

@@ -240,10 +240,11 @@ pub(super) const TABLE: &[Insn] = &[
 mod tests {
     use std::sync::Arc;
 
-    use vm_memory::VolatileSlice;
+    use vm_memory::{GuestAddress, VolatileSlice};
 
     use super::super::lookup;
     use super::*;
+    use crate::region::RamRegion;
     use crate::system::{Followed, News, System};
 
     const ICBI: u32 = 0x7c00_07ac;
@@ -256,7 +257,8 @@ mod tests {
     #[test]
     fn many_icbi_are_one_change() {
         let mut page = [0; 4096];
-        let ram = Ram::new(VolatileSlice::from(&mut page[..]));
+        let regions = [RamRegion::new(GuestAddress(0), VolatileSlice::from(&mut page[..]))];
+        let ram = Ram::new(&regions);
         let execute = |s: &mut State, word| {
             let _ = lookup(word).unwrap().execute(s, &ram, word);
         };

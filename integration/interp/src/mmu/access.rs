@@ -14,7 +14,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load::<T>(ea.wrapping_add(entry.to_real)) {
+            if let Ok(value) = ram.load_at::<T>(entry.region, ea.wrapping_add(entry.to_offset)) {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -32,7 +32,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load::<T>(ea.wrapping_add(entry.to_real)) {
+            if let Ok(value) = ram.load_at::<T>(entry.region, ea.wrapping_add(entry.to_offset)) {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -52,7 +52,8 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store::<T>(ea.wrapping_add(entry.to_real), value) {
+            if let Ok(()) = ram.store_at::<T>(entry.region, ea.wrapping_add(entry.to_offset), value)
+            {
                 return Ok(());
             }
         }
@@ -72,7 +73,8 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store::<T>(ea.wrapping_add(entry.to_real), value) {
+            if let Ok(()) = ram.store_at::<T>(entry.region, ea.wrapping_add(entry.to_offset), value)
+            {
                 return Ok(());
             }
         }
@@ -198,13 +200,13 @@ impl State {
     /// The real address of `ea`, for a load or a store.
     pub(crate) fn real(&mut self, ram: &Ram<'_>, ea: u64, store: bool) -> Result<u64, Trap> {
         let offset = ea & PAGE_OFFSET;
-        if let Some(page) = self.tlb.find(ea, store) {
-            return Ok(page | offset);
+        if let Some(at) = self.tlb.find(ea, store) {
+            return Ok(ram.real(at));
         }
         let access = if store { Access::Store } else { Access::Load };
         let page = self.translate(ram, ea, access)?;
-        if ram.has_page(page.real) {
-            self.tlb.insert(ea, page.real, page.may_read, page.may_write);
+        if let Some(at) = ram.find(page.real, PAGE_BYTES) {
+            self.tlb.insert(ea, page.real, at, page.may_read, page.may_write);
         }
         Ok(page.real | offset)
     }

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::bits::msr;
-use crate::ram::{PAGE_BYTES, PAGE_SHIFT};
+use crate::page_map::PageMap;
+use crate::ram::{PAGE_BYTES, PAGE_SHIFT, RamAt};
 
 const ENTRIES: usize = 1024;
 const CODE_ENTRIES: usize = 512;
@@ -39,8 +40,17 @@ const GUARDED_MAX: usize = 64;
 pub(crate) struct Entry {
     pub(crate) read: u64,
     pub(crate) write: u64,
-    /// What an effective address is added to for the real one.
-    pub(crate) to_real: u64,
+    /// What an effective address is added to for the place in the region of RAM.
+    pub(crate) to_offset: u64,
+    pub(crate) region: u32,
+}
+
+impl Entry {
+    /// The place of the page, if stores to it need not be noticed.
+    fn writable(&self) -> Option<RamAt> {
+        let offset = (self.write & PAGE_MASK).wrapping_add(self.to_offset);
+        (self.write != 0).then_some(RamAt { region: self.region, offset })
+    }
 }
 
 /// A page of code.
@@ -54,6 +64,8 @@ struct CodeEntry {
 pub(crate) struct Tlb {
     pub(crate) entries: Box<[Entry; ENTRIES]>,
     pub(crate) context: u64,
+    /// Those of the regions of RAM, by number.
+    page_maps: Vec<Option<PageMap>>,
     code: Box<[CodeEntry; CODE_ENTRIES]>,
     code_context: u64,
     kernel_generation: u64,
@@ -96,6 +108,7 @@ impl Tlb {
         Self {
             entries: Box::new([Entry::default(); ENTRIES]),
             context: REAL,
+            page_maps: Vec::new(),
             code: Box::new([CodeEntry::default(); CODE_ENTRIES]),
             code_context: REAL,
             kernel_generation: 0,
@@ -152,8 +165,8 @@ impl Tlb {
 
     /// Drops the translations by which the kernel reaches user addresses.
     pub(crate) fn flush_guarded(&mut self) {
-        for slot in self.guarded.drain(..) {
-            self.entries[slot as usize & (ENTRIES - 1)] = Entry::default();
+        for slot in std::mem::take(&mut self.guarded) {
+            self.replace(slot.into(), Entry::default());
         }
     }
 
@@ -161,9 +174,9 @@ impl Tlb {
     pub(crate) fn flush_range(&mut self, ea: u64, bytes: u64) {
         let mut at = ea & !(bytes - 1);
         for _ in 0..bytes >> PAGE_SHIFT {
-            let entry = &mut self.entries[slot(at)];
+            let entry = &self.entries[slot(at)];
             if (entry.read | entry.write) & PAGE_MASK == at {
-                *entry = Entry::default();
+                self.replace(slot(at), Entry::default());
             }
             let entry = &mut self.code[code_slot(at)];
             if entry.tag & PAGE_MASK == at {
@@ -174,21 +187,55 @@ impl Tlb {
     }
 
     fn clear(&mut self) {
+        self.notice_stores();
         self.entries.fill(Entry::default());
         self.code.fill(CodeEntry::default());
         self.guarded.clear();
     }
 
-    /// The real page of `ea`, if it is known and may be accessed.
-    pub(crate) fn find(&self, ea: u64, store: bool) -> Option<u64> {
+    /// RAM is in other regions, which have these bitmaps.
+    pub(crate) fn set_page_maps(&mut self, page_maps: Vec<Option<PageMap>>) {
+        self.clear();
+        self.page_maps = page_maps;
+    }
+
+    /// From now on, stores to pages that are not known to be written to are noticed. Those so far
+    /// that nobody was told of are told.
+    pub(crate) fn notice_stores(&mut self) {
+        for number in 0..ENTRIES {
+            let entry = Entry { write: 0, ..self.entries[number] };
+            self.replace(number, entry);
+        }
+    }
+
+    /// An entry that goes takes with it that there was a store by it.
+    fn replace(&mut self, number: usize, by: Entry) {
+        let entry = std::mem::replace(&mut self.entries[number & (ENTRIES - 1)], by);
+        if let Some(at) = entry.writable() {
+            if let Some(Some(pages)) = self.page_maps.get(at.region as usize) {
+                pages.log_store(at.offset);
+            }
+        }
+    }
+
+    /// Where in RAM `ea` is, if it is known and may be accessed.
+    pub(crate) fn find(&self, ea: u64, store: bool) -> Option<RamAt> {
         let entry = &self.entries[slot(ea)];
         let wanted = ea & PAGE_MASK | self.context;
         let known = if store { entry.write } else { entry.read };
-        (known == wanted).then_some((ea & PAGE_MASK).wrapping_add(entry.to_real))
+        let offset = ea.wrapping_add(entry.to_offset);
+        (known == wanted).then_some(RamAt { region: entry.region, offset })
     }
 
-    /// Keeps a translation of the page at `ea` to the page at `real`.
-    pub(crate) fn insert(&mut self, ea: u64, real: u64, may_read: bool, may_write: bool) {
+    /// Keeps a translation of the page at `ea` to the page at `real`, which is there in RAM.
+    pub(crate) fn insert(
+        &mut self,
+        ea: u64,
+        real: u64,
+        at: RamAt,
+        may_read: bool,
+        may_write: bool,
+    ) {
         let number = slot(ea);
         let tag = ea & PAGE_MASK | self.context;
         if is_guarded(ea, self.context) {
@@ -197,11 +244,16 @@ impl Tlb {
             }
             self.guarded.push(number as u16);
         }
-        self.entries[number] = Entry {
+        let pages = self.page_maps.get(at.region as usize).and_then(Option::as_ref);
+        let is_noticed = self.is_code(real >> PAGE_SHIFT)
+            || pages.is_some_and(|pages| !pages.is_known_dirty(at.offset));
+        let entry = Entry {
             read: if may_read { tag } else { 0 },
-            write: if may_write && !self.is_code(real >> PAGE_SHIFT) { tag } else { 0 },
-            to_real: real.wrapping_sub(ea & PAGE_MASK),
+            write: if may_write && !is_noticed { tag } else { 0 },
+            to_offset: at.offset.wrapping_sub(ea & PAGE_MASK),
+            region: at.region,
         };
+        self.replace(number, entry);
     }
 
     /// The decoded page that `ea` is in, if it is known.
@@ -227,17 +279,17 @@ impl Tlb {
         self.maybe_code[bit / 64] >> (bit % 64) & 1 != 0 && self.code_pages.contains(&page)
     }
 
-    /// From now on stores to this page are noticed.
-    pub(crate) fn mark_code(&mut self, page: u64) {
+    /// From now on stores to this page, which is there in RAM, are noticed.
+    pub(crate) fn mark_code(&mut self, page: u64, at: Option<RamAt>) {
         if !self.code_pages.insert(page) {
             return;
         }
         let bit = page as usize % CODE_FILTER_BITS;
         self.maybe_code[bit / 64] |= 1 << (bit % 64);
-        let real = page << PAGE_SHIFT;
-        for entry in self.entries.iter_mut() {
-            if (entry.write & PAGE_MASK).wrapping_add(entry.to_real) == real {
-                entry.write = 0;
+        for number in 0..ENTRIES {
+            let entry = self.entries[number];
+            if entry.writable().is_some_and(|writable| Some(writable) == at) {
+                self.replace(number, Entry { write: 0, ..entry });
             }
         }
     }

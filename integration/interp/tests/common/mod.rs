@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, ProcessTable, Registers, System};
-use vm_memory::{Bytes, VolatileSlice};
+use interp::{Cpu, Door, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 pub(crate) const RAM_BYTES: usize = 1 << 20;
 pub(crate) const CODE: u64 = 0x1_0000;
@@ -22,12 +22,14 @@ pub(crate) const IR_DR: u64 = 3 << 4;
 
 pub(crate) struct Board<'a> {
     pub(crate) ram: VolatileSlice<'a>,
+    pub(crate) regions: [RamRegion<'a>; 1],
+    pub(crate) pages: PageMap,
     pub(crate) external: Cell<bool>,
 }
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.ram
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.regions
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -48,7 +50,10 @@ pub(crate) struct Bench<'a> {
 /// A big-endian machine with `words` at [`CODE`], and an end at each interrupt vector.
 pub(crate) fn bench<'a>(ram: &'a mut Vec<u8>, words: &[u32]) -> Bench<'a> {
     ram.resize(RAM_BYTES, 0);
-    let board = Board { ram: VolatileSlice::from(ram.as_mut_slice()), external: Cell::new(false) };
+    let ram = VolatileSlice::from(ram.as_mut_slice());
+    let pages = PageMap::new(RAM_BYTES);
+    let regions = [RamRegion::new(GuestAddress(0), ram).with_pages(pages.clone())];
+    let board = Board { ram, regions, pages, external: Cell::new(false) };
     for vector in (0x100..0x1000).step_by(0x20) {
         board.ram.write_obj(END.to_be(), vector).unwrap();
     }

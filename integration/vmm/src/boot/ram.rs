@@ -11,7 +11,7 @@ use super::BootError;
 use crate::host_file;
 
 /// Shared memory, without dirty tracking.
-pub(crate) type Ram = GuestMemoryMmap<()>;
+pub(crate) type Ram = GuestMemoryMmap<interp::PageMap>;
 
 /// Makes the RAM of a machine: one range, all zero, shared memory without a name, so that it can
 /// be given to other processes.

@@ -1,5 +1,4 @@
-//! What a CPU in software is connected to: the lines that others pull, and RAM that tells it when
-//! somebody else has written.
+//! What a CPU in software is connected to: the lines that others pull.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,11 +6,7 @@ use std::time::Duration;
 
 use arch_ppc64::papr::Prod;
 use arch_ppc64::xics::InterruptOutput;
-use arch_ppc64::{CpuIndex, GuestRam, Kick, MemoryFault};
-use interp::System;
-use vm_memory::GuestAddress;
-
-use crate::ram::HostRam;
+use arch_ppc64::{CpuIndex, Kick};
 
 /// The lines of one CPU.
 #[derive(Debug, Default)]
@@ -107,39 +102,6 @@ impl Prod for Lines {
         line.prodded.store(true, Ordering::SeqCst);
         line.wake();
         true
-    }
-}
-
-/// Guest RAM for handlers: what they write may be code that a CPU keeps decoded.
-pub(super) struct NotedRam {
-    ram: Arc<dyn HostRam>,
-    system: Arc<System>,
-}
-
-impl NotedRam {
-    pub(super) fn new(ram: Arc<dyn HostRam>, system: Arc<System>) -> Self {
-        Self { ram, system }
-    }
-}
-
-impl GuestRam for NotedRam {
-    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
-        self.ram.as_guest().read(at, buf)
-    }
-
-    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
-        let written = self.ram.as_guest().write(at, data);
-        // Also where it failed: a leading part may have been written.
-        self.system.host_wrote(at.0, data.len() as u64);
-        written
-    }
-
-    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
-        self.ram.as_guest().read_available(at, buf)
-    }
-
-    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
-        self.ram.as_guest().check_ram(at, bytes)
     }
 }
 

@@ -18,11 +18,11 @@ use arch_ppc64::xics::Xics;
 use arch_ppc64::{HypercallHandler, Machine};
 use interp::{Cpu, System};
 
-use crate::ram::HostRam;
+use crate::ram::{HostRam, SharedRam, SoftwareRam};
 use crate::vcpu::{
     ArchitectureLevel, Backend, BackendError, InterruptController, Vcpu, VirtualMachine,
 };
-use board::{Lines, NotedRam};
+use board::Lines;
 use modes::Modes;
 use vcpu::SoftVcpu;
 
@@ -87,13 +87,14 @@ impl Backend for Software {
         let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
         let xics = Arc::new(Xics::new(machine.max_cpus(), sources, lines.clone()));
         let modes = Arc::new(Modes::new(lines.clone()));
+        let software_ram = Arc::new(SoftwareRam::new(ram.clone()));
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(cpus);
         for (number, line) in lines.all().enumerate() {
             let mut cpu = Cpu::new(number, machine.cpu().pvr(), system.clone());
             cpu.stop_at_unimplemented(self.stops);
             vcpus.push(Box::new(SoftVcpu::new(
                 cpu,
-                ram.clone(),
+                software_ram.clone(),
                 line.clone(),
                 modes.clone(),
                 self.clock.clone(),
@@ -111,7 +112,7 @@ impl Backend for Software {
             level: Arc::new(Power9),
             interrupts: Arc::new(Controller(xics.clone())),
             sources: Some(xics),
-            ram: Arc::new(NotedRam::new(ram.clone(), system)),
+            ram: Arc::new(SharedRam(ram.clone())),
         })
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arch_ppc64::{EntryRegisters, Hypercall, Kick, VcpuExit};
-use interp::{Cpu, Door, Exit};
-use vm_memory::{GuestAddress, VolatileSlice};
+use interp::{Cpu, Door, Exit, RamRegion};
+use vm_memory::GuestAddress;
 
 use super::board::Line;
 use super::clock::Clock;
 use super::modes::Modes;
-use crate::ram::HostRam;
+use crate::ram::SoftwareRam;
 use crate::vcpu::{BackendError, Vcpu};
 
 /// The first register of a hypercall's arguments.
@@ -36,14 +36,14 @@ enum Open {
 }
 
 struct Board {
-    ram: Arc<dyn HostRam>,
+    ram: Arc<SoftwareRam>,
     line: Arc<Line>,
     clock: Arc<Clock>,
 }
 
 impl Door for Board {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.ram.first_slice()
+    fn ram(&self) -> &[RamRegion<'_>] {
+        self.ram.regions()
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -62,7 +62,7 @@ impl Door for Board {
 impl SoftVcpu {
     pub(super) fn new(
         cpu: Cpu,
-        ram: Arc<dyn HostRam>,
+        ram: Arc<SoftwareRam>,
         line: Arc<Line>,
         modes: Arc<Modes>,
         clock: Arc<Clock>,

@@ -4,13 +4,13 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use vm_memory::{Bytes, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 use super::machine::Random;
 use crate::bits::msr;
 use crate::interrupt::vector;
 use crate::isa::{Insn, Kind, kind, table};
-use crate::{Cpu, Door, Exit, Registers, System};
+use crate::{Cpu, Door, Exit, RamRegion, Registers, System};
 
 const RAM_BYTES: usize = 0x4_0000;
 const CODE: u64 = 0x1_0000;
@@ -32,12 +32,13 @@ const DATA_STORAGE: [&str; 18] = [
 
 struct Board<'a> {
     ram: VolatileSlice<'a>,
+    regions: [RamRegion<'a>; 1],
     external: Cell<bool>,
 }
 
 impl Door for Board<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.ram
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.regions
     }
     fn timebase(&self, instructions: u64) -> u64 {
         instructions
@@ -76,7 +77,9 @@ struct Run {
 fn run(insn: &Insn, little: bool, base: u64, offset: u64, seed: u64, alarm: bool) -> Run {
     let mut random = Random(seed);
     let mut ram = vec![0; RAM_BYTES];
-    let board = Board { ram: VolatileSlice::from(&mut ram[..]), external: Cell::new(false) };
+    let ram = VolatileSlice::from(&mut ram[..]);
+    let regions = [RamRegion::new(GuestAddress(0), ram)];
+    let board = Board { ram, regions, external: Cell::new(false) };
     let order = |word: u32| if little { word.to_le() } else { word.to_be() };
     for vector in (0x100..0x1000).step_by(0x20) {
         board.ram.write_obj(END.to_be(), vector).unwrap();

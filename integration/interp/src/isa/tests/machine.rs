@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use vm_memory::VolatileSlice;
+use vm_memory::{GuestAddress, VolatileSlice};
 
 use super::{decimal, quad, words};
 use crate::bits::{msr, srr1};
 use crate::float::single_to_double;
 use crate::interrupt::vector;
 use crate::isa::{fields::*, lookup};
-use crate::{Cpu, Door, Exit, Registers, System};
+use crate::{Cpu, Door, Exit, RamRegion, Registers, System};
 
 /// Where things are, as in `vectors/oracle.s`.
 const CODE: u64 = 0x4_0000;
@@ -278,11 +278,11 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
     snapshot
 }
 
-struct Bench<'a>(VolatileSlice<'a>);
+struct Bench<'a>([RamRegion<'a>; 1]);
 
 impl Door for Bench<'_> {
-    fn ram(&self) -> VolatileSlice<'_> {
-        self.0
+    fn ram(&self) -> &[RamRegion<'_>] {
+        &self.0
     }
 
     fn timebase(&self, instructions: u64) -> u64 {
@@ -324,7 +324,8 @@ pub(super) fn execute(word: u32, before: &Snapshot, order: Order) -> Snapshot {
         vscr: before.vscr as u32,
         ..Registers::default()
     });
-    let exit = cpu.run(&Bench(VolatileSlice::from(ram.as_mut_slice())), 64);
+    let slice = VolatileSlice::from(ram.as_mut_slice());
+    let exit = cpu.run(&Bench([RamRegion::new(GuestAddress(0), slice)]), 64);
     assert!(matches!(exit, Exit::Hypercall), "{:08x}: {exit:?}", word);
     let after = cpu.registers();
     let signal = match after.pc - 4 {
