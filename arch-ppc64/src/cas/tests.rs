@@ -1,5 +1,7 @@
 //! What guests send, what they get, and what malformed structures come to.
 
+mod levels;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -221,110 +223,6 @@ fn compatibility_mode_has_one_version() {
     assert_eq!(decision.cpu_version, 0x0f00_0005);
     assert!(changes.iter().all(|change| change.name() != "cpu-version"));
     assert!(matches!(of(&[power10]), Err(CasError::Processor { .. })));
-}
-
-/// Every processor that there can be, and every generation of kernels: a guest that knows the
-/// processor gets that, any other the highest level that both know.
-#[test]
-fn guests_get_the_highest_level_that_both_know() {
-    use CpuModel::{Power9, Power10, Power11};
-    /// The level that is agreed on, and what KVM is told.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    enum Gets {
-        /// The processor itself.
-        Raw,
-        /// The machine's own level, to which its newer host is held anyway.
-        Own,
-        /// A level below the machine's.
-        Older(CpuModel),
-    }
-    use Gets::{Older, Own, Raw};
-    const NO_HOST: Option<CpuModel> = None;
-    // Model, host, and what kernels get that know no more than POWER9, POWER10 and POWER11.
-    let table = [
-        (Power9, NO_HOST, [Raw, Raw, Raw]),
-        (Power9, Some(Power9), [Raw, Raw, Raw]),
-        (Power9, Some(Power10), [Own, Own, Own]),
-        (Power9, Some(Power11), [Own, Own, Own]),
-        (Power10, NO_HOST, [Older(Power9), Raw, Raw]),
-        (Power10, Some(Power10), [Older(Power9), Raw, Raw]),
-        (Power10, Some(Power11), [Older(Power9), Own, Own]),
-        (Power11, NO_HOST, [Older(Power9), Older(Power10), Raw]),
-        (Power11, Some(Power11), [Older(Power9), Older(Power10), Raw]),
-    ];
-    for (model, host, gets) in table {
-        let machine = Machine::new(&TestConfig {
-            cpus: Cpus { boot: 2, max: 2, model },
-            ..TestConfig::default()
-        });
-        let mut machine = machine.unwrap();
-        if let Some(host) = host {
-            machine = machine.on_host(host.pvr()).unwrap();
-        }
-        let platform = Platform::of(&machine);
-        for (newest, gets) in CpuModel::ALL.into_iter().zip(gets) {
-            let bytes = kernel_that_knows(newest);
-            let (decision, changes) = negotiate(&platform, &bytes).unwrap();
-            let case = format!("{model} on {host:?}, kernel of {newest}: {decision:x?}");
-            let level = match gets {
-                Raw => None,
-                Own => Some(model.logical_pvr()),
-                Older(level) => Some(level.logical_pvr()),
-            };
-            assert_eq!(decision.compat, level, "{case}");
-            assert_eq!(decision.cpu_version, level.unwrap_or(machine.cpu().pvr()), "{case}");
-            assert_eq!(decision.is_lowered, matches!(gets, Older(_)), "{case}");
-            assert_eq!(decision.is_as_started(), !decision.is_lowered, "{case}");
-            // The tree says so of each CPU, where it did not before.
-            let version = decision.cpu_version.to_be_bytes();
-            for cpu in machine.vcpus() {
-                let path = format!("/cpus/{}", machine.cpu_node(cpu));
-                let said = value(&changes, &path, "cpu-version");
-                assert!(
-                    said == Some(&version)
-                        || said.is_none() && decision.cpu_version == machine.cpu().version(),
-                    "{case}"
-                );
-            }
-        }
-        // Before POWER9 there was no radix.
-        let old = structure(&[ISA_2_07, LINUX_END], &[&linux_vector_5(&[])]);
-        let refusal = negotiate(&platform, &old).unwrap_err();
-        let (pvr, logical_pvr) = (machine.cpu().pvr(), model.logical_pvr());
-        assert_eq!(refusal, CasError::Processor { pvr, logical_pvr, lowest: 0x0f00_0005 });
-    }
-}
-
-/// What a kernel says of processors that knows them up to this one.
-fn kernel_that_knows(newest: CpuModel) -> Vec<u8> {
-    let known = CpuModel::ALL.into_iter().filter(|model| *model <= newest);
-    let mut processors: Vec<_> = known
-        .flat_map(|model| {
-            [(0xffff_0000, model.pvr() & 0xffff_0000), (0xffff_ffff, model.logical_pvr())]
-        })
-        .map(|(mask, value)| ProcessorPattern { mask, value })
-        .collect();
-    processors.extend([ISA_2_07, LINUX_END]);
-    structure(&processors, &[&[0x80], &[0x80], &[0x80], &[0x80], &linux_vector_5(&[])])
-}
-
-/// The last negotiation counts: an older boot loader does not keep its kernel down.
-#[test]
-fn own_level_can_be_had_after_a_lower_one() {
-    let cpus = Cpus { boot: 1, max: 1, model: CpuModel::Power10 };
-    let machine = Machine::new(&TestConfig { cpus, ..config() }).unwrap();
-    for (host, own) in [(0x0080_0200, None), (0x0082_0200, Some(0x0f00_0006))] {
-        let platform = Platform::of(&machine.clone().on_host(host).unwrap());
-        let negotiate = |newest| negotiate(&platform, &kernel_that_knows(newest)).unwrap();
-        let (lower, changes) = negotiate(CpuModel::Power9);
-        assert_eq!((lower.compat, lower.is_lowered), (Some(0x0f00_0005), true));
-        let (higher, back) = negotiate(CpuModel::Power10);
-        assert_eq!((higher.compat, higher.is_lowered), (own, false));
-        let names = |changes: &[TreeChange]| {
-            changes.iter().map(|change| change.name().to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&changes), names(&back));
-    }
 }
 
 /// What Linux says of processors since it knows POWER11.
