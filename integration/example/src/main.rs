@@ -196,7 +196,7 @@ impl Board {
         }
         let calls = StandardCalls::new(machine, cpus, self.console.clone());
         let calls = calls.with_clock(self.clock.clone());
-        own.push(Arc::new(Mutex::new(vof.build()?)));
+        own.push(Arc::new(vof.build()?));
         own.push(Arc::new(HvTerm::new(VTY_UNIT, self.console.clone())));
         own.push(Arc::new(Rtas::new(&calls.devices())?));
         Ok(HypercallBus::new(own)?)

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::{
-    CpuIndex, CpuState, EntryRegisters, Hypercall, MutHypercallHandler, Next, StartError, Status,
+    CpuIndex, CpuState, EntryRegisters, Hypercall, HypercallHandler, Next, StartError, Status,
     VcpuHost,
 };
 use vm_memory::GuestAddress;
@@ -15,8 +15,8 @@ use vof_device::limits::{
     MAX_ADDED_BYTES, MAX_CALL_CELLS, MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BYTES,
     MAX_SERVICE_NAME_BYTES, MAX_TRANSFER_BYTES,
 };
-use vof_device::test_utils::{FIRMWARE_BYTES, UNTOUCHED, sample_tree};
-use vof_device::{CasRefusal, DeviceTree, PropertyPolicy, Vof};
+use vof_device::test_utils::{CALL_AGAIN, FIRMWARE_BYTES, UNTOUCHED, sample_tree};
+use vof_device::{CasRefusal, DeviceTree, PropertyPolicy, Vof, VofBuilder};
 
 use crate::Reach;
 use crate::bus_machine::HostConsole;
@@ -134,9 +134,15 @@ struct Case {
 
 impl Case {
     fn new(ram_bytes: u64, flags: u8) -> Self {
+        let starts = Arc::new(Starts { count: AtomicUsize::new(0), ram_bytes });
+        let vof = Self::builder(ram_bytes, flags, &starts).build();
+        let vof = vof.expect("the sample has a client interface");
+        Self { vof, ram: WatchedRam::new(ram_bytes), starts, handles: [0; 8] }
+    }
+
+    fn builder(ram_bytes: u64, flags: u8, starts: &Arc<Starts>) -> VofBuilder {
         // A console that takes nothing makes `write` wait, which takes time.
         let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31) * 16));
-        let starts = Arc::new(Starts { count: AtomicUsize::new(0), ram_bytes });
         let mut builder = Vof::builder(TREE.clone(), ram_bytes)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console)
@@ -147,8 +153,7 @@ impl Case {
         if flags & 0x80 != 0 {
             builder = builder.properties(Box::new(AnyProperty));
         }
-        let vof = builder.build().expect("the sample has a client interface");
-        Self { vof, ram: WatchedRam::new(ram_bytes), starts, handles: [0; 8] }
+        builder
     }
 }
 
@@ -170,7 +175,8 @@ fn negotiate(vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
     let ram_bytes = input.pick(&RAM_SIZES);
-    let mut case = Case::new(ram_bytes, input.byte());
+    let flags = input.byte();
+    let mut case = Case::new(ram_bytes, flags);
     let before = case.vof.to_blob();
     let mut reach = Reach::NONE;
     for _ in 0..CALLS_MAX {
@@ -196,7 +202,7 @@ pub fn run(data: &[u8]) -> Reach {
             }
         }
     }
-    check_end(&mut case, &before);
+    check_end(&case, flags, &before);
     reach
 }
 
@@ -312,7 +318,13 @@ fn call(case: &mut Case, at: u64) -> Option<usize> {
     let mut call = Hypercall::new(token::VOF_CLIENT, &[at]);
     let registers = call.args;
     let started = case.starts.count.load(Ordering::Relaxed);
-    let next = case.vof.handle(CpuIndex(0), &case.ram, &mut call);
+    // As the firmware does.
+    let next = loop {
+        let next = case.vof.handle(CpuIndex(0), &case.ram, &mut call);
+        if call.status() != CALL_AGAIN {
+            break next;
+        }
+    };
     let starts = case.starts.count.load(Ordering::Relaxed) - started;
     // `chain` passes the next program in registers.
     let enters = call.status() == ENTERS;
@@ -370,7 +382,7 @@ fn has_no_results(service: &str) -> bool {
 
 /// Handles are of what there is, claims are of RAM.
 fn check_result(case: &Case, service: &str, array: &Array, first: u32) {
-    let is_node = |phandle: u32| case.vof.tree().node_by_phandle(phandle).is_some();
+    let is_node = |phandle: u32| case.vof.with_tree(|tree| tree.node_by_phandle(phandle).is_some());
     if array.results.is_empty() {
         return;
     }
@@ -393,8 +405,8 @@ fn check_result(case: &Case, service: &str, array: &Array, first: u32) {
     }
 }
 
-/// The interface is as whole as before, and a reset forgets the client.
-fn check_end(case: &mut Case, before: &[u8]) {
+/// The interface is as whole as before, and another one goes on from there.
+fn check_end(case: &Case, flags: u8, before: &[u8]) {
     let blob = case.vof.to_blob();
     assert!(blob.len() <= before.len() + 2 * MAX_ADDED_BYTES);
     let tree = DeviceTree::from_blob(&blob).expect("the tree is still one");
@@ -405,10 +417,12 @@ fn check_end(case: &mut Case, before: &[u8]) {
     }
     let memory = tree.find("/memory@0").expect("the sample has memory");
     check_free(tree.property(memory, "available").unwrap_or_default(), case.ram.len());
-    // The first start after a `boot` has its arguments; the second has nothing of the client.
-    case.vof.reset();
-    case.vof.reset();
-    assert_eq!(case.vof.to_blob(), before, "reset leaves something");
+    // What was saved of it is one that can be.
+    let state = case.vof.state().expect("it can be saved");
+    let restored = Case::builder(case.ram.len(), flags, &case.starts)
+        .restore(&state)
+        .expect("it was saved just now");
+    assert_eq!(restored.to_blob(), blob);
 }
 
 /// Free memory is RAM, in order, not the firmware's, and no range touches another.

@@ -48,7 +48,6 @@ pub fn run(data: &[u8]) -> Reach {
         rest = &rest[used..];
         Session::with_tree(&tree)
     };
-    let before = session.machine().vof().to_blob();
     for _ in 0..STEPS_MAX {
         if rest.is_empty() {
             break;
@@ -58,8 +57,6 @@ pub fn run(data: &[u8]) -> Reach {
         session.run(&step);
     }
     session.check_tree();
-    session.machine().bus.reset();
-    assert_eq!(session.machine().vof().to_blob(), before, "reset leaves something");
     let mut reach = Reach::NONE;
     for service in session.succeeded() {
         if let Some(number) = GOALS.iter().position(|&name| name == service) {

@@ -2,13 +2,13 @@
 //! §8.2.2): the image itself, on the processor in software, with the client interface behind it.
 #![cfg(feature = "vof")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
 use interp::{Cpu, Door, Exit, PageMap, RamRegion, Registers, System};
+use vm_memory::GuestMemoryBackend;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vof_device::{DeviceTree, Vof};
 
 /// Where the client is.
@@ -82,7 +82,7 @@ impl Guest {
         cpu.start(vof_firmware::ENTRY, true);
         // No register needs to have a value.
         (0..32).for_each(|number| cpu.set_gpr(number, 0xdead_beef_dead_beef));
-        let bus = HypercallBus::new(vec![Arc::new(Mutex::new(vof))]).unwrap();
+        let bus = HypercallBus::new(vec![Arc::new(vof)]).unwrap();
         let guest = Self { ram, bus, cpu };
         guest.put(ENTRY, code);
         guest

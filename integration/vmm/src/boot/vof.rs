@@ -1,7 +1,7 @@
 //! The way in through Open Firmware: the image in the guest, the client interface in here.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arch_ppc64::cas;
 use arch_ppc64::layout::VTY_PATH;
@@ -26,7 +26,7 @@ pub(super) fn enter(
     ram: &dyn GuestRam,
     host: Host,
     boot_arguments: Option<String>,
-) -> Result<(EntryRegisters, Arc<Mutex<Vof>>), BootError> {
+) -> Result<(EntryRegisters, Arc<Vof>), BootError> {
     ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
     let tree = DeviceTree::from_blob(tree).map_err(refused)?;
     let (client, client_bytes) = placement.client();
@@ -43,17 +43,13 @@ pub(super) fn enter(
     let vof = vof.build().map_err(refused)?;
     // The image needs nothing more.
     let registers = EntryRegisters::at(GuestAddress(vof_firmware::ENTRY));
-    Ok((registers, Arc::new(Mutex::new(vof))))
+    Ok((registers, Arc::new(vof)))
 }
 
 /// What tells what the client did.
-pub(super) fn reporter(vof: &Arc<Mutex<Vof>>) -> ClientReporter {
+pub(super) fn reporter(vof: &Arc<Vof>) -> ClientReporter {
     let vof = vof.clone();
-    Box::new(move || {
-        let vof = vof.lock().unwrap_or_else(PoisonError::into_inner);
-        let boot_arguments = vof.boot_arguments().map(str::to_owned);
-        ClientReport { calls: vof.calls().collect(), boot_arguments }
-    })
+    Box::new(move || ClientReport { calls: vof.calls(), boot_arguments: vof.boot_arguments() })
 }
 
 fn refused(error: impl Error + Send + Sync + 'static) -> BootError {
