@@ -68,15 +68,7 @@ impl VcpuHost for Plain {
 }
 
 fn tree(machine: &Machine, decision: Option<Decision>) -> DeviceTree {
-    let start = fdt::Start {
-        entry: GuestAddress(0x40_0000),
-        entry_is_64bit: true,
-        initrd: None,
-        boot_count: 1,
-        rng_seed: [1; 32],
-        flat_rtas: None,
-        decision,
-    };
+    let start = fdt::Start::new(GuestAddress(0x40_0000), [1; 32]).with_decision(decision);
     DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
 }
 

@@ -1,7 +1,8 @@
 //! `/chosen`: what was chosen at this start of the machine (IEEE 1275 §3.5). Made anew each time.
 
-use super::Start;
-use super::writer::{FdtError, Writer, to_cell};
+use super::error::FdtError;
+use super::start::{Start, to_cell};
+use super::tree::{NodeBuilder, Tree};
 use crate::cas;
 use crate::layout::VTY_PATH;
 use crate::machine::Machine;
@@ -9,39 +10,39 @@ use crate::machine::Machine;
 /// Counts the starts of the machine: one cell, 1 at the first.
 pub const BOOT_COUNT_PROPERTY: &str = "rust-vmm,boot-count";
 
-pub(super) fn node(w: &mut Writer, machine: &Machine, start: &Start) -> Result<(), FdtError> {
-    w.node("chosen", |w| {
-        w.text("bootargs", &[machine.cmdline()])?;
-        w.cell(BOOT_COUNT_PROPERTY, start.boot_count)?;
-        w.bytes("rng-seed", &start.rng_seed)?;
-        // Without it Linux takes PCI as the firmware left it; there is no firmware that set it.
-        w.cell("linux,pci-probe-only", 0)?;
-        let platform = cas::Platform::of(machine);
-        w.bytes("ibm,arch-vec-5-platform-support", &cas::platform_support(&platform))?;
-        match start.flat_rtas {
-            None => client(w, start),
-            Some(_) => flat(w, start),
-        }
-    })
+pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<(), FdtError> {
+    let mut node = tree.node("/chosen")?;
+    node.text("bootargs", &[machine.cmdline()])?;
+    node.cell(BOOT_COUNT_PROPERTY, start.boot_count)?;
+    node.bytes("rng-seed", &start.rng_seed)?;
+    // Without it Linux takes PCI as the firmware left it; there is no firmware that set it.
+    node.cell("linux,pci-probe-only", 0)?;
+    let platform = cas::Platform::of(machine);
+    node.bytes("ibm,arch-vec-5-platform-support", &cas::platform_support(&platform))?;
+    match start.flat_rtas {
+        None => client(&mut node, start),
+        Some(_) => flat(&mut node, start),
+    }
 }
 
 /// What the firmware image asks for: where the client program is (see the documentation of
 /// `vof-firmware`).
-fn client(w: &mut Writer, start: &Start) -> Result<(), FdtError> {
+fn client(node: &mut NodeBuilder<'_>, start: &Start) -> Result<(), FdtError> {
     let mode = if start.entry_is_64bit { 64 } else { 32 };
     let (initrd, initrd_bytes) = start.initrd.map_or((0, 0), |(at, bytes)| (at.0, bytes));
     let cells = [to_cell(start.entry.0)?, mode, to_cell(initrd)?, to_cell(initrd_bytes)?];
-    w.cells(vof_firmware::CLIENT_PROPERTY, &cells)
+    node.cells(vof_firmware::CLIENT_PROPERTY, &cells)?;
+    Ok(())
 }
 
 /// What the kernel's own client code would have put here.
-fn flat(w: &mut Writer, start: &Start) -> Result<(), FdtError> {
-    w.text("linux,stdout-path", &[VTY_PATH])?;
-    w.text("stdout-path", &[VTY_PATH])?;
+fn flat(node: &mut NodeBuilder<'_>, start: &Start) -> Result<(), FdtError> {
+    node.text("linux,stdout-path", &[VTY_PATH])?;
+    node.text("stdout-path", &[VTY_PATH])?;
     if let Some((at, bytes)) = start.initrd {
-        w.doublewords("linux,initrd-start", &[at.0])?;
+        node.doublewords("linux,initrd-start", &[at.0])?;
         let end = at.0.checked_add(bytes).ok_or(FdtError::Address { value: at.0 })?;
-        w.doublewords("linux,initrd-end", &[end])?;
+        node.doublewords("linux,initrd-end", &[end])?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `/cpus` (LoPAPR §B.6.2; PowerPC processor binding §3).
 
-use super::writer::{FdtError, Writer};
+use super::error::FdtError;
+use super::tree::{NodeBuilder, Tree};
 use crate::layout::TIMEBASE_HZ;
 use crate::machine::Machine;
 use crate::vcpu::CpuIndex;
@@ -28,51 +29,50 @@ const SEGMENT_PAGE_SIZES: &[u32] = &[
 /// `ibm,processor-segment-sizes`: log2 of the segment sizes by their SLB code: 256 MiB and 1 TiB.
 const SEGMENT_SIZES: [u32; 4] = [28, 40, u32::MAX, u32::MAX];
 
-pub(super) fn nodes(w: &mut Writer, machine: &Machine) -> Result<(), FdtError> {
-    w.node("cpus", |w| {
-        w.cell("#address-cells", 1)?;
-        w.cell("#size-cells", 0)?;
-        for vcpu in machine.vcpus() {
-            w.node(&machine.cpu_node(vcpu), |w| cpu(w, machine, vcpu))?;
-        }
-        Ok(())
-    })
+pub(super) fn nodes(tree: &mut Tree, machine: &Machine) -> Result<(), FdtError> {
+    let mut cpus = tree.node("/cpus")?;
+    cpus.cell("#address-cells", 1)?.cell("#size-cells", 0)?;
+    for vcpu in machine.vcpus() {
+        cpu(&mut cpus.child(&machine.cpu_node(vcpu))?, machine, vcpu)?;
+    }
+    Ok(())
 }
 
-fn cpu(w: &mut Writer, machine: &Machine, vcpu: CpuIndex) -> Result<(), FdtError> {
+fn cpu(node: &mut NodeBuilder<'_>, machine: &Machine, vcpu: CpuIndex) -> Result<(), FdtError> {
     let id = vcpu.0;
-    w.text("device_type", &["cpu"])?;
-    w.cell("reg", id)?;
-    w.text("status", &["okay"])?;
-    w.cell("cpu-version", machine.cpu().version())?;
-    w.cell("d-cache-size", CACHE_BYTES)?;
-    w.cell("d-cache-line-size", CACHE_LINE_BYTES)?;
-    w.cell("d-cache-block-size", CACHE_LINE_BYTES)?;
-    w.cell("i-cache-size", CACHE_BYTES)?;
-    w.cell("i-cache-line-size", CACHE_LINE_BYTES)?;
-    w.cell("i-cache-block-size", CACHE_LINE_BYTES)?;
-    w.cell("timebase-frequency", TIMEBASE_HZ)?;
-    w.cell("clock-frequency", CLOCK_HZ)?;
-    w.cell("slb-size", SLB_ENTRIES)?;
-    w.cell("ibm,slb-size", SLB_ENTRIES)?;
+    node.text("device_type", &["cpu"])?;
+    node.cell("reg", id)?;
+    node.text("status", &["okay"])?;
+    node.cell("cpu-version", machine.cpu().version())?;
+    node.cell("d-cache-size", CACHE_BYTES)?;
+    node.cell("d-cache-line-size", CACHE_LINE_BYTES)?;
+    node.cell("d-cache-block-size", CACHE_LINE_BYTES)?;
+    node.cell("i-cache-size", CACHE_BYTES)?;
+    node.cell("i-cache-line-size", CACHE_LINE_BYTES)?;
+    node.cell("i-cache-block-size", CACHE_LINE_BYTES)?;
+    node.cell("timebase-frequency", TIMEBASE_HZ)?;
+    node.cell("clock-frequency", CLOCK_HZ)?;
+    node.cell("slb-size", SLB_ENTRIES)?;
+    node.cell("ibm,slb-size", SLB_ENTRIES)?;
     // No hash page table is made for the guest before it asks for one.
-    w.cells("ibm,pft-size", &[0, 0])?;
-    w.cells("ibm,segment-page-sizes", SEGMENT_PAGE_SIZES)?;
-    w.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
-    w.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
-    w.bytes("ibm,pa-features", &processor_features())?;
-    w.cells("ibm,ppc-interrupt-server#s", &[id])?;
-    w.cells("ibm,ppc-interrupt-gserver#s", &[id, 0])?;
+    node.cells("ibm,pft-size", &[0, 0])?;
+    node.cells("ibm,segment-page-sizes", SEGMENT_PAGE_SIZES)?;
+    node.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
+    node.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
+    node.bytes("ibm,pa-features", &processor_features())?;
+    node.cells("ibm,ppc-interrupt-server#s", &[id])?;
+    node.cells("ibm,ppc-interrupt-gserver#s", &[id, 0])?;
     // As LPCR.LD = 0 has it, which is how partitions start everywhere.
-    w.cell("ibm,dec-bits", 32)?;
+    node.cell("ibm,dec-bits", 32)?;
     // 2: VMX and VSX.
-    w.cell("ibm,vmx", 2)?;
-    w.cell("ibm,purr", 1)?;
-    w.cell("ibm,spurr", 1)?;
-    w.cells("ibm,associativity", &[5, 0, 0, 0, 0, id])?;
-    w.cell("ibm,chip-id", 0)?;
+    node.cell("ibm,vmx", 2)?;
+    node.cell("ibm,purr", 1)?;
+    node.cell("ibm,spurr", 1)?;
+    node.cells("ibm,associativity", &[5, 0, 0, 0, 0, id])?;
+    node.cell("ibm,chip-id", 0)?;
     // No "performance-monitor": not every back end has one that counts.
-    w.flag("64-bit")
+    node.flag("64-bit")?;
+    Ok(())
 }
 
 /// `ibm,pa-features` (LoPAPR §B.6.2.1): one descriptor, of its length in bytes, its type 0 and

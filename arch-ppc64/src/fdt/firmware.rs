@@ -1,28 +1,26 @@
 //! What clients other than Linux look for in a firmware (IEEE 1275 §3.5), and the hypervisor.
 
-use super::writer::{FdtError, Writer};
+use super::error::FdtError;
+use super::tree::Tree;
 use crate::layout::VTY_PATH;
 
-pub(super) fn nodes(w: &mut Writer) -> Result<(), FdtError> {
-    w.node("hypervisor", |w| {
-        // No `hcall-instructions`: guests would patch themselves for paravirtual instructions
-        // that these machines do not need.
-        w.text("compatible", &["linux,kvm"])
-    })?;
-    w.node("aliases", |w| w.text("hvterm", &[VTY_PATH]))?;
-    w.node("openprom", |w| {
-        w.text("device_type", &["BootROM"])?;
-        w.text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?;
-        w.flag("relative-addressing")
-    })?;
+pub(super) fn nodes(tree: &mut Tree) -> Result<(), FdtError> {
+    // No `hcall-instructions`: guests would patch themselves for paravirtual instructions that
+    // these machines do not need.
+    tree.node("/hypervisor")?.text("compatible", &["linux,kvm"])?;
+    tree.node("/aliases")?.text("hvterm", &[VTY_PATH])?;
+    tree.node("/openprom")?
+        .text("device_type", &["BootROM"])?
+        .text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?
+        .flag("relative-addressing")?;
     // No support packages: nobody here has a device that would need one.
-    w.node("packages", |_| Ok(()))?;
-    w.node("options", |w| {
+    tree.node("/packages")?;
+    tree.node("/options")?
         // Clients that find `real-mode?` true map nothing (PowerPC binding §8.1).
-        w.text("real-mode?", &["true"])?;
-        w.text("little-endian?", &["false"])?;
-        w.text("auto-boot?", &["true"])?;
-        w.text("input-device", &["hvterm"])?;
-        w.text("output-device", &["hvterm"])
-    })
+        .text("real-mode?", &["true"])?
+        .text("little-endian?", &["false"])?
+        .text("auto-boot?", &["true"])?
+        .text("input-device", &["hvterm"])?
+        .text("output-device", &["hvterm"])?;
+    Ok(())
 }

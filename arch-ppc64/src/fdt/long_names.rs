@@ -7,10 +7,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::writer::FdtError;
+use super::error::FdtError;
 
 /// The longest name that vm-fdt writes, in bytes; of a node's, what comes before the `@`.
 const SHORT_NAME_BYTES: usize = 31;
+
+/// Up to how much slack there is capacity for at once, in bytes.
+const SLACK_BYTES_USUAL: usize = 1 << 20;
 
 // Devicetree specification v0.4, §5.2 and §5.4.1.
 const HEADER_OFF_DT_STRUCT: usize = 8;
@@ -55,13 +58,17 @@ impl LongNames {
         Cow::Owned(placeholder)
     }
 
-    /// The blob with the names in the place of what stands for them. Its strings block is its
-    /// last, as vm-fdt writes it.
-    pub(super) fn put_into(&self, blob: &[u8]) -> Result<Vec<u8>, FdtError> {
+    /// The blob with the names in the place of what stands for them, and with capacity for
+    /// `slack_bytes` behind it. Its strings block is its last, as vm-fdt writes it.
+    pub(super) fn put_into(&self, blob: &[u8], slack_bytes: usize) -> Result<Vec<u8>, FdtError> {
         let struct_at = cell(blob, HEADER_OFF_DT_STRUCT)? as usize;
         let strings_at = cell(blob, HEADER_OFF_DT_STRINGS)? as usize;
-        let mut out = blob.get(..strings_at).ok_or(FdtError::Layout { at: strings_at })?.to_vec();
+        let structure = blob.get(..strings_at).ok_or(FdtError::Layout { at: strings_at })?;
         let (strings, moved) = self.strings(&blob[strings_at..])?;
+        // Slack that no memory can have is refused later.
+        let slack = slack_bytes.min(SLACK_BYTES_USUAL);
+        let mut out = Vec::with_capacity(structure.len() + strings.len() + slack);
+        out.extend_from_slice(structure);
         let mut at = struct_at;
         loop {
             let tag = cell(blob, at)?;
@@ -78,7 +85,8 @@ impl LongNames {
                 }
                 FDT_PROP => {
                     let value_bytes = cell(blob, at)? as usize;
-                    let name = moved.get(&cell(blob, at + 4)?).ok_or(FdtError::Layout { at })?;
+                    let name =
+                        moved.get(cell(blob, at + 4)? as usize).ok_or(FdtError::Layout { at })?;
                     put_cell(&mut out, at + 4, *name)?;
                     at = (at + 8 + value_bytes).next_multiple_of(4);
                 }
@@ -93,19 +101,19 @@ impl LongNames {
         Ok(out)
     }
 
-    /// The strings block anew, and where in it the names went that were at an offset before.
-    fn strings(&self, old: &[u8]) -> Result<(Vec<u8>, HashMap<u32, u32>), FdtError> {
+    /// The strings block anew, and for each offset of a name before where in it that name went.
+    fn strings(&self, old: &[u8]) -> Result<(Vec<u8>, Vec<u32>), FdtError> {
         let long: HashMap<&str, &str> = self
             .properties
             .iter()
             .map(|(long, placeholder)| (placeholder.as_str(), long.as_str()))
             .collect();
-        let mut moved = HashMap::new();
+        let mut moved = vec![0; old.len()];
         let mut new = Vec::with_capacity(old.len());
         let mut at = 0;
         while at < old.len() {
             let name = c_string(old, at)?;
-            moved.insert(at as u32, new.len() as u32);
+            moved[at] = new.len() as u32;
             new.extend_from_slice(long.get(name).copied().unwrap_or(name).as_bytes());
             new.push(0);
             at += name.len() + 1;

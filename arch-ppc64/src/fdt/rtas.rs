@@ -1,7 +1,8 @@
 //! `/rtas`: the run-time abstraction services (LoPAPR §7.2 and §B.6.4).
 
-use super::Start;
-use super::writer::{FdtError, Writer, to_cell};
+use super::error::FdtError;
+use super::start::{Start, to_cell};
+use super::tree::Tree;
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::rtas;
@@ -11,31 +12,30 @@ use crate::rtas;
 const HYPERTAS_FUNCTIONS: &[&str] =
     &["hcall-term", "hcall-interrupt", "hcall-splpar", "hcall-set-mode"];
 
-pub(super) fn node(w: &mut Writer, machine: &Machine, start: &Start) -> Result<(), FdtError> {
+pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<(), FdtError> {
     let highest = machine.memory_bytes() + machine.hotplug_bytes();
-    w.node("rtas", |w| {
-        w.cell("rtas-version", 1)?;
-        w.cell("rtas-size", rtas::SIZE_BYTES)?;
-        w.text("ibm,hypertas-functions", HYPERTAS_FUNCTIONS)?;
-        w.cell("rtas-error-log-max", 2048)?;
-        w.cell("rtas-event-scan-rate", 0)?;
-        // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
-        w.flag("ibm,extended-os-term")?;
-        // All four levels of associativity are the one NUMA node.
-        w.cells("ibm,associativity-reference-points", &[4, 2])?;
-        w.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, 1])?;
-        let mut capacity = highest.to_be_bytes().to_vec();
-        capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
-        capacity.extend_from_slice(&machine.max_cpus().to_be_bytes());
-        w.bytes("ibm,lrdr-capacity", &capacity)?;
-        for (name, token) in rtas::calls() {
-            w.cell(name, token)?;
-        }
-        if let Some(base) = start.flat_rtas {
-            let base = to_cell(base.0)?;
-            w.cell("linux,rtas-base", base)?;
-            w.cell("linux,rtas-entry", base)?;
-        }
-        Ok(())
-    })
+    let mut node = tree.node("/rtas")?;
+    node.cell("rtas-version", 1)?;
+    node.cell("rtas-size", rtas::SIZE_BYTES)?;
+    node.text("ibm,hypertas-functions", HYPERTAS_FUNCTIONS)?;
+    node.cell("rtas-error-log-max", 2048)?;
+    node.cell("rtas-event-scan-rate", 0)?;
+    // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
+    node.flag("ibm,extended-os-term")?;
+    // All four levels of associativity are the one NUMA node.
+    node.cells("ibm,associativity-reference-points", &[4, 2])?;
+    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, 1])?;
+    let mut capacity = highest.to_be_bytes().to_vec();
+    capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
+    capacity.extend_from_slice(&machine.max_cpus().to_be_bytes());
+    node.bytes("ibm,lrdr-capacity", &capacity)?;
+    for (name, token) in rtas::calls() {
+        node.cell(name, token)?;
+    }
+    if let Some(base) = start.flat_rtas {
+        let base = to_cell(base.0)?;
+        node.cell("linux,rtas-base", base)?;
+        node.cell("linux,rtas-entry", base)?;
+    }
+    Ok(())
 }

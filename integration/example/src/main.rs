@@ -179,19 +179,14 @@ impl Board {
         ram.write_slice(vof_firmware::IMAGE, GuestAddress(vof_firmware::LOAD_ADDRESS))?;
         let mut rng_seed = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
-        let (entry, entry_is_64bit) = (placement.entry(), placement.is_64bit());
-        let (initrd, boot_count) = (placement.initrd(), count);
-        // Neither is a flat tree wanted, nor did a negotiation ask for this start.
-        let (flat_rtas, decision) = (None, None);
-        let start =
-            Start { entry, entry_is_64bit, initrd, boot_count, rng_seed, flat_rtas, decision };
+        let start = Start::of_placement(&placement, rng_seed).number(count);
         let tree = DeviceTree::from_blob(&fdt::build(machine, &start)?)?;
         let mut vof = Vof::builder(tree, ram_bytes)
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(cas::Platform::of(machine)))
             .cpus(cpus.clone())
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
-        for (at, bytes) in [placement.client()].into_iter().chain(initrd) {
+        for (at, bytes) in [placement.client()].into_iter().chain(placement.initrd()) {
             vof = vof.reserve(at, bytes);
         }
         let calls = StandardCalls::new(machine, cpus, self.console.clone());

@@ -57,15 +57,7 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
         if let Some(host) = host {
             machine = machine.on_host(host.pvr()).expect("the host can be the machine");
         }
-        let start = Start {
-            entry: GuestAddress(0x40_0000),
-            entry_is_64bit: true,
-            initrd: None,
-            boot_count: 1,
-            rng_seed: [7; 32],
-            flat_rtas: None,
-            decision: None,
-        };
+        let start = Start::new(GuestAddress(0x40_0000), [7; 32]);
         let blob = fdt::build(&machine, &start).expect("the machine has a tree");
         let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
         Case { platform: Platform::of(&machine), machine, tree }

@@ -87,15 +87,9 @@ pub fn run(data: &[u8]) -> Reach {
     if config.payload.cmdline.is_some() {
         reach.add(6);
     }
-    let start = Start {
-        entry: GuestAddress(0x40_0000),
-        entry_is_64bit: true,
-        initrd: Some((GuestAddress(0x200_0000), 0x1234)),
-        boot_count: 1,
-        rng_seed: [7; 32],
-        flat_rtas: (!machine.x_vof()).then_some(GuestAddress(0x300_0000)),
-        decision: None,
-    };
+    let start = Start::new(GuestAddress(0x40_0000), [7; 32])
+        .with_initrd(Some((GuestAddress(0x200_0000), 0x1234)))
+        .with_flat_rtas((!machine.x_vof()).then_some(GuestAddress(0x300_0000)));
     let blob = fdt::build(&machine, &start).expect("a machine has a tree");
     assert!(blob.len() < 1 << 20, "a tree of {} bytes", blob.len());
     let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");

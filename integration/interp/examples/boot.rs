@@ -206,15 +206,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = |placement: Option<&Placement>| {
         let entry = placement.map_or(GuestAddress(0), Placement::entry);
         let initrd = (GuestAddress(0), initrd_bytes);
-        Start {
-            entry,
-            entry_is_64bit: true,
-            initrd: Some(placement.and_then(|placement| placement.initrd()).unwrap_or(initrd)),
-            boot_count: 1,
-            rng_seed: [7; 32],
-            flat_rtas: Some(placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0))),
-            decision: None,
-        }
+        let initrd = placement.and_then(|placement| placement.initrd()).unwrap_or(initrd);
+        let rtas = placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0));
+        Start::new(entry, [7; 32]).with_initrd(Some(initrd)).with_flat_rtas(Some(rtas))
     };
     let request = PlanRequest {
         ram_bytes: machine.memory_bytes(),

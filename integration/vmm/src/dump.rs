@@ -52,25 +52,12 @@ pub enum DumpError {
 /// # Errors
 /// [`DumpError`].
 pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Result<(), DumpError> {
-    let mut start = Start {
-        entry: KERNEL_BASE,
-        entry_is_64bit: true,
-        initrd: None,
-        boot_count: 1,
-        rng_seed: [0; 32],
-        flat_rtas: (!machine.x_vof()).then_some(GuestAddress(KERNEL_BASE.0 - PAGE_BYTES)),
-        decision: None,
-    };
+    let rtas_base = GuestAddress(KERNEL_BASE.0 - PAGE_BYTES);
+    let mut start =
+        Start::new(KERNEL_BASE, [0; 32]).with_flat_rtas((!machine.x_vof()).then_some(rtas_base));
     if config.payload.kernel.is_some() {
         let payload = Payload::open(&config.payload, machine)?;
-        let placement = payload.placement(machine)?;
-        start = Start {
-            entry: placement.entry(),
-            entry_is_64bit: placement.is_64bit(),
-            initrd: placement.initrd(),
-            flat_rtas: placement.rtas(),
-            ..start
-        };
+        start = Start::of_placement(&payload.placement(machine)?, [0; 32]);
     }
     let tree = fdt::build(machine, &start).map_err(BootError::from)?;
     let path = path.to_owned();

@@ -62,15 +62,8 @@ impl Guest {
         let machine = Machine::new(&Config).unwrap();
         let bytes = machine.memory_bytes();
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).unwrap();
-        let start = fdt::Start {
-            entry: GuestAddress(ENTRY),
-            entry_is_64bit: is_64bit,
-            initrd,
-            boot_count: 1,
-            rng_seed: [7; 32],
-            flat_rtas: None,
-            decision: None,
-        };
+        let start =
+            fdt::Start::new(GuestAddress(ENTRY), [7; 32]).in_64bit(is_64bit).with_initrd(initrd);
         let tree = DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap();
         let vof = Vof::builder(tree, bytes)
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)

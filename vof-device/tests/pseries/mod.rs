@@ -34,15 +34,8 @@ impl MachineConfig for Config {
 
 /// The tree of a machine at its start of this number, with other randomness at each.
 pub(crate) fn tree(machine: &Machine, boot_count: u8) -> DeviceTree {
-    let start = fdt::Start {
-        entry: GuestAddress(0x40_0000),
-        entry_is_64bit: true,
-        initrd: None,
-        boot_count: boot_count.into(),
-        rng_seed: [boot_count; 32],
-        flat_rtas: None,
-        decision: None,
-    };
+    let start =
+        fdt::Start::new(GuestAddress(0x40_0000), [boot_count; 32]).number(boot_count.into());
     DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
 }
 

@@ -2,18 +2,19 @@
 
 mod parser;
 mod tools;
-mod writer;
+mod trees;
 
 use std::collections::HashSet;
 
 use vm_memory::GuestAddress;
 
 use self::parser::Tree;
-use super::*;
+use super::{BOOT_COUNT_PROPERTY, FdtError, SLACK_BYTES, Start, build};
 use crate::cas::{Decision, Platform, TreeChange, negotiate};
 use crate::config::{Cpus, Memory};
 use crate::cpu::CpuModel;
 use crate::layout::LMB_BYTES;
+use crate::machine::Machine;
 use crate::machine::tests::TestConfig;
 use crate::papr::cpu_domains;
 use crate::rtas;

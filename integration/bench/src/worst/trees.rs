@@ -165,15 +165,7 @@ pub(super) fn pseries_machine() -> Machine {
 
 /// Its tree.
 pub(super) fn pseries() -> DeviceTree {
-    let start = fdt::Start {
-        entry: GuestAddress(0x40_0000),
-        entry_is_64bit: true,
-        initrd: None,
-        boot_count: 1,
-        rng_seed: [7; 32],
-        flat_rtas: None,
-        decision: None,
-    };
+    let start = fdt::Start::new(GuestAddress(0x40_0000), [7; 32]);
     let blob = fdt::build(&pseries_machine(), &start).expect("the machine has a tree");
     DeviceTree::from_blob(&blob).expect("the tree is a valid one")
 }

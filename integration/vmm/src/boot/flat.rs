@@ -10,15 +10,9 @@ use super::BootError;
 /// The size of a machine's flat tree in bytes. It does not depend on where things are.
 pub(super) fn tree_bytes(machine: &Machine, has_initrd: bool) -> Result<u64, BootError> {
     let nowhere = GuestAddress(0);
-    let start = Start {
-        entry: nowhere,
-        entry_is_64bit: true,
-        initrd: has_initrd.then_some((nowhere, 0)),
-        boot_count: 1,
-        rng_seed: [0; 32],
-        flat_rtas: Some(nowhere),
-        decision: None,
-    };
+    let start = Start::new(nowhere, [0; 32])
+        .with_initrd(has_initrd.then_some((nowhere, 0)))
+        .with_flat_rtas(Some(nowhere));
     Ok(fdt::build(machine, &start)?.len() as u64)
 }
 

@@ -95,16 +95,8 @@ pub(crate) fn prepare(
     // What was changed meanwhile is the reason of whatever came of it.
     payload.check_unchanged()?;
     loaded.map_err(|source| payload.unusable(source))?;
-    let start = Start {
-        entry: placement.entry(),
-        entry_is_64bit: placement.is_64bit(),
-        initrd: placement.initrd(),
-        boot_count,
-        rng_seed: seed(board.randomness).map_err(BootError::Random)?,
-        flat_rtas: placement.rtas(),
-        // This VMM changes what its CPUs are while they run.
-        decision: None,
-    };
+    let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
+    let start = Start::of_placement(placement, rng_seed).number(boot_count);
     let tree = fdt::build(machine, &start)?;
     let (registers, client_interface) = match placement.flat_tree() {
         Some(at) => (flat::enter(placement, at, &tree, ram)?, None),

@@ -1,0 +1,419 @@
+//! The tree as data: nodes, and properties that each have one writer.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use vm_memory::GuestAddress;
+
+use super::error::FdtError;
+use super::names::{is_node_name, is_property_name};
+use crate::cas::TreeChange;
+
+/// The most levels, the root's included: as many as the writer of blocks takes.
+pub(super) const LEVELS_MAX: usize = 64;
+
+/// The property that says the number of a node. The tree gives it to each, and nobody else does.
+const PHANDLE: &str = "phandle";
+
+/// The number that other properties name a node by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phandle(u32);
+
+impl Phandle {
+    /// The number as it stands in a cell.
+    pub const fn cell(self) -> u32 {
+        self.0
+    }
+}
+
+/// A device tree that is being made. Every node has a phandle: its number in the order in which
+/// the nodes were made, so that the same machine has the same ones each time.
+///
+/// ```
+/// use arch_ppc64::fdt::Tree;
+///
+/// let mut tree = Tree::new();
+/// let pic = tree.node("/pic@8")?.cells("reg", &[8, 1])?.flag("interrupt-controller")?.phandle();
+/// let mut bus = tree.node("/bus")?;
+/// bus.text("compatible", &["example,bus"])?;
+/// bus.child("device@0")?.cell("reg", 0)?.cell("interrupt-parent", pic.cell())?;
+/// assert!(tree.node("/bus").is_err(), "it is there already");
+/// tree.existing("/bus")?.text("status", &["okay"])?;
+/// let blob = tree.flatten(0x1000)?;
+/// # assert_eq!(blob[..4], [0xd0, 0x0d, 0xfe, 0xed]);
+/// # Ok::<(), arch_ppc64::fdt::FdtError>(())
+/// ```
+pub struct Tree {
+    nodes: Vec<Node>,
+    by_path: HashMap<String, usize>,
+    /// The names that properties have.
+    names: Vec<String>,
+    by_name: HashMap<String, usize>,
+    /// The values of all properties.
+    values: Vec<u8>,
+    reserved: Vec<(u64, u64)>,
+    boot_cpu: u32,
+}
+
+pub(super) struct Node {
+    /// Full path; that of the root is "/".
+    path: String,
+    /// Where the name begins in the path.
+    name_at: usize,
+    level: usize,
+    properties: Vec<Property>,
+    children: Vec<usize>,
+}
+
+/// A property: its name, and where its value is.
+#[derive(Clone, Copy)]
+struct Property {
+    name: usize,
+    at: usize,
+    bytes: usize,
+}
+
+impl Node {
+    /// The name with its unit address; empty for the root.
+    pub(super) fn name(&self) -> &str {
+        &self.path[self.name_at..]
+    }
+}
+
+impl Tree {
+    /// A tree of nothing but a root.
+    pub fn new() -> Self {
+        let root = Node {
+            path: "/".to_owned(),
+            name_at: 1,
+            level: 1,
+            properties: Vec::new(),
+            children: Vec::new(),
+        };
+        Self {
+            nodes: vec![root],
+            by_path: HashMap::from([("/".to_owned(), 0)]),
+            names: Vec::new(),
+            by_name: HashMap::new(),
+            values: Vec::new(),
+            reserved: Vec::new(),
+            boot_cpu: 0,
+        }
+    }
+
+    /// The root.
+    pub fn root(&mut self) -> NodeBuilder<'_> {
+        NodeBuilder { tree: self, node: 0 }
+    }
+
+    /// A new node of this full path, whose parent exists.
+    ///
+    /// # Errors
+    /// [`FdtError::NoSuchNode`] names the parent that is not there,
+    /// [`FdtError::DuplicateNode`] the node that is, and [`FdtError::Name`] what is no name.
+    pub fn node(&mut self, path: &str) -> Result<NodeBuilder<'_>, FdtError> {
+        let (parent, name) = match path.rsplit_once('/') {
+            Some(("", name)) => ("/", name),
+            Some((parent, name)) if parent != "/" => (parent, name),
+            _ => return Err(FdtError::Name { name: path.to_owned() }),
+        };
+        let parent = self.index(parent)?;
+        let node = self.add(parent, name)?;
+        Ok(NodeBuilder { tree: self, node })
+    }
+
+    /// A node that is there.
+    ///
+    /// # Errors
+    /// [`FdtError::NoSuchNode`].
+    pub fn existing(&mut self, path: &str) -> Result<NodeBuilder<'_>, FdtError> {
+        let node = self.index(path)?;
+        Ok(NodeBuilder { tree: self, node })
+    }
+
+    /// Whether there is a node of this full path.
+    pub fn has(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
+    /// The number of a node.
+    ///
+    /// # Errors
+    /// [`FdtError::NoSuchNode`].
+    pub fn phandle(&self, path: &str) -> Result<Phandle, FdtError> {
+        self.index(path).map(phandle)
+    }
+
+    /// The value of a property; `None` where there is none.
+    pub fn value(&self, path: &str, name: &str) -> Option<&[u8]> {
+        let node = &self.nodes[*self.by_path.get(path)?];
+        let name = *self.by_name.get(name)?;
+        let property = node.properties.iter().find(|property| property.name == name)?;
+        Some(self.value_of(property))
+    }
+
+    /// Memory that the guest must leave alone: an entry of the memory reservation block
+    /// (Devicetree specification v0.4, §5.3).
+    ///
+    /// # Errors
+    /// [`FdtError::Reserved`] for a range that is empty or overlaps with another, and
+    /// [`FdtError::Address`] for one that wraps.
+    pub fn reserve(&mut self, at: GuestAddress, bytes: u64) -> Result<(), FdtError> {
+        let end = at.0.checked_add(bytes).ok_or(FdtError::Address { value: at.0 })?;
+        let overlaps =
+            self.reserved.iter().any(|&(other, size)| at.0 < other + size && other < end);
+        if bytes == 0 || overlaps {
+            return Err(FdtError::Reserved { at: at.0 });
+        }
+        self.reserved.push((at.0, bytes));
+        Ok(())
+    }
+
+    /// Which CPU the guest is started on: an interrupt server number, for the header of the blob.
+    pub fn set_boot_cpu(&mut self, server: u32) {
+        self.boot_cpu = server;
+    }
+
+    /// Makes changes: they replace, add and remove properties of nodes. Phandles do not change.
+    ///
+    /// # Errors
+    /// [`FdtError::NoSuchNode`] when a property is set of a node that is not there.
+    pub fn apply(&mut self, changes: &[TreeChange]) -> Result<(), FdtError> {
+        for change in changes {
+            // What other properties name the node by is not up to a change.
+            if change.name() == PHANDLE {
+                continue;
+            }
+            match change {
+                TreeChange::Set { path, name, value } => {
+                    let node = self.index(path)?;
+                    let name = self.name(name)?;
+                    let property = Property { name, ..self.push(value) };
+                    let properties = &mut self.nodes[node].properties;
+                    match properties.iter_mut().find(|property| property.name == name) {
+                        Some(old) => *old = property,
+                        None => properties.push(property),
+                    }
+                }
+                TreeChange::Remove { path, name } => {
+                    let (Some(&node), Some(&name)) =
+                        (self.by_path.get(path), self.by_name.get(name))
+                    else {
+                        continue;
+                    };
+                    self.nodes[node].properties.retain(|property| property.name != name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(super) fn children(&self, node: usize) -> &[usize] {
+        &self.nodes[node].children
+    }
+
+    /// Names and values of a node's properties, without the phandle.
+    pub(super) fn properties(&self, node: usize) -> impl Iterator<Item = (&str, &[u8])> {
+        let properties = self.nodes[node].properties.iter();
+        properties.map(|property| (self.names[property.name].as_str(), self.value_of(property)))
+    }
+
+    pub(super) fn reserved(&self) -> &[(u64, u64)] {
+        &self.reserved
+    }
+
+    pub(super) fn boot_cpu(&self) -> u32 {
+        self.boot_cpu
+    }
+
+    fn value_of(&self, property: &Property) -> &[u8] {
+        &self.values[property.at..][..property.bytes]
+    }
+
+    fn index(&self, path: &str) -> Result<usize, FdtError> {
+        let index = self.by_path.get(path).copied();
+        index.ok_or_else(|| FdtError::NoSuchNode { path: path.to_owned() })
+    }
+
+    fn add(&mut self, parent: usize, name: &str) -> Result<usize, FdtError> {
+        if !is_node_name(name) {
+            return Err(FdtError::Name { name: name.to_owned() });
+        }
+        let Node { path: around, level, .. } = &self.nodes[parent];
+        let level = level + 1;
+        let around = if parent == 0 { "" } else { around.as_str() };
+        let path = format!("{around}/{name}");
+        if level > LEVELS_MAX {
+            return Err(FdtError::TooDeep { path, most: LEVELS_MAX });
+        }
+        let index = self.nodes.len();
+        if self.by_path.contains_key(&path) {
+            return Err(FdtError::DuplicateNode { path });
+        }
+        self.by_path.insert(path.clone(), index);
+        let name_at = path.len() - name.len();
+        let properties = Vec::with_capacity(8);
+        self.nodes.push(Node { path, name_at, level, properties, children: Vec::new() });
+        self.nodes[parent].children.push(index);
+        Ok(index)
+    }
+
+    /// The number of a property's name.
+    fn name(&mut self, name: &str) -> Result<usize, FdtError> {
+        if let Some(&known) = self.by_name.get(name) {
+            return Ok(known);
+        }
+        if !is_property_name(name) {
+            return Err(FdtError::Name { name: name.to_owned() });
+        }
+        let number = self.names.len();
+        self.names.push(name.to_owned());
+        self.by_name.insert(name.to_owned(), number);
+        Ok(number)
+    }
+
+    /// Keeps a value, for a property whose name is still to be put in.
+    fn push(&mut self, value: &[u8]) -> Property {
+        let at = self.values.len();
+        self.values.extend_from_slice(value);
+        Property { name: 0, at, bytes: value.len() }
+    }
+
+    /// Adds a property whose value is what `write` appends.
+    fn set(
+        &mut self,
+        node: usize,
+        name: &str,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), FdtError> {
+        let number = self.name(name)?;
+        let Node { path, properties, .. } = &mut self.nodes[node];
+        if name == PHANDLE || properties.iter().any(|property| property.name == number) {
+            let (path, name) = (path.clone(), name.to_owned());
+            return Err(FdtError::DuplicateProperty { path, name });
+        }
+        let at = self.values.len();
+        write(&mut self.values);
+        properties.push(Property { name: number, at, bytes: self.values.len() - at });
+        Ok(())
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree").field("nodes", &self.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+/// The number of the node that was made as this one.
+pub(super) fn phandle(node: usize) -> Phandle {
+    // 0 is none.
+    Phandle(node as u32 + 1)
+}
+
+/// A node of a tree that is being made.
+///
+/// Setting a property that the node has is [`FdtError::DuplicateProperty`], a name that is none
+/// [`FdtError::Name`]: so it is with each of the setters.
+pub struct NodeBuilder<'t> {
+    tree: &'t mut Tree,
+    node: usize,
+}
+
+impl NodeBuilder<'_> {
+    /// A new node below this one.
+    ///
+    /// # Errors
+    /// [`FdtError::DuplicateNode`] where there is one of this name, [`FdtError::Name`] for what is
+    /// no name.
+    pub fn child(&mut self, name: &str) -> Result<NodeBuilder<'_>, FdtError> {
+        let node = self.tree.add(self.node, name)?;
+        Ok(NodeBuilder { tree: self.tree, node })
+    }
+
+    /// The number that others name the node by.
+    pub fn phandle(&self) -> Phandle {
+        phandle(self.node)
+    }
+
+    /// Its full path.
+    pub fn path(&self) -> &str {
+        &self.tree.nodes[self.node].path
+    }
+
+    /// A property of bytes.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn bytes(&mut self, name: &str, value: &[u8]) -> Result<&mut Self, FdtError> {
+        self.set(name, |values| values.extend_from_slice(value))
+    }
+
+    /// A property of 32-bit cells.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn cells(&mut self, name: &str, cells: &[u32]) -> Result<&mut Self, FdtError> {
+        self.set(name, |values| values.extend(cells.iter().flat_map(|cell| cell.to_be_bytes())))
+    }
+
+    /// A property of one cell.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn cell(&mut self, name: &str, cell: u32) -> Result<&mut Self, FdtError> {
+        self.set(name, |values| values.extend_from_slice(&cell.to_be_bytes()))
+    }
+
+    /// A property of 64-bit numbers, two cells each.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn doublewords(&mut self, name: &str, numbers: &[u64]) -> Result<&mut Self, FdtError> {
+        self.set(name, |values| {
+            values.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+        })
+    }
+
+    /// A property of NUL-terminated strings.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn text(&mut self, name: &str, strings: &[&str]) -> Result<&mut Self, FdtError> {
+        self.set(name, |values| {
+            for string in strings {
+                values.extend_from_slice(string.as_bytes());
+                values.push(0);
+            }
+        })
+    }
+
+    /// A property without a value: its being there says all.
+    ///
+    /// # Errors
+    /// [`FdtError`], as above.
+    pub fn flag(&mut self, name: &str) -> Result<&mut Self, FdtError> {
+        self.set(name, |_| ())
+    }
+
+    fn set(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> Result<&mut Self, FdtError> {
+        self.tree.set(self.node, name, write)?;
+        Ok(self)
+    }
+}
+
+impl fmt::Debug for NodeBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
