@@ -38,8 +38,11 @@ pub const FIRST_INTERRUPT: u32 = 0x1000;
 /// Interrupt number of the console: an edge for each arrival of typed text.
 pub const VTY_INTERRUPT: u32 = FIRST_INTERRUPT;
 
+/// Interrupt number of environmental and power warnings: an edge for each event.
+pub const EPOW_INTERRUPT: u32 = FIRST_INTERRUPT + 1;
+
 /// How many interrupt sources the devices of the machine have.
-pub const INTERRUPT_COUNT: u32 = 1;
+pub const INTERRUPT_COUNT: u32 = 2;
 
 /// Frequency of the timebase in hertz: the same on every POWER processor since POWER6
 /// (Power ISA, Book II chapter 6 leaves it to the platform).

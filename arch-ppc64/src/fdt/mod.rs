@@ -9,6 +9,7 @@
 mod chosen;
 mod cpus;
 mod error;
+mod event_sources;
 mod firmware;
 mod flatten;
 mod long_names;
@@ -45,6 +46,7 @@ pub fn build(machine: &Machine, start: &Start) -> Result<Vec<u8>, FdtError> {
     memory::nodes(&mut tree, machine)?;
     rtas::node(&mut tree, machine, start)?;
     vdevice::nodes(&mut tree, interrupts)?;
+    event_sources::nodes(&mut tree)?;
     firmware::nodes(&mut tree)?;
     if let Some(base) = start.flat_rtas {
         // The kernel finds RTAS in use and reserves nothing of it by itself.

@@ -18,7 +18,7 @@ pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<
     node.cell("rtas-version", 1)?;
     node.cell("rtas-size", rtas::SIZE_BYTES)?;
     node.text("ibm,hypertas-functions", HYPERTAS_FUNCTIONS)?;
-    node.cell("rtas-error-log-max", 2048)?;
+    node.cell("rtas-error-log-max", rtas::ERROR_LOG_BYTES_MAX)?;
     node.cell("rtas-event-scan-rate", 0)?;
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
     node.flag("ibm,extended-os-term")?;

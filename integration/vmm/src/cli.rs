@@ -11,8 +11,8 @@ use crate::quoted;
 
 /// Runs a POWER (pseries) guest
 ///
-/// The guest's console is this terminal. Ctrl-A X switches the machine off, Ctrl-A H shows the
-/// keys.
+/// The guest's console is this terminal. Ctrl-A X switches the machine off, Ctrl-A P asks the guest
+/// to shut down, Ctrl-A H shows the keys.
 #[derive(Debug, Parser)]
 #[command(
     name = "pseries-vmm",

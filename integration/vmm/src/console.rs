@@ -27,6 +27,7 @@ const ESCAPE: u8 = 0x01;
 
 const HELP: &str = "\r\n\
     Ctrl-A X  leave: the machine is switched off\r\n\
+    Ctrl-A P  press the power button: the guest is asked to shut down\r\n\
     Ctrl-A H  this help\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
@@ -67,6 +68,8 @@ pub(crate) struct Typed {
     pub(crate) for_guest: bool,
     /// The person wants to leave.
     pub(crate) leave: bool,
+    /// The person presses the power button.
+    pub(crate) power: bool,
     /// The person asks for help.
     pub(crate) help: bool,
 }
@@ -143,6 +146,10 @@ impl HostConsole {
                     b'x' | b'X' => {
                         typed.leave = true;
                         break;
+                    }
+                    b'p' | b'P' => {
+                        typed.power = true;
+                        continue;
                     }
                     b'h' | b'H' | b'?' => {
                         typed.help = true;
@@ -235,6 +242,14 @@ mod tests {
         assert_eq!(console.type_in(b"x", true), Typed { leave: true, ..Typed::default() });
         assert!(!console.type_in(b"\x01\x01\x01b", true).leave);
         assert_eq!(taken(&console), b"\x01\x01b");
+    }
+
+    #[test]
+    fn ctrl_a_p_presses_the_power_button() {
+        let (_reader, console) = console();
+        let typed = console.type_in(b"a\x01pb", true);
+        assert_eq!(typed, Typed { for_guest: true, power: true, ..Typed::default() });
+        assert_eq!(taken(&console), b"ab");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use arch_ppc64::layout::VTY_INTERRUPT;
+use arch_ppc64::rtas::PowerButton;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -16,18 +17,31 @@ use crate::terminal::{self, Place};
 use crate::vcpu::InterruptController;
 use crate::watch::Job;
 
-/// The console's interrupt, connected to the machine of the moment.
+/// What a person can do to the machine of the moment.
 #[derive(Default)]
-pub(crate) struct InterruptWire(Mutex<Option<Arc<dyn InterruptController>>>);
+pub(crate) struct Wire(Mutex<Option<Connected>>);
 
-impl InterruptWire {
-    pub(crate) fn connect(&self, controller: Option<Arc<dyn InterruptController>>) {
-        *lock(&self.0) = controller;
+/// A machine that is connected.
+pub(crate) struct Connected {
+    /// Where the console's interrupt goes.
+    pub(crate) interrupts: Arc<dyn InterruptController>,
+    pub(crate) power_button: PowerButton,
+}
+
+impl Wire {
+    pub(crate) fn connect(&self, machine: Option<Connected>) {
+        *lock(&self.0) = machine;
     }
 
     fn raise(&self) {
-        if let Some(controller) = &*lock(&self.0) {
-            controller.raise(VTY_INTERRUPT);
+        if let Some(machine) = &*lock(&self.0) {
+            machine.interrupts.raise(VTY_INTERRUPT);
+        }
+    }
+
+    fn press_power_button(&self) {
+        if let Some(machine) = &*lock(&self.0) {
+            machine.power_button.press();
         }
     }
 }
@@ -92,7 +106,7 @@ pub(crate) struct Input {
     /// Read without a buffer of our own: what is in one would not be seen by the event loop.
     stdin: File,
     console: Arc<HostConsole>,
-    wire: Arc<InterruptWire>,
+    wire: Arc<Wire>,
     end: Arc<End>,
     job: Arc<Job>,
     /// A person types: Ctrl-A begins a command.
@@ -113,7 +127,7 @@ impl Input {
     pub(crate) fn new(
         stdin: File,
         console: Arc<HostConsole>,
-        wire: Arc<InterruptWire>,
+        wire: Arc<Wire>,
         end: Arc<End>,
         job: Arc<Job>,
     ) -> Self {
@@ -168,6 +182,9 @@ impl Input {
                 let typed = self.console.type_in(&buf[..len], self.keys);
                 if typed.for_guest {
                     self.wire.raise();
+                }
+                if typed.power {
+                    self.wire.press_power_button();
                 }
                 if typed.help {
                     self.console.show_help();

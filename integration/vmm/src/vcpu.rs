@@ -5,6 +5,9 @@
 use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::platform::{
+    self, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
+};
 use arch_ppc64::rtas::InterruptSources;
 use arch_ppc64::{EntryRegisters, GuestRam, HypercallHandler, Kick, VcpuExit};
 
@@ -83,6 +86,30 @@ pub(crate) fn negotiated(level: &dyn ArchitectureLevel, decision: &Decision) -> 
 pub trait InterruptController: Send + Sync {
     /// Signals an edge of the source `number`.
     fn raise(&self, number: u32);
+}
+
+/// The interrupt controller, for devices of `arch-ppc64`. The back end made its sources with the
+/// virtual machine, all of them edges.
+pub(crate) struct Edges(Arc<dyn InterruptController>);
+
+impl Edges {
+    /// The source `number` of a controller.
+    pub(crate) fn line(controller: &Arc<dyn InterruptController>, number: u32) -> InterruptLine {
+        let edges = Arc::new(Self(controller.clone()));
+        InterruptLine::new(edges, SourceNumber(number), InterruptKind::Edge)
+    }
+}
+
+impl platform::InterruptController for Edges {
+    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
+        Ok(())
+    }
+
+    fn signal(&self, source: SourceNumber, signal: Signal) {
+        if signal == Signal::Pulse {
+            self.0.raise(source.0);
+        }
+    }
 }
 
 /// A way to run guest code.

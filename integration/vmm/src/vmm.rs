@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use arch_ppc64::rtas::RealTimeClock;
+use arch_ppc64::layout::EPOW_INTERRUPT;
+use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuHost};
 
@@ -15,13 +16,13 @@ use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
-use crate::input::{EventLoop, Input, InterruptWire};
+use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::{self, Backend, InterruptController};
+use crate::vcpu::{self, Backend, Edges, InterruptController};
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -85,7 +86,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     let terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
     let job = Arc::new(Job::new().map_err(create("an event"))?);
     let watch = Watch::start(signals, end.clone(), job.clone()).map_err(create("a thread"))?;
-    let wire = Arc::new(InterruptWire::default());
+    let wire = Arc::new(Wire::default());
     let stdin = outlet::duplicate(io::stdin().as_fd());
     let stdin = stdin.map_err(create("a descriptor of standard input"))?;
     let input = Input::new(stdin, console.clone(), wire.clone(), end.clone(), job);
@@ -135,7 +136,7 @@ fn live(
     ram: &Arc<Ram>,
     board: &Board,
     console: &HostConsole,
-    wire: &InterruptWire,
+    wire: &Wire,
     end: &Arc<End>,
     stats: &Arc<Mutex<Stats>>,
 ) -> Result<Ending, VmmError> {
@@ -143,7 +144,10 @@ fn live(
     let mut nth = Nth { boot_count: 1, boot_arguments: None };
     loop {
         let life = Life::begin(setup, &host_ram, board, end, stats, &nth)?;
-        wire.connect(Some(life.interrupts.clone()));
+        wire.connect(Some(Connected {
+            interrupts: life.interrupts.clone(),
+            power_button: life.power_button.clone(),
+        }));
         let why = end.wait();
         wire.connect(None);
         let restarts = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
@@ -186,6 +190,7 @@ struct Nth {
 struct Life {
     cpus: Arc<Mailboxes>,
     interrupts: Arc<dyn InterruptController>,
+    power_button: PowerButton,
     threads: Vec<JoinHandle<()>>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
@@ -212,6 +217,7 @@ impl Life {
             cpus: cpus.clone(),
             sources: vm.sources,
             boot_count: nth.boot_count,
+            warnings: Edges::line(&vm.interrupts, EPOW_INTERRUPT),
             boot_arguments: nth.boot_arguments.clone(),
         };
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
@@ -220,6 +226,7 @@ impl Life {
         let mut life = Self {
             cpus,
             interrupts: vm.interrupts,
+            power_button: boot.power_button,
             threads: Vec::new(),
             client: boot.client,
             stats: stats.clone(),

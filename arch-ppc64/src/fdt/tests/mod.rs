@@ -374,6 +374,19 @@ fn interrupts_have_a_parent_and_servers() {
     assert_eq!(tree.cells("/cpus/PowerPC,POWER9@1", "ibm,ppc-interrupt-server#s"), [1]);
 }
 
+/// "An OS that wants to be EPOW-aware will look for the epow-events node […], enable the interrupts
+/// listed in its interrupts property" (LoPAPR §10.2.1).
+#[test]
+fn warnings_have_an_interrupt() {
+    let tree = vof_tree();
+    assert_eq!(tree.cells("/event-sources/epow-events", "interrupts"), [0x1001, 0]);
+    assert_eq!(tree.cells("/event-sources", "#interrupt-cells"), [2]);
+    assert_eq!(tree.cells("/event-sources", "interrupt-ranges"), [0x1001, 1]);
+    assert_eq!(tree.value("/event-sources", "interrupt-controller"), Some(&[][..]));
+    // Events come with an interrupt: nobody has to look for them.
+    assert_eq!(tree.cells("/rtas", "rtas-event-scan-rate"), [0]);
+}
+
 #[test]
 fn rtas_has_every_call_and_its_size() {
     let tree = vof_tree();

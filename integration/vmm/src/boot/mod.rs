@@ -17,7 +17,10 @@ use arch_ppc64::fdt::{self, Start};
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
-use arch_ppc64::rtas::{self, InterruptSources, RealTimeClock, Rtas, StandardCalls};
+use arch_ppc64::platform::InterruptLine;
+use arch_ppc64::rtas::{
+    self, EventSources, InterruptSources, PowerButton, RealTimeClock, Rtas, StandardCalls,
+};
 use arch_ppc64::{Console, EntryRegisters, GuestRam, HypercallHandler, Machine, VcpuHost};
 
 pub use error::BootError;
@@ -48,6 +51,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) sources: Option<Arc<dyn InterruptSources>>,
     /// The number of this start, 1 for the first.
     pub(crate) boot_count: u32,
+    /// The interrupt of environmental and power warnings.
+    pub(crate) warnings: InterruptLine,
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
 }
@@ -58,6 +63,8 @@ pub(crate) struct Prepared {
     pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
     /// How the first CPU starts.
     pub(crate) registers: EntryRegisters,
+    /// Asks the guest's system to shut down.
+    pub(crate) power_button: PowerButton,
     /// Tells what the client did.
     pub(crate) client: Option<ClientReporter>,
 }
@@ -87,7 +94,7 @@ pub(crate) fn prepare(
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, sources, boot_count, boot_arguments } = parts;
+    let Parts { ram, cpus, sources, boot_count, warnings, boot_arguments } = parts;
     payload.check_unchanged()?;
     let plan = Plan::new(machine, payload)?;
     let placement = &plan.placement;
@@ -120,14 +127,18 @@ pub(crate) fn prepare(
     if let Some(sources) = sources {
         calls = calls.with_interrupt_sources(sources);
     }
-    let rtas = Rtas::new(&calls.devices())?;
+    let events = EventSources::new(warnings, board.clock.clone());
+    let power_button = events.power_button();
+    let mut devices = calls.devices();
+    devices.push(Arc::new(events));
+    let rtas = Rtas::new(&devices)?;
     let mut handlers: Vec<Arc<dyn HypercallHandler>> =
         vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
     let client = client_interface.map(|(reporter, handler): (ClientReporter, _)| {
         handlers.push(handler);
         reporter
     });
-    Ok(Prepared { handlers, registers, client })
+    Ok(Prepared { handlers, registers, power_button, client })
 }
 
 impl<'a> Plan<'a> {

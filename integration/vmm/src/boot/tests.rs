@@ -2,6 +2,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use arch_ppc64::layout::EPOW_INTERRUPT;
 use arch_ppc64::{
     CpuIndex, CpuState, HypercallBus, MemoryFault, NoConsole, StartError, VcpuHost,
     hypercall::token,
@@ -10,6 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
+use crate::vcpu::{Edges, InterruptController};
 
 struct NoCpus;
 
@@ -21,6 +23,12 @@ impl VcpuHost for NoCpus {
     fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
         Err(StartError::NoSuchCpu)
     }
+}
+
+struct NoInterrupts;
+
+impl InterruptController for NoInterrupts {
+    fn raise(&self, _: u32) {}
 }
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
@@ -88,7 +96,15 @@ fn started(config: &VmConfig) -> (Ram, Prepared) {
 }
 
 fn parts(ram: &dyn GuestRam) -> Parts<'_> {
-    Parts { ram, cpus: Arc::new(NoCpus), sources: None, boot_count: 1, boot_arguments: None }
+    let interrupts: Arc<dyn InterruptController> = Arc::new(NoInterrupts);
+    Parts {
+        ram,
+        cpus: Arc::new(NoCpus),
+        sources: None,
+        boot_count: 1,
+        warnings: Edges::line(&interrupts, EPOW_INTERRUPT),
+        boot_arguments: None,
+    }
 }
 
 fn bytes<const N: usize>(ram: &Ram, at: u64) -> [u8; N] {

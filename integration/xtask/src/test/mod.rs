@@ -64,6 +64,11 @@ const STEPS: &[Step] = &[
     step("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
     step("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     step("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
+    step(
+        "soft-power",
+        "a guest shuts down at the press of its power button",
+        software::power_button,
+    ),
     step("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     step("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
     step("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),

@@ -119,6 +119,15 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
     terminal.ends_well()
 }
 
+/// The kernel hears of the button, and does what it does on any machine: it runs its program.
+pub(super) fn power_button(log: &mut Log) -> Result<()> {
+    let mut terminal = Pty::spawn(xtask().arg("boot"), log)?;
+    terminal.expect(PROMPT)?;
+    terminal.type_in("\x01p")?;
+    terminal.expect("GUEST-SHUTS-DOWN")?;
+    terminal.ends_well()
+}
+
 /// Runs a guest that ends by itself. Gives what the console showed.
 pub(super) fn run(
     log: &mut Log,
