@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::sync::{Arc, Mutex};
 
+use arch_ppc64::platform::{InterruptController, Signal, SourceNumber};
 use arch_ppc64::{Console, layout::VTY_INTERRUPT};
-use pseries_vmm::vcpu::InterruptController;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -68,7 +68,7 @@ impl StdioConsole {
                 count => count?,
             };
             let _ = self.event_loop.read();
-            ended = cpus.ended.load(Ordering::SeqCst);
+            ended = cpus.mailboxes.ending();
             let text: Vec<u8> = self.shown.lock().unwrap().drain(..).collect();
             // Nobody may be there to see it; that is not the guest's concern.
             let _ = io::stdout().write_all(&text).and_then(|()| io::stdout().flush());
@@ -77,7 +77,7 @@ impl StdioConsole {
             // What epoll does not take, a file, can always be read.
             if !*ready && (arrived || watch_input(ControlOperation::Modify).is_err()) {
                 *ready = true;
-                irqs.raise(VTY_INTERRUPT);
+                irqs.signal(SourceNumber(VTY_INTERRUPT), Signal::Pulse);
             }
         }
         Ok(())

@@ -1,28 +1,32 @@
 //! `example-vmm machine.json`: a small VMM in another style than pseries-vmm, on public API only.
 //! docs/integrate.md walks through it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod console;
 mod vcpu;
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, atomic::AtomicBool, mpsc::channel};
+use std::ptr::NonNull;
+use std::sync::Arc;
 use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 
 use arch_ppc64::cas;
+use arch_ppc64::cas::{InterruptMode, Mmu, Negotiated};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::fdt::{self, Start};
-use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
+use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_PATH, VTY_UNIT};
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
-use arch_ppc64::rtas::{RealTimeClock, Rtas, StandardCalls};
-use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost};
+use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
+use arch_ppc64::rtas::{self, RealTimeClock, Rtas, StandardCalls};
+use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost, smp::Mailboxes};
 use arch_ppc64::{
-    CpuState, EntryRegisters, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm,
+    EntryRegisters, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm,
 };
-use pseries_vmm::{kvm::Kvm, ram::HostRam, vcpu::Backend};
+use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, Kvm, MemoryFlags, Vcpu, Vm, VmOptions};
 use serde::Deserialize;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 use vmm_sys_util::terminal::Terminal;
 use vof_device::{DeviceTree, Vof};
 
@@ -108,9 +112,9 @@ fn run() -> Result<()> {
     let machine = Machine::new(&config)?;
     machine.x_vof().then_some(()).ok_or("x-vof has to be on: there is no other way in here")?;
     let kvm = Kvm::open()?;
-    let host_pvr = kvm.host_pvr()?.unwrap_or(machine.cpu().pvr());
+    register_signal_handler(SIGRTMIN(), on_kick)?;
     let mut board = Board {
-        machine: machine.on_host(host_pvr)?,
+        machine: machine.on_host(kvm.host_pvr()?)?,
         kernel: open(&config.payload.kernel)?,
         initramfs: config.payload.initramfs.as_ref().map(open).transpose()?,
         ram: Arc::default(),
@@ -133,28 +137,33 @@ impl Board {
     fn start(&mut self, kvm: &Kvm, boot_count: u32) -> Result<StopReason> {
         let all_ram = (GuestAddress(0), self.machine.memory_bytes() as usize);
         self.ram = Arc::new(GuestMemoryMmap::from_ranges(&[all_ram])?);
-        let ram: Arc<dyn HostRam> = self.ram.clone();
-        let vm = kvm.create(&self.machine, &ram)?;
-        let (mailboxes, orders): (_, Vec<_>) = vm.vcpus.iter().map(|_| channel()).unzip();
-        let cpus = Arc::new(AllCpus {
-            states: Mutex::new(vec![CpuState::Stopped; vm.vcpus.len()]),
-            mailboxes,
-            kicks: vm.vcpus.iter().map(|vcpu| vcpu.kicker()).collect(),
-            level: vm.level,
-            ended: AtomicBool::new(false),
-            event_loop: self.console.event_loop.clone(),
-        });
-        let bus = self.plug_in(cpus.clone(), vm.handlers, boot_count)?;
+        let (vm, vcpus) = self.create_vm(kvm)?;
+        let own_vm = vm.clone();
+        let mailboxes = Arc::new(Mailboxes::new().with_negotiated(move |decision| {
+            match (decision.mmu, decision.interrupts) {
+                // Each CPU takes the level on its way into the guest, and is kicked out for it.
+                (Mmu::Radix, InterruptMode::Xics) if own_vm.set_compat(decision.compat).is_ok() => {
+                    Negotiated::Live
+                }
+                _ => Negotiated::Refused,
+            }
+        }));
+        for vcpu in &vcpus {
+            mailboxes.add(vcpu.kicker());
+        }
+        let event_loop = self.console.event_loop.clone();
+        let cpus = AllCpus { mailboxes: mailboxes.clone(), event_loop };
+        let bus = self.plug_in(mailboxes.clone(), vm.handlers(), boot_count)?;
         eprintln!("start {boot_count}: {} pages written before it", self.dirty_pages());
-        cpus.start(CpuIndex(0), EntryRegisters::at(GuestAddress(vof_firmware::ENTRY)))?;
+        mailboxes.start(CpuIndex(0), EntryRegisters::at(GuestAddress(vof_firmware::ENTRY)))?;
         let reason = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for ((id, vcpu), mailbox) in self.machine.vcpus().zip(vm.vcpus).zip(orders) {
-                let mut vcpu = CallbackVcpu { id, vcpu, mailbox, cpus: &cpus };
-                let mut exits = Exits(&bus, ram.as_guest());
+            for (id, vcpu) in self.machine.vcpus().zip(vcpus) {
+                let mut vcpu = CallbackVcpu { id, vcpu, cpus: &cpus };
+                let mut exits = Exits(&bus, &*self.ram);
                 threads.push(scope.spawn(move || vcpu.run(&mut exits)));
             }
-            let served = self.console.serve(&cpus, &*vm.interrupts);
+            let served = self.console.serve(&cpus, &**vm.interrupts());
             cpus.end();
             let mut reason = None;
             for thread in threads {
@@ -167,8 +176,37 @@ impl Board {
         reason
     }
 
+    /// A virtual machine on this RAM, all of its CPUs stopped.
+    fn create_vm(&self, kvm: &Kvm) -> Result<(Arc<Vm>, Vec<Vcpu>)> {
+        use vm_memory::GuestMemoryRegion;
+        let machine = &self.machine;
+        let options = VmOptions::new(machine.max_cpus(), SIGRTMIN());
+        let vm = kvm.create_vm(options.with_compat(machine.cpu().compat()))?;
+        for (slot, region) in (0..).zip(self.ram.iter()) {
+            let at = region.start_addr();
+            let host = NonNull::new(self.ram.get_host_address(at)?).ok_or("RAM is at 0")?;
+            // SAFETY: RAM is made anew when the CPUs of this VM have ended, and vm-memory accesses
+            // it by volatile and atomic operations only.
+            #[allow(unsafe_code)]
+            unsafe {
+                vm.set_memory_region(slot, at, host, region.len(), MemoryFlags::PLAIN)?;
+            }
+        }
+        for name in IN_KERNEL_RTAS_CALLS {
+            vm.define_rtas_call(name, rtas::token_of(name).ok_or("an RTAS call is missing")?)?;
+        }
+        let vcpus = machine
+            .vcpus()
+            .map(|id| vm.create_vcpu(id, id.0))
+            .collect::<std::result::Result<_, _>>()?;
+        for number in FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT {
+            vm.interrupts().claim(SourceNumber(number), InterruptKind::Edge)?;
+        }
+        Ok((vm, vcpus))
+    }
+
     /// Puts the guest in place, and who answers its hypercalls: the back end's `own`, and the rest.
-    fn plug_in(&self, cpus: Arc<AllCpus>, mut own: Handlers, count: u32) -> Result<HypercallBus> {
+    fn plug_in(&self, cpus: Arc<Mailboxes>, mut own: Handlers, count: u32) -> Result<HypercallBus> {
         let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_ref());
         let client = Client::parse(&self.kernel)?;
         let ram_bytes = machine.memory_bytes();
@@ -203,6 +241,9 @@ impl Board {
         words.map(u64::count_ones).sum()
     }
 }
+
+/// The signal that ends a run: its arrival is enough.
+extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 /// What the CPUs' exits lead to: hypercalls to the bus. On the memory bus there is nothing.
 struct Exits<'a>(&'a HypercallBus, &'a dyn GuestRam);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use arch_ppc64::layout::VTY_INTERRUPT;
+use arch_ppc64::platform::{InterruptController, Signal, SourceNumber};
 use arch_ppc64::rtas::PowerButton;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -14,7 +15,6 @@ use crate::console::HostConsole;
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::terminal::{self, Place};
-use crate::vcpu::InterruptController;
 use crate::watch::Job;
 
 /// What a person can do to the machine of the moment.
@@ -35,7 +35,7 @@ impl Wire {
 
     fn raise(&self) {
         if let Some(machine) = &*lock(&self.0) {
-            machine.interrupts.raise(VTY_INTERRUPT);
+            machine.interrupts.signal(SourceNumber(VTY_INTERRUPT), Signal::Pulse);
         }
     }
 

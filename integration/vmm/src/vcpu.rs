@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
-use arch_ppc64::platform::{
-    self, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
-};
+use arch_ppc64::platform::InterruptController;
 use arch_ppc64::rtas::InterruptSources;
 use arch_ppc64::{EntryRegisters, GuestRam, HypercallHandler, Kick, VcpuExit};
 
@@ -82,36 +80,6 @@ pub(crate) fn negotiated(level: &dyn ArchitectureLevel, decision: &Decision) -> 
     if is_here && level.set(decision.compat) { Negotiated::Live } else { Negotiated::Refused }
 }
 
-/// The interrupt controller, for devices.
-pub trait InterruptController: Send + Sync {
-    /// Signals an edge of the source `number`.
-    fn raise(&self, number: u32);
-}
-
-/// The interrupt controller, for devices of `arch-ppc64`. The back end made its sources with the
-/// virtual machine, all of them edges.
-pub(crate) struct Edges(Arc<dyn InterruptController>);
-
-impl Edges {
-    /// The source `number` of a controller.
-    pub(crate) fn line(controller: &Arc<dyn InterruptController>, number: u32) -> InterruptLine {
-        let edges = Arc::new(Self(controller.clone()));
-        InterruptLine::new(edges, SourceNumber(number), InterruptKind::Edge)
-    }
-}
-
-impl platform::InterruptController for Edges {
-    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
-        Ok(())
-    }
-
-    fn signal(&self, source: SourceNumber, signal: Signal) {
-        if signal == Signal::Pulse {
-            self.0.raise(source.0);
-        }
-    }
-}
-
 /// A way to run guest code.
 pub trait Backend: std::fmt::Debug {
     /// Its name on the command line.
@@ -149,39 +117,25 @@ pub trait Backend: std::fmt::Debug {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// A device file could not be opened.
-    #[error("cannot open {path}")]
-    Open {
-        /// Which file.
-        path: &'static str,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
     /// The host is not one that the back end works on.
     #[error("{0}")]
     Unsuitable(String),
-    /// A request to the kernel failed.
-    #[error("cannot {action}")]
-    Kernel {
-        /// What was to be done.
-        action: &'static str,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The processor would not enter or stay in the guest.
-    #[error("the host's KVM could not run {vcpu}: {reason}")]
-    Entry {
-        /// Which CPU.
-        vcpu: arch_ppc64::CpuIndex,
-        /// What KVM said.
-        reason: String,
-    },
+    /// KVM failed.
+    #[error(transparent)]
+    Kvm(kvm_ppc64::KvmError),
+    /// A source of interrupts cannot be had.
+    #[error(transparent)]
+    Interrupt(#[from] arch_ppc64::platform::InterruptError),
+    /// The signal that stops virtual CPUs has no handler.
+    #[error("cannot register the signal that stops virtual CPUs")]
+    Signal(#[source] std::io::Error),
 }
 
-impl BackendError {
-    pub(crate) fn kernel(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Kernel { action, source }
+impl From<kvm_ppc64::KvmError> for BackendError {
+    fn from(error: kvm_ppc64::KvmError) -> Self {
+        match error {
+            kvm_ppc64::KvmError::Unsuitable(why) => Self::Unsuitable(why),
+            other => Self::Kvm(other),
+        }
     }
 }

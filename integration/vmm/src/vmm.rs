@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use arch_ppc64::layout::EPOW_INTERRUPT;
+use arch_ppc64::platform::{InterruptController, InterruptKind, InterruptLine, SourceNumber};
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuHost};
@@ -22,7 +23,7 @@ use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::{self, Backend, Edges, InterruptController};
+use crate::vcpu::{self, Backend};
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -217,7 +218,11 @@ impl Life {
             cpus: cpus.clone(),
             sources: vm.sources,
             boot_count: nth.boot_count,
-            warnings: Edges::line(&vm.interrupts, EPOW_INTERRUPT),
+            warnings: InterruptLine::new(
+                vm.interrupts.clone(),
+                SourceNumber(EPOW_INTERRUPT),
+                InterruptKind::Edge,
+            ),
             boot_arguments: nth.boot_arguments.clone(),
         };
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;

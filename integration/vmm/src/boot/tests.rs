@@ -1,3 +1,6 @@
+use arch_ppc64::platform::{
+    InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
+};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,7 +14,6 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
-use crate::vcpu::{Edges, InterruptController};
 
 struct NoCpus;
 
@@ -28,7 +30,11 @@ impl VcpuHost for NoCpus {
 struct NoInterrupts;
 
 impl InterruptController for NoInterrupts {
-    fn raise(&self, _: u32) {}
+    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
+        Ok(())
+    }
+
+    fn signal(&self, _: SourceNumber, _: Signal) {}
 }
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
@@ -96,13 +102,13 @@ fn started(config: &VmConfig) -> (Ram, Prepared) {
 }
 
 fn parts(ram: &dyn GuestRam) -> Parts<'_> {
-    let interrupts: Arc<dyn InterruptController> = Arc::new(NoInterrupts);
+    let source = SourceNumber(EPOW_INTERRUPT);
     Parts {
         ram,
         cpus: Arc::new(NoCpus),
         sources: None,
         boot_count: 1,
-        warnings: Edges::line(&interrupts, EPOW_INTERRUPT),
+        warnings: InterruptLine::new(Arc::new(NoInterrupts), source, InterruptKind::Edge),
         boot_arguments: None,
     }
 }

@@ -9,19 +9,21 @@ mod clock;
 mod modes;
 mod vcpu;
 
+use std::io;
 use std::sync::Arc;
 
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
+use arch_ppc64::platform::{
+    InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
+};
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{HypercallHandler, Machine};
 use interp::{Cpu, System};
 
 use crate::ram::{HostRam, SharedRam, SoftwareRam};
-use crate::vcpu::{
-    ArchitectureLevel, Backend, BackendError, InterruptController, Vcpu, VirtualMachine,
-};
+use crate::vcpu::{ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine};
 use board::Lines;
 use modes::Modes;
 use vcpu::SoftVcpu;
@@ -130,7 +132,20 @@ impl ArchitectureLevel for Power9 {
 struct Controller(Arc<Xics>);
 
 impl InterruptController for Controller {
-    fn raise(&self, number: u32) {
-        self.0.raise(number);
+    fn claim(&self, source: SourceNumber, kind: InterruptKind) -> Result<(), InterruptError> {
+        let is_one = (FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT).contains(&source.0);
+        if is_one && kind == InterruptKind::Edge {
+            return Ok(());
+        }
+        let reason = io::ErrorKind::Unsupported.into();
+        Err(InterruptError::Controller { source_number: source, reason })
+    }
+
+    fn signal(&self, source: SourceNumber, signal: Signal) {
+        match signal {
+            Signal::Pulse | Signal::High => self.0.raise(source.0),
+            // The end of a pulse is nothing.
+            _ => {}
+        }
     }
 }

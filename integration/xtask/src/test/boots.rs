@@ -254,24 +254,34 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
 
 /// Only a POWER host compiles the code for its KVM.
 pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
-    let mut cargo = Compiler::find()?.cargo("test");
-    // As it is built for the boots, so that little has to be built for this.
-    cargo.args(["--release", "--package", "pseries-vmm", "--lib", "--no-run"]);
-    let said = log.run_with_input(&mut cargo, "")?;
-    let program = executable(&said)
-        .ok_or_else(|| Failure::new("cargo does not say which program it built for the tests"))?;
-    let name = format!("./{}", base_name(&program)?);
+    let compiler = Compiler::find()?;
+    let mut programs = Vec::new();
+    for tests in [["pseries-vmm", "--lib"].as_slice(), &["kvm-ppc64", "--lib", "--tests"]] {
+        let mut cargo = compiler.cargo("test");
+        // As it is built for the boots, so that little has to be built for this.
+        cargo.args(["--release", "--no-run", "--package"]).args(tests);
+        programs.extend(executables(&log.run_with_input(&mut cargo, "")?));
+    }
     let mut xtask = xtask();
-    xtask.args(["on-power", "--file"]).arg(&program).args(["--", &name]);
+    xtask.arg("on-power");
+    let mut commands = Vec::new();
+    for program in &programs {
+        xtask.arg("--file").arg(program);
+        commands.push(format!("./{}", base_name(program)?));
+    }
+    xtask.args(["--", "sh", "-c", &commands.join(" && ")]);
     let console = log.run_with_input(&mut xtask, "")?;
-    shows(&console, &["test result: ok. "])
+    // The unit tests of both, and the guests of one.
+    shows_times(&console, "test result: ok. ", 3)
 }
 
-/// The path in Cargo's line `Executable unittests src/lib.rs (path)`.
-fn executable(said: &str) -> Option<PathBuf> {
-    let line = said.lines().find(|line| line.trim_start().starts_with("Executable "))?;
-    let path = line.rsplit_once('(')?.1.strip_suffix(')')?;
-    Some(folders::workspace().join(path))
+/// The paths in Cargo's lines `Executable unittests src/lib.rs (path)`.
+fn executables(said: &str) -> Vec<PathBuf> {
+    said.lines()
+        .filter(|line| line.trim_start().starts_with("Executable "))
+        .filter_map(|line| line.rsplit_once('(')?.1.strip_suffix(')'))
+        .map(|path| folders::workspace().join(path))
+        .collect()
 }
 
 /// Boots a guest that ends by itself. Gives what the console showed.
@@ -346,8 +356,8 @@ mod tests {
     fn cargo_says_where_the_tests_are() {
         let said = "   Compiling x v0.1.0 (/x)\n    Finished `test` profile in 1.2s\n  \
                     Executable unittests src/lib.rs (/t/power/debug/deps/x-0123)\n";
-        assert_eq!(executable(said), Some("/t/power/debug/deps/x-0123".into()));
-        assert_eq!(executable("    Finished `test` profile in 1.2s\n"), None);
+        assert_eq!(executables(said), [PathBuf::from("/t/power/debug/deps/x-0123")]);
+        assert!(executables("    Finished `test` profile in 1.2s\n").is_empty());
     }
 
     #[test]

@@ -26,6 +26,8 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("vof-device", &["--features", "test-utils"]),
     ("example-vmm", &[]),
     ("interp", &[]),
+    ("kvm-ppc64", &[]),
+    ("kvm-ppc64", &["--no-default-features"]),
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];
@@ -120,7 +122,9 @@ pub(super) fn fuzz_long(log: &mut Log) -> Result<()> {
 
 /// Only for POWER hosts is the code for their KVM compiled.
 pub(super) fn clippy_power(log: &mut Log) -> Result<()> {
-    log.run(&mut Compiler::find()?.check("pseries-vmm"))
+    let compiler = Compiler::find()?;
+    log.run(&mut compiler.check("kvm-ppc64"))?;
+    log.run(&mut compiler.check("pseries-vmm"))
 }
 
 /// This toolchain's Cargo on the workspace.

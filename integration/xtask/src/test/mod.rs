@@ -74,7 +74,7 @@ const STEPS: &[Step] = &[
     step("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
     step("fuzz", "half a minute of each fuzzer finds nothing", checks::fuzz),
     step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
-    step("unit-power", "the VMM's unit tests on a POWER host", boots::unit_tests_on_power),
+    step("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
     step("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
     step("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
     step("boot-256M", "a small guest boots", boots::vof_256m),

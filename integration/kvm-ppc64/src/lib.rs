@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod device;
+mod enter;
+mod error;
+mod interrupts;
+mod memory;
+mod modes;
+mod plug;
+mod registers;
+mod run_area;
+mod state;
+mod sys;
+mod time;
+mod vcpu;
+mod vm;
+
+pub use error::KvmError;
+pub use interrupts::{IN_KERNEL_RTAS_CALLS, Xics};
+pub use memory::{DirtyPages, MemoryFlags};
+pub use modes::Modes;
+pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, VcpuState};
+pub use sys::IOCTLS;
+pub use time::TimePolicy;
+pub use vcpu::Vcpu;
+pub use vm::{Kvm, Vm, VmOptions};

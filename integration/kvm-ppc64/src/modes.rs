@@ -1,0 +1,292 @@
+//! What is set for all CPUs of a VM at once: how interrupts are taken, where the process table is,
+//! the architecture level, and time.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use arch_ppc64::Kick;
+
+use crate::device::Device;
+use crate::error::KvmError;
+use crate::registers::{ARCH_COMPAT, LPCR_64};
+use crate::run_area::RunArea;
+use crate::sys;
+use crate::time::{self, HostTime, TimePolicy};
+
+/// Interrupts are taken in little-endian mode (Power ISA Book III §2.2, LPCR).
+const LPCR_ILE: u64 = 1 << 25;
+/// Where interrupts are taken, two bits: 0 at the architected addresses, 3 in the kernel's map.
+const LPCR_AIL_SHIFT: u32 = 23;
+const LPCR_AIL: u64 = 3 << LPCR_AIL_SHIFT;
+
+/// KVM's mark of a radix process table, in the partition table entry (Power ISA 3.0B, Book III
+/// §5.7.6.1, bit 0 "Host Radix").
+const PROCESS_TABLE_RADIX: u64 = 1 << 63;
+
+/// The modes of a VM.
+///
+/// A register of a CPU that is in guest code cannot be set from elsewhere without waiting for it,
+/// so a change is written down here and every CPU applies it by itself on its way into the guest;
+/// those that are inside are kicked out.
+#[derive(Debug)]
+pub struct Modes {
+    device: Arc<Device>,
+    vm: Arc<OwnedFd>,
+    time_policy: TimePolicy,
+    set: Mutex<Set>,
+    /// Counts the changes of what is `wanted`.
+    generation: AtomicU64,
+    /// Whether the host keeps AIL = 3 when it is told so; known with the first CPU.
+    ail: OnceLock<bool>,
+    areas: Mutex<Vec<Weak<RunArea>>>,
+    /// What a restored CPU adds to its TB_OFFSET.
+    time_correction: AtomicU64,
+}
+
+/// What was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Set {
+    wanted: Wanted,
+    /// As KVM was told: it does not tell it again.
+    process_table: Option<MmuConfig>,
+}
+
+/// What every CPU is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Wanted {
+    /// The bits of ILE and AIL.
+    lpcr: u64,
+    compat: Option<u32>,
+}
+
+/// A process table, in KVM's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MmuConfig {
+    /// Guest Translation Shootdown Enable: the guest may invalidate translations by itself.
+    pub(crate) gtse: bool,
+    /// Address and size, as in the partition table.
+    pub(crate) table: u64,
+}
+
+/// What a CPU has.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    generation: u64,
+    /// `None`: not known.
+    compat: Option<Level>,
+}
+
+/// An architecture level, or none.
+type Level = Option<u32>;
+
+impl Applied {
+    /// A CPU that is new.
+    pub(crate) const fn fresh() -> Self {
+        Self { generation: 0, compat: Some(None) }
+    }
+
+    /// A CPU that may have anything.
+    pub(crate) const fn unknown() -> Self {
+        Self { generation: 0, compat: None }
+    }
+}
+
+/// The modes as they are saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) little_endian_interrupts: bool,
+    pub(crate) ail: u8,
+    pub(crate) compat: Option<u32>,
+    pub(crate) process_table: Option<MmuConfig>,
+    pub(crate) time: HostTime,
+}
+
+impl Modes {
+    pub(crate) fn new(
+        device: Arc<Device>,
+        vm: Arc<OwnedFd>,
+        compat: Option<u32>,
+        time_policy: TimePolicy,
+    ) -> Self {
+        Self {
+            device,
+            vm,
+            time_policy,
+            set: Mutex::new(Set { wanted: Wanted { lpcr: 0, compat }, process_table: None }),
+            // No CPU has applied it yet.
+            generation: AtomicU64::new(1),
+            ail: OnceLock::new(),
+            areas: Mutex::default(),
+            time_correction: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one more CPU, and finds out on the first what the host can do.
+    pub(crate) fn know(&self, vcpu: &OwnedFd, area: &Arc<RunArea>) -> io::Result<()> {
+        if self.ail.get().is_none() {
+            // Another may be first meanwhile, and finds the same.
+            let _ = self.ail.set(keeps_ail(vcpu)?);
+        }
+        let mut areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        areas.retain(|area| area.strong_count() > 0);
+        areas.push(Arc::downgrade(area));
+        Ok(())
+    }
+
+    /// Sets what `vcpu` should have, if that changed since it last did so.
+    pub(crate) fn apply(&self, vcpu: &OwnedFd, has: &mut Applied) -> io::Result<()> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        if has.generation == generation {
+            return Ok(());
+        }
+        let wanted = self.lock().wanted;
+        if has.compat != Some(wanted.compat) {
+            sys::set_one_reg(vcpu, ARCH_COMPAT, wanted.compat.unwrap_or(0).into())?;
+            has.compat = Some(wanted.compat);
+        }
+        let lpcr = sys::get_one_reg(vcpu, LPCR_64)? as u64;
+        let lpcr = lpcr & !(LPCR_ILE | LPCR_AIL) | wanted.lpcr;
+        sys::set_one_reg(vcpu, LPCR_64, lpcr.into())?;
+        has.generation = generation;
+        Ok(())
+    }
+
+    /// Holds all CPUs to an architecture level, or lets go of it (`None`): each before it next
+    /// enters the guest.
+    pub(crate) fn set_compat(&self, level: Option<u32>) -> Result<(), KvmError> {
+        check_level(&self.device, level)?;
+        self.change(|wanted| wanted.compat = level);
+        Ok(())
+    }
+
+    pub(crate) fn set_interrupt_endianness(&self, little: bool) {
+        self.change(|wanted| {
+            wanted.lpcr = wanted.lpcr & !LPCR_ILE | if little { LPCR_ILE } else { 0 };
+        });
+    }
+
+    /// False where the processor cannot.
+    pub(crate) fn set_interrupt_location(&self, ail: u8) -> bool {
+        if !self.has_location(ail) {
+            return false;
+        }
+        self.change(|wanted| {
+            wanted.lpcr = wanted.lpcr & !LPCR_AIL | u64::from(ail) << LPCR_AIL_SHIFT;
+        });
+        true
+    }
+
+    /// What the host drops must not be promised: the guest's first `scv` would be lost. KVM knows
+    /// no place but 0 and 3.
+    fn has_location(&self, ail: u8) -> bool {
+        match ail {
+            0 => true,
+            3 => self.ail.get().copied().unwrap_or(false),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn set_process_table(&self, config: MmuConfig) -> io::Result<()> {
+        let mut set = self.lock();
+        let flags = sys::MMUV3_RADIX | if config.gtse { sys::MMUV3_GTSE } else { 0 };
+        let mut told = sys::MmuV3Config { flags, process_table: config.table };
+        sys::with_struct(&self.vm, sys::PPC_CONFIGURE_V3_MMU, &mut told)?;
+        set.process_table = Some(config);
+        Ok(())
+    }
+
+    /// What the host says that the processor does against speculation attacks, or `None` where it
+    /// does not say.
+    pub(crate) fn cpu_characteristics(&self) -> Option<[u64; 2]> {
+        let mut known = sys::CpuCharacteristics::default();
+        sys::with_struct(&self.vm, sys::PPC_GET_CPU_CHAR, &mut known).ok()?;
+        Some([known.character & known.character_mask, known.behaviour & known.behaviour_mask])
+    }
+
+    /// What a CPU that is restored adds to its TB_OFFSET.
+    pub(crate) fn time_correction(&self) -> u64 {
+        self.time_correction.load(Ordering::SeqCst)
+    }
+
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, KvmError> {
+        let Set { wanted, process_table } = *self.lock();
+        Ok(Snapshot {
+            little_endian_interrupts: wanted.lpcr & LPCR_ILE != 0,
+            ail: ((wanted.lpcr & LPCR_AIL) >> LPCR_AIL_SHIFT) as u8,
+            compat: wanted.compat,
+            process_table,
+            time: self.device.host_time()?,
+        })
+    }
+
+    /// Takes up what was saved, perhaps elsewhere.
+    #[cfg_attr(not(feature = "serde"), allow(dead_code))]
+    pub(crate) fn restore(&self, saved: &Snapshot) -> Result<(), KvmError> {
+        if !self.has_location(saved.ail) {
+            return Err(KvmError::State(format!(
+                "interrupts at location {} (LPCR.AIL): this host has {}",
+                saved.ail,
+                if self.has_location(3) { "0 and 3" } else { "0, or has no CPU yet" }
+            )));
+        }
+        if let Some(MmuConfig { table, .. }) = saved.process_table {
+            if table & PROCESS_TABLE_RADIX == 0 {
+                return Err(KvmError::State(format!("{table:#x} is no radix process table")));
+            }
+        }
+        check_level(&self.device, saved.compat)?;
+        let now = self.device.host_time()?;
+        if let Some(config) = saved.process_table {
+            self.set_process_table(config)
+                .map_err(KvmError::kernel("set the guest's process table"))?;
+        }
+        let ile = if saved.little_endian_interrupts { LPCR_ILE } else { 0 };
+        let lpcr = ile | u64::from(saved.ail) << LPCR_AIL_SHIFT;
+        self.change(|wanted| *wanted = Wanted { lpcr, compat: saved.compat });
+        let correction = time::correction(saved.time, now, self.time_policy);
+        self.time_correction.store(correction, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wanted)) {
+        let mut set = self.lock();
+        let before = set.wanted;
+        change(&mut set.wanted);
+        if set.wanted == before {
+            return;
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        drop(set);
+        let areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for area in areas.iter().filter_map(Weak::upgrade) {
+            area.kick();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses a level that the host does not have.
+pub(crate) fn check_level(device: &Device, level: Option<u32>) -> Result<(), KvmError> {
+    match level {
+        Some(level) if !device.has_level(level)? => Err(KvmError::Refused(format!(
+            "this host cannot hold a processor to the architecture level {level:#010x}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the host keeps AIL = 3 for a CPU that is told so: KVM drops it silently where the
+/// processor cannot do it.
+fn keeps_ail(vcpu: &OwnedFd) -> io::Result<bool> {
+    let before = sys::get_one_reg(vcpu, LPCR_64)?;
+    sys::set_one_reg(vcpu, LPCR_64, before | u128::from(LPCR_AIL))?;
+    let kept = sys::get_one_reg(vcpu, LPCR_64)?;
+    sys::set_one_reg(vcpu, LPCR_64, before)?;
+    Ok(kept as u64 & LPCR_AIL == LPCR_AIL)
+}

@@ -1,0 +1,184 @@
+//! How the parts of a VM plug into arch-ppc64's machine: its hypercalls, its interrupt controller,
+//! its saved state.
+
+use std::sync::Arc;
+
+use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
+use arch_ppc64::platform::{
+    InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
+};
+use arch_ppc64::{HypercallHandler, Status};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::interrupts::Xics;
+use crate::modes::{MmuConfig, Modes};
+use crate::vm::Vm;
+
+impl Vm {
+    /// The hypercalls that only KVM can answer, and that it does not answer in the kernel: how
+    /// interrupts are taken, where the process table is, what the processor does against
+    /// speculation attacks. Before or after CPUs are made.
+    pub fn handlers(&self) -> Vec<Arc<dyn HypercallHandler>> {
+        let characteristics = self
+            .modes()
+            .cpu_characteristics()
+            .map(|[character, behaviour]| CpuCharacteristics { character, behaviour });
+        vec![
+            Arc::new(PaprCalls::new(self.max_cpus(), characteristics)),
+            Arc::new(ModeCalls::new(self.modes().clone())),
+        ]
+    }
+}
+
+impl ProcessorModes for Modes {
+    fn set_interrupt_endianness(&self, little: bool) -> Status {
+        Self::set_interrupt_endianness(self, little);
+        Status::SUCCESS
+    }
+
+    fn set_interrupt_location(&self, ail: u8) -> Status {
+        match Self::set_interrupt_location(self, ail) {
+            true => Status::SUCCESS,
+            false => Status::UNSUPPORTED_FLAG,
+        }
+    }
+
+    fn set_process_table(&self, table: &ProcessTable) -> Status {
+        let gtse = match table {
+            ProcessTable::Radix { gtse, .. } => *gtse,
+            // "A request for an unimplemented function results in an H_Parameter": the tree says
+            // that there is radix only.
+            ProcessTable::Hash => return Status::PARAMETER,
+        };
+        let config = MmuConfig { gtse, table: table.partition_table_entry() };
+        match Self::set_process_table(self, config) {
+            Ok(()) => Status::SUCCESS,
+            Err(error) => {
+                log::warn!("KVM refuses the guest's process table: {error}");
+                Status::PARAMETER
+            }
+        }
+    }
+}
+
+impl InterruptController for Xics {
+    fn claim(&self, source: SourceNumber, kind: InterruptKind) -> Result<(), InterruptError> {
+        self.add(source, kind)
+            .map_err(|reason| InterruptError::Controller { source_number: source, reason })
+    }
+
+    fn signal(&self, source: SourceNumber, signal: Signal) {
+        self.tell(source, signal);
+    }
+
+    fn irqfd(&self, source: SourceNumber) -> Result<Option<EventFd>, InterruptError> {
+        self.file(source)
+            .map(Some)
+            .map_err(|reason| InterruptError::Controller { source_number: source, reason })
+    }
+}
+
+#[cfg(feature = "serde")]
+mod saved {
+    use arch_ppc64::platform::{SaveState, StateError, StateValue};
+    use serde::{Deserialize, Serialize};
+
+    use super::{MmuConfig, Modes, Xics};
+    use crate::error::KvmError;
+    use crate::interrupts::SourceState;
+    use crate::modes::Snapshot;
+    use crate::time::HostTime;
+
+    const VERSION: u32 = 1;
+
+    /// [`Modes`], saved.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct ModesState {
+        little_endian_interrupts: bool,
+        /// LPCR.AIL.
+        interrupt_location: u8,
+        /// A logical PVR.
+        compat: Option<u32>,
+        process_table: Option<ProcessTableState>,
+        /// The host's time base when this was saved.
+        timebase: u64,
+        /// Nanoseconds since 1970 at that time.
+        unix_ns: u64,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct ProcessTableState {
+        gtse: bool,
+        /// As in the partition table.
+        entry: u64,
+    }
+
+    /// Restored after the CPUs are made, and before their states are.
+    impl SaveState for Modes {
+        fn save(&self) -> Result<StateValue, StateError> {
+            let now = self.snapshot().map_err(state_error)?;
+            StateValue::of(&ModesState {
+                little_endian_interrupts: now.little_endian_interrupts,
+                interrupt_location: now.ail,
+                compat: now.compat,
+                process_table: now
+                    .process_table
+                    .map(|MmuConfig { gtse, table }| ProcessTableState { gtse, entry: table }),
+                timebase: now.time.timebase,
+                unix_ns: now.time.unix_ns,
+            })
+        }
+
+        fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+            check_version(version)?;
+            let saved: ModesState = state.get()?;
+            let process_table = saved
+                .process_table
+                .map(|ProcessTableState { gtse, entry }| MmuConfig { gtse, table: entry });
+            let snapshot = Snapshot {
+                little_endian_interrupts: saved.little_endian_interrupts,
+                ail: saved.interrupt_location,
+                compat: saved.compat,
+                process_table,
+                time: HostTime { timebase: saved.timebase, unix_ns: saved.unix_ns },
+            };
+            Self::restore(self, &snapshot).map_err(state_error)
+        }
+    }
+
+    /// [`Xics`], saved.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct XicsState {
+        sources: Vec<SourceState>,
+    }
+
+    /// Restored after the states of all CPUs are.
+    impl SaveState for Xics {
+        fn save(&self) -> Result<StateValue, StateError> {
+            StateValue::of(&XicsState { sources: self.snapshot()? })
+        }
+
+        fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+            check_version(version)?;
+            let saved: XicsState = state.get()?;
+            Self::restore(self, &saved.sources).map_err(state_error)
+        }
+    }
+
+    fn check_version(found: u32) -> Result<(), StateError> {
+        match found {
+            VERSION => Ok(()),
+            _ => Err(StateError::Version { found, newest: VERSION }),
+        }
+    }
+
+    fn state_error(error: KvmError) -> StateError {
+        match error {
+            KvmError::State(message) | KvmError::Refused(message) => StateError::Value(message),
+            other => StateError::Host(std::io::Error::other(other)),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! KVM and its virtual machines.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arch_ppc64::CpuIndex;
+use arch_ppc64::platform::SourceNumber;
+use std::os::fd::AsRawFd;
+use vm_memory::GuestAddress;
+
+use crate::device::Device;
+use crate::error::KvmError;
+use crate::interrupts::{self, Xics};
+use crate::memory::{DirtyPages, MemoryFlags, Slots};
+use crate::modes::{self, Modes};
+use crate::sys;
+use crate::time::TimePolicy;
+use crate::vcpu::Vcpu;
+
+/// KVM of this host.
+#[derive(Debug)]
+pub struct Kvm(Arc<Device>);
+
+impl Kvm {
+    /// Opens `/dev/kvm` and checks that it can run pseries guests.
+    ///
+    /// # Errors
+    /// [`KvmError::Unsuitable`] says what is missing; on a host that is not POWER, that.
+    pub fn open() -> Result<Self, KvmError> {
+        Ok(Self(Arc::new(Device::open()?)))
+    }
+
+    /// The PVR of the host's processor, which runs the guests.
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] when the host fails.
+    pub fn host_pvr(&self) -> Result<u32, KvmError> {
+        self.0.host_pvr()
+    }
+
+    /// Makes a virtual machine that has an interrupt controller, and neither memory nor CPUs.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] when the options cannot be, [`KvmError::Kernel`] when the host fails.
+    pub fn create_vm(&self, options: VmOptions) -> Result<Arc<Vm>, KvmError> {
+        modes::check_level(&self.0, options.compat)?;
+        let fd = Arc::new(self.0.create_vm()?);
+        if options.threads_per_core != 1 {
+            let mut request =
+                sys::EnableCap::new(sys::CAP_PPC_SMT, options.threads_per_core.into(), 0);
+            sys::with_struct(&fd, sys::ENABLE_CAP, &mut request)
+                .map_err(KvmError::kernel("set the number of threads of a core"))?;
+        }
+        let xics = Arc::new(Xics::create(&fd)?);
+        let modes =
+            Arc::new(Modes::new(self.0.clone(), fd.clone(), options.compat, options.time_policy));
+        Ok(Arc::new(Vm {
+            fd,
+            run_area_bytes: self.0.run_area_bytes,
+            options,
+            xics,
+            modes,
+            slots: Slots::default(),
+        }))
+    }
+}
+
+/// What a virtual machine is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct VmOptions {
+    max_cpus: u32,
+    kick_signal: i32,
+    compat: Option<u32>,
+    threads_per_core: u32,
+    time_policy: TimePolicy,
+}
+
+impl VmOptions {
+    /// A VM that may have up to `max_cpus` CPUs, and whose CPUs are got out of guest code by
+    /// `kick_signal`.
+    ///
+    /// The signal is the VMM's: it installs a handler, which may do nothing, without `SA_RESTART`
+    /// and before the first kick, and sees to it that no thread that runs a CPU has the signal
+    /// blocked. A signal from `SIGRTMIN` to `SIGRTMAX` that nothing else uses is a good choice.
+    pub const fn new(max_cpus: u32, kick_signal: i32) -> Self {
+        Self {
+            max_cpus,
+            kick_signal,
+            compat: None,
+            threads_per_core: 1,
+            time_policy: TimePolicy::Frozen,
+        }
+    }
+
+    /// The same with the CPUs held to an architecture level: a logical PVR (LoPAPR §B.6.2.1,
+    /// "cpu-version"), as `arch_ppc64::cpu::Cpu::compat` gives it. [`Vm::set_compat`] changes it.
+    #[must_use]
+    pub const fn with_compat(self, level: Option<u32>) -> Self {
+        Self { compat: level, ..self }
+    }
+
+    /// The same with 1, 2, 4 or 8 threads a core: server numbers are the core's number times that,
+    /// and then the thread's.
+    #[must_use]
+    pub const fn with_threads_per_core(self, threads: u32) -> Self {
+        Self { threads_per_core: threads, ..self }
+    }
+
+    /// The same with what a restored guest's time does.
+    #[must_use]
+    pub const fn with_time_policy(self, policy: TimePolicy) -> Self {
+        Self { time_policy: policy, ..self }
+    }
+}
+
+/// A virtual machine. All of it may be called from any thread.
+///
+/// It ends when it and all its CPUs and their kickers are dropped, and nobody has its interrupt
+/// controller or handlers any more: for a restart of the guest, drop them and make another one.
+#[derive(Debug)]
+pub struct Vm {
+    fd: Arc<OwnedFd>,
+    run_area_bytes: usize,
+    options: VmOptions,
+    xics: Arc<Xics>,
+    modes: Arc<Modes>,
+    slots: Slots,
+}
+
+impl Vm {
+    /// Makes memory of this process the guest's, from `at` on, as slot number `slot`. Before CPUs
+    /// or while they run.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] when addresses or length are not whole pages of the host, or the slot
+    /// is in use; [`KvmError::Kernel`] when it overlaps another slot, or the host fails.
+    ///
+    /// # Safety
+    /// From `host` on, `bytes` bytes must be mapped readable and writable, and be accessed by this
+    /// process only as memory that others (the guest) change at any time, until the slot is removed
+    /// or no CPU of this VM is left.
+    pub unsafe fn set_memory_region(
+        &self,
+        slot: u32,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+        flags: MemoryFlags,
+    ) -> Result<(), KvmError> {
+        // SAFETY: says the caller.
+        unsafe { self.slots.set(&self.fd, slot, at, host, bytes, flags) }
+    }
+
+    /// Takes a slot's memory from the guest.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] when there is no such slot; [`KvmError::Kernel`] when the host fails.
+    pub fn remove_memory_region(&self, slot: u32) -> Result<(), KvmError> {
+        self.slots.remove(&self.fd, slot)
+    }
+
+    /// Switches the dirty log of a slot on or off, while the guest runs or not. What the guest
+    /// wrote before that is in no log: a first copy takes all of the slot.
+    ///
+    /// # Errors
+    /// As [`remove_memory_region`](Self::remove_memory_region).
+    pub fn set_dirty_log(&self, slot: u32, on: bool) -> Result<(), KvmError> {
+        self.slots.set_dirty_log(&self.fd, slot, on)
+    }
+
+    /// The pages of a slot that the guest wrote since this was last asked. What this process wrote
+    /// is not among them: vm-memory's bitmaps know that.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] when there is no such slot, or its log is off; [`KvmError::Kernel`]
+    /// when the host fails.
+    pub fn dirty_log(&self, slot: u32) -> Result<DirtyPages, KvmError> {
+        self.slots.dirty_log(&self.fd, slot)
+    }
+
+    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
+    /// interrupt server (the unit address of its node, and the number that guests call it by).
+    /// CPUs may be made one by one, also while others run. A dropped one cannot be made again.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] for an index that the VM may not have; [`KvmError::Kernel`] when there
+    /// is one of that server number, or the host fails.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, KvmError> {
+        let max = self.options.max_cpus;
+        if index.0 >= max {
+            return Err(KvmError::Refused(format!("{index}: the VM has at most {max} CPUs")));
+        }
+        Vcpu::create(self, index, server)
+    }
+
+    /// How many CPUs it may have.
+    pub fn max_cpus(&self) -> u32 {
+        self.options.max_cpus
+    }
+
+    /// Its interrupt controller.
+    pub fn interrupts(&self) -> &Arc<Xics> {
+        &self.xics
+    }
+
+    /// What is set for all of its CPUs at once. It implements
+    /// `arch_ppc64::platform::SaveState` (with the feature `serde`).
+    pub fn modes(&self) -> &Arc<Modes> {
+        &self.modes
+    }
+
+    /// Holds all CPUs to an architecture level that negotiation decided on, or lets go of it: each
+    /// from before its next entry on, the caller's own hypercall included.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] when the host cannot do that level; nothing has changed then.
+    pub fn set_compat(&self, level: Option<u32>) -> Result<(), KvmError> {
+        self.modes.set_compat(level)
+    }
+
+    /// Lets the kernel answer an RTAS call by itself: one of [`IN_KERNEL_RTAS_CALLS`], with the
+    /// token that the machine's tree gives it. To be done for all of them before a CPU runs.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] for a name that is too long; [`KvmError::Kernel`] for one that the
+    /// kernel does not know, or a token that is taken.
+    ///
+    /// [`IN_KERNEL_RTAS_CALLS`]: crate::IN_KERNEL_RTAS_CALLS
+    pub fn define_rtas_call(&self, name: &str, token: u32) -> Result<(), KvmError> {
+        let mut call = sys::RtasToken::new(name, token).ok_or_else(|| {
+            KvmError::Refused("the name of an RTAS call has up to 119 bytes".to_owned())
+        })?;
+        sys::with_struct(&self.fd, sys::PPC_RTAS_DEFINE_TOKEN, &mut call)
+            .map_err(KvmError::kernel("give an RTAS call to the kernel"))?;
+        Ok(())
+    }
+
+    /// Has the kernel pulse a source whenever an eventfd is written to.
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] when `file` is no eventfd, or is registered, or the host fails.
+    pub fn register_irqfd(
+        &self,
+        file: BorrowedFd<'_>,
+        source: SourceNumber,
+    ) -> Result<(), KvmError> {
+        interrupts::irqfd(&self.fd, &file, source, 0)
+            .map_err(KvmError::kernel("register the file of an interrupt"))
+    }
+
+    /// Takes back [`register_irqfd`](Self::register_irqfd).
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] when it was not registered.
+    pub fn unregister_irqfd(
+        &self,
+        file: BorrowedFd<'_>,
+        source: SourceNumber,
+    ) -> Result<(), KvmError> {
+        interrupts::irqfd(&self.fd, &file, source, sys::IRQFD_DEASSIGN)
+            .map_err(KvmError::kernel("take back the file of an interrupt"))
+    }
+
+    /// Has the kernel write to an eventfd, and the CPU run on, whenever the guest stores `bytes`
+    /// bytes (1, 2, 4 or 8) at `at`: whatever the value, or only `value`.
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] when that is registered, or the host fails.
+    pub fn register_ioeventfd(
+        &self,
+        file: BorrowedFd<'_>,
+        at: GuestAddress,
+        bytes: u32,
+        value: Option<u64>,
+    ) -> Result<(), KvmError> {
+        self.ioeventfd(file, at, bytes, value, 0)
+            .map_err(KvmError::kernel("register the file of a memory-mapped register"))
+    }
+
+    /// Takes back [`register_ioeventfd`](Self::register_ioeventfd).
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] when it was not registered.
+    pub fn unregister_ioeventfd(
+        &self,
+        file: BorrowedFd<'_>,
+        at: GuestAddress,
+        bytes: u32,
+        value: Option<u64>,
+    ) -> Result<(), KvmError> {
+        self.ioeventfd(file, at, bytes, value, sys::IOEVENTFD_DEASSIGN)
+            .map_err(KvmError::kernel("take back the file of a memory-mapped register"))
+    }
+
+    fn ioeventfd(
+        &self,
+        file: BorrowedFd<'_>,
+        at: GuestAddress,
+        bytes: u32,
+        value: Option<u64>,
+        flags: u32,
+    ) -> std::io::Result<()> {
+        let matching = if value.is_some() { sys::IOEVENTFD_DATAMATCH } else { 0 };
+        let mut request = sys::IoEventFd {
+            datamatch: value.unwrap_or(0),
+            addr: at.0,
+            len: bytes,
+            fd: file.as_raw_fd(),
+            flags: flags | matching,
+            ..Default::default()
+        };
+        sys::with_struct(&self.fd, sys::IOEVENTFD, &mut request)?;
+        Ok(())
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(crate) fn run_area_bytes(&self) -> usize {
+        self.run_area_bytes
+    }
+
+    pub(crate) fn kick_signal(&self) -> i32 {
+        self.options.kick_signal
+    }
+}

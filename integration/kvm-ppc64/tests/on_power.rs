@@ -1,0 +1,392 @@
+//! Guests of a few instructions on a POWER host. On another host, none of this runs.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::{Arc, Once};
+use std::thread;
+
+use arch_ppc64::platform::{InterruptController, InterruptKind, SaveState, Signal, SourceNumber};
+use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, VcpuExit};
+use kvm_ppc64::{Kvm, KvmError, MemoryFlags, RegisterValue, Vcpu, VcpuState, Vm, VmOptions};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+
+const RAM_BYTES: u64 = 4 << 20;
+const CODE: GuestAddress = GuestAddress(0x1000);
+/// Where there is no memory.
+const DEVICE: GuestAddress = GuestAddress(0x4000_0000);
+/// A hypercall that nobody answers in the kernel.
+const TOKEN: u32 = 0xf100;
+const SOURCE: SourceNumber = SourceNumber(0x1000);
+const POWER9: u32 = 0x0f00_0005;
+
+/// The instructions that the guests are made of (Power ISA 3.0B, Book I).
+#[allow(dead_code)]
+mod isa {
+    pub(crate) const SC_1: u32 = 0x4400_0022;
+    /// `bdnz` to itself.
+    pub(crate) const BDNZ_SELF: u32 = 0x4200_0000;
+    pub(crate) const B_SELF: u32 = 0x4800_0000;
+
+    pub(crate) fn li(t: u32, value: u16) -> u32 {
+        14 << 26 | t << 21 | u32::from(value)
+    }
+    pub(crate) fn addi(t: u32, a: u32, value: u16) -> u32 {
+        14 << 26 | t << 21 | a << 16 | u32::from(value)
+    }
+    pub(crate) fn lis(t: u32, value: u16) -> u32 {
+        15 << 26 | t << 21 | u32::from(value)
+    }
+    pub(crate) fn ori(a: u32, s: u32, value: u16) -> u32 {
+        24 << 26 | s << 21 | a << 16 | u32::from(value)
+    }
+    pub(crate) fn oris(a: u32, s: u32, value: u16) -> u32 {
+        25 << 26 | s << 21 | a << 16 | u32::from(value)
+    }
+    pub(crate) fn mr(a: u32, s: u32) -> u32 {
+        31 << 26 | s << 21 | a << 16 | s << 11 | 444 << 1
+    }
+    pub(crate) fn stw(s: u32, a: u32, offset: u16) -> u32 {
+        36 << 26 | s << 21 | a << 16 | u32::from(offset)
+    }
+    pub(crate) fn lwz(t: u32, a: u32, offset: u16) -> u32 {
+        32 << 26 | t << 21 | a << 16 | u32::from(offset)
+    }
+    pub(crate) fn b(instructions: i32) -> u32 {
+        18 << 26 | (instructions * 4) as u32 & 0x03ff_fffc
+    }
+    pub(crate) fn mfmsr(t: u32) -> u32 {
+        31 << 26 | t << 21 | 83 << 1
+    }
+    pub(crate) fn mtmsrd(s: u32) -> u32 {
+        31 << 26 | s << 21 | 178 << 1
+    }
+    pub(crate) fn mtctr(s: u32) -> u32 {
+        31 << 26 | s << 21 | 9 << 16 | 467 << 1
+    }
+    pub(crate) fn mfctr(t: u32) -> u32 {
+        31 << 26 | t << 21 | 9 << 16 | 339 << 1
+    }
+    /// To the upper half of VSR `t`.
+    pub(crate) fn mtvsrd(t: u32, a: u32) -> u32 {
+        31 << 26 | (t & 31) << 21 | a << 16 | 179 << 1 | t >> 5
+    }
+    pub(crate) fn mfvsrd(a: u32, s: u32) -> u32 {
+        31 << 26 | (s & 31) << 21 | a << 16 | 51 << 1 | s >> 5
+    }
+}
+use isa::*;
+
+/// A VM with one CPU, and the memory that both use.
+struct Guest {
+    // Before its memory.
+    vcpu: Vcpu,
+    vm: Arc<Vm>,
+    ram: Arc<GuestMemoryMmap>,
+}
+
+impl Guest {
+    /// `None` where there is no KVM for pseries guests.
+    fn new(code: &[u32]) -> Option<Self> {
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
+        for (nth, instruction) in (0..).zip(code) {
+            ram.write_slice(&instruction.to_be_bytes(), GuestAddress(CODE.0 + nth * 4)).unwrap();
+        }
+        let mut guest = Self::around(Arc::new(ram))?;
+        guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
+        Some(guest)
+    }
+
+    fn around(ram: Arc<GuestMemoryMmap>) -> Option<Self> {
+        extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(|| register_signal_handler(SIGRTMIN(), nothing).unwrap());
+        let kvm = match Kvm::open() {
+            Ok(kvm) => kvm,
+            Err(KvmError::Unsuitable(why)) => {
+                eprintln!("skipped: {why}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let vm = kvm.create_vm(VmOptions::new(2, SIGRTMIN())).unwrap();
+        let host = NonNull::new(ram.get_host_address(GuestAddress(0)).unwrap()).unwrap();
+        // SAFETY: mapped as long as `ram`, which is dropped after the CPU; vm-memory accesses it
+        // by volatile operations only.
+        unsafe {
+            vm.set_memory_region(0, GuestAddress(0), host, RAM_BYTES, MemoryFlags::PLAIN).unwrap();
+        }
+        let vcpu = vm.create_vcpu(CpuIndex(0), 0).unwrap();
+        vm.interrupts().claim(SOURCE, InterruptKind::Edge).unwrap();
+        Some(Self { vcpu, vm, ram })
+    }
+
+    /// Runs to the next hypercall, and gives its first two arguments.
+    fn call(&mut self) -> (u64, u64) {
+        call(&mut self.vcpu)
+    }
+
+    /// All that is saved of it, as text; then another VM with the same, on the same memory.
+    fn moved(mut self) -> Self {
+        assert!(self.vcpu.complete().unwrap().is_none());
+        let modes = self.vm.modes().save().unwrap();
+        let sources = self.vm.interrupts().save().unwrap();
+        let saved = serde_json::to_string(&(self.vcpu.save().unwrap(), modes, sources)).unwrap();
+        let ram = self.ram.clone();
+        drop(self);
+
+        let mut guest = Self::around(ram).unwrap();
+        let (cpu, modes, sources): (VcpuState, _, _) = serde_json::from_str(&saved).unwrap();
+        SaveState::restore(&**guest.vm.modes(), 1, &modes).unwrap();
+        guest.vcpu.restore(&cpu).unwrap();
+        SaveState::restore(&**guest.vm.interrupts(), 1, &sources).unwrap();
+        guest
+    }
+}
+
+fn call(vcpu: &mut Vcpu) -> (u64, u64) {
+    loop {
+        match vcpu.run().unwrap() {
+            VcpuExit::Hypercall(Hypercall { token, status, args }) => {
+                assert_eq!(*token, u64::from(TOKEN));
+                *status = 7;
+                return (args[0], args[1]);
+            }
+            VcpuExit::Interrupted => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// r3 = the token.
+fn token() -> [u32; 2] {
+    [li(3, 0), ori(3, 3, TOKEN as u16)]
+}
+
+fn registers(state: &VcpuState) -> &BTreeMap<String, RegisterValue> {
+    &state.registers
+}
+
+#[test]
+fn a_saved_guest_goes_on_in_another_vm() {
+    // r31 counts; r30 is in a vector register as well, and goes up in it.
+    let code = [
+        mfmsr(5),
+        oris(5, 5, 0x0280),
+        ori(5, 5, 0x2000),
+        mtmsrd(5),
+        li(30, 100),
+        mtvsrd(63, 30),
+        mtvsrd(20, 30),
+        addi(31, 31, 1),
+        mfvsrd(5, 63),
+        li(3, 0),
+        ori(3, 3, TOKEN as u16),
+        mr(4, 31),
+        SC_1,
+        mr(29, 3),
+        b(-7),
+    ];
+    let Some(mut guest) = Guest::new(&code) else { return };
+    assert_eq!(guest.call(), (1, 100));
+    assert_eq!(guest.call(), (2, 100));
+    let refused = guest.vcpu.save().unwrap_err().to_string();
+    assert_eq!(refused, "the last exit of vcpu0 was not completed");
+    for count in 3..6 {
+        guest.vm.interrupts().signal(SOURCE, Signal::Pulse);
+        guest = guest.moved();
+        let state = guest.vcpu.save().unwrap();
+        // The call was completed before the CPU was saved: its status is in r3, and the CPU behind.
+        assert_eq!((state.core.gpr[3], state.core.pc), (7, CODE.0 + 13 * 4));
+        assert_eq!(registers(&state)["VR31"].0 >> 64, 100);
+        assert_eq!(registers(&state)["VSR20"].0 >> 64, 100);
+        assert_eq!(guest.call(), (count, 100));
+    }
+    // A second move adds nothing but what rounding to 2^24 ticks does.
+    guest.vcpu.complete().unwrap();
+    let offset = |guest: &Guest| registers(&guest.vcpu.save().unwrap())["TB_OFFSET"].0 as u64;
+    assert_eq!(offset(&guest) % (1 << 24), 0);
+    eprintln!("{} registers", registers(&guest.vcpu.save().unwrap()).len());
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_by_name() {
+    let Some(mut guest) = Guest::new(&[B_SELF]) else { return };
+    let good = guest.vcpu.save().unwrap();
+    let mut state = good.clone();
+    state.registers.insert("GONE".to_owned(), RegisterValue(0));
+    let said = guest.vcpu.restore(&state).unwrap_err().to_string();
+    assert_eq!(said, "there is no register \"GONE\"");
+    let mut state = good.clone();
+    // The host's KVM knows no level of that number.
+    state.registers.insert("ARCH_COMPAT".to_owned(), RegisterValue(0x0f00_00ff));
+    let said = guest.vcpu.restore(&state).unwrap_err().to_string();
+    assert_eq!(said, "cannot set the register ARCH_COMPAT of vcpu0");
+    guest.vcpu.restore(&good).unwrap();
+}
+
+#[test]
+fn a_level_holds_from_the_next_entry_on() {
+    let [a, b_] = token();
+    let Some(mut guest) = Guest::new(&[a, b_, SC_1, b(-3)]) else { return };
+    guest.call();
+    let said = guest.vm.set_compat(Some(0x0f00_00ff)).unwrap_err().to_string();
+    assert!(said.contains("0x0f0000ff"), "{said}");
+    guest.vm.set_compat(Some(POWER9)).unwrap();
+    guest.call();
+    guest.vcpu.complete().unwrap();
+    let level = |guest: &Guest| registers(&guest.vcpu.save().unwrap())["ARCH_COMPAT"].0 as u32;
+    assert_eq!(level(&guest), POWER9);
+    guest.vm.set_compat(None).unwrap();
+    guest.call();
+    guest.vcpu.complete().unwrap();
+    assert_eq!(level(&guest), 0);
+}
+
+#[test]
+fn an_access_completes_its_instruction_without_running_on() {
+    let [a, b_] = token();
+    let code = [lis(9, (DEVICE.0 >> 16) as u16), lwz(4, 9, 8), a, b_, SC_1];
+    let Some(mut guest) = Guest::new(&code) else { return };
+    match guest.vcpu.run().unwrap() {
+        VcpuExit::MmioRead(at, data) => {
+            assert_eq!(at.0, DEVICE.0 + 8);
+            data.copy_from_slice(&[0, 0, 0x12, 0x34]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let kicker = guest.vcpu.kicker();
+    // For the next run, not for what completes this.
+    kicker.kick();
+    assert!(guest.vcpu.complete().unwrap().is_none());
+    let core = guest.vcpu.save().unwrap().core;
+    assert_eq!((core.gpr[4], core.pc), (0x1234, CODE.0 + 8));
+    assert!(matches!(guest.vcpu.run().unwrap(), VcpuExit::Interrupted));
+    assert_eq!(guest.call().0, 0x1234);
+}
+
+#[test]
+fn a_kick_ends_a_run() {
+    let Some(mut guest) = Guest::new(&[B_SELF]) else { return };
+    let kicker = guest.vcpu.kicker();
+    for _ in 0..20 {
+        thread::scope(|scope| {
+            scope.spawn(|| kicker.kick());
+            assert!(matches!(guest.vcpu.run().unwrap(), VcpuExit::Interrupted));
+        });
+    }
+}
+
+#[test]
+fn the_kernel_writes_and_reads_eventfds() {
+    let [a, b_] = token();
+    let code = [lis(9, (DEVICE.0 >> 16) as u16), li(5, 3), stw(5, 9, 0), a, b_, SC_1];
+    let Some(mut guest) = Guest::new(&code) else { return };
+    let file = EventFd::new(EFD_NONBLOCK).unwrap();
+    // SAFETY: open as long as `file`.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+    guest.vm.register_ioeventfd(borrowed, DEVICE, 4, None).unwrap();
+    guest.call();
+    assert_eq!(file.read().unwrap(), 1);
+    guest.vm.unregister_ioeventfd(borrowed, DEVICE, 4, None).unwrap();
+
+    let irqfd = guest.vm.interrupts().irqfd(SOURCE).unwrap().unwrap();
+    irqfd.write(1).unwrap();
+    let unclaimed = guest.vm.interrupts().irqfd(SourceNumber(0x1001)).unwrap_err();
+    assert_eq!(
+        unclaimed.to_string(),
+        "the interrupt controller cannot have interrupt source 0x1001"
+    );
+    guest.vm.register_irqfd(borrowed, SOURCE).unwrap();
+    guest.vm.unregister_irqfd(borrowed, SOURCE).unwrap();
+}
+
+#[test]
+fn the_dirty_log_has_what_the_guest_wrote() {
+    let [a, b_] = token();
+    let Some(mut guest) = Guest::new(&[lis(9, 0x20), stw(5, 9, 0), a, b_, SC_1, b(-4)]) else {
+        return;
+    };
+    assert!(guest.vm.dirty_log(0).is_err());
+    guest.vm.set_dirty_log(0, true).unwrap();
+    guest.vm.dirty_log(0).unwrap();
+    guest.call();
+    let pages = guest.vm.dirty_log(0).unwrap();
+    assert!(pages.offsets().any(|offset| offset == 0x20_0000), "{pages:?}");
+    assert_eq!(guest.vm.dirty_log(0).unwrap().count(), 0);
+    guest.call();
+    assert_eq!(guest.vm.dirty_log(0).unwrap().count(), 1);
+    guest.vm.set_dirty_log(0, false).unwrap();
+    guest.vm.remove_memory_region(0).unwrap();
+    assert!(guest.vm.remove_memory_region(0).is_err());
+}
+
+#[test]
+fn a_cpu_that_comes_later_runs_beside_the_first() {
+    let [a, b_] = token();
+    let Some(mut guest) = Guest::new(&[a, b_, SC_1, b(-3)]) else { return };
+    guest.call();
+    let mut second = guest.vm.create_vcpu(CpuIndex(1), 1).unwrap();
+    second.start(&EntryRegisters::at(CODE).with_arguments([0, 9, 0])).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(call(&mut second).0, 9));
+        guest.call();
+    });
+    let said = guest.vm.create_vcpu(CpuIndex(2), 2).unwrap_err().to_string();
+    assert_eq!(said, "vcpu2: the VM has at most 2 CPUs");
+}
+
+/// KVM leaves the guest's values in the registers that the caller of a function keeps.
+#[cfg(all(target_arch = "powerpc64", target_env = "gnu"))]
+#[test]
+fn a_run_keeps_the_threads_own_registers() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// glibc's `ucontext_t`: f0 to f31 and FPSCR from byte 616 on, the vector registers where the
+    /// pointer at byte 880 says.
+    #[repr(C, align(16))]
+    struct Context([u64; 180]);
+
+    impl Context {
+        fn kept(&self) -> (Vec<u64>, Vec<u128>) {
+            let floats = self.0[77 + 14..77 + 33].to_vec();
+            let vectors = self.0[880 / 8] as *const u128;
+            // SAFETY: getcontext made it point into `self`, to 32 vector registers.
+            let vectors = (20..32).map(|nth| unsafe { vectors.add(nth).read_unaligned() });
+            (floats, vectors.collect())
+        }
+    }
+
+    unsafe extern "C" {
+        fn getcontext(context: *mut Context) -> libc::c_int;
+    }
+
+    let mut code = vec![mfmsr(5), oris(5, 5, 0x0280), ori(5, 5, 0x2000), mtmsrd(5)];
+    code.extend([lis(6, 0x5a5a), ori(6, 6, 0x5a5a)]);
+    code.extend((0..64).map(|register| mtvsrd(register, 6)));
+    // Long enough for the thread to be switched out.
+    code.extend([lis(7, 0x0400), mtctr(7), BDNZ_SELF, mfctr(4)]);
+    code.extend(token());
+    code.extend([SC_1]);
+    let Some(mut guest) = Guest::new(&code) else { return };
+    // Something that is runnable meanwhile.
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        });
+        let (mut before, mut after) = (Context([0; 180]), Context([0; 180]));
+        // SAFETY: as large as what glibc fills.
+        unsafe { getcontext(&raw mut before) };
+        let exit = matches!(guest.vcpu.run(), Ok(VcpuExit::Hypercall(_)));
+        // SAFETY: as above.
+        unsafe { getcontext(&raw mut after) };
+        done.store(true, Ordering::Relaxed);
+        assert!(exit);
+        assert_eq!(before.kept(), after.kept());
+    });
+}

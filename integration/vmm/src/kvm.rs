@@ -1,0 +1,108 @@
+//! KVM on a POWER host, by the crate `kvm-ppc64`.
+
+use std::io;
+use std::sync::Arc;
+
+use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
+use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
+use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit, rtas};
+use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+
+use crate::ram::{HostRam, SharedRam};
+use crate::vcpu::{ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine};
+
+/// KVM of this host.
+#[derive(Debug)]
+pub struct Kvm(kvm_ppc64::Kvm);
+
+impl Kvm {
+    /// Opens `/dev/kvm` and checks that it can run pseries guests.
+    ///
+    /// # Errors
+    /// [`BackendError`] says what is missing.
+    pub fn open() -> Result<Self, BackendError> {
+        Ok(Self(kvm_ppc64::Kvm::open()?))
+    }
+}
+
+impl Backend for Kvm {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
+        Ok(Some(self.0.host_pvr()?))
+    }
+
+    fn create(
+        &self,
+        machine: &Machine,
+        ram: &Arc<dyn HostRam>,
+    ) -> Result<VirtualMachine, BackendError> {
+        // Its arrival is what ends a run.
+        register_signal_handler(SIGRTMIN(), on_kick)
+            .map_err(|error| BackendError::Signal(io::Error::from_raw_os_error(error.errno())))?;
+        let options =
+            VmOptions::new(machine.max_cpus(), SIGRTMIN()).with_compat(machine.cpu().compat());
+        let vm = self.0.create_vm(options)?;
+        for (slot, region) in (0..).zip(ram.regions()) {
+            let (at, host, bytes) = (region.start, region.host, region.bytes);
+            // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+            // holds `ram`.
+            unsafe { vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
+        }
+        for name in IN_KERNEL_RTAS_CALLS {
+            let token = rtas::token_of(name).ok_or_else(|| {
+                BackendError::Unsuitable(format!("the machine has no RTAS call {name}"))
+            })?;
+            vm.define_rtas_call(name, token)?;
+        }
+        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
+        for id in machine.vcpus() {
+            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id, id.0)?, _ram: ram.clone() }));
+        }
+        for number in FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT {
+            vm.interrupts().claim(SourceNumber(number), InterruptKind::Edge)?;
+        }
+        Ok(VirtualMachine {
+            vcpus,
+            handlers: vm.handlers(),
+            level: Arc::new(Level(vm.clone())),
+            interrupts: vm.interrupts().clone(),
+            // The kernel answers the calls.
+            sources: None,
+            ram: Arc::new(SharedRam(ram.clone())),
+        })
+    }
+}
+
+struct Level(Arc<kvm_ppc64::Vm>);
+
+impl ArchitectureLevel for Level {
+    fn set(&self, level: Option<u32>) -> bool {
+        self.0.set_compat(level).is_ok()
+    }
+}
+
+struct KvmVcpu {
+    vcpu: kvm_ppc64::Vcpu,
+    /// Keeps the guest's memory mapped while the CPU can use it: dropped after it.
+    _ram: Arc<dyn HostRam>,
+}
+
+impl Vcpu for KvmVcpu {
+    fn start(&mut self, registers: &EntryRegisters) -> Result<(), BackendError> {
+        Ok(self.vcpu.start(registers)?)
+    }
+
+    fn run(&mut self) -> Result<VcpuExit<'_>, BackendError> {
+        Ok(self.vcpu.run()?)
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        self.vcpu.kicker()
+    }
+}
+
+extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
