@@ -25,3 +25,13 @@ pub use sys::IOCTLS;
 pub use time::TimePolicy;
 pub use vcpu::Vcpu;
 pub use vm::{Kvm, Vm, VmOptions};
+
+/// What a VMM shares between its threads can be.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Kvm>();
+    shared::<Vm>();
+    shared::<Vcpu>();
+    shared::<Xics>();
+    shared::<Modes>();
+};
