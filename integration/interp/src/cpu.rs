@@ -393,7 +393,7 @@ impl Cpu {
     /// Sets all of them. An access outside RAM that is open is given up.
     pub fn set_registers(&mut self, registers: &Registers) {
         let s = &mut self.state;
-        s.device = Device::IDLE;
+        *s.device = Device::IDLE;
         s.gpr[..32].copy_from_slice(&registers.gpr);
         s.vsr = registers.vsr;
         s.set_msr(registers.msr);

@@ -11,11 +11,24 @@ use crate::region::{RamRegion, RegionIdentity};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRam;
 
-/// Where RAM is: the number of a region, and how far into it.
+/// Where RAM is: how far into a region, and in the upper byte the region's number. So a place in
+/// the first region is an offset into it, and no other place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RamAt {
-    pub(crate) region: u32,
-    pub(crate) offset: u64,
+pub(crate) struct RamAt(pub(crate) u64);
+
+const REGION_SHIFT: u32 = 56;
+
+/// Translations lead to no more regions than these. Others are RAM all the same.
+const REGIONS_MAX: usize = 256;
+
+impl RamAt {
+    pub(crate) fn region(self) -> usize {
+        (self.0 >> REGION_SHIFT) as usize
+    }
+
+    pub(crate) fn offset(self) -> u64 {
+        self.0 & ((1 << REGION_SHIFT) - 1)
+    }
 }
 
 /// RAM, shared with the rest of the machine and with the other CPUs.
@@ -23,43 +36,47 @@ pub(crate) struct RamAt {
 /// Aligned accesses are atomic, as the architecture wants them (Book II §1.4, "single-copy
 /// atomicity"); others may be seen half done.
 #[derive(Clone, Copy)]
-pub(crate) struct Ram<'a>(&'a [RamRegion<'a>]);
+pub(crate) struct Ram<'a> {
+    /// The memory of the first region, where nearly all accesses go.
+    first: VolatileSlice<'a>,
+    regions: &'a [RamRegion<'a>],
+}
 
 impl<'a> Ram<'a> {
-    pub(crate) const NONE: Self = Self(&[]);
-
     pub(crate) fn new(regions: &'a [RamRegion<'a>]) -> Self {
-        Self(regions)
+        let none = || VolatileSlice::from(&mut [][..]);
+        Self { first: regions.first().map_or_else(none, |region| *region.slice()), regions }
     }
 
     pub(crate) fn regions(&self) -> &'a [RamRegion<'a>] {
-        self.0
+        self.regions
     }
 
     /// Whether these are the regions.
     pub(crate) fn is(&self, known: &[RegionIdentity]) -> bool {
-        self.0.len() == known.len()
-            && self.0.iter().zip(known).all(|(region, known)| region.identity() == *known)
+        self.regions.len() == known.len()
+            && self.regions.iter().zip(known).all(|(region, known)| region.identity() == *known)
     }
 
     /// Where these bytes are, if all of them are in one region.
     pub(crate) fn find(&self, at: u64, bytes: u64) -> Option<RamAt> {
-        (0..).zip(self.0).find_map(|(region, known)| {
-            known.offset(at, bytes).map(|offset| RamAt { region, offset })
+        (0..).zip(self.regions.iter().take(REGIONS_MAX)).find_map(|(region, known)| {
+            let offset = known.offset(at, bytes)?;
+            (offset >> REGION_SHIFT == 0).then_some(RamAt(region << REGION_SHIFT | offset))
         })
     }
 
     /// The region that all of these bytes are in, and where in it.
     fn region(&self, at: u64, bytes: u64) -> Result<(&RamRegion<'a>, usize), NoRam> {
         let found =
-            self.0.iter().find_map(|known| Some((known, known.offset(at, bytes)? as usize)));
+            self.regions.iter().find_map(|known| Some((known, known.offset(at, bytes)? as usize)));
         found.ok_or(NoRam)
     }
 
     /// The real address of a place.
     pub(crate) fn real(&self, at: RamAt) -> u64 {
-        let start = self.0.get(at.region as usize).map_or(0, |region| region.start().0);
-        start.wrapping_add(at.offset)
+        let start = self.regions.get(at.region()).map_or(0, |region| region.start().0);
+        start.wrapping_add(at.offset())
     }
 
     /// Whether the page at this real address is all RAM.
@@ -80,28 +97,29 @@ impl<'a> Ram<'a> {
         }
     }
 
-    /// Loads at a place, aligned or not, in the host's byte order.
+    /// Loads at a place in the first region, in the host's byte order.
     #[inline(always)]
-    pub(crate) fn load_at<T: Word>(&self, region: u32, offset: u64) -> Result<T, NoRam> {
-        match self.0.get(region as usize) {
-            Some(region) => T::load(region.slice(), offset as usize),
-            None => Err(NoRam),
-        }
+    pub(crate) fn load_first<T: Word>(&self, at: RamAt) -> Result<T, NoRam> {
+        T::load(&self.first, at.0 as usize)
     }
 
-    /// Stores at a place, aligned or not, in the host's byte order. Who may, knows that no page map
-    /// has to be told.
+    /// Stores at a place in the first region, in the host's byte order. Who may, knows that no page
+    /// map has to be told.
     #[inline(always)]
-    pub(crate) fn store_at<T: Word>(
-        &self,
-        region: u32,
-        offset: u64,
-        value: T,
-    ) -> Result<(), NoRam> {
-        match self.0.get(region as usize) {
-            Some(region) => T::store(region.slice(), offset as usize, value),
-            None => Err(NoRam),
-        }
+    pub(crate) fn store_first<T: Word>(&self, at: RamAt, value: T) -> Result<(), NoRam> {
+        T::store(&self.first, at.0 as usize, value)
+    }
+
+    /// The same in any region.
+    pub(crate) fn load_at<T: Word>(&self, at: RamAt) -> Result<T, NoRam> {
+        let region = self.regions.get(at.region()).ok_or(NoRam)?;
+        T::load(region.slice(), at.offset() as usize)
+    }
+
+    /// The same in any region.
+    pub(crate) fn store_at<T: Word>(&self, at: RamAt, value: T) -> Result<(), NoRam> {
+        let region = self.regions.get(at.region()).ok_or(NoRam)?;
+        T::store(region.slice(), at.offset() as usize, value)
     }
 
     /// Loads at a real address, aligned or not, in the host's byte order.

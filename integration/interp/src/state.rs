@@ -47,7 +47,7 @@ pub(crate) struct State {
     /// Code is to be found anew behind the next `isync`.
     pub(crate) check_at_isync: bool,
     /// The instruction that waits for accesses of the machine's.
-    pub(crate) device: Device,
+    pub(crate) device: Box<Device>,
     /// Instructions executed.
     pub(crate) executed: u64,
     pub(crate) system: Arc<System>,
@@ -243,7 +243,7 @@ impl State {
             fault_dsisr: 0,
             written: WrittenPages::default(),
             check_at_isync: false,
-            device: Device::IDLE,
+            device: Box::new(Device::IDLE),
             executed: 0,
             system,
             id,

@@ -73,9 +73,9 @@ impl Cpu {
         if let Some(page) = one.find(0, s.big_endian) {
             one.put(page, s.pc, op);
             // It has its operand, and needs nothing of the machine.
-            exec::run(s, &Ram::NONE, one, &Nowhere, page, 1);
+            exec::run(s, &Ram::new(&[]), one, &Nowhere, page, 1);
         }
-        s.device = Device::IDLE;
+        *s.device = Device::IDLE;
         if let Some(cause) = traced {
             s.interrupt(vector::TRACE, cause);
         }

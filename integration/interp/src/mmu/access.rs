@@ -14,7 +14,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load_at::<T>(entry.region, ea.wrapping_add(entry.to_offset)) {
+            if let Ok(value) = ram.load_first::<T>(entry.at(ea)) {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -32,7 +32,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load_at::<T>(entry.region, ea.wrapping_add(entry.to_offset)) {
+            if let Ok(value) = ram.load_first::<T>(entry.at(ea)) {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -52,7 +52,7 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_at::<T>(entry.region, ea.wrapping_add(entry.to_offset), value)
+            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value)
             {
                 return Ok(());
             }
@@ -73,7 +73,7 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_at::<T>(entry.region, ea.wrapping_add(entry.to_offset), value)
+            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value)
             {
                 return Ok(());
             }
@@ -95,12 +95,25 @@ impl State {
     #[cold]
     #[inline(never)]
     fn load_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
+        let entry = &self.tlb.entries[tlb::slot(ea)];
+        if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
+            if let Ok(value) = ram.load_at::<T>(entry.at(ea)) {
+                return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
+            }
+        }
         self.load_of(ram, ea, Operand::new(ea, T::BYTES, T::BYTES))
     }
 
     #[cold]
     #[inline(never)]
     fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
+        let entry = &self.tlb.entries[tlb::slot(ea)];
+        if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
+            let value = if self.big_endian { big(value) } else { value.little_endian_value() };
+            if let Ok(()) = ram.store_at::<T>(entry.at(ea), value) {
+                return Ok(());
+            }
+        }
         self.store_of(ram, ea, value, Operand::new(ea, T::BYTES, T::BYTES))
     }
 

@@ -229,7 +229,7 @@ impl State {
             return Err(self.alignment(ea));
         };
         let real = [first, second];
-        self.device = Device { is_store, ea, bytes, part, real, ..Device::IDLE };
+        *self.device = Device { is_store, ea, bytes, part, real, ..Device::IDLE };
         Ok(())
     }
 

@@ -40,16 +40,20 @@ const GUARDED_MAX: usize = 64;
 pub(crate) struct Entry {
     pub(crate) read: u64,
     pub(crate) write: u64,
-    /// What an effective address is added to for the place in the region of RAM.
-    pub(crate) to_offset: u64,
-    pub(crate) region: u32,
+    /// What an effective address is added to for the place in RAM.
+    to_ram: u64,
 }
 
 impl Entry {
+    /// Where in RAM an effective address is.
+    #[inline(always)]
+    pub(crate) fn at(&self, ea: u64) -> RamAt {
+        RamAt(ea.wrapping_add(self.to_ram))
+    }
+
     /// The place of the page, if stores to it need not be noticed.
     fn writable(&self) -> Option<RamAt> {
-        let offset = (self.write & PAGE_MASK).wrapping_add(self.to_offset);
-        (self.write != 0).then_some(RamAt { region: self.region, offset })
+        (self.write != 0).then_some(self.at(self.write & PAGE_MASK))
     }
 }
 
@@ -212,8 +216,8 @@ impl Tlb {
     fn replace(&mut self, number: usize, by: Entry) {
         let entry = std::mem::replace(&mut self.entries[number & (ENTRIES - 1)], by);
         if let Some(at) = entry.writable() {
-            if let Some(Some(pages)) = self.page_maps.get(at.region as usize) {
-                pages.log_store(at.offset);
+            if let Some(Some(pages)) = self.page_maps.get(at.region()) {
+                pages.log_store(at.offset());
             }
         }
     }
@@ -223,8 +227,7 @@ impl Tlb {
         let entry = &self.entries[slot(ea)];
         let wanted = ea & PAGE_MASK | self.context;
         let known = if store { entry.write } else { entry.read };
-        let offset = ea.wrapping_add(entry.to_offset);
-        (known == wanted).then_some(RamAt { region: entry.region, offset })
+        (known == wanted).then_some(entry.at(ea))
     }
 
     /// Keeps a translation of the page at `ea` to the page at `real`, which is there in RAM.
@@ -244,14 +247,13 @@ impl Tlb {
             }
             self.guarded.push(number as u16);
         }
-        let pages = self.page_maps.get(at.region as usize).and_then(Option::as_ref);
+        let pages = self.page_maps.get(at.region()).and_then(Option::as_ref);
         let is_noticed = self.is_code(real >> PAGE_SHIFT)
-            || pages.is_some_and(|pages| !pages.is_known_dirty(at.offset));
+            || pages.is_some_and(|pages| !pages.is_known_dirty(at.offset()));
         let entry = Entry {
             read: if may_read { tag } else { 0 },
             write: if may_write && !is_noticed { tag } else { 0 },
-            to_offset: at.offset.wrapping_sub(ea & PAGE_MASK),
-            region: at.region,
+            to_ram: at.0.wrapping_sub(ea & PAGE_MASK),
         };
         self.replace(number, entry);
     }

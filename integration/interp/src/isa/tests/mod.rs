@@ -139,7 +139,7 @@ fn facilities_come_before_any_effect() {
             state.vsr = std::array::from_fn(|number| u128::MAX / (number as u128 + 1));
             state.cr = [5; 8];
             let (vsr, cr, fpscr) = (state.vsr, state.cr, state.fpscr);
-            let ram = Ram::NONE;
+            let ram = Ram::new(&[]);
             assert_eq!(insn.execute(&mut state, &ram, insn.value), Err(trap), "{}", insn.name);
             assert!((state.vsr, state.cr, state.fpscr) == (vsr, cr, fpscr), "{}", insn.name);
         }
