@@ -9,7 +9,7 @@ use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
 use vm_memory::{GuestAddress, VolatileSlice};
 
 const PROGRAM: &[u8] = include_bytes!("guest/loops.bin");
@@ -34,7 +34,7 @@ const RUNS: usize = 3;
 
 struct Board<'a>([RamRegion<'a>; 1]);
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

@@ -25,7 +25,7 @@ use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
     HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
 };
-use interp::{Cpu, Door, Exit, PageMap, RamRegion, System};
+use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, System};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 struct Config {
@@ -168,7 +168,7 @@ struct Board<'a> {
     clock: Option<Instant>,
 }
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.ram
     }

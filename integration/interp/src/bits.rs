@@ -41,6 +41,13 @@ pub(crate) mod msr {
     /// memory it has not.
     pub(crate) const SETTABLE: u64 =
         SF | VEC | VSX | EE | PR | FP | ME | FE0 | TE | FE1 | IR | DR | PMM | RI | LE;
+
+    /// What the register holds when it is set to a value: what it has, and who sets PR sets EE, IR
+    /// and DR too (§4.2.1, mtmsr and rfid).
+    pub(crate) const fn with_implied(value: u64) -> u64 {
+        let value = value & SETTABLE;
+        if value & PR != 0 { value | EE | IR | DR } else { value }
+    }
 }
 
 /// SRR1 bits that tell the cause of an interrupt (Book III §6.5).

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::bits::msr;
+use crate::bus::CpuBus;
 use crate::code::{self, Cache, Op};
 use crate::disasm::disassemble;
-use crate::door::Door;
 use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
@@ -19,7 +19,7 @@ use crate::state::{ProcessTable, State, Stats};
 use crate::system::System;
 use crate::trap::Trap;
 
-/// Instructions between two looks at the outside: interrupts, the news, the clock. A power of
+/// Instructions between two looks at the outside: interrupts, what others changed, the clock. A power of
 /// two; slices end where the number of executed instructions is a multiple of it, so that it does
 /// not matter to the guest who else made the core return.
 const SLICE: u64 = 4096;
@@ -36,7 +36,7 @@ pub struct Cpu {
     /// What this core has not ends the run.
     stops: bool,
     /// DEC has to be set when the time is known.
-    starts: bool,
+    pub(crate) starts: bool,
     /// The processor version, for [`Self::start`].
     pvr: u32,
 }
@@ -93,13 +93,13 @@ impl Cpu {
     /// Executes instructions until the machine is needed, or about `budget` have been executed.
     ///
     /// While an access outside RAM is not [completed](Self::complete_mmio), it is asked for again.
-    pub fn run(&mut self, door: &dyn Door, budget: u64) -> Exit {
+    pub fn run(&mut self, bus: &dyn CpuBus, budget: u64) -> Exit {
         if let Some(exit) = self.open_access() {
             return exit;
         }
-        let ram = Ram::new(door.ram());
+        let ram = Ram::new(bus.ram());
         self.know(&ram);
-        InGuest(self).0.run_slices(&ram, door, budget)
+        InGuest(self).0.run_slices(&ram, bus, budget)
     }
 
     /// Looks whether RAM is where it was.
@@ -119,11 +119,11 @@ impl Cpu {
         self.drop_all_code();
     }
 
-    fn run_slices(&mut self, ram: &Ram<'_>, door: &dyn Door, budget: u64) -> Exit {
+    fn run_slices(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus, budget: u64) -> Exit {
         let end = self.state.executed.saturating_add(budget);
         loop {
             self.state.stats.polls += 1;
-            if door.kicked() {
+            if bus.kicked() {
                 return Exit::Kicked;
             }
             if self.state.system.is_smp() && self.waits_for_others() {
@@ -137,13 +137,13 @@ impl Cpu {
             if self.cache.is_wanted_back() {
                 self.drop_all_code();
             }
-            self.take_interrupts(door);
+            self.take_interrupts(bus);
             let executed = self.state.executed;
             if executed >= end {
                 return Exit::Budget;
             }
             let slice_end = (executed / SLICE + 1) * SLICE;
-            if let Some(exit) = self.run_slice(ram, door, slice_end.min(end)) {
+            if let Some(exit) = self.run_slice(ram, bus, slice_end.min(end)) {
                 return exit;
             }
         }
@@ -157,13 +157,13 @@ impl Cpu {
     }
 
     /// Executes to `end`, or until the outside has to be looked at.
-    fn run_slice(&mut self, ram: &Ram<'_>, door: &dyn Door, end: u64) -> Option<Exit> {
+    fn run_slice(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus, end: u64) -> Option<Exit> {
         while self.state.executed < end {
             self.state.follow();
             self.drop_written();
             // Whatever sets these bits leaves the loop, which so need not know of them.
             if self.state.msr() & msr::TE != 0 {
-                if let Some(exit) = self.execute_one(ram, door) {
+                if let Some(exit) = self.execute_one(ram, bus) {
                     return Some(exit);
                 }
                 continue;
@@ -182,7 +182,7 @@ impl Cpu {
                 }
             };
             let limit = (end - self.state.executed) as i64;
-            let leave = exec::run(&mut self.state, ram, &self.cache, door, page, limit);
+            let leave = exec::run(&mut self.state, ram, &self.cache, bus, page, limit);
             match leave {
                 Leave::Slice => return None,
                 Leave::Unmapped => {}
@@ -192,7 +192,7 @@ impl Cpu {
                     return self.wait_for_machine(op, None);
                 }
                 Leave::Trap(trap, _) => {
-                    if let Some(exit) = self.trapped(ram, door, trap) {
+                    if let Some(exit) = self.trapped(ram, bus, trap) {
                         return Some(exit);
                     }
                 }
@@ -218,13 +218,13 @@ impl Cpu {
     }
 
     /// Takes the interrupt that ended the run, or leaves guest code.
-    pub(crate) fn trapped(&mut self, ram: &Ram<'_>, door: &dyn Door, trap: Trap) -> Option<Exit> {
+    pub(crate) fn trapped(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus, trap: Trap) -> Option<Exit> {
         match trap {
             Trap::Resync => {
                 self.state.branch_on_event();
                 // An interrupt may have waited for EE.
                 if self.state.msr() & msr::EE != 0 {
-                    self.take_interrupts(door);
+                    self.take_interrupts(bus);
                 }
             }
             Trap::Hypercall => {
@@ -294,18 +294,18 @@ impl Cpu {
         self.state.tlb.unmark_all_code();
     }
 
-    pub(crate) fn take_interrupts(&mut self, door: &dyn Door) {
+    pub(crate) fn take_interrupts(&mut self, bus: &dyn CpuBus) {
         let s = &mut self.state;
         if self.starts {
-            s.spr.dec_zero_at = door.timebase(s.executed).wrapping_add(DEC_START);
+            s.spr.dec_zero_at = bus.timebase(s.executed).wrapping_add(DEC_START);
             self.starts = false;
         }
         if s.msr() & msr::EE == 0 {
             return;
         }
-        if door.external_interrupt() {
+        if bus.external_interrupt() {
             s.interrupt(vector::EXTERNAL, 0);
-        } else if s.decrementer_is_due(door.timebase(s.executed)) {
+        } else if s.decrementer_is_due(bus.timebase(s.executed)) {
             s.interrupt(vector::DECREMENTER, 0);
         } else if std::mem::take(&mut s.spr.doorbell) {
             s.interrupt(vector::DOORBELL, 0);
@@ -434,10 +434,10 @@ impl Cpu {
     }
 
     /// Whether an interrupt would be taken if the CPU ran now: what ends the sleep of H_CEDE.
-    pub fn interrupt_is_pending(&self, door: &dyn Door) -> bool {
-        door.external_interrupt()
+    pub fn interrupt_is_pending(&self, bus: &dyn CpuBus) -> bool {
+        bus.external_interrupt()
             || self.state.spr.doorbell
-            || self.state.decrementer_is_due(door.timebase(self.state.executed))
+            || self.state.decrementer_is_due(bus.timebase(self.state.executed))
     }
 
     /// The timebase value at which the decrementer interrupt becomes pending.

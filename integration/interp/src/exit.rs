@@ -11,7 +11,7 @@ pub enum Exit {
     Hypercall,
     /// As many instructions as were wanted have been executed.
     Budget,
-    /// [`crate::Door::kicked`] said so.
+    /// [`crate::CpuBus::kicked`] said so.
     Kicked,
     /// A load where there is no RAM: the instruction waits for [`crate::Cpu::complete_mmio`]. The
     /// address is a multiple of the size.

@@ -3,7 +3,7 @@
 //! radix translation, and `sc 1` to its hypervisor, who is the user of this crate.
 //!
 //! A [`Cpu`] executes instructions until the machine is needed ([`Exit`]). It knows the machine
-//! by one trait, [`Door`]. CPUs of one machine share a [`System`].
+//! by one trait, [`CpuBus`]. CPUs of one machine share a [`System`].
 //!
 //! Instructions are decoded once, into eight bytes each, and kept in an array for each page of
 //! real memory; one loop with one `match` executes them (`exec`). What each instruction is, is in
@@ -16,10 +16,11 @@
 #![deny(missing_docs)]
 
 mod bits;
+mod bus;
 mod code;
 mod cpu;
+mod cpu_state;
 mod disasm;
-mod door;
 mod exec;
 mod exit;
 mod float;
@@ -37,9 +38,10 @@ mod step;
 mod system;
 mod trap;
 
+pub use bus::CpuBus;
 pub use cpu::Cpu;
+pub use cpu_state::{CpuState, CpuStateError};
 pub use disasm::disassemble;
-pub use door::Door;
 pub use exit::{Exit, Stuck, Unimplemented};
 pub use page_map::{PageMap, PageMapSlice};
 pub use region::RamRegion;

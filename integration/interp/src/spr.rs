@@ -21,6 +21,9 @@ const KEPT_NUMBERS: [u32; KEPT] = [
     159, 180, 181, 187, 188, 812, 853, 855, 882, 895, 893, 894,
 ];
 
+/// The priority in PPR.
+const PPR_PRIORITY: u64 = 0x001c_0000_0000_0000;
+
 fn kept(number: u32) -> Option<usize> {
     KEPT_NUMBERS.iter().position(|&kept| kept == number)
 }
@@ -142,14 +145,93 @@ pub(crate) fn write(s: &mut State, number: u32, value: u64) -> Result<(), Trap> 
             s.need_tar()?;
             s.spr.tar = value;
         }
-        896 => s.spr.ppr = value & 0x001c_0000_0000_0000,
-        898 => s.spr.ppr = value << 32 & 0x001c_0000_0000_0000,
+        896 => s.spr.ppr = value & PPR_PRIORITY,
+        898 => s.spr.ppr = value << 32 & PPR_PRIORITY,
         _ => match kept(number) {
             Some(index) => s.spr.kept[index] = value,
             None => return unknown(number, is_user),
         },
     }
     Ok(())
+}
+
+/// PVR, which no state changes.
+pub(crate) const PVR: u32 = 287;
+
+/// The registers that are kept by number, whoever may access them, but for those that depend on the
+/// time.
+pub(crate) fn saved() -> impl Iterator<Item = u32> {
+    const SAVED: [u32; 26] = [
+        XER, LR, CTR, 17, 18, 19, 26, 27, 28, 29, 48, 61, 136, 153, 157, 176, 256, 272, 273, 274,
+        275, PVR, 804, 805, 806, 815,
+    ];
+    SAVED.into_iter().chain([896]).chain(KEPT_NUMBERS)
+}
+
+/// What a register holds, if it is one of [`saved`].
+pub(crate) fn get(s: &State, number: u32) -> Option<u64> {
+    Some(match number {
+        XER => s.xer.get(),
+        LR => s.lr,
+        CTR => s.ctr,
+        17 => s.spr.dscr,
+        18 => u64::from(s.spr.dsisr),
+        19 => s.spr.dar,
+        26 => s.spr.srr0,
+        27 => s.spr.srr1,
+        28 => s.spr.cfar,
+        29 => s.spr.amr,
+        48 => s.spr.pidr,
+        61 => s.spr.iamr,
+        136 => s.spr.ctrl,
+        153 => s.spr.fscr,
+        157 => s.spr.uamor,
+        176 => u64::from(s.spr.doorbell),
+        256 => u64::from(s.vrsave),
+        272..=275 => s.spr.sprg[(number - 272) as usize],
+        PVR => u64::from(s.spr.pvr),
+        804 => s.spr.ebbhr,
+        805 => s.spr.ebbrr,
+        806 => s.spr.bescr,
+        815 => s.spr.tar,
+        896 => s.spr.ppr,
+        _ => s.spr.kept[kept(number)?],
+    })
+}
+
+/// Sets one of [`saved`], to what it can hold of a value. PVR stays what it is. Translations are to
+/// be dropped by the caller.
+pub(crate) fn set(s: &mut State, number: u32, value: u64) {
+    match number {
+        XER => s.xer.set(value),
+        LR => s.lr = value,
+        CTR => s.ctr = value,
+        17 => s.spr.dscr = value,
+        18 => s.spr.dsisr = value as u32,
+        19 => s.spr.dar = value,
+        26 => s.spr.srr0 = value & !3,
+        27 => s.spr.srr1 = value,
+        28 => s.spr.cfar = value,
+        29 => s.spr.amr = value,
+        48 => s.spr.pidr = value & 0xf_ffff,
+        61 => s.spr.iamr = value,
+        136 => s.spr.ctrl = value & 1,
+        153 => s.spr.fscr = value,
+        157 => s.spr.uamor = value,
+        176 => s.spr.doorbell = value & 1 != 0,
+        256 => s.vrsave = value as u32,
+        272..=275 => s.spr.sprg[(number - 272) as usize] = value,
+        804 => s.spr.ebbhr = value & !3,
+        805 => s.spr.ebbrr = value & !3,
+        806 => s.spr.bescr = value,
+        815 => s.spr.tar = value,
+        896 => s.spr.ppr = value & PPR_PRIORITY,
+        _ => {
+            if let Some(index) = kept(number) {
+                s.spr.kept[index] = value;
+            }
+        }
+    }
 }
 
 /// BESCR under all of its names, EBBHR, EBBRR.

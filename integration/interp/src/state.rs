@@ -121,6 +121,7 @@ pub(crate) struct SegmentEntry {
 
 /// Where the guest keeps its radix trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProcessTable {
     /// Real address.
     pub base: u64,
@@ -264,11 +265,7 @@ impl State {
 
     /// Sets MSR and all that follows from it.
     pub(crate) fn set_msr(&mut self, value: u64) {
-        let mut value = value & msr::SETTABLE;
-        // Who sets PR sets EE, IR and DR too (Book III §4.2.1, mtmsr and rfid).
-        if value & msr::PR != 0 {
-            value |= msr::EE | msr::IR | msr::DR;
-        }
+        let value = msr::with_implied(value);
         self.msr = value;
         self.ea_mask = if value & msr::SF != 0 { u64::MAX } else { 0xffff_ffff };
         self.big_endian = value & msr::LE == 0;
@@ -287,28 +284,28 @@ impl State {
                 true => self.system.has_followed(self.id, &self.followed),
                 false => self.system.uses_none(self.id),
             }
-            self.read_news();
+            self.drop_stale();
         } else if self.system.has_changed(&self.followed) {
-            self.read_news();
+            self.drop_stale();
         }
     }
 
     #[cold]
-    fn read_news(&mut self) {
-        let Some(news) = self.system.news(&mut self.followed) else { return };
-        if news.translations {
+    fn drop_stale(&mut self) {
+        let Some(stale) = self.system.stale(&mut self.followed) else { return };
+        if stale.translations {
             self.tlb.flush();
         }
-        if news.log {
+        if stale.log {
             self.tlb.notice_stores();
         }
-        for page in news.pages {
+        for page in stale.pages {
             self.written.push(page);
         }
-        if news.all_code {
+        if stale.all_code {
             self.written.push_all();
         }
-        if news.check_code {
+        if stale.check_code {
             // Every page of code is compared with RAM when it is found anew.
             self.tlb.flush_code();
         }
@@ -337,7 +334,7 @@ impl State {
         self.use_no_translations();
         fence(Ordering::SeqCst);
         if self.system.has_changed(&self.followed) {
-            self.read_news();
+            self.drop_stale();
         }
     }
 

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use crate::bits::{msr, srr1};
+use crate::bus::CpuBus;
 use crate::code::{Cache, Op, Room};
 use crate::cpu::{Cpu, InGuest};
-use crate::door::Door;
 use crate::exec::{self, Leave};
 use crate::exit::Exit;
 use crate::interrupt::vector;
@@ -19,25 +19,25 @@ use crate::trap::Trap;
 impl Cpu {
     /// Executes one instruction, or takes one interrupt, for debuggers; what would make
     /// [`Self::run`] return is returned.
-    pub fn step(&mut self, door: &dyn Door) -> Option<Exit> {
+    pub fn step(&mut self, bus: &dyn CpuBus) -> Option<Exit> {
         if let Some(exit) = self.open_access() {
             return Some(exit);
         }
         let interrupts = self.state.stats.interrupts;
-        self.take_interrupts(door);
+        self.take_interrupts(bus);
         if self.state.stats.interrupts != interrupts {
             return None;
         }
-        let ram = Ram::new(door.ram());
+        let ram = Ram::new(bus.ram());
         self.know(&ram);
         let cpu = InGuest(self);
         cpu.0.state.follow();
         cpu.0.drop_written();
-        cpu.0.execute_one(&ram, door)
+        cpu.0.execute_one(&ram, bus)
     }
 
     /// Executes one instruction, and takes the interrupt that it causes or that traces it.
-    pub(crate) fn execute_one(&mut self, ram: &Ram<'_>, door: &dyn Door) -> Option<Exit> {
+    pub(crate) fn execute_one(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus) -> Option<Exit> {
         let s = &mut self.state;
         let real = match s.code_address(ram) {
             Ok(real) => real,
@@ -50,7 +50,7 @@ impl Cpu {
         one.clear();
         let page = one.find(real >> PAGE_SHIFT, s.big_endian)?;
         one.decode_one(ram, page, real, s.big_endian);
-        let trap = match exec::run(s, ram, one, door, page, 1) {
+        let trap = match exec::run(s, ram, one, bus, page, 1) {
             Leave::Trap(Trap::Mmio, page) => {
                 let op = one.op(page, s.pc);
                 return self.wait_for_machine(op, traced);
@@ -62,7 +62,7 @@ impl Cpu {
         if let (None | Some(Trap::Resync), Some(cause)) = (trap, traced) {
             s.interrupt(vector::TRACE, cause);
         }
-        trap.and_then(|trap| self.trapped(ram, door, trap))
+        trap.and_then(|trap| self.trapped(ram, bus, trap))
     }
 
     /// Executes an instruction whose accesses outside RAM the machine has made.
@@ -85,7 +85,7 @@ impl Cpu {
 /// What an instruction is connected to that has all it needs.
 struct Nowhere;
 
-impl Door for Nowhere {
+impl CpuBus for Nowhere {
     fn ram(&self) -> &[RamRegion<'_>] {
         &[]
     }

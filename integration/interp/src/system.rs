@@ -1,4 +1,4 @@
-//! What the CPUs of one machine share: the news that translations or code have changed, and the
+//! What the CPUs of one machine share: that translations or code have changed, and the
 //! room for decoded code.
 //!
 //! Each CPU keeps translations and decoded code of its own, and follows what others change. There
@@ -48,7 +48,7 @@ pub(crate) struct Followed {
 
 /// What has become stale since a CPU looked.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct Stale {
     /// All translations.
     pub(crate) translations: bool,
     /// Decoded code has to be compared with what it was decoded from.
@@ -141,24 +141,24 @@ impl System {
 
     /// What changed since, if anything. A CPU that uses translations says with
     /// [`Self::has_followed`] when it has dropped what is stale.
-    pub(crate) fn news(&self, followed: &mut Followed) -> Option<News> {
+    pub(crate) fn stale(&self, followed: &mut Followed) -> Option<Stale> {
         // Not before the CPU's own mark that it uses translations: see `Followers`.
         let changes = self.changes.load(Ordering::SeqCst);
         if changes == followed.changes {
             return None;
         }
         followed.changes = changes;
-        let mut news = News::default();
+        let mut stale = Stale::default();
         let differs = |number: &AtomicU64, followed: &mut u64| {
             let now = number.load(Ordering::SeqCst);
             std::mem::replace(followed, now) != now
         };
-        news.translations = differs(&self.translations, &mut followed.translations);
-        news.check_code = differs(&self.code, &mut followed.code);
-        news.log = differs(&self.logs, &mut followed.logs);
+        stale.translations = differs(&self.translations, &mut followed.translations);
+        stale.check_code = differs(&self.code, &mut followed.code);
+        stale.log = differs(&self.logs, &mut followed.logs);
         let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.tell(&mut news, &mut followed.host_writes);
-        Some(news)
+        writes.tell(&mut stale, &mut followed.host_writes);
+        Some(stale)
     }
 
     /// A CPU uses translations from now on, of which it has followed the changes up to this one.
@@ -217,17 +217,17 @@ impl HostWrites {
         self.kept.push_back(HostWrite { number, first, last });
     }
 
-    fn tell(&self, news: &mut News, followed: &mut u64) {
+    fn tell(&self, stale: &mut Stale, followed: &mut u64) {
         let since = std::mem::replace(followed, self.count);
-        news.all_code = since < self.forgotten;
+        stale.all_code = since < self.forgotten;
         for write in self.kept.iter().rev().take_while(|write| write.number > since) {
-            let room = (PAGES_MAX - news.pages.len()) as u64;
-            if news.all_code || write.last - write.first >= room {
-                news.all_code = true;
-                news.pages.clear();
+            let room = (PAGES_MAX - stale.pages.len()) as u64;
+            if stale.all_code || write.last - write.first >= room {
+                stale.all_code = true;
+                stale.pages.clear();
                 return;
             }
-            news.pages.extend(write.first..=write.last);
+            stale.pages.extend(write.first..=write.last);
         }
     }
 }
@@ -243,30 +243,30 @@ mod tests {
         system.written(1, 2);
         for followed in &mut followed {
             assert!(system.has_changed(followed));
-            assert_eq!(system.news(followed).unwrap().pages, [1, 2]);
+            assert_eq!(system.stale(followed).unwrap().pages, [1, 2]);
             assert!(!system.has_changed(followed));
-            assert_eq!(system.news(followed), None);
+            assert_eq!(system.stale(followed), None);
         }
-        // The same place again is news again.
+        // The same place again is told again.
         system.written(1, 2);
-        assert_eq!(system.news(&mut followed[0]).unwrap().pages, [1, 2]);
+        assert_eq!(system.stale(&mut followed[0]).unwrap().pages, [1, 2]);
         system.written(5, 5);
-        assert_eq!(system.news(&mut followed[0]).unwrap().pages, [5]);
-        assert_eq!(system.news(&mut followed[1]).unwrap().pages, [5, 1, 2]);
+        assert_eq!(system.stale(&mut followed[0]).unwrap().pages, [5]);
+        assert_eq!(system.stale(&mut followed[1]).unwrap().pages, [5, 1, 2]);
     }
 
     #[test]
     fn who_missed_too_much_drops_all_code() {
-        let all = News { all_code: true, ..News::default() };
+        let all = Stale { all_code: true, ..Stale::default() };
         let system = System::new(1);
         let mut followed = Followed::default();
         system.written(0, u64::MAX >> 12);
-        assert_eq!(system.news(&mut followed), Some(News { all_code: true, ..News::default() }));
+        assert_eq!(system.stale(&mut followed), Some(Stale { all_code: true, ..Stale::default() }));
         for page in 0..=PAGES_MAX as u64 {
             system.written(page, page);
         }
-        assert_eq!(system.news(&mut followed), Some(all));
-        assert_eq!(system.news(&mut followed), None);
+        assert_eq!(system.stale(&mut followed), Some(all));
+        assert_eq!(system.stale(&mut followed), None);
     }
 
     #[test]
@@ -274,13 +274,13 @@ mod tests {
         let system = System::new(2);
         let mut followed = Followed::default();
         system.code_changed();
-        let news = system.news(&mut followed);
-        assert_eq!(news, Some(News { check_code: true, ..News::default() }));
+        let stale = system.stale(&mut followed);
+        assert_eq!(stale, Some(Stale { check_code: true, ..Stale::default() }));
         system.translations_changed();
-        let news = system.news(&mut followed);
-        assert_eq!(news, Some(News { translations: true, ..News::default() }));
+        let stale = system.stale(&mut followed);
+        assert_eq!(stale, Some(Stale { translations: true, ..Stale::default() }));
         system.log_changed();
-        let news = system.news(&mut followed);
-        assert_eq!(news, Some(News { log: true, ..News::default() }));
+        let stale = system.stale(&mut followed);
+        assert_eq!(stale, Some(Stale { log: true, ..Stale::default() }));
     }
 }

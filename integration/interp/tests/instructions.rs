@@ -7,7 +7,7 @@ mod quad;
 
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 const CODE: u64 = 0x1_0000;
@@ -18,7 +18,7 @@ const MSR: u64 = 1 << 63 | 1 << 25 | 1 << 23 | 1 << 13 | 1 << 12;
 
 struct Board<'a>([RamRegion<'a>; 1]);
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

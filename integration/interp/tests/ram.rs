@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const PVR: u32 = 0x004e_1203;
@@ -28,7 +28,7 @@ impl<'a> Board<'a> {
     }
 }
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

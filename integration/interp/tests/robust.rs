@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, ProcessTable, RamRegion, Registers, System, disassemble};
+use interp::{Cpu, CpuBus, Exit, ProcessTable, RamRegion, Registers, System, disassemble};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
@@ -15,7 +15,7 @@ const RAM_BYTES: u64 = 1 << 18;
 
 struct Board<'a>([RamRegion<'a>; 1]);
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

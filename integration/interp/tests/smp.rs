@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use interp::{Cpu, Door, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 const CODE: u64 = 0x1_0000;
@@ -32,7 +32,7 @@ impl<'a> Board<'a> {
     }
 }
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }
@@ -432,9 +432,9 @@ fn put(ram: &Ram, at: u64, words: &[u32]) {
     }
 }
 
-fn to_the_end(door: &dyn Door, mut cpu: Cpu, registers: &Registers) -> Cpu {
+fn to_the_end(bus: &dyn CpuBus, mut cpu: Cpu, registers: &Registers) -> Cpu {
     cpu.set_registers(registers);
-    let exit = cpu.run(door, 100_000_000_000);
+    let exit = cpu.run(bus, 100_000_000_000);
     assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
     cpu
 }
@@ -487,7 +487,7 @@ struct Holding<'a> {
     answered: Mutex<Receiver<()>>,
 }
 
-impl Door for Holding<'_> {
+impl CpuBus for Holding<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         self.board.ram()
     }

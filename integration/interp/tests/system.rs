@@ -3,7 +3,7 @@
 
 mod common;
 
-use interp::{Cpu, Door, Exit, RamRegion};
+use interp::{Cpu, CpuBus, Exit, RamRegion};
 use vm_memory::Bytes;
 
 use common::*;
@@ -281,7 +281,7 @@ fn a_vector_without_memory_is_stuck() {
 #[test]
 fn a_decrementer_is_due_however_late_it_is() {
     struct Late<'a>(Board<'a>, u64);
-    impl Door for Late<'_> {
+    impl CpuBus for Late<'_> {
         fn ram(&self) -> &[RamRegion<'_>] {
             &self.0.regions
         }

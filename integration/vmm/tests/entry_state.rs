@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
-use interp::{Cpu, Door, Exit, PageMap, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, Registers, System};
 use vm_memory::GuestMemoryBackend;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vof_device::{DeviceTree, Vof};
@@ -40,7 +40,7 @@ impl MachineConfig for Config {
 
 struct Board<'a>([RamRegion<'a>; 1]);
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

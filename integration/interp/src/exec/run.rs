@@ -8,8 +8,8 @@
 use std::hint::black_box;
 
 use super::arith::{mask, right_mask, rotate_word, word_mask};
+use crate::bus::CpuBus;
 use crate::code::{Cache, Code, Op, PAGE_OPS};
-use crate::door::Door;
 use crate::isa;
 use crate::ram::{PAGE_BYTES, Ram};
 use crate::state::State;
@@ -35,7 +35,7 @@ pub(crate) fn run(
     s: &mut State,
     ram: &Ram<'_>,
     cache: &Cache,
-    door: &dyn Door,
+    bus: &dyn CpuBus,
     page: u32,
     limit: i64,
 ) -> Leave {
@@ -477,7 +477,7 @@ pub(crate) fn run(
             }
             Code::Mftime | Code::Mttime => {
                 let done = limit - (slack - index as i64);
-                let now = door.timebase(s.executed.wrapping_add(done as u64));
+                let now = bus.timebase(s.executed.wrapping_add(done as u64));
                 if op.code == Code::Mftime {
                     gpr!(op.a) = check!(s.read_time(op.imm, now));
                 } else {

@@ -96,7 +96,7 @@ fn sync(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     const LWSYNC: u32 = 1;
     const PTESYNC: u32 = 2;
     let kind = w >> 21 & 3;
-    // Before what this CPU stores next: who sees that has the news.
+    // Before what this CPU stores next: who sees that knows of them.
     s.tell_of_icbi();
     match kind {
         LWSYNC => fence(Ordering::AcqRel),
@@ -245,7 +245,7 @@ mod tests {
     use super::super::lookup;
     use super::*;
     use crate::region::RamRegion;
-    use crate::system::{Followed, News, System};
+    use crate::system::{Followed, Stale, System};
 
     const ICBI: u32 = 0x7c00_07ac;
 
@@ -281,8 +281,8 @@ mod tests {
             for _ in 0..2 {
                 end(&mut state);
             }
-            let news = system.news(&mut followed);
-            assert_eq!(news, Some(News { check_code: true, ..News::default() }), "{name}");
+            let stale = system.stale(&mut followed);
+            assert_eq!(stale, Some(Stale { check_code: true, ..Stale::default() }), "{name}");
             assert_eq!(followed.changes, 1, "{name}");
         }
     }

@@ -52,8 +52,7 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value)
-            {
+            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value) {
                 return Ok(());
             }
         }
@@ -73,8 +72,7 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
             let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value)
-            {
+            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value) {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use interp::{Cpu, Door, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
+use interp::{Cpu, CpuBus, Exit, PageMap, ProcessTable, RamRegion, Registers, System};
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 pub(crate) const RAM_BYTES: usize = 1 << 20;
@@ -27,7 +27,7 @@ pub(crate) struct Board<'a> {
     pub(crate) external: Cell<bool>,
 }
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.regions
     }

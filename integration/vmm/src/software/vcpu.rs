@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arch_ppc64::{EntryRegisters, Hypercall, Kick, VcpuExit};
-use interp::{Cpu, Door, Exit, RamRegion};
+use interp::{Cpu, CpuBus, Exit, RamRegion};
 use vm_memory::GuestAddress;
 
 use super::board::Line;
@@ -41,7 +41,7 @@ struct Board {
     clock: Arc<Clock>,
 }
 
-impl Door for Board {
+impl CpuBus for Board {
     fn ram(&self) -> &[RamRegion<'_>] {
         self.ram.regions()
     }

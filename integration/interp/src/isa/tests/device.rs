@@ -10,7 +10,7 @@ use super::machine::Random;
 use crate::bits::msr;
 use crate::interrupt::vector;
 use crate::isa::{Insn, Kind, kind, table};
-use crate::{Cpu, Door, Exit, RamRegion, Registers, System};
+use crate::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
 
 const RAM_BYTES: usize = 0x4_0000;
 const CODE: u64 = 0x1_0000;
@@ -36,7 +36,7 @@ struct Board<'a> {
     external: Cell<bool>,
 }
 
-impl Door for Board<'_> {
+impl CpuBus for Board<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.regions
     }

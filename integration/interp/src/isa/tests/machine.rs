@@ -9,7 +9,7 @@ use crate::bits::{msr, srr1};
 use crate::float::single_to_double;
 use crate::interrupt::vector;
 use crate::isa::{fields::*, lookup};
-use crate::{Cpu, Door, Exit, RamRegion, Registers, System};
+use crate::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
 
 /// Where things are, as in `vectors/oracle.s`.
 const CODE: u64 = 0x4_0000;
@@ -280,7 +280,7 @@ pub(super) fn before(word: u32, seed: u32) -> Snapshot {
 
 struct Bench<'a>([RamRegion<'a>; 1]);
 
-impl Door for Bench<'_> {
+impl CpuBus for Bench<'_> {
     fn ram(&self) -> &[RamRegion<'_>] {
         &self.0
     }

@@ -1,11 +1,11 @@
-//! The core's only door to the machine.
+//! What connects a CPU to its machine.
 
 use crate::region::RamRegion;
 
 /// What a machine supplies to a CPU that runs.
 ///
 /// Every method may be called often (a few hundred thousand times a second) and must not wait.
-pub trait Door {
+pub trait CpuBus {
     /// The regions of RAM, of which none overlaps another. Asked once each time that a CPU enters
     /// guest code; they may be others then.
     fn ram(&self) -> &[RamRegion<'_>];
