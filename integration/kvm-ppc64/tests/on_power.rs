@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::{Arc, Once};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use arch_ppc64::layout::TIMEBASE_HZ;
 use arch_ppc64::platform::{InterruptController, InterruptKind, SaveState, Signal, SourceNumber};
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, VcpuExit};
 use kvm_ppc64::{Kvm, KvmError, MemoryFlags, RegisterValue, Vcpu, VcpuState, Vm, VmOptions};
@@ -69,6 +71,9 @@ mod isa {
     pub(crate) fn mfctr(t: u32) -> u32 {
         31 << 26 | t << 21 | 9 << 16 | 339 << 1
     }
+    pub(crate) fn mftb(t: u32) -> u32 {
+        31 << 26 | t << 21 | (268 & 31) << 16 | (268 >> 5) << 11 | 339 << 1
+    }
     /// To the upper half of VSR `t`.
     pub(crate) fn mtvsrd(t: u32, a: u32) -> u32 {
         31 << 26 | (t & 31) << 21 | a << 16 | 179 << 1 | t >> 5
@@ -129,13 +134,18 @@ impl Guest {
     }
 
     /// All that is saved of it, as text; then another VM with the same, on the same memory.
-    fn moved(mut self) -> Self {
+    fn moved(self) -> Self {
+        self.moved_after(Duration::ZERO)
+    }
+
+    fn moved_after(mut self, pause: Duration) -> Self {
         assert!(self.vcpu.complete().unwrap().is_none());
         let modes = self.vm.modes().save().unwrap();
         let sources = self.vm.interrupts().save().unwrap();
         let saved = serde_json::to_string(&(self.vcpu.save().unwrap(), modes, sources)).unwrap();
         let ram = self.ram.clone();
         drop(self);
+        thread::sleep(pause);
 
         let mut guest = Self::around(ram).unwrap();
         let (cpu, modes, sources): (VcpuState, _, _) = serde_json::from_str(&saved).unwrap();
@@ -204,11 +214,23 @@ fn a_saved_guest_goes_on_in_another_vm() {
         assert_eq!(registers(&state)["VSR20"].0 >> 64, 100);
         assert_eq!(guest.call(), (count, 100));
     }
-    // A second move adds nothing but what rounding to 2^24 ticks does.
-    guest.vcpu.complete().unwrap();
-    let offset = |guest: &Guest| registers(&guest.vcpu.save().unwrap())["TB_OFFSET"].0 as u64;
-    assert_eq!(offset(&guest) % (1 << 24), 0);
-    eprintln!("{} registers", registers(&guest.vcpu.save().unwrap()).len());
+}
+
+/// A guest that was not there for a second has not seen it pass, and its time did not go back.
+#[test]
+fn time_stands_still_while_a_guest_is_saved() {
+    let code = [li(3, 0), ori(3, 3, TOKEN as u16), mftb(4), SC_1, b(-4)];
+    let Some(mut guest) = Guest::new(&code) else { return };
+    let pause = Duration::from_secs(1);
+    // The kernel's clock and the time base are one.
+    let ns = |ticks: u64| u128::from(ticks) * 1_000_000_000 / u128::from(TIMEBASE_HZ);
+    let begin = Instant::now();
+    let (before, _) = guest.call();
+    guest = guest.moved_after(pause);
+    let (after, _) = guest.call();
+    let at_most = begin.elapsed() - pause + Duration::from_millis(34);
+    assert!(after > before, "{before} {after}");
+    assert!(ns(after - before) <= at_most.as_nanos(), "{} {at_most:?}", ns(after - before));
 }
 
 #[test]
