@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::console::Console;
+use crate::fdt::{FdtError, Tree};
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
+use crate::platform::{Describe, Device, InterruptLine, SaveState, StateError, StateValue};
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 
@@ -16,7 +18,15 @@ const CHARS_MAX: usize = 16;
 const LAST_WAIT: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The handler of H_GET_TERM_CHAR and H_PUT_TERM_CHAR for one client terminal.
+/// What a terminal calls its interrupt, which tells of typed text.
+pub const INPUT: &str = "input";
+
+/// The [id](Device::id) of the terminal of this unit address, and the name of its node.
+pub fn id_of(unit: u32) -> String {
+    format!("vty@{unit:x}")
+}
+
+/// A client terminal: a node below `/vdevice`, and the handler of H_GET_TERM_CHAR/// and H_PUT_TERM_CHAR for it.
 ///
 /// H_PUT_TERM_CHAR takes a string whole or not at all: "If the buffer cannot hold the entire
 /// string, no data is enqueued and the return code is H_Busy", and the guest will send all of it
@@ -26,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// second for the console to take the rest.
 pub struct HvTerm {
     unit: u32,
+    id: String,
+    interrupt: Option<InterruptLine>,
     console: Arc<dyn Console>,
     rest: Mutex<Vec<u8>>,
 }
@@ -33,7 +45,16 @@ pub struct HvTerm {
 impl HvTerm {
     /// A terminal of this unit address (its `reg`), connected to `console`.
     pub fn new(unit: u32, console: Arc<dyn Console>) -> Self {
-        Self { unit, console, rest: Mutex::new(Vec::with_capacity(CHARS_MAX)) }
+        let rest = Mutex::new(Vec::with_capacity(CHARS_MAX));
+        Self { unit, id: id_of(unit), interrupt: None, console, rest }
+    }
+
+    /// With the interrupt that tells of typed text, an edge: then the guest does not look by
+    /// itself, and each arrival of text has to raise it.
+    #[must_use]
+    pub fn with_interrupt(mut self, interrupt: InterruptLine) -> Self {
+        self.interrupt = Some(interrupt);
+        self
     }
 
     /// §17.5.2.1.1: the number of characters in R4, the characters from the high-order byte of R5
@@ -106,6 +127,10 @@ impl HypercallHandler for HvTerm {
         &[token::GET_TERM_CHAR, token::PUT_TERM_CHAR]
     }
 
+    fn unit(&self) -> Option<u64> {
+        Some(self.unit.into())
+    }
+
     fn handle(&self, _caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         let [unit, ..] = call.args;
         let status = match call.token {
@@ -117,9 +142,77 @@ impl HypercallHandler for HvTerm {
         };
         call.finish(status)
     }
+}
+
+impl Device for HvTerm {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The first terminal is the one that the system talks to.
+    fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
+        let path = format!("/vdevice/{}", self.id);
+        let mut node = tree.node(&path)?;
+        node.text("device_type", &["serial"])?
+            .text("compatible", &["hvterm1"])?
+            .cell("reg", self.unit)?;
+        if let Some(interrupt) = &self.interrupt {
+            node.cell("interrupt-parent", cx.interrupt_parent.cell())?
+                .cells("interrupts", &interrupt.specifier())?;
+        }
+        if tree.value("/aliases", ALIAS).is_some() {
+            return Ok(());
+        }
+        tree.existing("/aliases")?.text(ALIAS, &[&path])?;
+        tree.existing("/options")?
+            .text("input-device", &[ALIAS])?
+            .text("output-device", &[ALIAS])?;
+        if cx.start.flat_rtas.is_some() {
+            // Else the kernel's own client code finds it by the client interface.
+            tree.existing("/chosen")?
+                .text("linux,stdout-path", &[&path])?
+                .text("stdout-path", &[&path])?;
+        }
+        Ok(())
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        Some(self)
+    }
+
+    fn function_sets(&self) -> &[&'static str] {
+        &["hcall-term"]
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
 
     fn reset(&self) {
         self.flush().clear();
+    }
+}
+
+/// The alias of the first terminal.
+const ALIAS: &str = "hvterm";
+
+/// What is saved: what the console did not take yet.
+impl SaveState for HvTerm {
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&*self.flush())
+    }
+
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version > self.version() {
+            return Err(StateError::Version { found: version, newest: self.version() });
+        }
+        let rest: Vec<u8> = state.get()?;
+        if rest.len() >= CHARS_MAX {
+            let message = format!("{} characters wait; the most is {}", rest.len(), CHARS_MAX - 1);
+            return Err(StateError::Value(message));
+        }
+        *self.flush() = rest;
+        Ok(())
     }
 }
 
@@ -311,7 +404,7 @@ mod tests {
         let console = Narrow::with_room(1);
         let term = HvTerm::new(UNIT, console.clone());
         assert_eq!(put(&term, "abc"), Status::SUCCESS);
-        term.reset();
+        Device::reset(&term);
         *console.room.lock().unwrap() = 100;
         assert_eq!(put(&term, "new"), Status::SUCCESS);
         assert_eq!(console.shown(), "anew");

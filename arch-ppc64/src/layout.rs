@@ -35,15 +35,6 @@ pub const VTY_PATH: &str = "/vdevice/vty@71000000";
 /// is the inter-processor interrupt).
 pub const FIRST_INTERRUPT: u32 = 0x1000;
 
-/// Interrupt number of the console: an edge for each arrival of typed text.
-pub const VTY_INTERRUPT: u32 = FIRST_INTERRUPT;
-
-/// Interrupt number of environmental and power warnings: an edge for each event.
-pub const EPOW_INTERRUPT: u32 = FIRST_INTERRUPT + 1;
-
-/// How many interrupt sources the devices of the machine have.
-pub const INTERRUPT_COUNT: u32 = 2;
-
 /// Frequency of the timebase in hertz: the same on every POWER processor since POWER6
 /// (Power ISA, Book II chapter 6 leaves it to the platform).
 pub const TIMEBASE_HZ: u32 = 512_000_000;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arch_ppc64::cas::Decision;
-use arch_ppc64::platform::{SaveState, StateError, StateValue};
+use arch_ppc64::platform::{Device, SaveState, StateError, StateValue};
 use arch_ppc64::{
     CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, StopReason, TRACE_TARGET,
     hypercall::token,
@@ -189,6 +189,22 @@ impl HypercallHandler for Vof {
                 call.finish(Status(vof_firmware::ENTER_PROGRAM))
             }
         }
+    }
+}
+
+/// For [`Platform::plug_in`](arch_ppc64::platform::Platform::plug_in): the client interface is made
+/// of the tree, and so after the other devices.
+impl Device for Vof {
+    fn id(&self) -> &str {
+        "client-interface"
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::cas::{self, Decision, Negotiated};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::platform::outline;
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Machine, Next, StartError, StopReason, VcpuHost, fdt,
 };
@@ -69,7 +70,7 @@ impl VcpuHost for Plain {
 
 fn tree(machine: &Machine, decision: Option<Decision>) -> DeviceTree {
     let start = fdt::Start::new(GuestAddress(0x40_0000), [1; 32]).with_decision(decision);
-    DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
+    DeviceTree::from_blob(&outline(machine).unwrap().blob(&start).unwrap()).unwrap()
 }
 
 fn power10() -> Machine {

@@ -4,7 +4,6 @@ use super::error::FdtError;
 use super::start::{Start, to_cell};
 use super::tree::{NodeBuilder, Tree};
 use crate::cas;
-use crate::layout::VTY_PATH;
 use crate::machine::Machine;
 
 /// Counts the starts of the machine: one cell, 1 at the first.
@@ -37,8 +36,6 @@ fn client(node: &mut NodeBuilder<'_>, start: &Start) -> Result<(), FdtError> {
 
 /// What the kernel's own client code would have put here.
 fn flat(node: &mut NodeBuilder<'_>, start: &Start) -> Result<(), FdtError> {
-    node.text("linux,stdout-path", &[VTY_PATH])?;
-    node.text("stdout-path", &[VTY_PATH])?;
     if let Some((at, bytes)) = start.initrd {
         node.doublewords("linux,initrd-start", &[at.0])?;
         let end = at.0.checked_add(bytes).ok_or(FdtError::Address { value: at.0 })?;

@@ -2,13 +2,12 @@
 
 use super::error::FdtError;
 use super::tree::Tree;
-use crate::layout::VTY_PATH;
 
 pub(super) fn nodes(tree: &mut Tree) -> Result<(), FdtError> {
     // No `hcall-instructions`: guests would patch themselves for paravirtual instructions that
     // these machines do not need.
     tree.node("/hypervisor")?.text("compatible", &["linux,kvm"])?;
-    tree.node("/aliases")?.text("hvterm", &[VTY_PATH])?;
+    tree.node("/aliases")?;
     tree.node("/openprom")?
         .text("device_type", &["BootROM"])?
         .text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?
@@ -19,8 +18,6 @@ pub(super) fn nodes(tree: &mut Tree) -> Result<(), FdtError> {
         // Clients that find `real-mode?` true map nothing (PowerPC binding §8.1).
         .text("real-mode?", &["true"])?
         .text("little-endian?", &["false"])?
-        .text("auto-boot?", &["true"])?
-        .text("input-device", &["hvterm"])?
-        .text("output-device", &["hvterm"])?;
+        .text("auto-boot?", &["true"])?;
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! The device tree of a pseries machine, flattened (LoPAPR appendix B; Devicetree specification
 //! v0.4, chapter 5).
 //!
-//! [`build`] is the one function from a [`Machine`] to a blob; each file here writes a family of
-//! nodes. The blob is **not packed**: it ends in [`SLACK_BYTES`] of slack, so that properties can
+//! A [`Tree`] is data until it is [flattened](Tree::flatten).
+//! [`Platform::tree`](crate::platform::Platform::tree) is the one function from a machine to its
+//! tree: each file here adds a family of nodes, and devices add theirs. The blob is **not packed**: it ends in [`SLACK_BYTES`] of slack, so that properties can
 //! be appended in place. Every node has a phandle, and the same machine gives the same phandles
 //! each time.
 
 mod chosen;
 mod cpus;
 mod error;
-mod event_sources;
 mod firmware;
 mod flatten;
 mod long_names;
@@ -31,33 +31,46 @@ pub use tree::{NodeBuilder, Phandle, Tree};
 /// Room at the end of the blob for properties to be appended.
 pub const SLACK_BYTES: usize = 0x4000;
 
-/// The tree of `machine` for this start.
-///
-/// # Errors
-/// [`FdtError::Address`] for a start that is beyond what a client can work with. None is known
-/// that a validated machine can cause by itself.
-pub fn build(machine: &Machine, start: &Start) -> Result<Vec<u8>, FdtError> {
-    let mut tree = Tree::new();
+/// The node of the interrupt controller, which its device fills in.
+pub const INTERRUPT_CONTROLLER_PATH: &str = "/interrupt-controller";
+
+/// Adds what every machine says of itself at this start, with the sets of hypercalls and the RTAS
+/// calls that it has.
+pub(crate) fn describe(
+    tree: &mut Tree,
+    machine: &Machine,
+    start: &Start,
+    function_sets: &[&str],
+    rtas_calls: &[(&str, u32)],
+) -> Result<(), FdtError> {
     tree.set_boot_cpu(machine.vcpus().next().map_or(0, |vcpu| vcpu.0));
-    root::properties(&mut tree, machine)?;
-    let interrupts = vdevice::interrupt_controller(&mut tree, machine)?;
-    chosen::node(&mut tree, machine, start)?;
-    cpus::nodes(&mut tree, machine)?;
-    memory::nodes(&mut tree, machine)?;
-    rtas::node(&mut tree, machine, start)?;
-    vdevice::nodes(&mut tree, interrupts)?;
-    event_sources::nodes(&mut tree)?;
-    firmware::nodes(&mut tree)?;
+    root::properties(tree, machine)?;
+    chosen::node(tree, machine, start)?;
+    cpus::nodes(tree, machine)?;
+    memory::nodes(tree, machine)?;
+    rtas::node(tree, machine, start, function_sets, rtas_calls)?;
+    vdevice::node(tree)?;
+    firmware::nodes(tree)?;
     if let Some(base) = start.flat_rtas {
         // The kernel finds RTAS in use and reserves nothing of it by itself.
         tree.reserve(base, u64::from(crate::rtas::SIZE_BYTES))?;
     }
+    Ok(())
+}
+
+/// Makes the tree what it is after negotiation: as was agreed on at the start before, or, for a
+/// guest that is entered with a flat tree, with the default choices.
+pub(crate) fn negotiated(
+    tree: &mut Tree,
+    machine: &Machine,
+    start: &Start,
+) -> Result<(), FdtError> {
     let platform = Platform::of(machine);
     let flat = start.flat_rtas.map(|_| Decision::default_for(&platform));
-    if let Some(decision) = start.decision.or(flat) {
-        tree.apply(&decision.changes(&platform))?;
+    match start.decision.or(flat) {
+        Some(decision) => tree.apply(&decision.changes(&platform)),
+        None => Ok(()),
     }
-    tree.flatten(SLACK_BYTES)
 }
 
 #[cfg(test)]

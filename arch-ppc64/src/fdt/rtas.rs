@@ -7,17 +7,20 @@ use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::rtas;
 
-/// What hypercalls there are, in sets (LoPAPR table 171, column "Hypervisor Call Function Set").
-/// Only what every back end answers: a set that is named is a promise.
-const HYPERTAS_FUNCTIONS: &[&str] =
-    &["hcall-term", "hcall-interrupt", "hcall-splpar", "hcall-set-mode"];
-
-pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<(), FdtError> {
+/// `function_sets` says what hypercalls there are (LoPAPR table 171, column "Hypervisor Call Function
+/// Set"): a set that is named is a promise.
+pub(super) fn node(
+    tree: &mut Tree,
+    machine: &Machine,
+    start: &Start,
+    function_sets: &[&str],
+    calls: &[(&str, u32)],
+) -> Result<(), FdtError> {
     let highest = machine.memory_bytes() + machine.hotplug_bytes();
     let mut node = tree.node("/rtas")?;
     node.cell("rtas-version", 1)?;
     node.cell("rtas-size", rtas::SIZE_BYTES)?;
-    node.text("ibm,hypertas-functions", HYPERTAS_FUNCTIONS)?;
+    node.text("ibm,hypertas-functions", function_sets)?;
     node.cell("rtas-error-log-max", rtas::ERROR_LOG_BYTES_MAX)?;
     node.cell("rtas-event-scan-rate", 0)?;
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
@@ -29,7 +32,7 @@ pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
     capacity.extend_from_slice(&machine.max_cpus().to_be_bytes());
     node.bytes("ibm,lrdr-capacity", &capacity)?;
-    for (name, token) in rtas::calls() {
+    for &(name, token) in calls {
         node.cell(name, token)?;
     }
     if let Some(base) = start.flat_rtas {

@@ -46,10 +46,9 @@ impl Phandle {
 pub struct Tree {
     nodes: Vec<Node>,
     by_path: HashMap<String, usize>,
-    /// The names that properties have.
-    names: Vec<String>,
-    by_name: HashMap<String, usize>,
-    /// The values of all properties.
+    /// The names of all properties, one behind the other.
+    names: String,
+    /// Their values, likewise.
     values: Vec<u8>,
     reserved: Vec<(u64, u64)>,
     boot_cpu: u32,
@@ -65,10 +64,10 @@ pub(super) struct Node {
     children: Vec<usize>,
 }
 
-/// A property: its name, and where its value is.
-#[derive(Clone, Copy)]
+/// A property: where its name is, and its value.
 struct Property {
-    name: usize,
+    name_at: usize,
+    name_bytes: usize,
     at: usize,
     bytes: usize,
 }
@@ -93,8 +92,7 @@ impl Tree {
         Self {
             nodes: vec![root],
             by_path: HashMap::from([("/".to_owned(), 0)]),
-            names: Vec::new(),
-            by_name: HashMap::new(),
+            names: String::new(),
             values: Vec::new(),
             reserved: Vec::new(),
             boot_cpu: 0,
@@ -146,10 +144,8 @@ impl Tree {
 
     /// The value of a property; `None` where there is none.
     pub fn value(&self, path: &str, name: &str) -> Option<&[u8]> {
-        let node = &self.nodes[*self.by_path.get(path)?];
-        let name = *self.by_name.get(name)?;
-        let property = node.properties.iter().find(|property| property.name == name)?;
-        Some(self.value_of(property))
+        let node = *self.by_path.get(path)?;
+        Some(self.value_of(&self.nodes[node].properties[self.place(node, name)?]))
     }
 
     /// Memory that the guest must leave alone: an entry of the memory reservation block
@@ -187,21 +183,21 @@ impl Tree {
             match change {
                 TreeChange::Set { path, name, value } => {
                     let node = self.index(path)?;
-                    let name = self.name(name)?;
-                    let property = Property { name, ..self.push(value) };
-                    let properties = &mut self.nodes[node].properties;
-                    match properties.iter_mut().find(|property| property.name == name) {
-                        Some(old) => *old = property,
-                        None => properties.push(property),
+                    match self.place(node, name) {
+                        Some(place) => {
+                            let (at, bytes) = (self.values.len(), value.len());
+                            self.values.extend_from_slice(value);
+                            let property = &mut self.nodes[node].properties[place];
+                            (property.at, property.bytes) = (at, bytes);
+                        }
+                        None => self.set(node, name, |values| values.extend_from_slice(value))?,
                     }
                 }
                 TreeChange::Remove { path, name } => {
-                    let (Some(&node), Some(&name)) =
-                        (self.by_path.get(path), self.by_name.get(name))
-                    else {
-                        continue;
-                    };
-                    self.nodes[node].properties.retain(|property| property.name != name);
+                    let Some(&node) = self.by_path.get(path) else { continue };
+                    if let Some(place) = self.place(node, name) {
+                        self.nodes[node].properties.remove(place);
+                    }
                 }
             }
         }
@@ -219,7 +215,7 @@ impl Tree {
     /// Names and values of a node's properties, without the phandle.
     pub(super) fn properties(&self, node: usize) -> impl Iterator<Item = (&str, &[u8])> {
         let properties = self.nodes[node].properties.iter();
-        properties.map(|property| (self.names[property.name].as_str(), self.value_of(property)))
+        properties.map(|property| (self.name_of(property), self.value_of(property)))
     }
 
     pub(super) fn reserved(&self) -> &[(u64, u64)] {
@@ -228,6 +224,16 @@ impl Tree {
 
     pub(super) fn boot_cpu(&self) -> u32 {
         self.boot_cpu
+    }
+
+    fn name_of(&self, property: &Property) -> &str {
+        &self.names[property.name_at..][..property.name_bytes]
+    }
+
+    /// Where among its properties a node has that of this name.
+    fn place(&self, node: usize, name: &str) -> Option<usize> {
+        let mut properties = self.nodes[node].properties.iter();
+        properties.position(|property| self.name_of(property) == name)
     }
 
     fn value_of(&self, property: &Property) -> &[u8] {
@@ -262,27 +268,6 @@ impl Tree {
         Ok(index)
     }
 
-    /// The number of a property's name.
-    fn name(&mut self, name: &str) -> Result<usize, FdtError> {
-        if let Some(&known) = self.by_name.get(name) {
-            return Ok(known);
-        }
-        if !is_property_name(name) {
-            return Err(FdtError::Name { name: name.to_owned() });
-        }
-        let number = self.names.len();
-        self.names.push(name.to_owned());
-        self.by_name.insert(name.to_owned(), number);
-        Ok(number)
-    }
-
-    /// Keeps a value, for a property whose name is still to be put in.
-    fn push(&mut self, value: &[u8]) -> Property {
-        let at = self.values.len();
-        self.values.extend_from_slice(value);
-        Property { name: 0, at, bytes: value.len() }
-    }
-
     /// Adds a property whose value is what `write` appends.
     fn set(
         &mut self,
@@ -290,15 +275,18 @@ impl Tree {
         name: &str,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), FdtError> {
-        let number = self.name(name)?;
-        let Node { path, properties, .. } = &mut self.nodes[node];
-        if name == PHANDLE || properties.iter().any(|property| property.name == number) {
-            let (path, name) = (path.clone(), name.to_owned());
+        if !is_property_name(name) {
+            return Err(FdtError::Name { name: name.to_owned() });
+        }
+        if name == PHANDLE || self.place(node, name).is_some() {
+            let (path, name) = (self.nodes[node].path.clone(), name.to_owned());
             return Err(FdtError::DuplicateProperty { path, name });
         }
-        let at = self.values.len();
+        let (name_at, at) = (self.names.len(), self.values.len());
+        self.names.push_str(name);
         write(&mut self.values);
-        properties.push(Property { name: number, at, bytes: self.values.len() - at });
+        let (name_bytes, bytes) = (name.len(), self.values.len() - at);
+        self.nodes[node].properties.push(Property { name_at, name_bytes, at, bytes });
         Ok(())
     }
 }

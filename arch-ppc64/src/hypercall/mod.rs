@@ -7,6 +7,7 @@
 
 pub mod token;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -194,6 +195,14 @@ pub trait HypercallHandler: Send + Sync {
     /// The tokens this handler answers; asked once, when the bus is made.
     fn tokens(&self) -> &[u64];
 
+    /// The unit address in r4 of the calls that it answers, for one of several virtual devices that
+    /// share their tokens: calls of another unit go to the handler of that one, and are
+    /// H_PARAMETER where there is none. `None`, and so by default, for who answers every call of
+    /// its tokens. Asked once, when the bus is made.
+    fn unit(&self) -> Option<u64> {
+        None
+    }
+
     /// Answers one call of `caller`: reads and changes `call` in place and says what the CPU does
     /// next.
     fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
@@ -243,9 +252,9 @@ pub struct DuplicateToken(pub u64);
 /// loop can call it.
 pub struct HypercallBus {
     handlers: Vec<Arc<dyn HypercallHandler>>,
-    /// Token and place of its handler, in the order of tokens: for as few as there are, quicker
-    /// to search than to hash.
-    by_token: Vec<(u64, usize)>,
+    /// Who answers each token, in the order of tokens: for as few as there are, quicker to search
+    /// than to hash.
+    by_token: Vec<(u64, Answerer)>,
 }
 
 impl HypercallBus {
@@ -254,15 +263,22 @@ impl HypercallBus {
     /// # Errors
     /// [`DuplicateToken`] when two of them answer the same token.
     pub fn new(handlers: Vec<Arc<dyn HypercallHandler>>) -> Result<Self, DuplicateToken> {
-        let mut by_token = Vec::new();
+        let mut tokens: BTreeMap<u64, Answerer> = BTreeMap::new();
         for (index, handler) in handlers.iter().enumerate() {
-            by_token.extend(handler.tokens().iter().map(|&token| (token, index)));
+            for &token in handler.tokens() {
+                match (handler.unit(), tokens.get_mut(&token)) {
+                    (None, None) => drop(tokens.insert(token, Answerer::One(index))),
+                    (Some(unit), None) => {
+                        tokens.insert(token, Answerer::ByUnit(BTreeMap::from([(unit, index)])));
+                    }
+                    (Some(unit), Some(Answerer::ByUnit(units))) if !units.contains_key(&unit) => {
+                        units.insert(unit, index);
+                    }
+                    _ => return Err(DuplicateToken(token)),
+                }
+            }
         }
-        by_token.sort_unstable();
-        match by_token.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(DuplicateToken(pair[0].0)),
-            None => Ok(Self { handlers, by_token }),
-        }
+        Ok(Self { handlers, by_token: tokens.into_iter().collect() })
     }
 
     /// Answers one hypercall of `caller`; an unknown token is [`Status::FUNCTION`].
@@ -274,9 +290,16 @@ impl HypercallBus {
     }
 
     fn answer(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
-        match self.by_token.binary_search_by_key(&call.token, |&(token, _)| token) {
-            Ok(place) => self.handlers[self.by_token[place].1].handle(caller, ram, call),
-            Err(_) => call.finish(Status::FUNCTION),
+        let Ok(place) = self.by_token.binary_search_by_key(&call.token, |entry| entry.0) else {
+            return call.finish(Status::FUNCTION);
+        };
+        let index = match &self.by_token[place].1 {
+            Answerer::One(index) => Some(index),
+            Answerer::ByUnit(units) => units.get(&call.args[0]),
+        };
+        match index {
+            Some(&index) => self.handlers[index].handle(caller, ram, call),
+            None => call.finish(Status::PARAMETER),
         }
     }
 
@@ -295,6 +318,14 @@ impl HypercallBus {
             handler.reset();
         }
     }
+}
+
+/// Who answers the calls of a token.
+enum Answerer {
+    /// The handler of this place.
+    One(usize),
+    /// The handlers of these places, by the unit addresses that they are for.
+    ByUnit(BTreeMap<u64, usize>),
 }
 
 /// A hypercall that was answered, for the trace: as many arguments and results as say something.
@@ -329,7 +360,7 @@ impl fmt::Display for Traced {
 
 impl fmt::Debug for HypercallBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tokens: Vec<_> = self.by_token.iter().map(|&(token, _)| token).collect();
+        let tokens: Vec<_> = self.by_token.iter().map(|entry| entry.0).collect();
         f.debug_struct("HypercallBus").field("tokens", &tokens).finish()
     }
 }

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
+use crate::platform::Device;
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 
@@ -91,6 +92,16 @@ impl HypercallHandler for PaprCalls {
             _ => Status::FUNCTION,
         };
         call.finish(status)
+    }
+}
+
+impl Device for PaprCalls {
+    fn id(&self) -> &str {
+        "processor-calls"
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        Some(self)
     }
 }
 
@@ -217,6 +228,20 @@ impl HypercallHandler for ModeCalls {
             _ => Err(Status::FUNCTION),
         };
         call.finish(done.unwrap_or_else(|refusal| refusal))
+    }
+}
+
+impl Device for ModeCalls {
+    fn id(&self) -> &str {
+        "processor-modes"
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        Some(self)
+    }
+
+    fn function_sets(&self) -> &[&'static str] {
+        &["hcall-set-mode"]
     }
 }
 

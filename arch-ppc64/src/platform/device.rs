@@ -1,17 +1,98 @@
 //! What a device shows of itself.
 
-use super::{MmioHandler, SaveState};
+use super::mmio::MmioHandler;
+use super::state::SaveState;
+use crate::fdt::{FdtError, Phandle, Start, Tree};
 use crate::hypercall::HypercallHandler;
+use crate::machine::Machine;
 use crate::rtas::RtasHandler;
+
+/// What a device may have to know to describe itself.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Describe<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The start that the tree is for.
+    pub start: &'a Start,
+    /// The node of the interrupt controller: `interrupt-parent` of devices that have interrupts.
+    pub interrupt_parent: Phandle,
+}
 
 /// One device of the machine: all that it has to do with the guest, in one place.
 ///
-/// Every view has a default: a device that only adds a node has only that. All of them are asked
-/// once, when the machine is built, and called from any vCPU thread after that.
+/// Every view has a default: a device that only adds a node has only that. They are asked when
+/// the machine is built, and called from any vCPU thread after that.
+///
+/// ```
+/// use arch_ppc64::fdt::{FdtError, Tree};
+/// use arch_ppc64::platform::{Describe, Device, NoInterrupts, PlatformBuilder};
+/// use arch_ppc64::{CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status};
+/// # use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+/// # use std::sync::Arc;
+/// # struct Config;
+/// # impl MachineConfig for Config {
+/// #     fn memory(&self) -> Memory { Memory::of_size(512 << 20) }
+/// #     fn cpus(&self) -> Cpus { Cpus { boot: 1, max: 1, model: Default::default() } }
+/// #     fn boot(&self) -> Boot<'_> { Boot { cmdline: "" } }
+/// #     fn x_vof(&self) -> bool { true }
+/// # }
+///
+/// /// Tells the guest how warm it is: a node, a property, and a hypercall.
+/// struct Thermometer;
+///
+/// impl Device for Thermometer {
+///     fn id(&self) -> &str {
+///         "thermometer"
+///     }
+///
+///     fn describe(&self, tree: &mut Tree, _: &Describe<'_>) -> Result<(), FdtError> {
+///         tree.node("/thermometer")?.text("unit", &["kelvin"])?.cell("hypercall", 0xf100)?;
+///         Ok(())
+///     }
+///
+///     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+///         Some(self)
+///     }
+/// }
+///
+/// impl HypercallHandler for Thermometer {
+///     fn tokens(&self) -> &[u64] {
+///         &[0xf100]
+///     }
+///
+///     fn handle(&self, _: CpuIndex, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+///         call.args[0] = 294;
+///         call.finish(Status::SUCCESS)
+///     }
+/// }
+///
+/// # let machine = arch_ppc64::Machine::new(&Config)?;
+/// let mut builder = PlatformBuilder::new(&machine, Arc::new(NoInterrupts));
+/// builder.add(Arc::new(Thermometer));
+/// let platform = builder.build()?;
+/// # let ram: vm_memory::GuestMemoryMmap =
+/// #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
+/// let mut call = Hypercall::new(0xf100, &[]);
+/// let _ = platform.hypercalls().dispatch(CpuIndex(0), &ram, &mut call);
+/// assert_eq!(call.args[0], 294);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Device: Send + Sync {
     /// What tells the device from others of the machine, and what its saved state and its
     /// interrupts are found by: the same in every release, such as `vty@71000000`.
     fn id(&self) -> &str;
+
+    /// Says in the tree what there is of it: its node, its properties. All nodes of the machine
+    /// are there, and those of the devices before it in the list; `/vdevice` is where virtual
+    /// devices go. Called for each tree that is made, and has to say the same each time.
+    ///
+    /// # Errors
+    /// [`FdtError`] for what the tree cannot have, such as a property that somebody else has set.
+    fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
+        let _ = (tree, cx);
+        Ok(())
+    }
 
     /// The hypercalls that it answers.
     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {

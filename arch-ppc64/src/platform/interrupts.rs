@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The number of an interrupt source: what the tree's `interrupts` properties and the interrupt
@@ -17,7 +18,8 @@ impl fmt::Display for SourceNumber {
 }
 
 /// How a source tells of an interrupt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum InterruptKind {
     /// By an edge: each is one interrupt. Messages (MSI) are edges, too.
@@ -55,6 +57,22 @@ pub enum InterruptError {
     /// There are no numbers left.
     #[error("{0} has no interrupt source left: the machine has {MAX_SOURCES}")]
     Exhausted(String),
+    /// The saved machine has this interrupt in another way.
+    #[error("{device} has its interrupt {name} in another way in the saved machine")]
+    Assigned {
+        /// The [id](super::Device::id) of the device.
+        device: String,
+        /// What the device calls the interrupt.
+        name: String,
+    },
+    /// A device asks twice for an interrupt.
+    #[error("{device} asks twice for its interrupt {name}")]
+    Twice {
+        /// The [id](super::Device::id) of the device.
+        device: String,
+        /// What the device calls the interrupt.
+        name: String,
+    },
     /// The back end's controller failed.
     #[error("the interrupt controller cannot have {source_number}")]
     Controller {
@@ -92,6 +110,18 @@ pub trait InterruptController: Send + Sync {
         let _ = source;
         Ok(None)
     }
+}
+
+/// A controller that nobody hears, for machines that are described and do not run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoInterrupts;
+
+impl InterruptController for NoInterrupts {
+    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
+        Ok(())
+    }
+
+    fn signal(&self, _: SourceNumber, _: Signal) {}
 }
 
 /// An interrupt of a device: one source of the machine's controller.

@@ -2,17 +2,35 @@
 //!
 //! A machine is a list of [`Device`]s. Its tree, hypercalls, RTAS calls, memory-mapped registers,
 //! interrupts and saved state are views of them: whoever adds a device writes one type in one
-//! place, and all of these come along.
+//! place, and all of these come along. [`PlatformBuilder`] collects them and hands out interrupt
+//! numbers, [`Platform`] is the machine that they are.
 
+mod builder;
 mod device;
+mod error;
 mod interrupts;
+mod machine;
 mod mmio;
+mod mmio_bus;
+mod numbers;
+mod outline;
+mod simple;
 mod state;
 
-pub use device::Device;
+pub use builder::PlatformBuilder;
+pub use device::{Describe, Device};
+pub use error::PlatformError;
 pub use interrupts::{
-    InterruptController, InterruptError, InterruptKind, InterruptLine, MAX_SOURCES, Signal,
-    SourceNumber,
+    InterruptController, InterruptError, InterruptKind, InterruptLine, MAX_SOURCES, NoInterrupts,
+    Signal, SourceNumber,
 };
+pub use machine::{Platform, PlatformState};
 pub use mmio::{MmioHandler, MmioRange};
+pub use mmio_bus::MmioBus;
+pub use numbers::InterruptNumbers;
+pub use outline::outline;
+pub use simple::{HypercallDevice, KernelCalls, Nodes};
 pub use state::{SaveState, StateError, StateValue};
+
+#[cfg(test)]
+mod tests;

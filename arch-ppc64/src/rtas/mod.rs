@@ -49,7 +49,7 @@ use table::{Entry, Table};
 pub use args::RtasStatus;
 pub use clock::{HostTime, RealTimeClock, RtasClock, SystemTime};
 pub use cpus::RtasCpus;
-pub use events::{ERROR_LOG_BYTES_MAX, EventSources, PowerButton};
+pub use events::{EPOW, ERROR_LOG_BYTES_MAX, EVENT_SOURCES_ID, EventSources, PowerButton};
 pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 pub use instantiate::{InstantiateError, SIZE_BYTES, instantiate};
 pub use interrupts::RtasInterrupts;

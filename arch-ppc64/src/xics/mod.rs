@@ -8,6 +8,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
+//! use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
 //! use arch_ppc64::rtas::{InterruptSources, Xive};
 //! use arch_ppc64::xics::{InterruptOutput, Xics};
 //! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, hypercall::token};
@@ -21,7 +22,8 @@
 //!     }
 //! }
 //!
-//! let xics = Xics::new(1, 0x1000..0x1010, Arc::new(Lines));
+//! let xics = Xics::new(1, Arc::new(Lines));
+//! xics.claim(SourceNumber(0x1003), InterruptKind::Edge)?;
 //! # let ram: vm_memory::GuestMemoryMmap =
 //! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
 //! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
@@ -36,10 +38,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod device;
 mod state;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
@@ -47,7 +49,8 @@ use crate::ram::GuestRam;
 use crate::rtas::{InterruptSources, UnknownSource, Xive};
 use crate::vcpu::CpuIndex;
 
-use state::{SOURCE_END, State};
+pub use device::KernelXics;
+use state::State;
 
 /// Number of the inter-processor interrupt, a source of every server. Numbers of devices' sources
 /// are higher.
@@ -78,18 +81,11 @@ pub struct Xics {
 type Timebase = dyn Fn() -> u64 + Send + Sync;
 
 impl Xics {
-    /// A controller with servers 0 to `servers` − 1, and with the `sources` of devices. All is as
-    /// after a reset: sources masked, CPPRs 0, MFRRs 0xff.
-    ///
-    /// # Panics
-    /// If `sources` has numbers that no source can have: those up to [`IPI`], or of more than 24
-    /// bits.
-    pub fn new(servers: u32, sources: Range<u32>, output: Arc<dyn InterruptOutput>) -> Self {
-        assert!(
-            sources.is_empty() || (sources.start > IPI && sources.end <= SOURCE_END),
-            "{sources:x?} are no numbers of interrupt sources"
-        );
-        Self { state: Mutex::new(State::new(servers, sources, output)), timebase: None }
+    /// A controller with servers 0 to `servers` − 1, and with no sources: devices
+    /// [claim](crate::platform::InterruptController::claim) them. All is as after a reset: sources
+    /// masked, CPPRs 0, MFRRs 0xff.
+    pub fn new(servers: u32, output: Arc<dyn InterruptOutput>) -> Self {
+        Self { state: Mutex::new(State::new(servers, output)), timebase: None }
     }
 
     /// With a way to read the guest's timebase. Without it there is no H_XIRR-X, which tells when
@@ -212,14 +208,6 @@ impl HypercallHandler for Xics {
             _ => Status::FUNCTION,
         };
         call.finish(status)
-    }
-
-    /// "The platform must initialize the interrupt priority in each XIVE to the least favored level
-    /// (0xFF) […] and set the Current Processor Priority Register to the Most favored level (0x00)
-    /// […] so that no interrupts are signaled to a processor until the OS has taken explicit
-    /// action" (LoPAPR, requirement R1-6.1-13).
-    fn reset(&self) {
-        self.lock().reset();
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the controller knows, and the one rule of which interrupt a server has.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::{IPI, InterruptOutput};
 use crate::rtas::{UnknownSource, Xive};
@@ -113,9 +114,7 @@ pub(super) struct Refused;
 /// Everything that the lock of the controller is for.
 pub(super) struct State {
     servers: Vec<Server>,
-    /// Number of the first source; the others follow.
-    first: u32,
-    sources: Vec<Source>,
+    sources: BTreeMap<u32, Source>,
     /// [`Source::place`] of every source that has one.
     waiting: BTreeSet<Waiting>,
     /// How many requests there have been.
@@ -124,11 +123,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(servers: u32, sources: Range<u32>, output: Arc<dyn InterruptOutput>) -> Self {
+    pub(super) fn new(servers: u32, output: Arc<dyn InterruptOutput>) -> Self {
         Self {
             servers: vec![Server::AT_RESET; servers as usize],
-            first: sources.start,
-            sources: vec![Source::AT_RESET; sources.len()],
+            sources: BTreeMap::new(),
             waiting: BTreeSet::new(),
             arrivals: 0,
             output,
@@ -137,12 +135,10 @@ impl State {
 
     pub(super) fn reset(&mut self) {
         self.waiting.clear();
-        for source in &mut self.sources {
+        for (&number, source) in &mut self.sources {
             let level = source.level;
             *source = Source { level, ..Source::AT_RESET };
-        }
-        for number in 0..self.sources.len() as u32 {
-            self.waiting.extend(self.sources[number as usize].place(self.first + number));
+            self.waiting.extend(source.place(number));
         }
         for number in 0..self.servers.len() as u32 {
             let server = &mut self.servers[number as usize];
@@ -152,13 +148,21 @@ impl State {
         }
     }
 
+    pub(super) fn servers(&self) -> u32 {
+        self.servers.len() as u32
+    }
+
+    /// Makes a source, as it is after a reset, if there is none of that number.
+    pub(super) fn add(&mut self, source: u32) {
+        self.sources.entry(source).or_insert(Source::AT_RESET);
+    }
+
     pub(super) fn has_server(&self, number: u32) -> bool {
         (number as usize) < self.servers.len()
     }
 
     pub(super) fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
-        let index = self.index(source).ok_or(UnknownSource)?;
-        Ok(self.sources[index].xive)
+        self.sources.get(&source).map(|source| source.xive).ok_or(UnknownSource)
     }
 
     /// Changes a source, and the lines of the servers that this is for.
@@ -168,8 +172,7 @@ impl State {
         now: u64,
         change: impl FnOnce(&mut Source),
     ) -> Result<(), UnknownSource> {
-        let index = self.index(number).ok_or(UnknownSource)?;
-        let source = &mut self.sources[index];
+        let source = self.sources.get_mut(&number).ok_or(UnknownSource)?;
         let (requested, before) = (source.requests(), source.place(number));
         change(source);
         if source.requests() && !requested {
@@ -234,7 +237,7 @@ impl State {
         xisr: u32,
         now: u64,
     ) -> Result<(), Refused> {
-        let known = xisr == IPI || self.index(xisr).is_some();
+        let known = xisr == IPI || self.sources.contains_key(&xisr);
         let server = self.servers.get_mut(number as usize).ok_or(Refused)?;
         if !known || cppr < server.cppr {
             return Err(Refused);
@@ -265,7 +268,7 @@ impl State {
     fn first_waiting(&self, server: u32) -> Option<(u32, &Source)> {
         let lowest = Waiting { server, priority: 0, arrival: 0, source: 0 };
         let first = self.waiting.range(lowest..).next().filter(|first| first.server == server)?;
-        Some((first.source, &self.sources[self.index(first.source)?]))
+        Some((first.source, self.sources.get(&first.source)?))
     }
 
     /// Tells the output of a line that is not what it was told last.
@@ -278,10 +281,99 @@ impl State {
         }
     }
 
-    fn index(&self, source: u32) -> Option<usize> {
-        let index = source.checked_sub(self.first)? as usize;
-        (index < self.sources.len()).then_some(index)
+    pub(super) fn save(&self) -> XicsState {
+        let server = |server: &Server| ServerState {
+            cppr: server.cppr,
+            mfrr: server.mfrr,
+            ipi_since: server.ipi_since,
+        };
+        let source = |(&number, source): (&u32, &Source)| SourceState {
+            number,
+            server: source.xive.server,
+            priority: source.xive.priority,
+            on: source.on,
+            latched: source.latched,
+            level: source.level,
+            in_service: source.in_service,
+            arrival: source.arrival,
+            since: source.since,
+        };
+        XicsState {
+            servers: self.servers.iter().map(server).collect(),
+            sources: self.sources.iter().map(source).collect(),
+        }
     }
+
+    /// Takes up a state, if it is one of these servers and sources; else says what cannot be.
+    pub(super) fn restore(&mut self, state: &XicsState) -> Result<(), String> {
+        if state.servers.len() != self.servers.len() {
+            let (found, own) = (state.servers.len(), self.servers.len());
+            return Err(format!("{found} interrupt servers, not {own}"));
+        }
+        if !state.sources.iter().map(|source| source.number).eq(self.sources.keys().copied()) {
+            return Err("other interrupt sources than the machine has".to_owned());
+        }
+        for source in &state.sources {
+            if !self.has_server(source.server) || source.arrival == u64::MAX {
+                return Err(format!("the state of interrupt source {:#x}", source.number));
+            }
+        }
+        self.waiting.clear();
+        self.arrivals = 0;
+        for (saved, (&number, source)) in state.sources.iter().zip(&mut self.sources) {
+            *source = Source {
+                xive: Xive { server: saved.server, priority: saved.priority },
+                on: saved.on,
+                latched: saved.latched,
+                level: saved.level,
+                in_service: saved.in_service,
+                arrival: saved.arrival,
+                since: saved.since,
+            };
+            self.waiting.extend(source.place(number));
+            self.arrivals = self.arrivals.max(saved.arrival + 1);
+        }
+        for (saved, server) in state.servers.iter().zip(&mut self.servers) {
+            let line = server.line;
+            let &ServerState { cppr, mfrr, ipi_since } = saved;
+            *server = Server { cppr, mfrr, ipi_since, line };
+        }
+        for number in 0..self.servers.len() as u32 {
+            self.update_line(number);
+        }
+        Ok(())
+    }
+}
+
+/// What is saved of the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct XicsState {
+    servers: Vec<ServerState>,
+    /// In the order of their numbers.
+    sources: Vec<SourceState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerState {
+    cppr: u8,
+    mfrr: u8,
+    ipi_since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceState {
+    number: u32,
+    server: u32,
+    priority: u8,
+    on: bool,
+    latched: bool,
+    level: bool,
+    in_service: bool,
+    arrival: u64,
+    since: u64,
 }
 
 /// The external interrupt request register: CPPR, and the number of the source.

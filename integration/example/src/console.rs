@@ -6,8 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::platform::{InterruptController, Signal, SourceNumber};
-use arch_ppc64::{Console, layout::VTY_INTERRUPT};
+use arch_ppc64::{Console, platform::InterruptLine};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -53,7 +52,7 @@ impl StdioConsole {
     }
 
     /// The event loop of the main thread, until the machine ends.
-    pub(crate) fn serve(&self, cpus: &AllCpus, irqs: &dyn InterruptController) -> io::Result<()> {
+    pub(crate) fn serve(&self, cpus: &AllCpus, input_line: &InterruptLine) -> io::Result<()> {
         let epoll = Epoll::new()?;
         let wake = EpollEvent::new(EventSet::IN, 0);
         epoll.ctl(ControlOperation::Add, self.event_loop.as_raw_fd(), wake)?;
@@ -77,7 +76,7 @@ impl StdioConsole {
             // What epoll does not take, a file, can always be read.
             if !*ready && (arrived || watch_input(ControlOperation::Modify).is_err()) {
                 *ready = true;
-                irqs.signal(SourceNumber(VTY_INTERRUPT), Signal::Pulse);
+                input_line.pulse();
             }
         }
         Ok(())

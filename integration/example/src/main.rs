@@ -14,15 +14,14 @@ use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 use arch_ppc64::cas;
 use arch_ppc64::cas::{InterruptMode, Mmu, Negotiated};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
-use arch_ppc64::fdt::{self, Start};
-use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_PATH, VTY_UNIT};
+use arch_ppc64::fdt::Start;
+use arch_ppc64::hvterm::{self, HvTerm};
+use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
-use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
-use arch_ppc64::rtas::{self, RealTimeClock, Rtas, StandardCalls};
+use arch_ppc64::platform::{InterruptKind, InterruptLine, Platform, PlatformBuilder};
+use arch_ppc64::rtas::{self, RealTimeClock, StandardCalls};
 use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost, smp::Mailboxes};
-use arch_ppc64::{
-    EntryRegisters, GuestRam, HypercallBus, HypercallHandler, Machine, hvterm::HvTerm,
-};
+use arch_ppc64::{EntryRegisters, GuestRam, Machine};
 use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, Kvm, MemoryFlags, Vcpu, Vm, VmOptions};
 use serde::Deserialize;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
@@ -34,7 +33,6 @@ use console::StdioConsole;
 use vcpu::{AllCpus, CallbackVcpu, ExitHandler};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-type Handlers = Vec<Arc<dyn HypercallHandler>>;
 
 fn main() -> ExitCode {
     let ended = run();
@@ -153,17 +151,17 @@ impl Board {
         }
         let event_loop = self.console.event_loop.clone();
         let cpus = AllCpus { mailboxes: mailboxes.clone(), event_loop };
-        let bus = self.plug_in(mailboxes.clone(), vm.handlers(), boot_count)?;
+        let (platform, input) = self.plug_in(mailboxes.clone(), &vm, boot_count)?;
         eprintln!("start {boot_count}: {} pages written before it", self.dirty_pages());
         mailboxes.start(CpuIndex(0), EntryRegisters::at(GuestAddress(vof_firmware::ENTRY)))?;
         let reason = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (id, vcpu) in self.machine.vcpus().zip(vcpus) {
                 let mut vcpu = CallbackVcpu { id, vcpu, cpus: &cpus };
-                let mut exits = Exits(&bus, &*self.ram);
+                let mut exits = Exits(&platform, &*self.ram);
                 threads.push(scope.spawn(move || vcpu.run(&mut exits)));
             }
-            let served = self.console.serve(&cpus, &**vm.interrupts());
+            let served = self.console.serve(&cpus, &input);
             cpus.end();
             let mut reason = None;
             for thread in threads {
@@ -199,14 +197,17 @@ impl Board {
             .vcpus()
             .map(|id| vm.create_vcpu(id, id.0))
             .collect::<std::result::Result<_, _>>()?;
-        for number in FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT {
-            vm.interrupts().claim(SourceNumber(number), InterruptKind::Edge)?;
-        }
         Ok((vm, vcpus))
     }
 
-    /// Puts the guest in place, and who answers its hypercalls: the back end's `own`, and the rest.
-    fn plug_in(&self, cpus: Arc<Mailboxes>, mut own: Handlers, count: u32) -> Result<HypercallBus> {
+    /// Puts the guest in place, and its devices around it: those of the back end, and the rest.
+    /// Gives the console's interrupt, too.
+    fn plug_in(
+        &self,
+        cpus: Arc<Mailboxes>,
+        vm: &Vm,
+        count: u32,
+    ) -> Result<(Platform, InterruptLine)> {
         let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_ref());
         let client = Client::parse(&self.kernel)?;
         let ram_bytes = machine.memory_bytes();
@@ -218,7 +219,17 @@ impl Board {
         let mut rng_seed = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
         let start = Start::of_placement(&placement, rng_seed).number(count);
-        let tree = DeviceTree::from_blob(&fdt::build(machine, &start)?)?;
+        let calls = StandardCalls::new(machine, cpus.clone(), self.console.clone());
+        let mut builder = PlatformBuilder::new(machine, vm.interrupts().clone());
+        let vty = hvterm::id_of(VTY_UNIT);
+        let input = builder.interrupt(&vty, hvterm::INPUT, InterruptKind::Edge)?;
+        let vty = HvTerm::new(VTY_UNIT, self.console.clone()).with_interrupt(input.clone());
+        builder
+            .add_all(vm.devices())
+            .add(Arc::new(vty))
+            .add_all(calls.with_clock(self.clock.clone()).devices());
+        let mut platform = builder.build()?;
+        let tree = DeviceTree::from_blob(&platform.blob(&start)?)?;
         let mut vof = Vof::builder(tree, ram_bytes)
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(cas::Platform::of(machine)))
@@ -227,12 +238,8 @@ impl Board {
         for (at, bytes) in [placement.client()].into_iter().chain(placement.initrd()) {
             vof = vof.reserve(at, bytes);
         }
-        let calls = StandardCalls::new(machine, cpus, self.console.clone());
-        let calls = calls.with_clock(self.clock.clone());
-        own.push(Arc::new(vof.build()?));
-        own.push(Arc::new(HvTerm::new(VTY_UNIT, self.console.clone())));
-        own.push(Arc::new(Rtas::new(&calls.devices())?));
-        Ok(HypercallBus::new(own)?)
+        platform.plug_in(Arc::new(vof.build()?))?;
+        Ok((platform, input))
     }
 
     /// How many pages this process wrote through vm-memory since this was last asked.
@@ -246,10 +253,10 @@ impl Board {
 extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
 /// What the CPUs' exits lead to: hypercalls to the bus. On the memory bus there is nothing.
-struct Exits<'a>(&'a HypercallBus, &'a dyn GuestRam);
+struct Exits<'a>(&'a Platform, &'a dyn GuestRam);
 
 impl ExitHandler for Exits<'_> {
     fn hypercall(&mut self, caller: CpuIndex, call: &mut Hypercall) -> Next {
-        self.0.dispatch(caller, self.1, call)
+        self.0.hypercalls().dispatch(caller, self.1, call)
     }
 }

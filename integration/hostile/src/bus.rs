@@ -4,8 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::hypercall::token;
-use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT, VTY_UNIT};
+use arch_ppc64::layout::{FIRST_INTERRUPT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
+use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
 use arch_ppc64::rtas::{Rtas, StandardCalls, SystemParameters};
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
@@ -58,8 +59,8 @@ impl Bus {
         let cpus = Arc::new(HostCpus::default());
         // A console that takes nothing makes `write` wait, which takes time.
         let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31)));
-        let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
-        let xics = Xics::new(CPUS, sources, cpus.clone()).with_timebase(Arc::new(|| 7));
+        let xics = Xics::new(CPUS, cpus.clone()).with_timebase(Arc::new(|| 7));
+        xics.claim(SourceNumber(FIRST_INTERRUPT), InterruptKind::Edge).expect("it can be");
         let xics = Arc::new(xics);
         let parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES);
         let calls = StandardCalls::new(parameters, cpus.clone(), console.clone())

@@ -8,8 +8,9 @@ use arch_ppc64::cas::{
 };
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::fdt::Start;
 use arch_ppc64::hypercall::token;
+use arch_ppc64::platform::outline;
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, HypercallHandler, Machine, Next, NoConsole,
     StartError, Status, StopReason, VcpuHost,
@@ -58,7 +59,10 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
             machine = machine.on_host(host.pvr()).expect("the host can be the machine");
         }
         let start = Start::new(GuestAddress(0x40_0000), [7; 32]);
-        let blob = fdt::build(&machine, &start).expect("the machine has a tree");
+        let blob = outline(&machine)
+            .expect("the machine has devices")
+            .blob(&start)
+            .expect("the machine has a tree");
         let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
         Case { platform: Platform::of(&machine), machine, tree }
     };

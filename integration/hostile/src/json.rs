@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arch_ppc64::cas;
 use arch_ppc64::config::MachineConfig;
-use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::fdt::Start;
 use arch_ppc64::layout::{
     MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, PAGE_BYTES, VTY_PATH,
 };
+use arch_ppc64::platform::outline;
 use arch_ppc64::{Machine, NoConsole};
 use pseries_vmm::config::VmConfig;
 use vm_memory::GuestAddress;
@@ -90,7 +91,10 @@ pub fn run(data: &[u8]) -> Reach {
     let start = Start::new(GuestAddress(0x40_0000), [7; 32])
         .with_initrd(Some((GuestAddress(0x200_0000), 0x1234)))
         .with_flat_rtas((!machine.x_vof()).then_some(GuestAddress(0x300_0000)));
-    let blob = fdt::build(&machine, &start).expect("a machine has a tree");
+    let blob = outline(&machine)
+        .expect("the machine has devices")
+        .blob(&start)
+        .expect("a machine has a tree");
     assert!(blob.len() < 1 << 20, "a tree of {} bytes", blob.len());
     let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
     check_tree(&machine, &tree);

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
-use arch_ppc64::platform::{
-    InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
-};
+use arch_ppc64::layout::FIRST_INTERRUPT;
+use arch_ppc64::platform::{InterruptController, InterruptKind, InterruptLine, SourceNumber};
 use arch_ppc64::rtas::{
     self, AfterOsTerm, ERROR_LOG_BYTES_MAX, EventSources, HostTime, PowerButton, RealTimeClock,
     Rtas, StandardCalls, SystemParameters,
@@ -45,19 +43,6 @@ impl HostTime for NoTime {
     }
 }
 
-/// The controller, as a device sees it.
-struct Edges(Arc<Xics>);
-
-impl InterruptController for Edges {
-    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
-        Ok(())
-    }
-
-    fn signal(&self, source: SourceNumber, _: Signal) {
-        self.0.raise(source.0);
-    }
-}
-
 /// `data` is a byte of flags, then one call after the other.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
@@ -65,8 +50,7 @@ pub fn run(data: &[u8]) -> Reach {
     let flags = input.byte();
     let cpus = Arc::new(HostCpus::default());
     let console = Arc::new(HostConsole::new(usize::from(flags & 1)));
-    let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
-    let xics = Arc::new(Xics::new(CPUS, sources, cpus.clone()));
+    let xics = Arc::new(Xics::new(CPUS, cpus.clone()));
     let clock = Arc::new(RealTimeClock::new(Box::new(NoTime)));
     // Its end is not where the owner meant it to be, and it is longer than can be told.
     let name = if flags & 2 != 0 { "n".repeat(5000) } else { "a\0b".to_owned() };
@@ -79,7 +63,8 @@ pub fn run(data: &[u8]) -> Reach {
         .with_interrupt_sources(xics.clone())
         .after_os_term(if flags & 8 != 0 { AfterOsTerm::Stop } else { AfterOsTerm::Return });
     let source = SourceNumber(FIRST_INTERRUPT);
-    let line = InterruptLine::new(Arc::new(Edges(xics)), source, InterruptKind::Edge);
+    xics.claim(source, InterruptKind::Edge).expect("it can be");
+    let line = InterruptLine::new(xics, source, InterruptKind::Edge);
     let events = EventSources::new(line, clock);
     let button = events.power_button();
     let mut devices = calls.devices();

@@ -15,11 +15,12 @@ use std::time::Instant;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::fdt::Start;
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
+use arch_ppc64::platform::outline;
 use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, Xive};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
@@ -213,12 +214,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let request = PlanRequest {
         ram_bytes: machine.memory_bytes(),
         initrd_bytes: Some(initrd_bytes),
-        flat_tree_bytes: Some(fdt::build(&machine, &start(None))?.len() as u64),
+        flat_tree_bytes: Some(outline(&machine)?.blob(&start(None))?.len() as u64),
         rtas_bytes: Some(rtas::SIZE_BYTES.into()),
     };
     let placement = Placement::plan(&client, &request)?;
     loader::load(&client, &placement, Some(&initrd), &ram)?;
-    let tree = fdt::build(&machine, &start(Some(&placement)))?;
+    let tree = outline(&machine)?.blob(&start(Some(&placement)))?;
     let tree_at = placement.flat_tree().ok_or("no place for the tree")?;
     GuestRam::write(&ram, tree_at, &tree)?;
     rtas::instantiate(&ram, placement.rtas().ok_or("no place for RTAS")?)?;

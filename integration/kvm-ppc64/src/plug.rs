@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use arch_ppc64::Status;
 use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
-    InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
+    Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal, SourceNumber,
 };
-use arch_ppc64::{HypercallHandler, Status};
+use arch_ppc64::xics::KernelXics;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::interrupts::Xics;
@@ -18,12 +19,16 @@ impl Vm {
     /// The hypercalls that only KVM can answer, and that it does not answer in the kernel: how
     /// interrupts are taken, where the process table is, what the processor does against
     /// speculation attacks. Before or after CPUs are made.
-    pub fn handlers(&self) -> Vec<Arc<dyn HypercallHandler>> {
+    ///
+    /// Two of the devices stand for what the kernel answers by itself.
+    pub fn devices(&self) -> Vec<Arc<dyn Device>> {
         let characteristics = self
             .modes()
             .cpu_characteristics()
             .map(|[character, behaviour]| CpuCharacteristics { character, behaviour });
         vec![
+            Arc::new(KernelXics::new(self.max_cpus())),
+            Arc::new(KernelCalls::new(&["hcall-splpar"])),
             Arc::new(PaprCalls::new(self.max_cpus(), characteristics)),
             Arc::new(ModeCalls::new(self.modes().clone())),
         ]

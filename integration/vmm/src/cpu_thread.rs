@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::platform::MmioBus;
 use arch_ppc64::smp::{Mailboxes, Order};
 use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
@@ -18,6 +19,7 @@ pub(crate) struct CpuThread {
     pub(crate) id: CpuIndex,
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) bus: Arc<HypercallBus>,
+    pub(crate) mmio: Arc<MmioBus>,
     pub(crate) ram: Arc<dyn GuestRam>,
     pub(crate) cpus: Arc<Mailboxes>,
     pub(crate) end: Arc<End>,
@@ -85,11 +87,12 @@ impl CpuThread {
                 Ok(VcpuExit::MmioRead(at, data)) => {
                     self.stats.exits.mmio_reads += 1;
                     log::debug!("{} reads where no memory is, at {:#x}", self.id, at.0);
-                    data.fill(0xff);
+                    self.mmio.read(at, data);
                 }
-                Ok(VcpuExit::MmioWrite(at, _)) => {
+                Ok(VcpuExit::MmioWrite(at, data)) => {
                     self.stats.exits.mmio_writes += 1;
                     log::debug!("{} writes where no memory is, at {:#x}", self.id, at.0);
+                    self.mmio.write(at, data);
                 }
                 Ok(VcpuExit::Interrupted) => {
                     self.stats.exits.interrupted += 1;

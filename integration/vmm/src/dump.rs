@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arch_ppc64::Machine;
-use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::fdt::Start;
 use arch_ppc64::layout::PAGE_BYTES;
 use arch_ppc64::loader::KERNEL_BASE;
+use arch_ppc64::platform::outline;
 use vm_memory::GuestAddress;
 
 use crate::boot::{BootError, Payload};
@@ -59,7 +60,8 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
         let payload = Payload::open(&config.payload, machine)?;
         start = Start::of_placement(&payload.placement(machine)?, [0; 32]);
     }
-    let tree = fdt::build(machine, &start).map_err(BootError::from)?;
+    let platform = outline(machine).map_err(BootError::from)?;
+    let tree = platform.blob(&start).map_err(BootError::from)?;
     let path = path.to_owned();
     let written = if path.as_os_str() == "-" {
         let mut output = io::stdout().lock();

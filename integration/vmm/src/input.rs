@@ -5,8 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use arch_ppc64::layout::VTY_INTERRUPT;
-use arch_ppc64::platform::{InterruptController, Signal, SourceNumber};
+use arch_ppc64::platform::InterruptLine;
 use arch_ppc64::rtas::PowerButton;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -23,8 +22,8 @@ pub(crate) struct Wire(Mutex<Option<Connected>>);
 
 /// A machine that is connected.
 pub(crate) struct Connected {
-    /// Where the console's interrupt goes.
-    pub(crate) interrupts: Arc<dyn InterruptController>,
+    /// The console's interrupt.
+    pub(crate) input: InterruptLine,
     pub(crate) power_button: PowerButton,
 }
 
@@ -35,7 +34,7 @@ impl Wire {
 
     fn raise(&self) {
         if let Some(machine) = &*lock(&self.0) {
-            machine.interrupts.signal(SourceNumber(VTY_INTERRUPT), Signal::Pulse);
+            machine.input.pulse();
         }
     }
 

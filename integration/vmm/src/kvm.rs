@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
-use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
 use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit, rtas};
 use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
@@ -62,12 +60,9 @@ impl Backend for Kvm {
         for id in machine.vcpus() {
             vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id, id.0)?, _ram: ram.clone() }));
         }
-        for number in FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT {
-            vm.interrupts().claim(SourceNumber(number), InterruptKind::Edge)?;
-        }
         Ok(VirtualMachine {
             vcpus,
-            handlers: vm.handlers(),
+            devices: vm.devices(),
             level: Arc::new(Level(vm.clone())),
             interrupts: vm.interrupts().clone(),
             // The kernel answers the calls.

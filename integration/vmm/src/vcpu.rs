@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
-use arch_ppc64::platform::InterruptController;
+use arch_ppc64::platform::{Device, InterruptController};
 use arch_ppc64::rtas::InterruptSources;
-use arch_ppc64::{EntryRegisters, GuestRam, HypercallHandler, Kick, VcpuExit};
+use arch_ppc64::{EntryRegisters, GuestRam, Kick, VcpuExit};
 
 use crate::ram::HostRam;
 
@@ -46,8 +46,8 @@ pub trait Vcpu: Send {
 pub struct VirtualMachine {
     /// The CPUs, in the order of [`arch_ppc64::Machine::vcpus`].
     pub vcpus: Vec<Box<dyn Vcpu>>,
-    /// The back end's own hypercalls: what only it can answer.
-    pub handlers: Vec<Arc<dyn HypercallHandler>>,
+    /// The back end's own devices: what only it can answer.
+    pub devices: Vec<Arc<dyn Device>>,
     /// What holds its CPUs to a level of the architecture.
     pub level: Arc<dyn ArchitectureLevel>,
     /// Its interrupt controller.

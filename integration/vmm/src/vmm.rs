@@ -6,11 +6,10 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use arch_ppc64::layout::EPOW_INTERRUPT;
-use arch_ppc64::platform::{InterruptController, InterruptKind, InterruptLine, SourceNumber};
+use arch_ppc64::platform::InterruptLine;
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
-use arch_ppc64::{HypercallBus, Machine, StopReason, VcpuHost};
+use arch_ppc64::{Machine, StopReason, VcpuHost};
 
 use crate::boot::{self, Board, ClientReporter, Parts, Payload, Ram, Randomness};
 use crate::console::HostConsole;
@@ -146,7 +145,7 @@ fn live(
     loop {
         let life = Life::begin(setup, &host_ram, board, end, stats, &nth)?;
         wire.connect(Some(Connected {
-            interrupts: life.interrupts.clone(),
+            input: life.input.clone(),
             power_button: life.power_button.clone(),
         }));
         let why = end.wait();
@@ -190,7 +189,7 @@ struct Nth {
 /// A machine between two resets.
 struct Life {
     cpus: Arc<Mailboxes>,
-    interrupts: Arc<dyn InterruptController>,
+    input: InterruptLine,
     power_button: PowerButton,
     threads: Vec<JoinHandle<()>>,
     client: Option<ClientReporter>,
@@ -218,19 +217,14 @@ impl Life {
             cpus: cpus.clone(),
             sources: vm.sources,
             boot_count: nth.boot_count,
-            warnings: InterruptLine::new(
-                vm.interrupts.clone(),
-                SourceNumber(EPOW_INTERRUPT),
-                InterruptKind::Edge,
-            ),
+            interrupts: vm.interrupts,
+            devices: vm.devices,
             boot_arguments: nth.boot_arguments.clone(),
         };
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
-        let handlers = boot.handlers.into_iter().chain(vm.handlers).collect();
-        let bus = Arc::new(HypercallBus::new(handlers)?);
         let mut life = Self {
             cpus,
-            interrupts: vm.interrupts,
+            input: boot.input,
             power_button: boot.power_button,
             threads: Vec::new(),
             client: boot.client,
@@ -240,7 +234,8 @@ impl Life {
             let thread = CpuThread {
                 id,
                 vcpu,
-                bus: bus.clone(),
+                bus: boot.platform.hypercalls().clone(),
+                mmio: boot.platform.mmio().clone(),
                 ram: vm.ram.clone(),
                 cpus: life.cpus.clone(),
                 end: end.clone(),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::platform::outline;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
 use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, Registers, System};
 use vm_memory::GuestMemoryBackend;
@@ -64,7 +65,8 @@ impl Guest {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).unwrap();
         let start =
             fdt::Start::new(GuestAddress(ENTRY), [7; 32]).in_64bit(is_64bit).with_initrd(initrd);
-        let tree = DeviceTree::from_blob(&fdt::build(&machine, &start).unwrap()).unwrap();
+        let tree =
+            DeviceTree::from_blob(&outline(&machine).unwrap().blob(&start).unwrap()).unwrap();
         let vof = Vof::builder(tree, bytes)
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
             .build()

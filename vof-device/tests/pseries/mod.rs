@@ -2,6 +2,7 @@
 #![allow(dead_code)] // No test needs all of it.
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::platform::outline;
 use arch_ppc64::{Machine, fdt};
 use vm_memory::GuestAddress;
 use vof_device::DeviceTree;
@@ -36,7 +37,7 @@ impl MachineConfig for Config {
 pub(crate) fn tree(machine: &Machine, boot_count: u8) -> DeviceTree {
     let start =
         fdt::Start::new(GuestAddress(0x40_0000), [boot_count; 32]).number(boot_count.into());
-    DeviceTree::from_blob(&fdt::build(machine, &start).unwrap()).unwrap()
+    DeviceTree::from_blob(&outline(machine).unwrap().blob(&start).unwrap()).unwrap()
 }
 
 /// A machine of twelve processors, with its own tree.

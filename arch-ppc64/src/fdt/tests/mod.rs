@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use vm_memory::GuestAddress;
 
 use self::parser::Tree;
-use super::{BOOT_COUNT_PROPERTY, FdtError, SLACK_BYTES, Start, build};
+use super::{BOOT_COUNT_PROPERTY, FdtError, SLACK_BYTES, Start};
 use crate::cas::{Decision, Platform, TreeChange, negotiate};
 use crate::config::{Cpus, Memory};
 use crate::cpu::CpuModel;
@@ -17,10 +17,15 @@ use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::machine::tests::TestConfig;
 use crate::papr::cpu_domains;
+use crate::platform::outline;
 use crate::rtas;
 
 const RTAS_BASE: GuestAddress = GuestAddress(0x200_0000);
 const INITRD: (GuestAddress, u64) = (GuestAddress(0x300_0000), 0x12_3456);
+
+fn build(machine: &Machine, start: &Start) -> Result<Vec<u8>, FdtError> {
+    outline(machine).unwrap().blob(start)
+}
 
 /// The first start of a machine with an initial RAM disk.
 fn start(machine: &Machine) -> Start {

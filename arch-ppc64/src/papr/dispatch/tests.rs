@@ -126,7 +126,7 @@ fn reset_forgets_the_areas() {
     let guest = Guest::new();
     assert_eq!(guest.vpa(1, 0, VPA), Status::SUCCESS);
     assert_eq!(guest.vpa(3, 0, SHADOW), Status::SUCCESS);
-    guest.calls.reset();
+    Device::reset(&guest.calls);
     assert_eq!(guest.vpa(3, 0, SHADOW), Status::RESOURCE);
     assert_eq!(guest.vpa(5, 0, 0), Status::SUCCESS);
 }

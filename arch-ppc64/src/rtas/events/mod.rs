@@ -18,7 +18,8 @@ use vm_memory::GuestAddress;
 use super::args::RtasStatus;
 use super::clock::{LATEST, RealTimeClock};
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
-use crate::platform::{Device, InterruptLine, SaveState, StateError, StateValue};
+use crate::fdt::{FdtError, Tree};
+use crate::platform::{Describe, Device, InterruptLine, SaveState, StateError, StateValue};
 
 pub use log::ERROR_LOG_BYTES_MAX;
 
@@ -26,6 +27,12 @@ const EVENT_SCAN: usize = 0;
 const CHECK_EXCEPTION: usize = 1;
 const CALLS: &[RtasCall] =
     &[RtasCall::new("event-scan", &[4], 1), RtasCall::new("check-exception", &[6, 7], 1)];
+
+/// The [id](Device::id) of [`EventSources`].
+pub const EVENT_SOURCES_ID: &str = "event-sources";
+
+/// What event sources call their interrupt, which tells of environmental and power warnings.
+pub const EPOW: &str = "epow";
 
 /// How many events wait for a guest that does not look; what comes then is lost.
 const EVENTS_MAX: usize = 8;
@@ -202,7 +209,22 @@ impl SaveState for EventSources {
 
 impl Device for EventSources {
     fn id(&self) -> &str {
-        "event-sources"
+        EVENT_SOURCES_ID
+    }
+
+    /// `/event-sources`: the interrupts that tell of events (LoPAPR §10.2 and §B.6).
+    fn describe(&self, tree: &mut Tree, _: &Describe<'_>) -> Result<(), FdtError> {
+        let interrupt = &self.shared.interrupt;
+        let mut sources = tree.node("/event-sources")?;
+        // Guests look for the controller of a node above it. This one stands for that of the
+        // machine: its numbers are the same.
+        sources
+            .flag("interrupt-controller")?
+            .cell("#address-cells", 0)?
+            .cell("#interrupt-cells", 2)?
+            .cells("interrupt-ranges", &[interrupt.source().0, 1])?;
+        sources.child("epow-events")?.cells("interrupts", &interrupt.specifier())?;
+        Ok(())
     }
 
     fn rtas(&self) -> Option<&dyn RtasHandler> {

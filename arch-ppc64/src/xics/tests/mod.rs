@@ -4,7 +4,10 @@ mod model;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
+use std::ops::Range;
+
 use super::*;
+use crate::platform::{Device, InterruptController, InterruptKind, SaveState, SourceNumber};
 
 const SERVERS: u32 = 3;
 const FIRST: u32 = 0x1000;
@@ -34,7 +37,9 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let lines = Arc::new(Lines::default());
-        Self { xics: Xics::new(SERVERS, SOURCES, lines.clone()), lines }
+        let xics = Xics::new(SERVERS, lines.clone());
+        SOURCES.for_each(|source| xics.claim(SourceNumber(source), InterruptKind::Edge).unwrap());
+        Self { xics, lines }
     }
 
     /// All CPUs take any interrupt, and the first source goes to CPU 0 with priority 5.
@@ -353,7 +358,7 @@ fn at_reset_no_interrupt_comes() {
     assert_eq!(guest.xics.int_off(FIRST + 3), Ok(()));
     guest.ipi(2, 4);
     guest.changes();
-    guest.xics.reset();
+    Device::reset(&guest.xics);
     assert_eq!(guest.changes(), [(0, false), (2, false)]);
     for cpu in 0..SERVERS {
         assert_eq!(guest.poll(cpu), (0, 0xff));
@@ -404,9 +409,60 @@ fn interrupts_are_stamped_where_there_is_time() {
 }
 
 #[test]
-#[should_panic(expected = "no numbers of interrupt sources")]
 fn the_ipi_is_no_source_of_devices() {
-    let _ = Xics::new(1, IPI..8, Arc::new(Lines::default()));
+    let xics = Xics::new(1, Arc::new(Lines::default()));
+    for number in [0, IPI, 1 << 24, u32::MAX] {
+        let error = xics.claim(SourceNumber(number), InterruptKind::Edge).unwrap_err();
+        assert!(error.to_string().contains(&format!("{number:#x}")), "{error}");
+    }
+}
+
+/// What is saved at any moment is taken up by another controller: the lines, what waits and what is
+/// in service.
+#[test]
+fn state_goes_to_another_controller() {
+    let guest = Guest::ready();
+    guest.route(FIRST + 1, 1, 3);
+    guest.route(FIRST + 2, 0, 4);
+    guest.xics.raise(FIRST);
+    assert_eq!(guest.xirr(0), 0xff00_1000);
+    guest.xics.raise(FIRST);
+    guest.xics.set_level(FIRST + 1, true);
+    guest.xics.raise(FIRST + 2);
+    guest.ipi(2, 6);
+    let saved = guest.xics.save().unwrap();
+    let other = Guest::new();
+    other.xics.restore(1, &saved).unwrap();
+    assert_eq!(other.lines(), guest.lines());
+    assert_eq!(other.xics.save().unwrap(), saved);
+    for guest in [&guest, &other] {
+        assert_eq!(guest.xirr(0), 0x0500_1002);
+        guest.eoi(0, 0x0500_1002);
+        guest.eoi(0, 0xff00_1000);
+        assert_eq!(guest.xirr(0), 0xff00_1000);
+        assert_eq!(guest.xirr(1), 0xff00_1001);
+        assert_eq!(guest.xirr(2), 0xff00_0002);
+    }
+}
+
+#[test]
+fn state_that_cannot_be_is_refused() {
+    let guest = Guest::ready();
+    let saved = guest.xics.save().unwrap();
+    assert!(Xics::new(1, guest.lines.clone()).restore(1, &saved).is_err(), "other servers");
+    assert!(Xics::new(SERVERS, guest.lines.clone()).restore(1, &saved).is_err(), "no sources");
+    assert!(guest.xics.restore(2, &saved).is_err(), "a version that there is not");
+    let text = serde_json::to_string(&saved).unwrap();
+    for (from, to) in [
+        ("\"server\":0", "\"server\":3"),
+        ("\"arrival\":0", "\"arrival\":18446744073709551615"),
+        ("\"cppr\":255", "\"cppr\":256"),
+    ] {
+        assert!(text.contains(from));
+        let wrong = serde_json::from_str(&text.replacen(from, to, 1)).unwrap();
+        assert!(guest.xics.restore(1, &wrong).is_err(), "{to}");
+        assert_eq!(guest.xics.save().unwrap(), saved, "nothing has changed");
+    }
 }
 
 /// CPUs that interrupt each other and their devices at once: at the end, every line is right.

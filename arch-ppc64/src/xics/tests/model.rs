@@ -125,7 +125,7 @@ impl Model {
             }
             Event::Reset => {
                 *self = Self::new(self.sources.map(|source| source.level));
-                guest.xics.reset();
+                Device::reset(&guest.xics);
             }
         }
     }

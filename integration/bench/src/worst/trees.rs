@@ -1,6 +1,7 @@
 //! Trees that make calls slow.
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::platform::outline;
 use arch_ppc64::{Machine, fdt};
 use vm_fdt::FdtWriter;
 use vm_memory::GuestAddress;
@@ -166,6 +167,9 @@ pub(super) fn pseries_machine() -> Machine {
 /// Its tree.
 pub(super) fn pseries() -> DeviceTree {
     let start = fdt::Start::new(GuestAddress(0x40_0000), [7; 32]);
-    let blob = fdt::build(&pseries_machine(), &start).expect("the machine has a tree");
+    let blob = outline(&pseries_machine())
+        .expect("it has devices")
+        .blob(&start)
+        .expect("the machine has a tree");
     DeviceTree::from_blob(&blob).expect("the tree is a valid one")
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use arch_ppc64::MemoryFault;
 use arch_ppc64::fdt::FdtError;
 use arch_ppc64::loader::LoadError;
-use arch_ppc64::rtas::{DuplicateCall, InstantiateError};
+use arch_ppc64::platform::PlatformError;
+use arch_ppc64::rtas::InstantiateError;
 
 use crate::{host_file, quoted};
 
@@ -68,9 +69,9 @@ pub enum BootError {
     /// There is no place for RTAS.
     #[error("cannot put RTAS in place")]
     Rtas(#[from] InstantiateError),
-    /// Two devices answer the same RTAS call.
+    /// The devices cannot be one machine.
     #[error(transparent)]
-    Calls(#[from] DuplicateCall),
+    Platform(#[from] PlatformError),
     /// The client interface refuses the machine.
     #[cfg(feature = "vof")]
     #[error("cannot set up the client interface")]

@@ -1,19 +1,20 @@
 //! The flat-tree way in: the kernel finds a tree as it is after negotiation, and RTAS in place.
 
-use arch_ppc64::fdt::{self, Start};
+use arch_ppc64::fdt::Start;
 use arch_ppc64::loader::Placement;
-use arch_ppc64::{EntryRegisters, GuestRam, Machine, rtas};
+use arch_ppc64::platform::Platform;
+use arch_ppc64::{EntryRegisters, GuestRam, rtas};
 use vm_memory::GuestAddress;
 
 use super::BootError;
 
 /// The size of a machine's flat tree in bytes. It does not depend on where things are.
-pub(super) fn tree_bytes(machine: &Machine, has_initrd: bool) -> Result<u64, BootError> {
+pub(super) fn tree_bytes(platform: &Platform, has_initrd: bool) -> Result<u64, BootError> {
     let nowhere = GuestAddress(0);
     let start = Start::new(nowhere, [0; 32])
         .with_initrd(has_initrd.then_some((nowhere, 0)))
         .with_flat_rtas(Some(nowhere));
-    Ok(fdt::build(machine, &start)?.len() as u64)
+    Ok(platform.blob(&start)?.len() as u64)
 }
 
 /// Puts tree and RTAS in place; how a kernel is entered then.

@@ -13,15 +13,19 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use arch_ppc64::fdt::{self, Start};
-use arch_ppc64::hvterm::HvTerm;
+use arch_ppc64::fdt::Start;
+use arch_ppc64::hvterm::{self, HvTerm};
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
-use arch_ppc64::platform::InterruptLine;
-use arch_ppc64::rtas::{
-    self, EventSources, InterruptSources, PowerButton, RealTimeClock, Rtas, StandardCalls,
+use arch_ppc64::platform::{
+    Device, InterruptController, InterruptKind, InterruptLine, Platform, PlatformBuilder,
+    PlatformError, outline,
 };
-use arch_ppc64::{Console, EntryRegisters, GuestRam, HypercallHandler, Machine, VcpuHost};
+use arch_ppc64::rtas::{
+    self, EPOW, EVENT_SOURCES_ID, EventSources, InterruptSources, PowerButton, RealTimeClock,
+    StandardCalls,
+};
+use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 
 pub use error::BootError;
 pub use payload::Payload;
@@ -51,16 +55,20 @@ pub(crate) struct Parts<'a> {
     pub(crate) sources: Option<Arc<dyn InterruptSources>>,
     /// The number of this start, 1 for the first.
     pub(crate) boot_count: u32,
-    /// The interrupt of environmental and power warnings.
-    pub(crate) warnings: InterruptLine,
+    /// The back end's interrupt controller.
+    pub(crate) interrupts: Arc<dyn InterruptController>,
+    /// Its devices.
+    pub(crate) devices: Vec<Arc<dyn Device>>,
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
 }
 
 /// A machine that can be started.
 pub(crate) struct Prepared {
-    /// The hypercalls that no back end answers.
-    pub(crate) handlers: Vec<Arc<dyn HypercallHandler>>,
+    /// All devices.
+    pub(crate) platform: Platform,
+    /// The interrupt of the console.
+    pub(crate) input: InterruptLine,
     /// How the first CPU starts.
     pub(crate) registers: EntryRegisters,
     /// Asks the guest's system to shut down.
@@ -94,7 +102,7 @@ pub(crate) fn prepare(
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, sources, boot_count, warnings, boot_arguments } = parts;
+    let Parts { ram, cpus, sources, boot_count, interrupts, devices, boot_arguments } = parts;
     payload.check_unchanged()?;
     let plan = Plan::new(machine, payload)?;
     let placement = &plan.placement;
@@ -104,41 +112,50 @@ pub(crate) fn prepare(
     loaded.map_err(|source| payload.unusable(source))?;
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
     let start = Start::of_placement(placement, rng_seed).number(boot_count);
-    let tree = fdt::build(machine, &start)?;
-    let (registers, client_interface) = match placement.flat_tree() {
-        Some(at) => (flat::enter(placement, at, &tree, ram)?, None),
-        #[cfg(feature = "vof")]
-        None => {
-            let host = vof::Host { console: board.console.clone(), cpus: cpus.clone() };
-            let (registers, vof) =
-                vof::enter(machine, placement, &tree, ram, host, boot_arguments)?;
-            (registers, Some((vof::reporter(&vof), vof as Arc<dyn HypercallHandler>)))
-        }
-        #[cfg(not(feature = "vof"))]
-        None => {
-            // Nobody can have asked for any.
-            drop(boot_arguments);
-            return Err(BootError::NoVof);
-        }
-    };
     let console = &board.console;
+    let mut builder = PlatformBuilder::new(machine, interrupts);
+    let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
+    let input = interrupt(&hvterm::id_of(VTY_UNIT), hvterm::INPUT).map_err(PlatformError::from)?;
+    let warnings = interrupt(EVENT_SOURCES_ID, EPOW).map_err(PlatformError::from)?;
+    let events = EventSources::new(warnings, board.clock.clone());
+    let power_button = events.power_button();
     let mut calls =
-        StandardCalls::new(machine, cpus, console.clone()).with_clock(board.clock.clone());
+        StandardCalls::new(machine, cpus.clone(), console.clone()).with_clock(board.clock.clone());
     if let Some(sources) = sources {
         calls = calls.with_interrupt_sources(sources);
     }
-    let events = EventSources::new(warnings, board.clock.clone());
-    let power_button = events.power_button();
-    let mut devices = calls.devices();
-    devices.push(Arc::new(events));
-    let rtas = Rtas::new(&devices)?;
-    let mut handlers: Vec<Arc<dyn HypercallHandler>> =
-        vec![Arc::new(HvTerm::new(VTY_UNIT, console.clone())), Arc::new(rtas)];
-    let client = client_interface.map(|(reporter, handler): (ClientReporter, _)| {
-        handlers.push(handler);
-        reporter
-    });
-    Ok(Prepared { handlers, registers, power_button, client })
+    builder
+        .add_all(devices)
+        .add(Arc::new(HvTerm::new(VTY_UNIT, console.clone()).with_interrupt(input.clone())))
+        .add_all(calls.devices())
+        .add(Arc::new(events));
+    let mut platform = builder.build()?;
+    let tree = platform.blob(&start)?;
+    let (registers, client_interface): (_, Option<(ClientReporter, Arc<dyn Device>)>) =
+        match placement.flat_tree() {
+            Some(at) => (flat::enter(placement, at, &tree, ram)?, None),
+            #[cfg(feature = "vof")]
+            None => {
+                let host = vof::Host { console: board.console.clone(), cpus: cpus.clone() };
+                let (registers, vof) =
+                    vof::enter(machine, placement, &tree, ram, host, boot_arguments)?;
+                (registers, Some((vof::reporter(&vof), vof)))
+            }
+            #[cfg(not(feature = "vof"))]
+            None => {
+                // Nobody can have asked for any.
+                drop(boot_arguments);
+                return Err(BootError::NoVof);
+            }
+        };
+    let client = match client_interface {
+        Some((reporter, device)) => {
+            platform.plug_in(device)?;
+            Some(reporter)
+        }
+        None => None,
+    };
+    Ok(Prepared { platform, registers, input, power_button, client })
 }
 
 impl<'a> Plan<'a> {
@@ -156,7 +173,8 @@ fn plan_request(machine: &Machine, initrd_bytes: Option<u64>) -> Result<PlanRequ
     let mut request =
         PlanRequest { ram_bytes: machine.memory_bytes(), initrd_bytes, ..PlanRequest::default() };
     if !machine.x_vof() {
-        request.flat_tree_bytes = Some(flat::tree_bytes(machine, initrd_bytes.is_some())?);
+        request.flat_tree_bytes =
+            Some(flat::tree_bytes(&outline(machine)?, initrd_bytes.is_some())?);
         request.rtas_bytes = Some(rtas::SIZE_BYTES.into());
     }
     Ok(request)

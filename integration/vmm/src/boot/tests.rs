@@ -1,14 +1,10 @@
-use arch_ppc64::platform::{
-    InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
-};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use arch_ppc64::layout::EPOW_INTERRUPT;
+use arch_ppc64::platform::NoInterrupts;
 use arch_ppc64::{
-    CpuIndex, CpuState, HypercallBus, MemoryFault, NoConsole, StartError, VcpuHost,
-    hypercall::token,
+    CpuIndex, CpuState, MemoryFault, NoConsole, StartError, VcpuHost, hypercall::token,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -25,16 +21,6 @@ impl VcpuHost for NoCpus {
     fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
         Err(StartError::NoSuchCpu)
     }
-}
-
-struct NoInterrupts;
-
-impl InterruptController for NoInterrupts {
-    fn claim(&self, _: SourceNumber, _: InterruptKind) -> Result<(), InterruptError> {
-        Ok(())
-    }
-
-    fn signal(&self, _: SourceNumber, _: Signal) {}
 }
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
@@ -102,13 +88,13 @@ fn started(config: &VmConfig) -> (Ram, Prepared) {
 }
 
 fn parts(ram: &dyn GuestRam) -> Parts<'_> {
-    let source = SourceNumber(EPOW_INTERRUPT);
     Parts {
         ram,
         cpus: Arc::new(NoCpus),
         sources: None,
         boot_count: 1,
-        warnings: InterruptLine::new(Arc::new(NoInterrupts), source, InterruptKind::Edge),
+        interrupts: Arc::new(NoInterrupts),
+        devices: Vec::new(),
         boot_arguments: None,
     }
 }
@@ -131,7 +117,7 @@ fn flat_way_in_has_tree_and_rtas_in_place() {
     let reservations: u32 = u32::from_be_bytes(bytes(&ram, registers.r3 + 16));
     let rtas = u64::from_be_bytes(bytes(&ram, registers.r3 + u64::from(reservations)));
     assert_eq!(bytes(&ram, rtas), *vof_firmware::RTAS_SHIM);
-    let bus = HypercallBus::new(prepared.handlers).unwrap();
+    let bus = prepared.platform.hypercalls();
     assert!(!format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
 }
 
@@ -144,7 +130,7 @@ fn open_firmware_way_in_starts_the_image() {
     let mut image = vec![0; vof_firmware::IMAGE.len()];
     ram.read_slice(&mut image, GuestAddress(vof_firmware::LOAD_ADDRESS)).unwrap();
     assert_eq!(image, vof_firmware::IMAGE);
-    let bus = HypercallBus::new(prepared.handlers).unwrap();
+    let bus = prepared.platform.hypercalls();
     assert!(format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
 }
 

@@ -9,17 +9,13 @@ mod clock;
 mod modes;
 mod vcpu;
 
-use std::io;
 use std::sync::Arc;
 
+use arch_ppc64::Machine;
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::layout::{FIRST_INTERRUPT, INTERRUPT_COUNT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
-use arch_ppc64::platform::{
-    InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
-};
+use arch_ppc64::platform::Device;
 use arch_ppc64::xics::Xics;
-use arch_ppc64::{HypercallHandler, Machine};
 use interp::{Cpu, System};
 
 use crate::ram::{HostRam, SharedRam, SoftwareRam};
@@ -86,8 +82,7 @@ impl Backend for Software {
         let cpus = machine.vcpus().len();
         let system = Arc::new(System::new(cpus));
         let lines = Arc::new(Lines::new(cpus));
-        let sources = FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT;
-        let xics = Arc::new(Xics::new(machine.max_cpus(), sources, lines.clone()));
+        let xics = Arc::new(Xics::new(machine.max_cpus(), lines.clone()));
         let modes = Arc::new(Modes::new(lines.clone()));
         let software_ram = Arc::new(SoftwareRam::new(ram.clone()));
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(cpus);
@@ -102,7 +97,7 @@ impl Backend for Software {
                 self.clock.clone(),
             )));
         }
-        let handlers: Vec<Arc<dyn HypercallHandler>> = vec![
+        let devices: Vec<Arc<dyn Device>> = vec![
             Arc::new(PaprCalls::new(machine.max_cpus(), None)),
             Arc::new(ModeCalls::new(modes)),
             Arc::new(DispatchCalls::new(machine.max_cpus(), lines)),
@@ -110,9 +105,9 @@ impl Backend for Software {
         ];
         Ok(VirtualMachine {
             vcpus,
-            handlers,
+            devices,
             level: Arc::new(Power9),
-            interrupts: Arc::new(Controller(xics.clone())),
+            interrupts: xics.clone(),
             sources: Some(xics),
             ram: Arc::new(SharedRam(ram.clone())),
         })
@@ -126,26 +121,5 @@ struct Power9;
 impl ArchitectureLevel for Power9 {
     fn set(&self, level: Option<u32>) -> bool {
         level.is_none_or(|level| level == CpuModel::Power9.logical_pvr())
-    }
-}
-
-struct Controller(Arc<Xics>);
-
-impl InterruptController for Controller {
-    fn claim(&self, source: SourceNumber, kind: InterruptKind) -> Result<(), InterruptError> {
-        let is_one = (FIRST_INTERRUPT..FIRST_INTERRUPT + INTERRUPT_COUNT).contains(&source.0);
-        if is_one && kind == InterruptKind::Edge {
-            return Ok(());
-        }
-        let reason = io::ErrorKind::Unsupported.into();
-        Err(InterruptError::Controller { source_number: source, reason })
-    }
-
-    fn signal(&self, source: SourceNumber, signal: Signal) {
-        match signal {
-            Signal::Pulse | Signal::High => self.0.raise(source.0),
-            // The end of a pulse is nothing.
-            _ => {}
-        }
     }
 }

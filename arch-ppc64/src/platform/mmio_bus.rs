@@ -1,0 +1,86 @@
+//! Loads and stores where there is no RAM: which device answers them.
+
+use std::sync::Arc;
+
+use vm_memory::GuestAddress;
+
+use super::device::Device;
+use super::error::PlatformError;
+
+/// The registers of all devices, by their addresses.
+pub struct MmioBus {
+    /// In the order of addresses.
+    ranges: Vec<Range>,
+}
+
+struct Range {
+    start: u64,
+    /// The last address.
+    last: u64,
+    device: Arc<dyn Device>,
+    number: usize,
+}
+
+impl MmioBus {
+    /// The registers of these devices, none of which may be in memory, whose end is given.
+    pub(super) fn new(devices: &[Arc<dyn Device>], memory_end: u64) -> Result<Self, PlatformError> {
+        let mut ranges = Vec::new();
+        for device in devices {
+            let own = device.mmio().map_or(&[][..], |mmio| mmio.ranges());
+            for (number, range) in own.iter().enumerate() {
+                let start = range.start.0;
+                let last = range.bytes.checked_sub(1).and_then(|most| start.checked_add(most));
+                let device = device.clone();
+                match last {
+                    Some(last) if start >= memory_end => {
+                        ranges.push(Range { start, last, device, number });
+                    }
+                    _ => {
+                        let (device, bytes) = (device.id().to_owned(), range.bytes);
+                        return Err(PlatformError::MmioPlace { device, start, bytes });
+                    }
+                }
+            }
+        }
+        ranges.sort_by_key(|range| range.start);
+        match ranges.windows(2).find(|pair| pair[0].last >= pair[1].start) {
+            Some(pair) => Err(PlatformError::DuplicateMmio {
+                at: pair[1].start,
+                first: pair[0].device.id().to_owned(),
+                second: pair[1].device.id().to_owned(),
+            }),
+            None => Ok(Self { ranges }),
+        }
+    }
+
+    /// A load: fills `data`. All ones where nobody answers.
+    pub fn read(&self, at: GuestAddress, data: &mut [u8]) {
+        match self.find(at, data.len()).and_then(|range| Some((range, range.device.mmio()?))) {
+            Some((range, mmio)) => mmio.read(range.number, at.0 - range.start, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    /// A store of `data`. Nothing happens where nobody answers.
+    pub fn write(&self, at: GuestAddress, data: &[u8]) {
+        if let Some(range) = self.find(at, data.len()) {
+            if let Some(mmio) = range.device.mmio() {
+                mmio.write(range.number, at.0 - range.start, data);
+            }
+        }
+    }
+
+    /// The range that an access is wholly in.
+    fn find(&self, at: GuestAddress, bytes: usize) -> Option<&Range> {
+        let last = at.0.checked_add((bytes as u64).checked_sub(1)?)?;
+        let behind = self.ranges.partition_point(|range| range.start <= at.0);
+        let range = &self.ranges[behind.checked_sub(1)?];
+        (last <= range.last).then_some(range)
+    }
+}
+
+impl std::fmt::Debug for MmioBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MmioBus").field("ranges", &self.ranges.len()).finish_non_exhaustive()
+    }
+}

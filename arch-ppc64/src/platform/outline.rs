@@ -1,0 +1,48 @@
+//! The machine that nobody runs.
+
+use std::sync::Arc;
+
+use super::builder::PlatformBuilder;
+use super::error::PlatformError;
+use super::interrupts::{InterruptKind, NoInterrupts};
+use super::machine::Platform;
+use super::simple::KernelCalls;
+use crate::console::NoConsole;
+use crate::hvterm::{self, HvTerm};
+use crate::layout::VTY_UNIT;
+use crate::machine::Machine;
+use crate::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls};
+use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, StartError, VcpuHost};
+use crate::xics::KernelXics;
+
+/// A machine of the devices that each has, with nothing behind them: for its
+/// [tree](Platform::tree), when there is no back end to run it. Its console shows nothing and its
+/// CPUs do not start.
+///
+/// # Errors
+/// None is known that a validated machine can cause.
+pub fn outline(machine: &Machine) -> Result<Platform, PlatformError> {
+    let mut builder = PlatformBuilder::new(machine, Arc::new(NoInterrupts));
+    let id = hvterm::id_of(VTY_UNIT);
+    let input = builder.interrupt(&id, hvterm::INPUT, InterruptKind::Edge)?;
+    let warnings = builder.interrupt(EVENT_SOURCES_ID, EPOW, InterruptKind::Edge)?;
+    builder
+        .add(Arc::new(KernelXics::new(machine.max_cpus())))
+        .add(Arc::new(KernelCalls::new(&["hcall-splpar", "hcall-set-mode"])))
+        .add(Arc::new(HvTerm::new(VTY_UNIT, Arc::new(NoConsole)).with_interrupt(input)))
+        .add(Arc::new(EventSources::new(warnings, Arc::default())))
+        .add_all(StandardCalls::new(machine, Arc::new(NoCpus), Arc::new(NoConsole)).devices());
+    builder.build()
+}
+
+struct NoCpus;
+
+impl VcpuHost for NoCpus {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
+        None
+    }
+
+    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
+        Err(StartError::NoSuchCpu)
+    }
+}
