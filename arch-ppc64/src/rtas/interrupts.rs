@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::RtasStatus;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
-use super::sources::{InterruptSources, UnknownSource, Xive};
+use super::sources::{InterruptSources, UnknownSource, VectorEntry};
 use crate::platform::Device;
 
 const SET_XIVE: usize = 0;
@@ -38,7 +38,7 @@ impl RtasInterrupts {
             // Inputs: source, server, priority.
             (SET_XIVE, &[source, server, priority], _) => {
                 let priority = u8::try_from(priority).map_err(|_| RefusedArguments)?;
-                sources.set_xive(source, Xive { server, priority })?;
+                sources.set_xive(source, VectorEntry { server, priority })?;
             }
             // Input: source. Outputs: server, priority.
             (GET_XIVE, &[source], [server, priority]) => {

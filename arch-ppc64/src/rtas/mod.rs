@@ -55,7 +55,7 @@ pub use instantiate::{InstantiateError, SIZE_BYTES, instantiate};
 pub use interrupts::RtasInterrupts;
 pub use parameters::SystemParameters;
 pub use platform::{AfterOsTerm, RtasPlatform};
-pub use sources::{InterruptSources, UnknownSource, Xive};
+pub use sources::{InterruptSources, UnknownSource, VectorEntry};
 pub use standard::StandardCalls;
 pub use table::DuplicateCall;
 pub use tokens::{calls, token_of};

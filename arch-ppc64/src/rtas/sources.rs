@@ -1,8 +1,8 @@
 //! What the RTAS calls about interrupts need of an interrupt controller.
 
-/// Where the interrupts of a source go.
+/// Where the interrupts of a source go: its external interrupt vector entry (LoPAPR §7.3.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Xive {
+pub struct VectorEntry {
     /// The server: an interrupt server number of a CPU.
     pub server: u32,
     /// The priority: 0 is the most favoured, 0xff masks the source.
@@ -25,13 +25,13 @@ pub trait InterruptSources: Send + Sync {
     ///
     /// # Errors
     /// [`UnknownSource`] when there is no such source or no such server.
-    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource>;
+    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource>;
 
     /// Server and priority as last set by [`Self::set_xive`]; least favoured at boot (§7.3.10.1).
     ///
     /// # Errors
     /// [`UnknownSource`] when there is no such source.
-    fn xive(&self, source: u32) -> Result<Xive, UnknownSource>;
+    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource>;
 
     /// Lets a source interrupt, with its priority of before (§7.3.10.4).
     ///

@@ -9,7 +9,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
-//! use arch_ppc64::rtas::{InterruptSources, Xive};
+//! use arch_ppc64::rtas::{InterruptSources, VectorEntry};
 //! use arch_ppc64::xics::{InterruptOutput, Xics};
 //! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, hypercall::token};
 //!
@@ -27,7 +27,7 @@
 //! # let ram: vm_memory::GuestMemoryMmap =
 //! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
 //! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
-//! xics.set_xive(0x1003, Xive { server: 0, priority: 5 })?;
+//! xics.set_xive(0x1003, VectorEntry { server: 0, priority: 5 })?;
 //! let _ = xics.handle(CpuIndex(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
 //! // A device: `vcpu0: true`.
 //! xics.raise(0x1003);
@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
-use crate::rtas::{InterruptSources, UnknownSource, Xive};
+use crate::rtas::{InterruptSources, UnknownSource, VectorEntry};
 use crate::vcpu::CpuIndex;
 
 pub use device::KernelXics;
@@ -212,7 +212,7 @@ impl HypercallHandler for Xics {
 }
 
 impl InterruptSources for Xics {
-    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
         let now = self.now();
         let mut state = self.lock();
         if !state.has_server(xive.server) {
@@ -221,7 +221,7 @@ impl InterruptSources for Xics {
         state.change(source, now, |source| source.xive = xive)
     }
 
-    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
         self.lock().xive(source)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{IPI, InterruptOutput};
-use crate::rtas::{UnknownSource, Xive};
+use crate::rtas::{UnknownSource, VectorEntry};
 use crate::vcpu::CpuIndex;
 
 /// Past the last number that a source can have: XISR is 24 bits of XIRR.
@@ -47,7 +47,7 @@ impl Server {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
     /// Where its interrupts go, and their priority while it is on.
-    pub(super) xive: Xive,
+    pub(super) xive: VectorEntry,
     /// Not switched off by `ibm,int-off`.
     pub(super) on: bool,
     /// There was an edge that is not accepted yet.
@@ -64,7 +64,7 @@ pub(super) struct Source {
 impl Source {
     /// LoPAPR requirement R1-6.1-13, of which "enable any associated IER bit" is `on`.
     const AT_RESET: Self = Self {
-        xive: Xive { server: 0, priority: LEAST_FAVOURED },
+        xive: VectorEntry { server: 0, priority: LEAST_FAVOURED },
         on: true,
         latched: false,
         level: false,
@@ -161,7 +161,7 @@ impl State {
         (number as usize) < self.servers.len()
     }
 
-    pub(super) fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+    pub(super) fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
         self.sources.get(&source).map(|source| source.xive).ok_or(UnknownSource)
     }
 
@@ -322,7 +322,7 @@ impl State {
         self.arrivals = 0;
         for (saved, (&number, source)) in state.sources.iter().zip(&mut self.sources) {
             *source = Source {
-                xive: Xive { server: saved.server, priority: saved.priority },
+                xive: VectorEntry { server: saved.server, priority: saved.priority },
                 on: saved.on,
                 latched: saved.latched,
                 level: saved.level,

@@ -21,7 +21,7 @@ use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::outline;
-use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, Xive};
+use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, VectorEntry};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
     HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
@@ -122,7 +122,7 @@ impl ProcessorModes for Modes {
 #[derive(Default)]
 struct Xics {
     cppr: Mutex<u8>,
-    sources: Mutex<BTreeMap<u32, Xive>>,
+    sources: Mutex<BTreeMap<u32, VectorEntry>>,
 }
 
 impl HypercallHandler for Xics {
@@ -145,13 +145,13 @@ impl HypercallHandler for Xics {
 }
 
 impl InterruptSources for Xics {
-    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
         self.sources.lock().unwrap().insert(source, xive);
         Ok(())
     }
-    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
         let sources = self.sources.lock().unwrap();
-        Ok(sources.get(&source).copied().unwrap_or(Xive { server: 0, priority: 0xff }))
+        Ok(sources.get(&source).copied().unwrap_or(VectorEntry { server: 0, priority: 0xff }))
     }
     fn int_on(&self, _: u32) -> Result<(), UnknownSource> {
         Ok(())

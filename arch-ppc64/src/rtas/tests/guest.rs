@@ -87,13 +87,13 @@ impl Console for Page {
 }
 
 /// One interrupt source, number 0x1000.
-pub(super) struct OneSource(pub(super) Mutex<(Xive, bool)>);
+pub(super) struct OneSource(pub(super) Mutex<(VectorEntry, bool)>);
 
 impl OneSource {
     fn with(
         &self,
         source: u32,
-        change: impl FnOnce(&mut (Xive, bool)),
+        change: impl FnOnce(&mut (VectorEntry, bool)),
     ) -> Result<(), UnknownSource> {
         if source != 0x1000 {
             return Err(UnknownSource);
@@ -104,11 +104,11 @@ impl OneSource {
 }
 
 impl InterruptSources for OneSource {
-    fn set_xive(&self, source: u32, xive: Xive) -> Result<(), UnknownSource> {
+    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
         self.with(source, |state| state.0 = xive)
     }
 
-    fn xive(&self, source: u32) -> Result<Xive, UnknownSource> {
+    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
         self.with(source, |_| ())?;
         Ok(self.0.lock().unwrap().0)
     }
@@ -161,7 +161,7 @@ impl Guest {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
         let cpus = Arc::new(TwoCpus::default());
         let page = Arc::new(Page(Mutex::new((Vec::new(), 100))));
-        let masked = Xive { server: 0, priority: 0xff };
+        let masked = VectorEntry { server: 0, priority: 0xff };
         let sources = Arc::new(OneSource(Mutex::new((masked, false))));
         let clock = Arc::new(RealTimeClock::new(Box::new(FixedTime)));
         let mut calls = StandardCalls::new(parameters, cpus.clone(), page.clone())

@@ -89,7 +89,7 @@ impl Guest {
     }
 
     fn route(&self, source: u32, server: u32, priority: u8) {
-        assert_eq!(self.xics.set_xive(source, Xive { server, priority }), Ok(()));
+        assert_eq!(self.xics.set_xive(source, VectorEntry { server, priority }), Ok(()));
     }
 
     fn lines(&self) -> [bool; SERVERS as usize] {
@@ -277,13 +277,13 @@ fn a_masked_edge_comes_when_it_is_unmasked() {
 fn a_source_that_is_off_keeps_its_priority() {
     let guest = Guest::ready();
     assert_eq!(guest.xics.int_off(FIRST), Ok(()));
-    assert_eq!(guest.xics.xive(FIRST), Ok(Xive { server: 0, priority: 5 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 0, priority: 5 }));
     guest.xics.raise(FIRST);
     // Set while it is off, to have effect when it is on.
     guest.route(FIRST, 2, 7);
     assert_eq!(guest.lines(), [false; 3]);
     assert_eq!(guest.xics.int_on(FIRST), Ok(()));
-    assert_eq!(guest.xics.xive(FIRST), Ok(Xive { server: 2, priority: 7 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 2, priority: 7 }));
     assert_eq!(guest.lines(), [false, false, true]);
 }
 
@@ -314,7 +314,7 @@ fn servers_and_sources_that_are_not_there_are_refused() {
         assert_eq!(guest.status(SERVERS, token, &[0xff00_0002]), Status::PARAMETER);
     }
     for source in [0, 1, IPI, FIRST - 1, SOURCES.end, u32::MAX] {
-        let xive = Xive { server: 0, priority: 5 };
+        let xive = VectorEntry { server: 0, priority: 5 };
         assert_eq!(guest.xics.set_xive(source, xive), Err(UnknownSource));
         assert_eq!(guest.xics.xive(source), Err(UnknownSource));
         assert_eq!(guest.xics.int_on(source), Err(UnknownSource));
@@ -323,9 +323,12 @@ fn servers_and_sources_that_are_not_there_are_refused() {
         guest.xics.set_level(source, true);
     }
     for server in [SERVERS, u32::MAX] {
-        assert_eq!(guest.xics.set_xive(FIRST, Xive { server, priority: 5 }), Err(UnknownSource));
+        assert_eq!(
+            guest.xics.set_xive(FIRST, VectorEntry { server, priority: 5 }),
+            Err(UnknownSource)
+        );
     }
-    assert_eq!(guest.xics.xive(FIRST), Ok(Xive { server: 0, priority: 5 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 0, priority: 5 }));
     assert_eq!(guest.changes(), []);
 }
 
@@ -365,7 +368,7 @@ fn at_reset_no_interrupt_comes() {
         guest.cppr(cpu, 0xff);
     }
     for source in SOURCES {
-        assert_eq!(guest.xics.xive(source), Ok(Xive { server: 0, priority: 0xff }));
+        assert_eq!(guest.xics.xive(source), Ok(VectorEntry { server: 0, priority: 0xff }));
         guest.route(source, 0, 5);
     }
     // Only the level is still there, for its device asserts it; and no source is off.

@@ -27,7 +27,7 @@ struct Model {
 
 #[derive(Clone, Copy)]
 struct ModelSource {
-    xive: Xive,
+    xive: VectorEntry,
     on: bool,
     latched: bool,
     level: bool,
@@ -40,7 +40,7 @@ impl Model {
             cppr: [0; 3],
             mfrr: [0xff; 3],
             sources: levels.map(|level| ModelSource {
-                xive: Xive { server: 0, priority: 0xff },
+                xive: VectorEntry { server: 0, priority: 0xff },
                 on: true,
                 latched: false,
                 level,
@@ -76,7 +76,7 @@ impl Model {
                 guest.xics.set_level(number, level);
             }
             Event::Route(number, server, priority) => {
-                self.sources[source(number)].xive = Xive { server, priority };
+                self.sources[source(number)].xive = VectorEntry { server, priority };
                 guest.route(number, server, priority);
             }
             Event::Switch(number, on) => {
