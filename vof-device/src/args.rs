@@ -15,7 +15,7 @@ const TEXT_CHUNK_BYTES: usize = 64;
 
 /// The most results that a service has: those of `call-method`, what it caught and what one
 /// method leaves.
-pub(crate) const MAX_RESULTS: usize = 1 + MAX_METHOD_RESULTS;
+const MAX_RESULTS: usize = 1 + MAX_METHOD_RESULTS;
 
 /// What was asked cannot be done: the client gets the value that says so, −1 or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,22 +101,39 @@ impl<'a> ArgumentArray<'a> {
     pub(crate) fn write_results(
         &self,
         guest: &Guest<'_>,
-        results: &[u32],
+        results: &Results,
     ) -> Result<(), MemoryFault> {
-        let mut cells = Results([0; MAX_RESULTS * CELL_BYTES]);
-        let count = results.len().min(self.results);
-        for (place, cell) in cells.0.chunks_exact_mut(CELL_BYTES).zip(results) {
-            place.copy_from_slice(&cell.to_be_bytes());
-        }
+        let count = usize::from(results.len).min(self.results);
         let at = self.at + (HEADER_BYTES + self.arguments.0.len()) as u64;
-        guest.ram.write(GuestAddress(at), cells.0.get(..count * CELL_BYTES).unwrap_or_default())
+        let cells = results.cells.get(..count).unwrap_or_default();
+        guest.ram.write(GuestAddress(at), cells.as_flattened())
     }
 }
 
-/// Cells to be written. vm-memory copies so few bytes one by one, unless source and destination
-/// are aligned.
+/// Results of a service, as they will lie in the array. vm-memory copies so few bytes one by one,
+/// unless source and destination are aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(align(8))]
-struct Results([u8; MAX_RESULTS * CELL_BYTES]);
+pub(crate) struct Results {
+    cells: [[u8; CELL_BYTES]; MAX_RESULTS],
+    len: u8,
+}
+
+impl Results {
+    /// One more, of [`MAX_RESULTS`] at most.
+    #[inline]
+    pub(crate) fn push(&mut self, result: u32) {
+        if let Some(place) = self.cells.get_mut(usize::from(self.len)) {
+            *place = result.to_be_bytes();
+            self.len += 1;
+        }
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.cells.iter().take(self.len.into()).map(|&cell| u32::from_be_bytes(cell))
+    }
+}
 
 /// Cells that were passed. They stay bytes until somebody asks for a number of them that the
 /// compiler knows.

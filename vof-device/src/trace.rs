@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use arch_ppc64::{CpuIndex, Status, TRACE_TARGET};
 
-use crate::args::{ArgumentArray, Guest};
+use crate::args::{ArgumentArray, Guest, Results};
 use crate::limits::MAX_CALL_CELLS;
 use crate::services::{self, NAME_ROOM};
 
@@ -38,9 +38,9 @@ pub(crate) fn call(guest: Guest<'_>, array: &ArgumentArray<'_>) -> String {
 }
 
 /// Writes a line about a call that was answered.
-pub(crate) fn tell(caller: CpuIndex, call: &str, status: Status, results: &[u32]) {
+pub(crate) fn tell(caller: CpuIndex, call: &str, status: Status, results: &Results) {
     let mut line = format!("{caller} client {call} =");
-    for result in results {
+    for result in results.iter() {
         let _ = write!(line, " {result:#x}");
     }
     if status != Status::SUCCESS {

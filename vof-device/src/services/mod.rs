@@ -14,7 +14,7 @@ use arch_ppc64::{CpuIndex, StopReason};
 #[cfg(any(test, feature = "test-utils"))]
 pub(crate) use user_interface::phrases;
 
-use crate::args::{Arguments, Failed, Guest, MAX_RESULTS};
+use crate::args::{Arguments, Failed, Guest, Results};
 use crate::interface::Interface;
 use crate::limits::MAX_SERVICE_NAME_BYTES;
 use crate::state::State;
@@ -167,6 +167,7 @@ impl Service {
     }
 
     /// Runs the service of that number, and counts it.
+    #[inline]
     pub(crate) fn run(&self, number: usize, call: &DeviceCall<'_>) -> Reply {
         let DeviceCall { interface, guest, arguments, .. } = *call;
         let answer = match self.run {
@@ -175,18 +176,27 @@ impl Service {
                 state.count(number);
                 run(&mut Call { state: &mut state, guest, arguments })
             }
-            Free(run) => {
-                let answer = run(call);
-                if !answer.is_ok_and(|reply| reply.then() == Then::Again) {
-                    interface.state().count(number);
-                }
-                answer
-            }
+            Free(run) => self.run_free(number, call, run),
         };
         answer.unwrap_or_else(|Failed| match self.results {
             0 => Reply::default(),
             _ => self.failure.into(),
         })
+    }
+
+    /// A call that has no answer yet is not counted: it will be made again.
+    #[inline(never)]
+    fn run_free(
+        &self,
+        number: usize,
+        call: &DeviceCall<'_>,
+        run: fn(&DeviceCall<'_>) -> Result<Reply, Failed>,
+    ) -> Result<Reply, Failed> {
+        let answer = run(call);
+        if !answer.is_ok_and(|reply| reply.then() == Then::Again) {
+            call.interface.state().count(number);
+        }
+        answer
     }
 }
 
@@ -241,8 +251,7 @@ fn node(tree: &DeviceTree, phandle: u32) -> Result<NodeId, Failed> {
 /// How a service ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reply {
-    cells: [u32; MAX_RESULTS],
-    len: u8,
+    results: Results,
     then: Then,
 }
 
@@ -282,18 +291,15 @@ impl Reply {
         Self { then: Then::Again, ..Self::default() }
     }
 
-    /// One more result, of [`MAX_RESULTS`] at most.
+    /// One more result, of as many as there can be at most.
     pub(crate) fn and(mut self, result: u32) -> Self {
-        if let Some(place) = self.cells.get_mut(usize::from(self.len)) {
-            *place = result;
-            self.len += 1;
-        }
+        self.results.push(result);
         self
     }
 
     /// The results, the service's own first.
-    pub(crate) fn results(&self) -> &[u32] {
-        self.cells.get(..usize::from(self.len)).unwrap_or_default()
+    pub(crate) fn results(&self) -> &Results {
+        &self.results
     }
 
     /// What becomes of the caller.
