@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::hypercall::token::VOF_CLIENT;
 use arch_ppc64::platform::outline;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Machine, Next, fdt};
 use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, Registers, System};
 use vm_memory::GuestMemoryBackend;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-use vof_device::{DeviceTree, Vof};
+use vof_device::{Buffer, Context, DeviceTree, Failed, Instance, Package, Transfer, Vof};
 
 /// Where the client is.
 const ENTRY: u64 = 0x40_0000;
@@ -69,6 +70,7 @@ impl Guest {
             DeviceTree::from_blob(&outline(&machine).unwrap().blob(&start).unwrap()).unwrap();
         let vof = Vof::builder(tree, bytes)
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
+            .package("/vdevice", Arc::new(Slow(0)))
             .build()
             .unwrap();
         let image_at = GuestAddress(vof_firmware::LOAD_ADDRESS);
@@ -112,6 +114,27 @@ impl Guest {
             }
         }
         panic!("the client is not entered");
+    }
+}
+
+/// Has nothing to be read the first few times.
+#[derive(Clone)]
+struct Slow(u32);
+
+impl Package for Slow {
+    fn open(&self, _: &str) -> Result<Box<dyn Instance>, Failed> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Instance for Slow {
+    fn read(&mut self, _: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
+        self.0 += 1;
+        if self.0 < 4 {
+            return Ok(Transfer::NotYet);
+        }
+        buffer.put(0, &self.0.to_be_bytes())?;
+        Ok(Transfer::Done(4))
     }
 }
 
@@ -163,4 +186,30 @@ fn chain_enters_a_program_in_the_same_state() {
     assert_eq!(gpr[5], vof_firmware::CLIENT_INTERFACE);
     assert_eq!((gpr[6], gpr[7]), (0x61_0000, 12));
     assert_eq!(registers.msr & EE_PR_IR_DR_LE, 0);
+}
+
+/// A call that waits for the host is made again by the image, as often as it takes: the client gets
+/// one answer, and its processor was outside of the hypercall in between.
+#[test]
+fn a_call_that_waits_is_made_again() {
+    const ARRAY: u64 = 0x60_0000;
+    const NAME: u32 = 0x60_0100;
+    const BUFFER: u32 = 0x60_0200;
+    // lis r3, ARRAY@h; mtctr r5; bctrl; sc 1, which is behind the client's only call.
+    let code = [0x3c60_0060, 0x7ca9_03a6, 0x4e80_0421, 0x4400_0022];
+    for is_64bit in [true, false] {
+        let mut guest = Guest::new(is_64bit, None, &code);
+        let text = |text: &[u8]| guest.ram.write_slice(text, GuestAddress(NAME.into())).unwrap();
+        text(b"open\0/vdevice\0");
+        guest.put(ARRAY, &[NAME, 1, 1, NAME + 5, 0]);
+        let mut open = Hypercall::new(VOF_CLIENT, &[ARRAY]);
+        assert_eq!(guest.bus.dispatch(CpuIndex(0), &guest.ram, &mut open), Next::Resume);
+        let ihandle: u32 = guest.ram.read_obj(GuestAddress(ARRAY + 16)).unwrap();
+        text(b"read\0");
+        guest.put(ARRAY, &[NAME, 3, 1, u32::from_be(ihandle), BUFFER, 64, 0x5a5a_5a5a]);
+        let registers = guest.run_to(ENTRY + 12);
+        assert_eq!(registers.gpr[3], 0);
+        let cell = |at: u64| u32::from_be(guest.ram.read_obj(GuestAddress(at)).unwrap());
+        assert_eq!((cell(ARRAY + 24), cell(BUFFER.into())), (4, 4));
+    }
 }

@@ -5,6 +5,7 @@ use crate::limits::{ADDED_VALUE_BYTES, MAX_NODE_PROPERTIES, MAX_PROPERTY_NAME_BY
 
 /// Why a property cannot be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetError {
     /// The name is empty, too long, or has characters that names cannot have.
     #[error(

@@ -11,6 +11,7 @@ use crate::limits::{
 
 /// Why a flattened tree is refused. Offsets are bytes from the start of the blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BlobError {
     /// The blob ends before what it must hold.
     #[error("the tree ends within the {what} at offset {at}")]
