@@ -1,8 +1,10 @@
 //! `/dev/kvm` and what is asked of it alone.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::KvmError;
@@ -17,6 +19,8 @@ const PATH: &str = "/dev/kvm";
 pub(crate) struct Device {
     file: File,
     pub(crate) run_area_bytes: usize,
+    /// The architecture levels that were asked for, and whether the host has them.
+    levels: Mutex<BTreeMap<u32, bool>>,
 }
 
 impl Device {
@@ -57,7 +61,7 @@ impl Device {
         }
         let run_area_bytes = sys::with_value(&file, sys::GET_VCPU_MMAP_SIZE, 0)
             .map_err(KvmError::kernel("ask KVM for the size of its run area"))?;
-        Ok(Self { file, run_area_bytes: run_area_bytes as usize })
+        Ok(Self { file, run_area_bytes: run_area_bytes as usize, levels: Mutex::default() })
     }
 
     pub(crate) fn create_vm(&self) -> Result<OwnedFd, KvmError> {
@@ -80,8 +84,19 @@ impl Device {
         Ok(sregs.pvr)
     }
 
-    /// Whether the host can hold a CPU to this architecture level.
+    /// Whether the host can hold a CPU to this architecture level. It is found out once: a guest
+    /// can have this asked again and again.
     pub(crate) fn has_level(&self, logical_pvr: u32) -> Result<bool, KvmError> {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&has) = levels.get(&logical_pvr) {
+            return Ok(has);
+        }
+        let has = self.try_level(logical_pvr)?;
+        levels.insert(logical_pvr, has);
+        Ok(has)
+    }
+
+    fn try_level(&self, logical_pvr: u32) -> Result<bool, KvmError> {
         match sys::set_one_reg(&self.create_probe()?, ARCH_COMPAT, logical_pvr.into()) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),

@@ -20,6 +20,23 @@ const MSR_SF: u64 = 1 << 63;
 /// Machine checks are taken as interrupts.
 const MSR_ME: u64 = 1 << 12;
 
+impl Vm {
+    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
+    /// interrupt server (the unit address of its node, and the number that guests call it by).
+    /// CPUs may be made one by one, also while others run. A dropped one cannot be made again.
+    ///
+    /// # Errors
+    /// [`KvmError::Refused`] for an index that the VM may not have; [`KvmError::Kernel`] when there
+    /// is one of that server number, or the host fails.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, KvmError> {
+        let max = self.max_cpus();
+        if index.0 >= max {
+            return Err(KvmError::Refused(format!("{index}: the VM has at most {max} CPUs")));
+        }
+        Vcpu::create(self, index, server)
+    }
+}
+
 /// A virtual CPU of a [`Vm`], which it keeps alive. One thread runs it at a time, and it may be
 /// another each time.
 #[derive(Debug)]
@@ -43,7 +60,7 @@ enum Open {
 }
 
 impl Vcpu {
-    pub(crate) fn create(vm: &Arc<Vm>, index: CpuIndex, server: u32) -> Result<Self, KvmError> {
+    fn create(vm: &Arc<Vm>, index: CpuIndex, server: u32) -> Result<Self, KvmError> {
         let fd = sys::with_value(vm.fd(), sys::CREATE_VCPU, server.into())
             .map(sys::owned)
             .map_err(KvmError::kernel("create a virtual CPU"))?;

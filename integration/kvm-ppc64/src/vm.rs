@@ -1,12 +1,10 @@
 //! KVM and its virtual machines.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use arch_ppc64::CpuIndex;
 use arch_ppc64::platform::SourceNumber;
-use std::os::fd::AsRawFd;
 use vm_memory::GuestAddress;
 
 use crate::device::Device;
@@ -16,7 +14,6 @@ use crate::memory::{DirtyPages, MemoryFlags, Slots};
 use crate::modes::{self, Modes};
 use crate::sys;
 use crate::time::TimePolicy;
-use crate::vcpu::Vcpu;
 
 /// KVM of this host.
 #[derive(Debug)]
@@ -177,21 +174,6 @@ impl Vm {
     /// when the host fails.
     pub fn dirty_log(&self, slot: u32) -> Result<DirtyPages, KvmError> {
         self.slots.dirty_log(&self.fd, slot)
-    }
-
-    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
-    /// interrupt server (the unit address of its node, and the number that guests call it by).
-    /// CPUs may be made one by one, also while others run. A dropped one cannot be made again.
-    ///
-    /// # Errors
-    /// [`KvmError::Refused`] for an index that the VM may not have; [`KvmError::Kernel`] when there
-    /// is one of that server number, or the host fails.
-    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, KvmError> {
-        let max = self.options.max_cpus;
-        if index.0 >= max {
-            return Err(KvmError::Refused(format!("{index}: the VM has at most {max} CPUs")));
-        }
-        Vcpu::create(self, index, server)
     }
 
     /// How many CPUs it may have.
