@@ -12,10 +12,13 @@
 //! Not there: decimal floating point, transactional memory, hash translation, accelerators to
 //! `paste.` to, and a performance monitor that counts. Whoever executes what is not there gets the
 //! interrupt that the architecture names, user or kernel.
+#![cfg_attr(all(doctest, feature = "board"), doc = include_str!("../README.md"))]
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 mod bits;
+#[cfg(feature = "board")]
+pub mod board;
 mod bus;
 mod code;
 mod cpu;

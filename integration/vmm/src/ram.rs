@@ -5,11 +5,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arch_ppc64::{GuestRam, MemoryFault};
-use interp::{PageMap, RamRegion};
+use interp::PageMap;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
-    VolatileSlice,
 };
 
 /// Guest RAM that is memory of this process: what hypercall handlers and a back end both use.
@@ -27,32 +26,6 @@ pub unsafe trait HostRam: Send + Sync {
 
     /// The ranges that it is made of, none overlapping another; always the same.
     fn regions(&self) -> Vec<HostRegion>;
-}
-
-/// RAM as processors in software access it.
-pub(crate) struct SoftwareRam {
-    regions: Vec<RamRegion<'static>>,
-    _ram: Arc<dyn HostRam>,
-}
-
-impl SoftwareRam {
-    pub(crate) fn new(ram: Arc<dyn HostRam>) -> Self {
-        let regions = ram.regions().into_iter().map(|HostRegion { start, host, bytes, pages }| {
-            // SAFETY: `HostRam` vouches for the region while `ram` lives, and nobody gets the slice
-            // for longer than that; a volatile slice is for memory that others change.
-            let slice = unsafe { VolatileSlice::new(host.as_ptr(), bytes as usize) };
-            let region = RamRegion::new(start, slice);
-            match pages {
-                Some(pages) => region.with_pages(pages),
-                None => region,
-            }
-        });
-        Self { regions: regions.collect(), _ram: ram }
-    }
-
-    pub(crate) fn regions(&self) -> &[RamRegion<'_>] {
-        &self.regions
-    }
 }
 
 /// RAM itself, shared, as handlers see it.

@@ -1,30 +1,16 @@
-//! The back end of hosts that have no KVM for these guests: a POWER9 in software.
-//!
-//! The package `interp` executes instructions. Here is what KVM and a POWER host do besides: the
-//! clock, the interrupt controller, CPUs that sleep, and the modes that a guest sets for all of
-//! its CPUs.
-
-mod board;
-mod clock;
-mod modes;
-mod vcpu;
+//! The back end of hosts that have no KVM for these guests: the POWER9 in software of the package
+//! `interp`, and its board.
 
 use std::sync::Arc;
 
-use arch_ppc64::Machine;
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
-use arch_ppc64::platform::Device;
-use arch_ppc64::xics::Xics;
-use interp::{Cpu, System};
+use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
+use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 
-use crate::ram::{HostRam, SharedRam, SoftwareRam};
+use crate::ram::{HostRam, HostRegion, SharedRam};
 use crate::vcpu::{ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine};
-use board::Lines;
-use modes::Modes;
-use vcpu::SoftVcpu;
 
-pub use clock::{Clock, GuestTime};
+pub use board::{Clock, GuestTime};
 
 /// A processor in software.
 #[derive(Debug)]
@@ -78,39 +64,62 @@ impl Backend for Software {
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError> {
         self.check(machine)?;
-        self.clock.restart();
-        let cpus = machine.vcpus().len();
-        let system = Arc::new(System::new(cpus));
-        let lines = Arc::new(Lines::new(cpus));
-        let xics = Arc::new(Xics::new(machine.max_cpus(), lines.clone()));
-        let modes = Arc::new(Modes::new(lines.clone()));
-        let software_ram = Arc::new(SoftwareRam::new(ram.clone()));
-        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(cpus);
-        for (number, line) in lines.all().enumerate() {
-            let mut cpu = Cpu::new(number, machine.cpu().pvr(), system.clone());
-            cpu.stop_at_unimplemented(self.stops);
-            vcpus.push(Box::new(SoftVcpu::new(
-                cpu,
-                software_ram.clone(),
-                line.clone(),
-                modes.clone(),
-                self.clock.clone(),
-            )));
+        let options = VmOptions::new(machine.max_cpus(), self.clock.clone())
+            .with_pvr(machine.cpu().pvr())
+            .stop_at_unimplemented(self.stops);
+        let vm = create_vm(options);
+        for (slot, HostRegion { start, host, bytes, pages }) in (0..).zip(ram.regions()) {
+            let pages = pages.unwrap_or_else(|| interp::PageMap::new(bytes as usize));
+            let flags = MemoryFlags::PLAIN;
+            // SAFETY: `HostRam` vouches for the region while `ram` lives; every CPU holds `ram`,
+            // and nobody else uses the memory of `vm`.
+            unsafe { vm.set_tracked_memory_region(slot, start, host, bytes, flags, pages) }
+                .map_err(unsuitable)?;
         }
-        let devices: Vec<Arc<dyn Device>> = vec![
-            Arc::new(PaprCalls::new(machine.max_cpus(), None)),
-            Arc::new(ModeCalls::new(modes)),
-            Arc::new(DispatchCalls::new(machine.max_cpus(), lines)),
-            xics.clone(),
-        ];
+        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::new();
+        for index in machine.vcpus() {
+            let vcpu = vm.create_vcpu(index, index.0).map_err(unsuitable)?;
+            vcpus.push(Box::new(SoftVcpu { vcpu, _ram: ram.clone() }));
+        }
         Ok(VirtualMachine {
             vcpus,
-            devices,
+            devices: vm.devices(),
             level: Arc::new(Power9),
-            interrupts: xics.clone(),
-            sources: Some(xics),
+            interrupts: vm.interrupts().clone(),
+            sources: Some(vm.interrupts().clone()),
             ram: Arc::new(SharedRam(ram.clone())),
         })
+    }
+}
+
+struct SoftVcpu {
+    vcpu: board::Vcpu,
+    _ram: Arc<dyn HostRam>,
+}
+
+impl Vcpu for SoftVcpu {
+    fn start(&mut self, registers: &EntryRegisters) -> Result<(), BackendError> {
+        self.vcpu.start(registers).map_err(unsuitable)
+    }
+
+    fn run(&mut self) -> Result<VcpuExit<'_>, BackendError> {
+        self.vcpu.run().map_err(unsuitable)
+    }
+
+    fn cede(&mut self) {
+        self.vcpu.cede();
+    }
+
+    fn stop(&mut self) {
+        self.vcpu.stop();
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        self.vcpu.kicker()
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        Some(self.vcpu.instructions())
     }
 }
 
@@ -122,4 +131,8 @@ impl ArchitectureLevel for Power9 {
     fn set(&self, level: Option<u32>) -> bool {
         level.is_none_or(|level| level == CpuModel::Power9.logical_pvr())
     }
+}
+
+fn unsuitable(error: VmError) -> BackendError {
+    BackendError::Unsuitable(error.to_string())
 }

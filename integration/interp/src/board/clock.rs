@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arch_ppc64::layout::TIMEBASE_HZ;
+use arch_ppc64::platform::{SaveState, StateError, StateValue};
 use arch_ppc64::rtas::HostTime;
 
 /// Where a guest's timebase comes from: the host's clock, or the instructions that it executes.
@@ -13,7 +14,11 @@ pub struct Clock(Source);
 
 #[derive(Debug)]
 enum Source {
-    Host(Instant),
+    Host {
+        start: Instant,
+        /// The timebase then.
+        at_start: AtomicU64,
+    },
     /// A tick an instruction.
     Instructions {
         /// Ticks that the CPU was asleep for: they pass at once.
@@ -61,7 +66,7 @@ impl Pace {
 impl Clock {
     /// The host's clock, starting now.
     pub fn of_host() -> Self {
-        Self(Source::Host(Instant::now()))
+        Self(Source::Host { start: Instant::now(), at_start: AtomicU64::new(0) })
     }
 
     /// The instructions of the one CPU of a machine: two runs of the same guest are the same, to
@@ -90,7 +95,9 @@ impl Clock {
     /// The timebase after so many instructions of the CPU that asks.
     pub(super) fn timebase(&self, instructions: u64) -> u64 {
         match &self.0 {
-            Source::Host(start) => ticks(start.elapsed()),
+            Source::Host { start, at_start } => {
+                at_start.load(Ordering::Relaxed).wrapping_add(ticks(start.elapsed()))
+            }
             Source::Instructions { slept, now, .. } => {
                 let ticks = instructions.wrapping_add(slept.load(Ordering::Relaxed));
                 now.store(ticks, Ordering::Relaxed);
@@ -104,7 +111,7 @@ impl Clock {
     /// nothing for the guest.
     pub(super) fn sleep(&self, wait_ticks: u64) -> Option<Duration> {
         match &self.0 {
-            Source::Host(_) => Some(duration(wait_ticks)),
+            Source::Host { .. } => Some(duration(wait_ticks)),
             Source::Instructions { slept, now, pace } => {
                 slept.fetch_add(wait_ticks, Ordering::Relaxed);
                 let now = now.load(Ordering::Relaxed).wrapping_add(wait_ticks);
@@ -112,6 +119,54 @@ impl Clock {
                 pace.wait(now, Instant::now())
             }
         }
+    }
+}
+
+/// The clock as it is saved.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockState {
+    /// What the guest's timebase was.
+    timebase: u64,
+    /// Where instructions are counted: how many of its ticks were slept through.
+    slept: Option<u64>,
+}
+
+/// The guest's timebase goes on where it was: time in which the guest did not run has not passed.
+impl SaveState for Clock {
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&match &self.0 {
+            Source::Host { .. } => ClockState { timebase: self.timebase(0), slept: None },
+            Source::Instructions { slept, now, .. } => ClockState {
+                timebase: now.load(Ordering::Relaxed),
+                slept: Some(slept.load(Ordering::Relaxed)),
+            },
+        })
+    }
+
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        let newest = self.version();
+        if version != newest {
+            return Err(StateError::Version { found: version, newest });
+        }
+        let saved: ClockState = state.get()?;
+        match (&self.0, saved.slept) {
+            (Source::Host { start, at_start }, _) => {
+                let passed = ticks(start.elapsed());
+                at_start.store(saved.timebase.wrapping_sub(passed), Ordering::Relaxed);
+            }
+            (Source::Instructions { slept, now, pace }, Some(was)) => {
+                slept.store(was, Ordering::Relaxed);
+                now.store(saved.timebase, Ordering::Relaxed);
+                let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+                *pace = Pace { host: Instant::now(), guest: saved.timebase };
+            }
+            (Source::Instructions { .. }, None) => {
+                let what = "time of the host for a clock that counts instructions";
+                return Err(StateError::Value(what.to_owned()));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -141,7 +196,7 @@ impl GuestTime {
 impl HostTime for GuestTime {
     fn now(&self) -> Duration {
         let passed = match &self.0.0 {
-            Source::Host(start) => start.elapsed(),
+            Source::Host { .. } => duration(self.0.timebase(0)),
             Source::Instructions { now, .. } => duration(now.load(Ordering::Relaxed)),
         };
         Duration::from_secs(Self::START_S) + passed
@@ -184,6 +239,22 @@ mod tests {
         assert_eq!(wait(SECOND * 601, 3_600_000), None);
         assert_eq!(wait(SECOND * 603, 3_600_000), Some(2000));
         assert_eq!(wait(u64::MAX / 2, 3_600_000).map(|ms| ms > 1 << 40), Some(true));
+    }
+
+    #[test]
+    fn time_goes_on_where_it_was() {
+        for make in [Clock::of_host, Clock::of_instructions] {
+            let first = make();
+            first.sleep(1 << 40);
+            let timebase = first.timebase(100);
+            let second = make();
+            second.restore(1, &first.save().unwrap()).unwrap();
+            let now = second.timebase(100);
+            assert!((timebase..timebase + (1 << 39)).contains(&now), "{timebase} {now}");
+            assert!(second.restore(2, &first.save().unwrap()).is_err());
+        }
+        let state = Clock::of_host().save().unwrap();
+        assert!(Clock::of_instructions().restore(1, &state).is_err());
     }
 
     #[test]

@@ -50,7 +50,12 @@ impl Line {
         self.kicked.load(Ordering::SeqCst)
     }
 
-    fn is_prodded(&self) -> bool {
+    /// Sets whether it has been prodded, as a saved state says.
+    pub(super) fn set_prod(&self, prodded: bool) {
+        self.prodded.store(prodded, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_prodded(&self) -> bool {
         self.prodded.load(Ordering::SeqCst)
     }
 
@@ -80,7 +85,7 @@ impl Lines {
         self.0.iter()
     }
 
-    fn of(&self, cpu: CpuIndex) -> Option<&Arc<Line>> {
+    pub(super) fn of(&self, cpu: CpuIndex) -> Option<&Arc<Line>> {
         self.0.get(cpu.0 as usize)
     }
 }
@@ -114,9 +119,9 @@ mod tests {
     /// Only what hangs takes so long.
     const LONG: Duration = Duration::from_secs(600);
 
-    /// Waits until a thread of this process sleeps, as proc(5) tells.
-    fn wait_until_asleep(thread: libc::pid_t) {
-        let stat = format!("/proc/self/task/{thread}/stat");
+    /// Waits until a thread sleeps, as proc(5) tells.
+    fn wait_until_asleep(thread: &str) {
+        let stat = format!("/proc/{thread}/stat");
         let sleeps = || std::fs::read_to_string(&stat).unwrap().contains(") S ");
         while !sleeps() {
             std::thread::yield_now();
@@ -137,11 +142,11 @@ mod tests {
                 let (send, number) = channel();
                 let line = &lines.0[1];
                 let sleeper = scope.spawn(move || {
-                    // SAFETY: has no arguments and cannot fail.
-                    send.send(unsafe { libc::gettid() }).unwrap();
+                    let thread = std::fs::read_link("/proc/thread-self").unwrap();
+                    send.send(thread.to_str().unwrap().to_owned()).unwrap();
                     line.sleep(LONG);
                 });
-                wait_until_asleep(number.recv().unwrap());
+                wait_until_asleep(&number.recv().unwrap());
                 pull(&lines);
                 sleeper.join().unwrap();
                 assert!(start.elapsed() < LONG);

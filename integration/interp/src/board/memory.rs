@@ -1,0 +1,128 @@
+//! Memory slots: what of this process is the guest's memory, and what of it was written.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use vm_memory::{GuestAddress, VolatileSlice};
+
+use super::vm::VmError;
+use crate::page_map::{PAGE_BYTES, PageMap};
+use crate::region::RamRegion;
+
+/// How a slot is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MemoryFlags {
+    /// Writes are noted: see [`Vm::dirty_log`](super::Vm::dirty_log).
+    pub log_dirty: bool,
+}
+
+impl MemoryFlags {
+    /// Ordinary memory, of which nothing is noted.
+    pub const PLAIN: Self = Self { log_dirty: false };
+
+    /// The same with the dirty log on or off.
+    #[must_use]
+    pub const fn with_dirty_log(self, on: bool) -> Self {
+        Self { log_dirty: on }
+    }
+}
+
+/// Which pages of a slot were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DirtyPages {
+    /// How long a page is, in bytes.
+    pub page_bytes: u64,
+    /// A bit for each page, the lowest of the first word for the first page.
+    pub bitmap: Vec<u64>,
+}
+
+impl DirtyPages {
+    /// The offsets in the slot at which the pages begin, in bytes.
+    pub fn offsets(&self) -> impl Iterator<Item = u64> + '_ {
+        let pages = (0..).zip(&self.bitmap).flat_map(|(nth, &word)| {
+            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| nth * 64 + bit)
+        });
+        pages.map(|page: u64| page * self.page_bytes)
+    }
+}
+
+/// The slots of a machine. A CPU reads them for as long as it is in guest code, so that a slot that
+/// is removed is used by nobody any more.
+#[derive(Debug, Default)]
+pub(super) struct Memory(RwLock<Slots>);
+
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    numbers: BTreeMap<u32, PageMap>,
+    /// Those of the numbers, in their order.
+    regions: Vec<RamRegion<'static>>,
+}
+
+impl Slots {
+    pub(super) fn regions(&self) -> &[RamRegion<'_>] {
+        &self.regions
+    }
+}
+
+impl Memory {
+    /// For a run of a CPU.
+    pub(super) fn in_use(&self) -> RwLockReadGuard<'_, Slots> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> RwLockWriteGuard<'_, Slots> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a slot. The caller of [`super::Vm::set_memory_region`] vouches for the memory.
+    pub(super) fn set(
+        &self,
+        slot: u32,
+        at: GuestAddress,
+        memory: VolatileSlice<'static>,
+        pages: PageMap,
+    ) -> Result<(), VmError> {
+        let bytes = memory.len() as u64;
+        let refused = |why: &str| {
+            Err(VmError::Refused(format!("slot {slot} of {bytes} bytes at {:#x}: {why}", at.0)))
+        };
+        if bytes == 0 || (at.0 | bytes) % PAGE_BYTES != 0 || at.0.checked_add(bytes).is_none() {
+            return refused("no whole pages of 4 KiB");
+        }
+        let mut slots = self.change();
+        if slots.numbers.contains_key(&slot) {
+            return refused("the slot is in use");
+        }
+        let overlaps = |region: &RamRegion<'_>| {
+            let (start, len) = (region.start().0, region.slice().len() as u64);
+            at.0 < start.saturating_add(len) && start < at.0 + bytes
+        };
+        if slots.regions.iter().any(overlaps) {
+            return refused("there is memory already");
+        }
+        slots.numbers.insert(slot, pages.clone());
+        let place = slots.numbers.range(..slot).count();
+        slots.regions.insert(place, RamRegion::new(at, memory).with_pages(pages));
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, slot: u32) -> Result<(), VmError> {
+        let mut slots = self.change();
+        let place = slots.numbers.range(..slot).count();
+        match slots.numbers.remove(&slot) {
+            Some(_) => drop(slots.regions.remove(place)),
+            None => return Err(no_slot(slot)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn pages(&self, slot: u32) -> Result<PageMap, VmError> {
+        self.in_use().numbers.get(&slot).cloned().ok_or_else(|| no_slot(slot))
+    }
+}
+
+fn no_slot(slot: u32) -> VmError {
+    VmError::Refused(format!("there is no slot {slot}"))
+}

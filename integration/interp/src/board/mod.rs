@@ -1,0 +1,20 @@
+//! A virtual machine of processors in software: what KVM and a POWER host do besides executing
+//! instructions. Memory by slots, the interrupt controller, the clock, CPUs that sleep, and the
+//! modes that a guest sets for all of its CPUs.
+//!
+//! It has the shape of a VM of KVM: [`create_vm`], memory by [`Vm::set_memory_region`], CPUs one by
+//! one by [`Vm::create_vcpu`], then [`Vcpu::start`] and [`Vcpu::run`]. It plugs into the machine of
+//! `arch-ppc64`: [`Vm::devices`] for its platform, [`Vm::interrupts`] for its devices.
+
+mod clock;
+mod lines;
+mod memory;
+mod modes;
+mod vcpu;
+mod vm;
+
+pub use clock::{Clock, GuestTime};
+pub use memory::{DirtyPages, MemoryFlags};
+pub use modes::Modes;
+pub use vcpu::{Vcpu, VcpuState};
+pub use vm::{Vm, VmError, VmOptions, create_vm};

@@ -1,0 +1,276 @@
+//! A virtual machine as its VMM uses it.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
+use arch_ppc64::platform::Device;
+use arch_ppc64::xics::Xics;
+use arch_ppc64::{CpuIndex, Kick};
+use vm_memory::{GuestAddress, VolatileSlice};
+
+use super::clock::Clock;
+use super::lines::Lines;
+use super::memory::{DirtyPages, Memory, MemoryFlags};
+use super::modes::Modes;
+use super::vcpu::Vcpu;
+use crate::cpu::Cpu;
+use crate::cpu_state::CpuStateError;
+use crate::page_map::{PAGE_BYTES, PageMap};
+use crate::system::System;
+
+/// A POWER9, DD 2.3.
+const PVR: u32 = 0x004e_1203;
+
+/// What cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmError {
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// A state that is no CPU's.
+    #[error("the CPU does not have such a state")]
+    State(#[from] CpuStateError),
+}
+
+/// What a virtual machine is made with.
+#[derive(Debug, Clone)]
+pub struct VmOptions {
+    max_cpus: u32,
+    pvr: u32,
+    clock: Arc<Clock>,
+    stops: bool,
+}
+
+impl VmOptions {
+    /// A machine that may have up to `max_cpus` CPUs, whose timebase is that of `clock`.
+    pub fn new(max_cpus: u32, clock: Arc<Clock>) -> Self {
+        Self { max_cpus, pvr: PVR, clock, stops: false }
+    }
+
+    /// The same with another processor version register. Whatever it says, the processor is a
+    /// POWER9.
+    #[must_use]
+    pub fn with_pvr(self, pvr: u32) -> Self {
+        Self { pvr, ..self }
+    }
+
+    /// The same, where an instruction that the processor does not have ends the run of its CPU:
+    /// see [`Cpu::stop_at_unimplemented`].
+    #[must_use]
+    pub fn stop_at_unimplemented(self, stops: bool) -> Self {
+        Self { stops, ..self }
+    }
+}
+
+/// Makes a virtual machine without memory and CPUs. For a restart of the guest, make another one;
+/// the clock may be the same.
+pub fn create_vm(options: VmOptions) -> Arc<Vm> {
+    options.clock.restart();
+    let cpus = options.max_cpus;
+    let lines = Arc::new(Lines::new(cpus as usize));
+    Arc::new(Vm {
+        system: Arc::new(System::new(cpus as usize)),
+        xics: Arc::new(Xics::new(cpus, lines.clone())),
+        modes: Arc::new(Modes::new(lines.clone())),
+        dispatch: Arc::new(DispatchCalls::new(cpus, lines.clone())),
+        memory: Memory::default(),
+        made: Mutex::new(vec![false; cpus as usize]),
+        lines,
+        options,
+    })
+}
+
+/// A virtual machine. All of it may be called from any thread.
+pub struct Vm {
+    options: VmOptions,
+    system: Arc<System>,
+    xics: Arc<Xics>,
+    modes: Arc<Modes>,
+    dispatch: Arc<DispatchCalls>,
+    pub(super) memory: Memory,
+    lines: Arc<Lines>,
+    /// Which CPUs have been made.
+    made: Mutex<Vec<bool>>,
+}
+
+impl Vm {
+    /// Makes memory of this process the guest's, from `at` on, as slot number `slot`. Before CPUs
+    /// or while they run; those that do leave guest code for it, as if they were kicked. Not to be
+    /// called by a CPU's bus.
+    ///
+    /// What this process writes there is to be marked in [`Self::page_map`]: see
+    /// [`Self::set_tracked_memory_region`].
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] when addresses or length are not whole pages of 4 KiB, the slot is in
+    /// use, or overlaps another one.
+    ///
+    /// # Safety
+    /// From `host` on, `bytes` bytes must be mapped readable and writable, and be accessed by this
+    /// process only as memory that others (the guest) change at any time, until the slot is removed
+    /// or the machine and its CPUs are dropped.
+    #[expect(unsafe_code, reason = "memory comes as a pointer")]
+    pub unsafe fn set_memory_region(
+        &self,
+        slot: u32,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+        flags: MemoryFlags,
+    ) -> Result<(), VmError> {
+        let pages = PageMap::new(bytes as usize);
+        // SAFETY: says the caller.
+        unsafe { self.set_tracked_memory_region(slot, at, host, bytes, flags, pages) }
+    }
+
+    /// The same with the bitmap that vm-memory's region of this memory has: what is written by it,
+    /// CPUs notice.
+    ///
+    /// # Errors
+    /// As [`Self::set_memory_region`].
+    ///
+    /// # Safety
+    /// As [`Self::set_memory_region`].
+    #[expect(unsafe_code, reason = "memory comes as a pointer")]
+    pub unsafe fn set_tracked_memory_region(
+        &self,
+        slot: u32,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+        flags: MemoryFlags,
+        pages: PageMap,
+    ) -> Result<(), VmError> {
+        // SAFETY: says the caller; the slice is in use no longer than the slot is there.
+        let memory = unsafe { VolatileSlice::new(host.as_ptr(), bytes as usize) };
+        self.kick_all();
+        self.memory.set(slot, at, memory, pages)?;
+        if flags.log_dirty { self.set_dirty_log(slot, true) } else { Ok(()) }
+    }
+
+    /// Takes a slot's memory from the guest. When this returns, no CPU uses it.
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] when there is no such slot.
+    pub fn remove_memory_region(&self, slot: u32) -> Result<(), VmError> {
+        self.kick_all();
+        self.memory.remove(slot)
+    }
+
+    /// The bitmap of a slot: who writes to its memory without vm-memory marks that here.
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] when there is no such slot.
+    pub fn page_map(&self, slot: u32) -> Result<PageMap, VmError> {
+        self.memory.pages(slot)
+    }
+
+    /// Switches the dirty log of a slot on or off, while the guest runs or not. What was written
+    /// before that is in no log: a first copy takes all of the slot.
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] when there is no such slot.
+    pub fn set_dirty_log(&self, slot: u32, on: bool) -> Result<(), VmError> {
+        let pages = self.page_map(slot)?;
+        if on {
+            pages.start_log()
+        } else {
+            pages.stop_log()
+        }
+        Ok(())
+    }
+
+    /// The pages of a slot that were written since this was last asked, by the guest or, through
+    /// its bitmap, by this process: see [`PageMap::take_dirty`].
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] when there is no such slot, or its log is off.
+    pub fn dirty_log(&self, slot: u32) -> Result<DirtyPages, VmError> {
+        let pages = self.page_map(slot)?;
+        if !pages.logs() {
+            return Err(VmError::Refused(format!("the dirty log of slot {slot} is off")));
+        }
+        Ok(DirtyPages { page_bytes: PAGE_BYTES, bitmap: pages.take_dirty() })
+    }
+
+    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
+    /// interrupt server. CPUs may be made one by one, also while others run.
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a server
+    /// number that is not the index (a core has one thread here), and for a second CPU where the
+    /// clock counts instructions.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, VmError> {
+        let refused = |why: String| Err(VmError::Refused(format!("{index}: {why}")));
+        let number = index.0 as usize;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_others = made.iter().any(|&made| made);
+        let Some(is_made) = made.get_mut(number) else {
+            return refused(format!("the machine has at most {} CPUs", self.options.max_cpus));
+        };
+        if *is_made {
+            return refused("there is one already".to_owned());
+        }
+        if server != index.0 {
+            return refused(format!("interrupt server {server} would be another CPU's"));
+        }
+        if has_others && self.options.clock.counts_instructions() {
+            return refused("time that is counted in instructions is that of one CPU".to_owned());
+        }
+        let Some(line) = self.lines.of(index) else { return refused("it has no line".to_owned()) };
+        *is_made = true;
+        let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
+        cpu.stop_at_unimplemented(self.options.stops);
+        Ok(Vcpu::new(cpu, self.clone(), line.clone()))
+    }
+
+    /// How many CPUs it may have.
+    pub fn max_cpus(&self) -> u32 {
+        self.options.max_cpus
+    }
+
+    /// The devices that only this back end can be: how interrupts are taken and where translations
+    /// are, who sleeps and wakes, the interrupt controller. Before or after CPUs are made.
+    pub fn devices(&self) -> Vec<Arc<dyn Device>> {
+        vec![
+            Arc::new(PaprCalls::new(self.options.max_cpus, None)),
+            Arc::new(ModeCalls::new(self.modes.clone())),
+            self.dispatch.clone(),
+            self.xics.clone(),
+        ]
+    }
+
+    /// The interrupt controller: for devices, and for the RTAS calls that set up its sources.
+    pub fn interrupts(&self) -> &Arc<Xics> {
+        &self.xics
+    }
+
+    /// The modes that the guest has set for all of its CPUs; they have state.
+    pub fn modes(&self) -> &Arc<Modes> {
+        &self.modes
+    }
+
+    /// The clock; it has state.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.options.clock
+    }
+
+    fn kick_all(&self) {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for (line, _) in self.lines.all().zip(made.iter()).filter(|(_, made)| **made) {
+            line.kick();
+        }
+    }
+}
+
+impl fmt::Debug for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vm")
+            .field("options", &self.options)
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
+    }
+}
