@@ -1,6 +1,13 @@
 //! Bits of the architected registers. The specification numbers bits from the most significant;
 //! here they are masks.
 
+/// Ones from bit `begin` to bit `end`, around the end of the register if need be (Book I §3.3.14, MASK).
+#[inline(always)]
+pub(crate) fn mask(begin: u32, end: u32) -> u64 {
+    let (from, to) = (u64::MAX >> (begin & 63), u64::MAX << ((63 - end) & 63));
+    if begin <= end { from & to } else { from | to }
+}
+
 /// Machine state register (Power ISA 3.0B, Book III §4.2.1).
 pub(crate) mod msr {
     /// 64-bit mode.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::bits::msr;
 use crate::bus::CpuBus;
-use crate::code::{self, Cache, Op};
+use crate::code::{self, Cache};
 use crate::disasm::disassemble;
 use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
 use crate::mmu::{Device, DeviceAccess};
+use crate::op::Op;
 use crate::page_map::Watch;
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
 use crate::region::RamRegion;

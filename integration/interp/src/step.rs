@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use crate::bits::{msr, srr1};
 use crate::bus::CpuBus;
-use crate::code::{Cache, Op, Room};
+use crate::code::Cache;
 use crate::cpu::{Cpu, InGuest};
 use crate::exec::{self, Leave};
 use crate::exit::Exit;
 use crate::interrupt::vector;
 use crate::isa::{self, Kind};
 use crate::mmu::Device;
+use crate::op::Op;
 use crate::ram::{PAGE_SHIFT, Ram};
 use crate::region::RamRegion;
+use crate::room::Room;
 use crate::trap::Trap;
 
 impl Cpu {

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::code::Room;
 use crate::page_map::Watch;
+use crate::room::Room;
 use wait::Followers;
 
 /// The CPUs of one machine.

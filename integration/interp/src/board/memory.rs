@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use vm_memory::{GuestAddress, VolatileSlice};
 
-use super::vm::VmError;
+use super::error::VmError;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::region::RamRegion;
 

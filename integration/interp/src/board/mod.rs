@@ -7,6 +7,7 @@
 //! `arch-ppc64`: [`Vm::devices`] for its platform, [`Vm::interrupts`] for its devices.
 
 mod clock;
+mod error;
 mod lines;
 mod memory;
 mod modes;
@@ -14,7 +15,8 @@ mod vcpu;
 mod vm;
 
 pub use clock::{Clock, GuestTime};
+pub use error::VmError;
 pub use memory::{DirtyPages, MemoryFlags};
 pub use modes::Modes;
 pub use vcpu::{Vcpu, VcpuState};
-pub use vm::{Vm, VmError, VmOptions, create_vm};
+pub use vm::{Vm, VmOptions, create_vm};

@@ -1,14 +1,15 @@
 //! A virtual CPU.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use arch_ppc64::{EntryRegisters, Hypercall, Kick, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Kick, VcpuExit};
 use vm_memory::GuestAddress;
 
 use super::clock::Clock;
+use super::error::VmError;
 use super::lines::Line;
-use super::vm::{Vm, VmError};
+use super::vm::Vm;
 use crate::bus::CpuBus;
 use crate::cpu::Cpu;
 use crate::cpu_state::{CpuState, CpuStateError};
@@ -72,8 +73,41 @@ impl CpuBus for Bus<'_> {
     }
 }
 
+impl Vm {
+    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
+    /// interrupt server. CPUs may be made one by one, also while others run.
+    ///
+    /// # Errors
+    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a server
+    /// number that is not the index (a core has one thread here), and for a second CPU where the
+    /// clock counts instructions.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, VmError> {
+        let refused = |why: String| Err(VmError::Refused(format!("{index}: {why}")));
+        let number = index.0 as usize;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_others = made.iter().any(|&made| made);
+        let Some(is_made) = made.get_mut(number) else {
+            return refused(format!("the machine has at most {} CPUs", self.options.max_cpus));
+        };
+        if *is_made {
+            return refused("there is one already".to_owned());
+        }
+        if server != index.0 {
+            return refused(format!("interrupt server {server} would be another CPU's"));
+        }
+        if has_others && self.options.clock.counts_instructions() {
+            return refused("time that is counted in instructions is that of one CPU".to_owned());
+        }
+        let Some(line) = self.lines.of(index) else { return refused("it has no line".to_owned()) };
+        *is_made = true;
+        let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
+        cpu.stop_at_unimplemented(self.options.stops);
+        Ok(Vcpu::new(cpu, self.clone(), line.clone()))
+    }
+}
+
 impl Vcpu {
-    pub(super) fn new(cpu: Cpu, vm: Arc<Vm>, line: Arc<Line>) -> Self {
+    fn new(cpu: Cpu, vm: Arc<Vm>, line: Arc<Line>) -> Self {
         Self {
             cpu,
             vm,

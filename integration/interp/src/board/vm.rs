@@ -4,44 +4,30 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arch_ppc64::Kick;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
 use arch_ppc64::xics::Xics;
-use arch_ppc64::{CpuIndex, Kick};
 use vm_memory::{GuestAddress, VolatileSlice};
 
 use super::clock::Clock;
+use super::error::VmError;
 use super::lines::Lines;
 use super::memory::{DirtyPages, Memory, MemoryFlags};
 use super::modes::Modes;
-use super::vcpu::Vcpu;
-use crate::cpu::Cpu;
-use crate::cpu_state::CpuStateError;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
 
 /// A POWER9, DD 2.3.
 const PVR: u32 = 0x004e_1203;
 
-/// What cannot be done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VmError {
-    /// What was asked for cannot be.
-    #[error("{0}")]
-    Refused(String),
-    /// A state that is no CPU's.
-    #[error("the CPU does not have such a state")]
-    State(#[from] CpuStateError),
-}
-
 /// What a virtual machine is made with.
 #[derive(Debug, Clone)]
 pub struct VmOptions {
-    max_cpus: u32,
-    pvr: u32,
-    clock: Arc<Clock>,
-    stops: bool,
+    pub(super) max_cpus: u32,
+    pub(super) pvr: u32,
+    pub(super) clock: Arc<Clock>,
+    pub(super) stops: bool,
 }
 
 impl VmOptions {
@@ -58,7 +44,7 @@ impl VmOptions {
     }
 
     /// The same, where an instruction that the processor does not have ends the run of its CPU:
-    /// see [`Cpu::stop_at_unimplemented`].
+    /// see [`crate::Cpu::stop_at_unimplemented`].
     #[must_use]
     pub fn stop_at_unimplemented(self, stops: bool) -> Self {
         Self { stops, ..self }
@@ -85,15 +71,15 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
 
 /// A virtual machine. All of it may be called from any thread.
 pub struct Vm {
-    options: VmOptions,
-    system: Arc<System>,
+    pub(super) options: VmOptions,
+    pub(super) system: Arc<System>,
     xics: Arc<Xics>,
     modes: Arc<Modes>,
     dispatch: Arc<DispatchCalls>,
     pub(super) memory: Memory,
-    lines: Arc<Lines>,
+    pub(super) lines: Arc<Lines>,
     /// Which CPUs have been made.
-    made: Mutex<Vec<bool>>,
+    pub(super) made: Mutex<Vec<bool>>,
 }
 
 impl Vm {
@@ -194,37 +180,6 @@ impl Vm {
             return Err(VmError::Refused(format!("the dirty log of slot {slot} is off")));
         }
         Ok(DirtyPages { page_bytes: PAGE_BYTES, bitmap: pages.take_dirty() })
-    }
-
-    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
-    /// interrupt server. CPUs may be made one by one, also while others run.
-    ///
-    /// # Errors
-    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a server
-    /// number that is not the index (a core has one thread here), and for a second CPU where the
-    /// clock counts instructions.
-    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, VmError> {
-        let refused = |why: String| Err(VmError::Refused(format!("{index}: {why}")));
-        let number = index.0 as usize;
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_others = made.iter().any(|&made| made);
-        let Some(is_made) = made.get_mut(number) else {
-            return refused(format!("the machine has at most {} CPUs", self.options.max_cpus));
-        };
-        if *is_made {
-            return refused("there is one already".to_owned());
-        }
-        if server != index.0 {
-            return refused(format!("interrupt server {server} would be another CPU's"));
-        }
-        if has_others && self.options.clock.counts_instructions() {
-            return refused("time that is counted in instructions is that of one CPU".to_owned());
-        }
-        let Some(line) = self.lines.of(index) else { return refused("it has no line".to_owned()) };
-        *is_made = true;
-        let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
-        cpu.stop_at_unimplemented(self.options.stops);
-        Ok(Vcpu::new(cpu, self.clone(), line.clone()))
     }
 
     /// How many CPUs it may have.

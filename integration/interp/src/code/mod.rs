@@ -8,25 +8,16 @@
 //! compares when it comes to a page anew: on POWER9, instruction caches snoop, and guests reuse
 //! memory for code without a word to the CPUs that had other code there.
 
-mod op;
-mod room;
 mod spin;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::isa;
+use crate::op::{Code, Op, PAGE_OPS};
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
-pub(crate) use op::{Code, Op};
-use room::Page;
-pub(crate) use room::Room;
+use crate::room::{Page, Room, Source};
 pub(crate) use spin::waits;
-
-/// Operations of a page.
-pub(crate) const PAGE_OPS: usize = 1 << (PAGE_SHIFT - 2);
-
-/// The bytes of a page.
-type Source = [u8; PAGE_BYTES as usize];
 
 /// All decoded code of a CPU.
 pub(crate) struct Cache {

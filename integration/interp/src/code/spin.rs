@@ -1,6 +1,6 @@
 //! Loops in which a CPU waits for another one.
 
-use super::{Code, Op, PAGE_OPS};
+use crate::op::{Code, Op, PAGE_OPS};
 
 /// Such loops are short.
 const LOOP_OPS: usize = 8;

@@ -1,6 +1,6 @@
 //! What the loop's instructions reckon with: carries, overflow, masks, shifts.
 
-use crate::bits::msr;
+use crate::bits::{mask, msr};
 use crate::state::State;
 
 /// The word in both halves of a doubleword, rotated left (Book I §3.3.14, ROTL32).
@@ -14,13 +14,6 @@ pub(super) fn rotate_word(value: u64, amount: u32) -> u64 {
 #[inline(always)]
 pub(super) fn word_mask(imm: u32) -> u64 {
     mask((imm >> 16 & 31) + 32, (imm >> 24 & 31) + 32)
-}
-
-/// Ones from bit `begin` to bit `end`, around the end of the register if need be (§3.3.14, MASK).
-#[inline(always)]
-pub(crate) fn mask(begin: u32, end: u32) -> u64 {
-    let (from, to) = (u64::MAX >> (begin & 63), u64::MAX << ((63 - end) & 63));
-    if begin <= end { from & to } else { from | to }
 }
 
 /// Ones from bit 0 to bit `end`.

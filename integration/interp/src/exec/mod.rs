@@ -3,5 +3,4 @@
 mod arith;
 mod run;
 
-pub(crate) use arith::mask;
 pub(crate) use run::{Leave, run};

@@ -7,10 +7,12 @@
 
 use std::hint::black_box;
 
-use super::arith::{mask, right_mask, rotate_word, word_mask};
+use super::arith::{right_mask, rotate_word, word_mask};
+use crate::bits::mask;
 use crate::bus::CpuBus;
-use crate::code::{Cache, Code, Op, PAGE_OPS};
+use crate::code::Cache;
 use crate::isa;
+use crate::op::{Code, Op, PAGE_OPS};
 use crate::ram::{PAGE_BYTES, Ram};
 use crate::state::State;
 use crate::trap::Trap;

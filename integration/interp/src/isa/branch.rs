@@ -2,7 +2,7 @@
 
 use super::fields::*;
 use super::{Insn, Pattern, call, op};
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 use crate::state::State;
 
 /// AA: the displacement is the address.

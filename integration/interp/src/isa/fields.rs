@@ -2,7 +2,7 @@
 //! §1.6).
 
 use super::Pattern;
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 use crate::state::ZERO;
 
 pub(crate) const fn primary(opcode: u32) -> Pattern {

@@ -2,7 +2,7 @@
 
 use super::fields::*;
 use super::{Insn, call, op};
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 use crate::trap::Trap;
 
 pub(super) const TABLE: &[Insn] = &[

@@ -2,7 +2,7 @@
 
 use super::fields::*;
 use super::{Insn, call};
-use crate::exec::mask;
+use crate::bits::mask;
 use crate::ram::Ram;
 use crate::state::State;
 use crate::trap::Trap;

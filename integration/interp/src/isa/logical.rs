@@ -2,7 +2,7 @@
 
 use super::fields::*;
 use super::{Insn, op};
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 
 /// RA = RS rotated by RB or an amount, under a mask.
 const fn rotate(code: Code, w: u32, amount: u32, begin: u32, end: u32) -> Op {

@@ -37,7 +37,7 @@ mod vsx_move;
 
 use std::sync::LazyLock;
 
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 use crate::ram::Ram;
 use crate::state::State;
 use crate::trap::Trap;

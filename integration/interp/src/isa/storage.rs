@@ -3,7 +3,7 @@
 
 use super::fields::*;
 use super::{Insn, op};
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 
 const fn d_form(code: Code, w: u32) -> Op {
     Op::new(code, rt(w), ra_or_zero(w), si(w))

@@ -7,7 +7,7 @@ use super::fields::*;
 use super::storage_more::ea_x;
 use super::{Insn, call, op};
 use crate::bits::{fscr, msr};
-use crate::code::{Code, Op};
+use crate::op::{Code, Op};
 use crate::ram::Ram;
 use crate::spr;
 use crate::state::State;

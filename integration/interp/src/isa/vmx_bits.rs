@@ -4,7 +4,7 @@
 use super::fields::*;
 use super::vmx::*;
 use super::{Insn, call};
-use crate::exec::mask;
+use crate::bits::mask;
 use crate::lanes::{self, Lane, from_fn, get};
 use crate::state::State;
 

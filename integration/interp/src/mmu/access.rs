@@ -1,6 +1,7 @@
 //! Loads and stores at effective addresses.
 
-use super::device::{Operand, Place};
+use super::device::Operand;
+use super::outside::Place;
 use super::{Access, PAGE_OFFSET, tlb};
 use crate::bits::dsisr;
 use crate::ram::{NoRam, PAGE_BYTES, PAGE_SHIFT, Ram, Word};

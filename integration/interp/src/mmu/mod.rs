@@ -2,6 +2,7 @@
 
 mod access;
 mod device;
+mod outside;
 mod quad;
 mod radix;
 mod tlb;

@@ -9,7 +9,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Op, PAGE_OPS, Source};
+use crate::op::{Op, PAGE_OPS};
+use crate::page_map::PAGE_BYTES;
 
 /// The most pages of a machine.
 const MACHINE_PAGES: usize = 8192;
@@ -20,13 +21,16 @@ const CPU_PAGES: usize = 3072;
 /// What each CPU can have, however many there are.
 const LEAST_PAGES: usize = 2;
 
+/// The bytes of a page.
+pub(crate) type Source = [u8; PAGE_BYTES as usize];
+
 /// A decoded page.
-pub(super) struct Page {
-    pub(super) ops: Box<[Op; PAGE_OPS]>,
+pub(crate) struct Page {
+    pub(crate) ops: Box<[Op; PAGE_OPS]>,
     /// What it is decoded from, where there are several CPUs.
-    pub(super) source: Option<Box<Source>>,
+    pub(crate) source: Option<Box<Source>>,
     /// `source` holds that.
-    pub(super) has_source: bool,
+    pub(crate) has_source: bool,
 }
 
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl Room {
     }
 
     /// An undecoded page for a CPU that has `has` pages; `None` when it has to give back first.
-    pub(super) fn take(&self, has: usize) -> Option<Page> {
+    pub(crate) fn take(&self, has: usize) -> Option<Page> {
         if has >= self.cpu_pages {
             return None;
         }
@@ -105,21 +109,21 @@ impl Room {
     }
 
     /// Takes all pages of a CPU back.
-    pub(super) fn give_back(&self, pages: &mut Vec<Page>) {
+    pub(crate) fn give_back(&self, pages: &mut Vec<Page>) {
         let mut shared = self.lock();
         shared.left += pages.len().saturating_sub(self.own_pages);
         shared.given_back.append(pages);
     }
 
     /// Whether a CPU that has `has` pages should give them back, as others have none; said once.
-    pub(super) fn wants_back(&self, has: usize) -> bool {
+    pub(crate) fn wants_back(&self, has: usize) -> bool {
         self.is_wanted.load(Ordering::Relaxed)
             && has > self.fair_pages
             && self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// The same of a CPU that cannot be asked for a while: whether there is nothing for others.
-    pub(super) fn wants_back_of_sleeper(&self, has: usize) -> bool {
+    pub(crate) fn wants_back_of_sleeper(&self, has: usize) -> bool {
         has > self.fair_pages && (self.wants_back(has) || self.lock().left == 0)
     }
 

@@ -1,5 +1,10 @@
 //! The decoded form of an instruction.
 
+use crate::page_map::PAGE_SHIFT;
+
+/// Operations of a page.
+pub(crate) const PAGE_OPS: usize = 1 << (PAGE_SHIFT - 2);
+
 /// A decoded instruction, in eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(8))]
