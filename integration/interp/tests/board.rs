@@ -113,6 +113,8 @@ fn a_guest_goes_on_in_another_machine() {
         let mut vcpu = second.create_vcpu(CpuIndex(0), 0).unwrap();
         vcpu.restore(&through_json(state)).unwrap();
         assert_eq!(vcpu.save().unwrap(), *state);
+        // Modes have changed.
+        assert!(matches!(vcpu.run().unwrap(), VcpuExit::Interrupted));
         if !has_read {
             read(&mut vcpu);
         }

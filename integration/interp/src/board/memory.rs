@@ -1,7 +1,7 @@
 //! Memory slots: what of this process is the guest's memory, and what of it was written.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use vm_memory::{GuestAddress, VolatileSlice};
 
@@ -51,7 +51,11 @@ impl DirtyPages {
 /// The slots of a machine. A CPU reads them for as long as it is in guest code, so that a slot that
 /// is removed is used by nobody any more.
 #[derive(Debug, Default)]
-pub(super) struct Memory(RwLock<Slots>);
+pub(super) struct Memory {
+    slots: RwLock<Slots>,
+    /// Held by who changes them: no CPU that leaves guest code for that enters it again before.
+    gate: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -69,11 +73,15 @@ impl Slots {
 impl Memory {
     /// For a run of a CPU.
     pub(super) fn in_use(&self) -> RwLockReadGuard<'_, Slots> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self) -> RwLockWriteGuard<'_, Slots> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    /// To change them. `kick` gets all CPUs out of guest code.
+    fn change(&self, kick: impl FnOnce()) -> RwLockWriteGuard<'_, Slots> {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        kick();
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a slot. The caller of [`super::Vm::set_memory_region`] vouches for the memory.
@@ -83,6 +91,7 @@ impl Memory {
         at: GuestAddress,
         memory: VolatileSlice<'static>,
         pages: PageMap,
+        kick: impl FnOnce(),
     ) -> Result<(), VmError> {
         let bytes = memory.len() as u64;
         let refused = |why: &str| {
@@ -91,7 +100,7 @@ impl Memory {
         if bytes == 0 || (at.0 | bytes) % PAGE_BYTES != 0 || at.0.checked_add(bytes).is_none() {
             return refused("no whole pages of 4 KiB");
         }
-        let mut slots = self.change();
+        let mut slots = self.change(kick);
         if slots.numbers.contains_key(&slot) {
             return refused("the slot is in use");
         }
@@ -108,8 +117,8 @@ impl Memory {
         Ok(())
     }
 
-    pub(super) fn remove(&self, slot: u32) -> Result<(), VmError> {
-        let mut slots = self.change();
+    pub(super) fn remove(&self, slot: u32, kick: impl FnOnce()) -> Result<(), VmError> {
+        let mut slots = self.change(kick);
         let place = slots.numbers.range(..slot).count();
         match slots.numbers.remove(&slot) {
             Some(_) => drop(slots.regions.remove(place)),

@@ -132,8 +132,7 @@ impl Vm {
     ) -> Result<(), VmError> {
         // SAFETY: says the caller; the slice is in use no longer than the slot is there.
         let memory = unsafe { VolatileSlice::new(host.as_ptr(), bytes as usize) };
-        self.kick_all();
-        self.memory.set(slot, at, memory, pages)?;
+        self.memory.set(slot, at, memory, pages, || self.kick_all())?;
         if flags.log_dirty { self.set_dirty_log(slot, true) } else { Ok(()) }
     }
 
@@ -142,8 +141,7 @@ impl Vm {
     /// # Errors
     /// [`VmError::Refused`] when there is no such slot.
     pub fn remove_memory_region(&self, slot: u32) -> Result<(), VmError> {
-        self.kick_all();
-        self.memory.remove(slot)
+        self.memory.remove(slot, || self.kick_all())
     }
 
     /// The bitmap of a slot: who writes to its memory without vm-memory marks that here.
