@@ -160,9 +160,9 @@ impl Vm {
     pub fn set_dirty_log(&self, slot: u32, on: bool) -> Result<(), VmError> {
         let pages = self.page_map(slot)?;
         if on {
-            pages.start_log()
+            pages.start_log();
         } else {
-            pages.stop_log()
+            pages.stop_log();
         }
         Ok(())
     }
