@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::CpuModel;
+use crate::layout::RAM_START;
+use crate::topology::{MemoryMap, MemoryMapError, MemoryRange};
 
 /// A VMM's own machine configuration, as far as the pseries machine needs to know it.
 ///
@@ -40,8 +42,22 @@ use crate::cpu::CpuModel;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait MachineConfig {
-    /// How much memory the machine has.
+    /// How much memory the machine has: what [`memory_map`](Self::memory_map) is made of, unless
+    /// there is another one.
     fn memory(&self) -> Memory;
+
+    /// Where its memory is, for machines whose RAM has holes or several NUMA nodes; by default
+    /// all RAM is one range from real address 0, and hot-pluggable memory follows it.
+    ///
+    /// RAM begins at 0, with a range of [`MIN_MEMORY_BYTES`](crate::layout::MIN_MEMORY_BYTES) at
+    /// least. With hot-pluggable memory, all memory is made of whole blocks of
+    /// [`LMB_BYTES`](crate::layout::LMB_BYTES).
+    ///
+    /// # Errors
+    /// [`MemoryMapError`] when there is no such map.
+    fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
+        self.memory().map()
+    }
 
     /// Its virtual CPUs.
     fn cpus(&self) -> Cpus;
@@ -54,7 +70,7 @@ pub trait MachineConfig {
     fn x_vof(&self) -> bool;
 }
 
-/// The memory of a machine.
+/// The memory of a machine whose RAM has no holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// RAM at boot in bytes: one range from real address 0; a multiple of
@@ -69,6 +85,17 @@ impl Memory {
     /// Memory of a fixed size in bytes.
     pub const fn of_size(size_bytes: u64) -> Self {
         Self { size_bytes, hotplug_bytes: 0 }
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// [`MemoryMapError`] when a size is not of whole pages, or is none.
+    pub fn map(self) -> Result<MemoryMap, MemoryMapError> {
+        let ram = MemoryRange::ram(RAM_START, self.size_bytes);
+        let hotplug = MemoryRange::hotplug(ram.end(), self.hotplug_bytes);
+        let is_there = self.hotplug_bytes != 0;
+        MemoryMap::new([ram].into_iter().chain(is_there.then_some(hotplug)))
     }
 }
 

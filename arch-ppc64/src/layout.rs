@@ -9,13 +9,16 @@ pub const PAGE_BYTES: u64 = 0x1_0000;
 /// Size of a logical memory block, the unit of memory hot-plug (LoPAPR §13.5.1, `ibm,lmb-size`).
 pub const LMB_BYTES: u64 = 256 << 20;
 
-/// The least memory a machine can have. A kernel is placed at 4 MiB, moves itself to 0 and needs
-/// room for both copies.
+/// The least RAM that a machine can have at 0, before the first hole. A kernel is placed at 4 MiB,
+/// moves itself to 0 and needs room for both copies.
 pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
 
-/// The most memory, hot-pluggable memory included: what a radix guest can address (2^52 bytes)
-/// is far more, this is where the tree's list of memory blocks would pass a megabyte.
+/// Where memory ends at the latest, hot-pluggable memory included: what a radix guest can address
+/// (2^52 bytes) is far more, this is where the tree's list of memory blocks would pass a megabyte.
 pub const MAX_MEMORY_BYTES: u64 = 8 << 40;
+
+/// The most ranges of memory: one for each NUMA node that Linux kernels for servers can have.
+pub const MAX_MEMORY_RANGES: usize = 256;
 
 /// The most virtual CPUs: as many as Linux kernels for servers are built for.
 pub const MAX_CPUS: u32 = 2048;

@@ -25,6 +25,7 @@ pub mod platform;
 mod ram;
 pub mod rtas;
 pub mod smp;
+pub mod topology;
 mod vcpu;
 pub mod xics;
 

@@ -3,15 +3,15 @@
 use crate::config::MachineConfig;
 use crate::cpu::{Cpu, CpuError};
 use crate::layout::{
-    LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, PAGE_BYTES,
+    LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
 };
+use crate::topology::{MemoryMap, MemoryMapError};
 use crate::vcpu::CpuIndex;
 
 /// A validated machine; everything else of this crate takes `&Machine`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    memory_bytes: u64,
-    hotplug_bytes: u64,
+    memory: MemoryMap,
     boot_cpus: u32,
     max_cpus: u32,
     cpu: Cpu,
@@ -25,10 +25,10 @@ impl Machine {
     /// # Errors
     /// [`ConfigError`] names the first value that is not possible, and what is.
     pub fn new(config: &dyn MachineConfig) -> Result<Self, ConfigError> {
-        let memory = config.memory();
+        let memory = config.memory_map()?;
         let cpus = config.cpus();
         let cmdline = config.boot().cmdline;
-        check_memory(memory.size_bytes, memory.hotplug_bytes)?;
+        check_memory(&memory)?;
         if cpus.boot == 0 {
             return Err(ConfigError::NoCpus);
         }
@@ -45,8 +45,7 @@ impl Machine {
             return Err(ConfigError::CmdlineNul { at });
         }
         Ok(Self {
-            memory_bytes: memory.size_bytes,
-            hotplug_bytes: memory.hotplug_bytes,
+            memory,
             boot_cpus: cpus.boot,
             max_cpus: cpus.max,
             cpu: Cpu::of_model(cpus.model),
@@ -63,14 +62,9 @@ impl Machine {
         Ok(Self { cpu: Cpu::on_host(self.cpu.model(), host_pvr)?, ..self })
     }
 
-    /// RAM at boot in bytes: one range from real address 0.
-    pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
-    }
-
-    /// How many bytes of memory the tree leaves room for, above the RAM at boot.
-    pub fn hotplug_bytes(&self) -> u64 {
-        self.hotplug_bytes
+    /// Where its memory is: RAM at boot, and what the tree leaves room for.
+    pub fn memory_map(&self) -> &MemoryMap {
+        &self.memory
     }
 
     /// How many virtual CPUs there are at boot.
@@ -112,31 +106,30 @@ impl Machine {
 /// A configuration that no machine can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// There is no such memory.
+    #[error(transparent)]
+    Memory(MemoryMapError),
     /// Too little memory for any guest.
-    #[error("memory of {bytes} bytes is too small; the least is {MIN_MEMORY_BYTES} (64 MiB)")]
+    #[error("RAM of {bytes} bytes at 0 is too small; the least is {MIN_MEMORY_BYTES} (64 MiB)")]
     MemoryTooSmall {
-        /// What was asked for.
+        /// The size of the first range of RAM.
         bytes: u64,
     },
     /// Too much memory, what may be plugged included.
-    #[error("memory of {bytes} bytes is too large; the most is {MAX_MEMORY_BYTES} (8 TiB)")]
+    #[error("memory that ends at {end} is too large; the most is {MAX_MEMORY_BYTES} (8 TiB)")]
     MemoryTooLarge {
-        /// Memory at boot and hot-pluggable memory together.
-        bytes: u64,
+        /// Where memory ends, the hot-pluggable included.
+        end: u64,
     },
-    /// Memory is not a whole number of pages.
-    #[error("memory of {bytes} bytes is not a multiple of {PAGE_BYTES} (64 KiB)")]
-    MemoryNotPages {
-        /// What was asked for.
-        bytes: u64,
-    },
-    /// Memory that may be plugged comes in whole memory blocks, above whole memory blocks.
+    /// Memory that may be plugged comes in whole memory blocks, beside whole memory blocks.
     #[error(
-        "with hot-pluggable memory, all sizes must be multiples of {LMB_BYTES} (256 MiB); \
-         {bytes} bytes are not"
+        "with hot-pluggable memory, addresses and sizes of all memory must be multiples of \
+         {LMB_BYTES} (256 MiB); {bytes} bytes at {start:#x} are not"
     )]
     MemoryNotBlocks {
-        /// The size that is not a multiple.
+        /// Where the range begins.
+        start: u64,
+        /// Its size.
         bytes: u64,
     },
     /// A machine without CPUs.
@@ -170,25 +163,33 @@ pub enum ConfigError {
     },
 }
 
-fn check_memory(size: u64, hotplug: u64) -> Result<(), ConfigError> {
-    let total = size.saturating_add(hotplug);
-    if size < MIN_MEMORY_BYTES {
-        return Err(ConfigError::MemoryTooSmall { bytes: size });
-    }
-    if total > MAX_MEMORY_BYTES {
-        return Err(ConfigError::MemoryTooLarge { bytes: total });
-    }
-    if size % PAGE_BYTES != 0 {
-        return Err(ConfigError::MemoryNotPages { bytes: size });
-    }
-    if hotplug != 0 {
-        for bytes in [size, hotplug] {
-            if bytes % LMB_BYTES != 0 {
-                return Err(ConfigError::MemoryNotBlocks { bytes });
-            }
+impl From<MemoryMapError> for ConfigError {
+    fn from(error: MemoryMapError) -> Self {
+        match error {
+            MemoryMapError::Empty { start: RAM_START } => Self::MemoryTooSmall { bytes: 0 },
+            error => Self::Memory(error),
         }
     }
-    Ok(())
+}
+
+fn check_memory(memory: &MemoryMap) -> Result<(), ConfigError> {
+    let rma_bytes = memory.rma().bytes;
+    if rma_bytes < MIN_MEMORY_BYTES {
+        return Err(ConfigError::MemoryTooSmall { bytes: rma_bytes });
+    }
+    let end = memory.end().0;
+    if end > MAX_MEMORY_BYTES {
+        return Err(ConfigError::MemoryTooLarge { end });
+    }
+    if memory.hotplug_bytes() == 0 {
+        return Ok(());
+    }
+    let mut blocks = memory.ram().chain(memory.hotplug());
+    let is_odd = |number: u64| number % LMB_BYTES != 0;
+    match blocks.find(|range| is_odd(range.start.0) || is_odd(range.bytes)) {
+        Some(odd) => Err(ConfigError::MemoryNotBlocks { start: odd.start.0, bytes: odd.bytes }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -196,10 +197,14 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::{Boot, Cpus, Memory};
     use crate::cpu::CpuModel;
+    use crate::topology::MemoryRange;
+    use vm_memory::GuestAddress;
 
     /// A configuration for tests: 512 MiB and one CPU unless a test says otherwise.
     pub(crate) struct TestConfig {
         pub(crate) memory: Memory,
+        /// Another map than that of `memory`.
+        pub(crate) ranges: Vec<MemoryRange>,
         pub(crate) cpus: Cpus,
         pub(crate) cmdline: String,
         pub(crate) x_vof: bool,
@@ -209,6 +214,7 @@ pub(crate) mod tests {
         fn default() -> Self {
             Self {
                 memory: Memory::of_size(512 << 20),
+                ranges: vec![],
                 cpus: Cpus { boot: 1, max: 1, model: CpuModel::Power9 },
                 cmdline: "console=hvc0".to_owned(),
                 x_vof: true,
@@ -219,6 +225,12 @@ pub(crate) mod tests {
     impl MachineConfig for TestConfig {
         fn memory(&self) -> Memory {
             self.memory
+        }
+        fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
+            match &*self.ranges {
+                [] => self.memory.map(),
+                ranges => MemoryMap::new(ranges.iter().copied()),
+            }
         }
         fn cpus(&self) -> Cpus {
             self.cpus
@@ -242,23 +254,60 @@ pub(crate) mod tests {
             ..TestConfig::default()
         };
         assert_eq!(error(&with(0, 0)), ConfigError::MemoryTooSmall { bytes: 0 });
+        assert_eq!(error(&with(32 << 20, 0)), ConfigError::MemoryTooSmall { bytes: 32 << 20 });
+        let start = RAM_START;
         assert_eq!(
             error(&with((512 << 20) + 4096, 0)),
-            ConfigError::MemoryNotPages { bytes: (512 << 20) + 4096 }
+            ConfigError::Memory(MemoryMapError::NotPages { start, bytes: (512 << 20) + 4096 })
         );
         assert_eq!(
-            error(&with(u64::MAX, u64::MAX)),
-            ConfigError::MemoryTooLarge { bytes: u64::MAX }
+            error(&with(8 << 40, 256 << 20)),
+            ConfigError::MemoryTooLarge { end: (8 << 40) + (256 << 20) }
+        );
+        let most = u64::MAX - 0xffff;
+        assert_eq!(
+            error(&with(256 << 20, most)),
+            ConfigError::Memory(MemoryMapError::Wraps {
+                start: GuestAddress(256 << 20),
+                bytes: most
+            })
         );
         assert_eq!(
             error(&with(256 << 20, 100 << 20)),
-            ConfigError::MemoryNotBlocks { bytes: 100 << 20 }
+            ConfigError::MemoryNotBlocks { start: 256 << 20, bytes: 100 << 20 }
         );
         assert_eq!(
             error(&with(300 << 20, 256 << 20)),
-            ConfigError::MemoryNotBlocks { bytes: 300 << 20 }
+            ConfigError::MemoryNotBlocks { start: 0, bytes: 300 << 20 }
         );
         assert!(Machine::new(&with(256 << 20, 256 << 20)).is_ok());
+    }
+
+    #[test]
+    fn ram_may_have_holes() {
+        let with = |ranges: &[MemoryRange]| TestConfig {
+            ranges: ranges.to_vec(),
+            ..TestConfig::default()
+        };
+        let ram = |start, bytes| MemoryRange::ram(GuestAddress(start), bytes);
+        let machine = Machine::new(&with(&[ram(0, 64 << 20), ram(1 << 30, 1 << 20)])).unwrap();
+        assert_eq!(machine.memory_map().ram_bytes(), 65 << 20);
+        // It is the first range that has to be large enough.
+        assert_eq!(
+            error(&with(&[ram(0, 32 << 20), ram(1 << 30, 1 << 30)])),
+            ConfigError::MemoryTooSmall { bytes: 32 << 20 }
+        );
+        assert_eq!(
+            error(&with(&[ram(0, 64 << 20), ram(8 << 40, 1 << 20)])),
+            ConfigError::MemoryTooLarge { end: (8 << 40) + (1 << 20) }
+        );
+        let hotplug = MemoryRange::hotplug(GuestAddress(1 << 30), 1 << 30);
+        let odd = ram(0x1800_0000, 256 << 20);
+        assert_eq!(
+            error(&with(&[ram(0, 256 << 20), odd, hotplug])),
+            ConfigError::MemoryNotBlocks { start: 0x1800_0000, bytes: 256 << 20 }
+        );
+        assert!(Machine::new(&with(&[ram(0, 256 << 20), odd])).is_ok());
     }
 
     #[test]

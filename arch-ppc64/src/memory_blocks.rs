@@ -2,6 +2,7 @@
 
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
+use crate::topology::{MemoryKind, MemoryRange};
 
 /// Path of the node of the lists.
 pub(crate) const NODE_PATH: &str = "/ibm,dynamic-reconfiguration-memory";
@@ -20,54 +21,54 @@ const RESERVED: u32 = 0x80;
 /// bits (8 for memory), the block's number below.
 const CONNECTOR: u32 = 0x8000_0000;
 
-/// The first of the associativity lists, the one NUMA node.
-const ASSOCIATIVITY_INDEX: u32 = 0;
-
 /// The blocks of a machine that memory can be plugged into, from real address 0 on. Those that
-/// are RAM at boot are in `/memory@0` and cannot be unplugged; the others are not there yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// are RAM at boot are in `/memory@…` and cannot be unplugged; the others are not there yet; those
+/// that never can be are not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemoryBlocks {
-    at_boot: u32,
-    pluggable: u32,
+    sets: Vec<Set>,
 }
 
 /// Blocks that follow each other and differ in nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Set {
     first: u32,
     count: u32,
     connector: u32,
+    /// Index of the associativity list: there is one a node, in the order of their numbers.
+    node: u32,
     flags: u32,
 }
 
 impl MemoryBlocks {
     /// `None` for a machine that no memory can be plugged into.
     pub(crate) fn of_machine(machine: &Machine) -> Option<Self> {
+        let map = machine.memory_map();
+        map.hotplug().next()?;
         let blocks = |bytes: u64| (bytes / LMB_BYTES) as u32;
-        let pluggable = blocks(machine.hotplug_bytes());
-        (pluggable != 0).then(|| Self { at_boot: blocks(machine.memory_bytes()), pluggable })
-    }
-
-    fn both_sets(self) -> [Set; 2] {
-        [
-            Set { first: 0, count: self.at_boot, connector: 0, flags: DRC_INVALID | RESERVED },
-            Set {
-                first: self.at_boot,
-                count: self.pluggable,
-                connector: CONNECTOR | self.at_boot,
-                flags: 0,
-            },
-        ]
+        let set = |range: &MemoryRange| {
+            let first = blocks(range.start.0);
+            let (connector, flags) = match range.kind {
+                MemoryKind::Ram => (0, DRC_INVALID | RESERVED),
+                MemoryKind::Hotplug => (CONNECTOR | first, 0),
+                MemoryKind::Reserved => return None,
+            };
+            let (count, node) = (blocks(range.bytes), range.node.0.into());
+            Some(Set { first, count, connector, node, flags })
+        };
+        Some(Self { sets: map.ranges().iter().filter_map(set).collect() })
     }
 
     /// The value of [`BLOCKS_PROPERTY`]: how many blocks there are, then six cells each: address
     /// (two cells), connector, reserved, index of the associativity list, flags.
-    pub(crate) fn blocks(self) -> Vec<u8> {
-        let mut value = (self.at_boot + self.pluggable).to_be_bytes().to_vec();
-        for set in self.both_sets() {
+    pub(crate) fn blocks(&self) -> Vec<u8> {
+        let count: u32 = self.sets.iter().map(|set| set.count).sum();
+        let mut value = count.to_be_bytes().to_vec();
+        for set in &self.sets {
             for number in 0..set.count {
                 let connector = if set.connector == 0 { 0 } else { set.connector + number };
                 push_address(&mut value, set.first + number);
-                push_cells(&mut value, &[connector, 0, ASSOCIATIVITY_INDEX, set.flags]);
+                push_cells(&mut value, &[connector, 0, set.node, set.flags]);
             }
         }
         value
@@ -76,13 +77,12 @@ impl MemoryBlocks {
     /// The value of [`SETS_PROPERTY`] (not in LoPAPR 1.1; Linux's `asm/drmem.h`): how many sets
     /// there are, then six cells each: how many blocks, address of the first (two cells), its
     /// connector, index of the associativity list, flags. Connectors count up in a set.
-    pub(crate) fn sets(self) -> Vec<u8> {
-        let sets = self.both_sets();
-        let mut value = (sets.len() as u32).to_be_bytes().to_vec();
-        for set in sets {
+    pub(crate) fn sets(&self) -> Vec<u8> {
+        let mut value = (self.sets.len() as u32).to_be_bytes().to_vec();
+        for set in &self.sets {
             push_cells(&mut value, &[set.count]);
             push_address(&mut value, set.first);
-            push_cells(&mut value, &[set.connector, ASSOCIATIVITY_INDEX, set.flags]);
+            push_cells(&mut value, &[set.connector, set.node, set.flags]);
         }
         value
     }

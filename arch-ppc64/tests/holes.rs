@@ -7,6 +7,7 @@ use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, ProcessTable, ProcessorModes, Prod};
 use arch_ppc64::rtas::{self, Rtas, StandardCalls};
+use arch_ppc64::topology::{MemoryMap, MemoryRange, NumaNode};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus, HypercallHandler,
     Machine, MemoryFault, NoConsole, StartError, Status, VcpuHost, start_cpu,
@@ -19,14 +20,31 @@ const HOLE: u64 = 0x10_0000;
 const BEHIND: u64 = 0x40_0000;
 const END: u64 = 0x50_0000;
 
-/// In three regions, of which the first two touch.
+/// Three ranges, of which the first two touch.
+fn map() -> MemoryMap {
+    let ram = |start, end| MemoryRange::ram(GuestAddress(start), end - start);
+    let first = [ram(0, 0x8_0000), ram(0x8_0000, HOLE).on_node(NumaNode(1))];
+    MemoryMap::new(first.into_iter().chain([ram(BEHIND, END)])).unwrap()
+}
+
 fn ram() -> GuestMemoryMmap {
-    GuestMemoryMmap::from_ranges(&[
-        (GuestAddress(0), 0x8_0000),
-        (GuestAddress(0x8_0000), (HOLE - 0x8_0000) as usize),
-        (GuestAddress(BEHIND), (END - BEHIND) as usize),
-    ])
-    .unwrap()
+    let map = map();
+    let ranges: Vec<_> = map.ram().map(|range| (range.start, range.bytes as usize)).collect();
+    GuestMemoryMmap::from_ranges(&ranges).unwrap()
+}
+
+#[test]
+fn map_and_memory_agree() {
+    let (map, ram) = (map(), ram());
+    for edge in [0, 0x8_0000, HOLE, BEHIND, END, 1 << 32, u64::MAX - 16] {
+        for start in [edge.saturating_sub(1), edge, edge + 1] {
+            for bytes in [0, 1, 2, 0x8_0000, BEHIND - HOLE, BEHIND - HOLE + 2, END, u64::MAX / 2] {
+                let at = GuestAddress(start);
+                let is_ram = ram.check_ram(at, bytes).is_ok();
+                assert_eq!(map.is_ram(at, bytes), is_ram, "{bytes:#x} bytes at {start:#x}");
+            }
+        }
+    }
 }
 
 struct Config;

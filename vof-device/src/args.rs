@@ -1,6 +1,7 @@
 //! What a client passes: the argument array (IEEE 1275 §6.3.1), and the strings and buffers that
 //! its cells point to. The only code that reads or writes an array.
 
+use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::GuestAddress;
 
@@ -161,14 +162,17 @@ impl Arguments<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Guest<'a> {
     ram: &'a dyn GuestRam,
-    /// Where RAM ends for a client, at most 4 GiB.
-    end: u64,
+    /// What of it a client may point to.
+    memory: &'a MemoryMap,
 }
 
+/// Where addresses of a client end.
+const ADDRESSES_END: u64 = 1 << 32;
+
 impl<'a> Guest<'a> {
-    /// The guest with this memory, from address 0 to `ram_bytes`, but for holes.
-    pub(crate) fn new(ram: &'a dyn GuestRam, ram_bytes: u64) -> Self {
-        Self { ram, end: ram_bytes.min(1 << 32) }
+    /// The guest with this memory, which is where `memory` says.
+    pub(crate) fn new(ram: &'a dyn GuestRam, memory: &'a MemoryMap) -> Self {
+        Self { ram, memory }
     }
 
     /// The memory itself.
@@ -179,20 +183,24 @@ impl<'a> Guest<'a> {
     /// Fails unless all of these bytes are RAM: before a transfer of several parts, so that none
     /// is made for nothing. No bytes are RAM everywhere.
     pub(crate) fn check(&self, at: u32, bytes: usize) -> Result<(), Failed> {
-        self.check_end(at, bytes)?;
+        self.check_map(at, bytes)?;
         Ok(self.ram.check_ram(GuestAddress(at.into()), bytes as u64)?)
     }
 
-    /// Fails where these bytes end behind the end of RAM.
-    fn check_end(&self, at: u32, bytes: usize) -> Result<(), Failed> {
-        let end = (bytes as u64).checked_add(u64::from(at)).ok_or(Failed)?;
-        if bytes == 0 || end <= self.end { Ok(()) } else { Err(Failed) }
+    /// Fails where not all of these bytes can be RAM.
+    fn check_map(&self, at: u32, bytes: usize) -> Result<(), Failed> {
+        if bytes as u64 <= self.room_from(at.into()) { Ok(()) } else { Err(Failed) }
+    }
+
+    /// How many bytes of RAM below 4 GiB there are from `at` on.
+    fn room_from(&self, at: u64) -> u64 {
+        self.memory.ram_from(GuestAddress(at)).min(ADDRESSES_END.saturating_sub(at))
     }
 
     /// Fills `buffer`.
     pub(crate) fn read(&self, at: u32, buffer: &mut [u8]) -> Result<(), Failed> {
-        // A hole makes the access fail, and what was read of it then is nobody's.
-        self.check_end(at, buffer.len())?;
+        // RAM that is missing makes the access fail, and what was read of it then is nobody's.
+        self.check_map(at, buffer.len())?;
         if !buffer.is_empty() {
             self.ram.read(GuestAddress(u64::from(at)), buffer)?;
         }
@@ -210,7 +218,7 @@ impl<'a> Guest<'a> {
 
     /// Reads as much as fits into `buffer` and as there is RAM for; gives what was read.
     pub(crate) fn read_available<'b>(&self, at: u64, buffer: &'b mut [u8]) -> &'b [u8] {
-        let room = self.end.saturating_sub(at).min(buffer.len() as u64) as usize;
+        let room = self.room_from(at).min(buffer.len() as u64) as usize;
         let Some(buffer) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
             return &[];
         };

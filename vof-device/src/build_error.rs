@@ -32,16 +32,16 @@ pub enum BuildError {
     NoChosen,
     /// The root's `#address-cells` or `#size-cells` is not 1 or 2, or too few for the RAM.
     #[error(
-        "{address_cells} address and {size_cells} size cells of the root cannot describe RAM of \
-         {ram_bytes} bytes; both must be 1 or 2, and 2 from 4 GiB on"
+        "{address_cells} address and {size_cells} size cells of the root cannot describe RAM that \
+         ends at {ram_end:#x}; both must be 1 or 2, and 2 from 4 GiB on"
     )]
     Cells {
         /// The root's `#address-cells`, 2 if it has none.
         address_cells: u32,
         /// The root's `#size-cells`, 1 if it has none.
         size_cells: u32,
-        /// What they are to describe.
-        ram_bytes: u64,
+        /// Where the RAM ends that they are to describe.
+        ram_end: u64,
     },
     /// Memory is reserved that is not RAM.
     #[error("{bytes} bytes at {:#x} are reserved but not all RAM", .start.0)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
 
@@ -24,17 +25,17 @@ use crate::tree::{DeviceTree, NodeId};
 use crate::vof::Vof;
 
 impl Vof {
-    /// Starts to put together the client interface of a machine with this tree and with RAM from
-    /// address 0 to `ram_bytes`. A restart of the machine is a new one.
-    pub fn builder(tree: DeviceTree, ram_bytes: u64) -> VofBuilder {
-        VofBuilder::new(tree, ram_bytes)
+    /// Starts to put together the client interface of a machine with this tree and this memory. A
+    /// restart of the machine is a new one.
+    pub fn builder(tree: DeviceTree, memory: &MemoryMap) -> VofBuilder {
+        VofBuilder::new(tree, memory.clone())
     }
 }
 
 /// What makes a [`Vof`]; see [`Vof::builder`].
 pub struct VofBuilder {
     tree: DeviceTree,
-    ram_bytes: u64,
+    memory: MemoryMap,
     console: Option<(String, Arc<dyn Console>)>,
     packages: Vec<(String, Arc<dyn Package>)>,
     cpus: Option<Arc<dyn VcpuHost>>,
@@ -52,10 +53,10 @@ struct Reserved {
 }
 
 impl VofBuilder {
-    fn new(tree: DeviceTree, ram_bytes: u64) -> Self {
+    fn new(tree: DeviceTree, memory: MemoryMap) -> Self {
         Self {
             tree,
-            ram_bytes,
+            memory,
             console: None,
             packages: Vec::new(),
             cpus: None,
@@ -138,7 +139,7 @@ impl VofBuilder {
     /// [`BuildError`] names what does not go together.
     pub fn build(self) -> Result<Vof, BuildError> {
         let mut tree = self.tree;
-        let memory = MemoryNode::find(&tree, self.ram_bytes)?;
+        let memory = MemoryNode::find(&tree, &self.memory)?;
         if let Some(memory) = memory {
             // Its place in the list of properties; the value is made when somebody reads it.
             set(&mut tree, memory.node, AVAILABLE, &[])?;
@@ -158,7 +159,7 @@ impl VofBuilder {
             by_path.push((path.clone(), Arc::new(ConsolePackage(device.clone()))));
             console = Some(ConsolePath { path, arguments, device });
         }
-        let claims = claims(self.ram_bytes, &self.reserved)?;
+        let claims = claims(&self.memory, &self.reserved)?;
         let negotiates = self.cas.is_some();
         let state = Arc::new(Mutex::new(State {
             tree,
@@ -195,7 +196,7 @@ impl VofBuilder {
                 source,
             })?;
         }
-        Ok(Vof::new(interface, self.ram_bytes))
+        Ok(Vof::new(interface, self.memory))
     }
 
     /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface is
@@ -220,7 +221,7 @@ impl VofBuilder {
 impl fmt::Debug for VofBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VofBuilder")
-            .field("ram_bytes", &self.ram_bytes)
+            .field("memory", &self.memory)
             .field("console", &self.console.as_ref().map(|(path, _)| path))
             .field("reserved", &self.reserved)
             .finish_non_exhaustive()
@@ -282,8 +283,8 @@ fn set(
     set.map_err(|source| BuildError::Property { path, name, source })
 }
 
-fn claims(ram_bytes: u64, reserved: &[Reserved]) -> Result<Claims, BuildError> {
-    let mut claims = Claims::new(ram_bytes);
+fn claims(map: &MemoryMap, reserved: &[Reserved]) -> Result<Claims, BuildError> {
+    let mut claims = Claims::new(map);
     for &Reserved { start, bytes, is_firmware } in reserved {
         let done = start.0.checked_add(bytes).is_some_and(|end| match is_firmware {
             true => claims.reserve_firmware(start.0..end),

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use arch_ppc64::topology::MemoryMap;
+
 use crate::build_error::BuildError;
 use crate::tree::{DeviceTree, NodeId};
 
@@ -19,8 +21,9 @@ pub(crate) struct MemoryNode {
 }
 
 impl MemoryNode {
-    /// The memory node that lists free memory: the one whose memory starts at 0.
-    pub(crate) fn find(tree: &DeviceTree, ram_bytes: u64) -> Result<Option<Self>, BuildError> {
+    /// The memory node that lists free memory, that of all ranges of RAM: the one whose memory
+    /// starts at 0.
+    pub(crate) fn find(tree: &DeviceTree, map: &MemoryMap) -> Result<Option<Self>, BuildError> {
         let root = tree.root();
         let is_memory = |&node: &NodeId| {
             let unit = tree.full_name(node).split_once('@').map_or("0", |(_, unit)| unit);
@@ -32,12 +35,13 @@ impl MemoryNode {
         // The values of a bus without them (IEEE 1275 §3.6.5, "#address-cells" and "#size-cells").
         let address_cells = cell(tree, "#address-cells").unwrap_or(2);
         let size_cells = cell(tree, "#size-cells").unwrap_or(1);
+        let ram_end = map.spans().last().map_or(0, |(start, bytes)| start.0 + bytes);
         let enough = |cells| match cells {
-            1 => ram_bytes < 1 << 32,
+            1 => ram_end < 1 << 32,
             cells => cells == 2,
         };
         if !enough(address_cells) || !enough(size_cells) {
-            return Err(BuildError::Cells { address_cells, size_cells, ram_bytes });
+            return Err(BuildError::Cells { address_cells, size_cells, ram_end });
         }
         let (address_cells, size_cells) = (address_cells as usize, size_cells as usize);
         Ok(Some(Self { node, address_cells, size_cells }))

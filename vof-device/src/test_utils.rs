@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
+use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{Console, CpuIndex, GuestRam, Hypercall, HypercallBus, Next, Status};
 use vm_fdt::FdtWriter;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
@@ -401,23 +402,36 @@ pub struct TestMachine {
 }
 
 impl TestMachine {
-    /// A machine with this tree, RAM from address 0 to `ram_bytes`, firmware in its first
-    /// [`FIRMWARE_BYTES`], a client in the [workspace](WORKSPACE), and, where the tree has a node
-    /// `/vdevice/vty@71000000`, a console. `change` sees the builder last.
+    /// A machine with RAM from address 0 to `ram_bytes`; the rest as [`in_memory`](Self::in_memory).
     ///
     /// # Panics
-    /// If the interface cannot be built.
+    /// If the interface cannot be built, or RAM is not of whole pages.
     pub fn new(
         tree: DeviceTree,
         ram_bytes: u64,
         change: impl FnOnce(VofBuilder) -> VofBuilder,
     ) -> Self {
-        let (ram, builder, console) = Self::parts(tree, ram_bytes);
+        Self::in_memory(tree, &of_size(ram_bytes), change)
+    }
+
+    /// A machine with this tree and memory, firmware in its first [`FIRMWARE_BYTES`], a client in
+    /// the [workspace](WORKSPACE), and, where the tree has a node `/vdevice/vty@71000000`, a
+    /// console. `change` sees the builder last.
+    ///
+    /// # Panics
+    /// If the interface cannot be built.
+    pub fn in_memory(
+        tree: DeviceTree,
+        memory: &MemoryMap,
+        change: impl FnOnce(VofBuilder) -> VofBuilder,
+    ) -> Self {
+        let (ram, builder, console) = Self::parts(tree, memory);
         let vof = change(builder).build().expect("the test's interface can be built");
         Self::of(ram, vof, console)
     }
 
-    /// As [`new`](Self::new), and then it takes up what was saved of another one; RAM is new.
+    /// As [`in_memory`](Self::in_memory), and then it takes up what was saved of another one; RAM is
+    /// new.
     ///
     /// # Errors
     /// [`RestoreError`] when the state is refused.
@@ -426,11 +440,11 @@ impl TestMachine {
     /// If the interface cannot be built.
     pub fn restored(
         tree: DeviceTree,
-        ram_bytes: u64,
+        memory: &MemoryMap,
         change: impl FnOnce(VofBuilder) -> VofBuilder,
         saved: &VofState,
     ) -> Result<Self, RestoreError> {
-        let (ram, builder, console) = Self::parts(tree, ram_bytes);
+        let (ram, builder, console) = Self::parts(tree, memory);
         Ok(Self::of(ram, change(builder).restore(saved)?, console))
     }
 
@@ -440,13 +454,17 @@ impl TestMachine {
         Self { ram, bus, vof, console }
     }
 
-    fn parts(tree: DeviceTree, ram_bytes: u64) -> (GuestMemoryMmap, VofBuilder, Arc<TestConsole>) {
+    fn parts(
+        tree: DeviceTree,
+        memory: &MemoryMap,
+    ) -> (GuestMemoryMmap, VofBuilder, Arc<TestConsole>) {
         const VTY: &str = "/vdevice/vty@71000000";
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), ram_bytes as usize)])
-            .expect("the test's RAM can be mapped");
+        let ranges: Vec<_> =
+            memory.ram().map(|range| (range.start, range.bytes as usize)).collect();
+        let ram = GuestMemoryMmap::from_ranges(&ranges).expect("the test's RAM can be mapped");
         let console = Arc::new(TestConsole::default());
         let has_console = tree.find(VTY).is_some();
-        let mut builder = Vof::builder(tree, ram_bytes)
+        let mut builder = Vof::builder(tree, memory)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .reserve(GuestAddress(WORKSPACE.into()), WORKSPACE_BYTES.into());
         if has_console {
@@ -464,6 +482,14 @@ impl TestMachine {
     pub fn vof(&self) -> &Vof {
         &self.vof
     }
+}
+
+/// RAM from address 0 to `ram_bytes`.
+///
+/// # Panics
+/// If that is not made of whole pages.
+pub fn of_size(ram_bytes: u64) -> MemoryMap {
+    MemoryMap::of_size(ram_bytes).expect("the test's RAM is made of whole pages")
 }
 
 /// The blob of [`sample_tree`].

@@ -4,6 +4,7 @@ use std::fmt;
 
 use arch_ppc64::cas::Decision;
 use arch_ppc64::platform::{Device, SaveState, StateError, StateValue};
+use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{
     CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, StopReason, TRACE_TARGET,
     hypercall::token,
@@ -42,12 +43,12 @@ use crate::tree::DeviceTree;
 /// [`Instance`](crate::Instance).
 pub struct Vof {
     interface: Interface,
-    ram_bytes: u64,
+    memory: MemoryMap,
 }
 
 impl Vof {
-    pub(crate) fn new(interface: Interface, ram_bytes: u64) -> Self {
-        Self { interface, ram_bytes }
+    pub(crate) fn new(interface: Interface, memory: MemoryMap) -> Self {
+        Self { interface, memory }
     }
 
     /// Looks at the tree as it is now, but for the list of free memory: see
@@ -96,12 +97,12 @@ impl Vof {
     /// # Errors
     /// [`StateError`] when an open package of the VMM's cannot be saved.
     pub fn state(&self) -> Result<VofState, StateError> {
-        saved::save(&self.interface, self.ram_bytes)
+        saved::save(&self.interface)
     }
 
     /// Takes up what was saved of another one. Nothing has changed where it is refused.
     pub(crate) fn take_up(&self, saved: &VofState) -> Result<(), RestoreError> {
-        saved::restore(&self.interface, self.ram_bytes, saved)
+        saved::restore(&self.interface, saved)
     }
 
     /// How often each service was called, in the order of IEEE 1275.
@@ -111,7 +112,7 @@ impl Vof {
 
     /// Reads the array at `at`, makes the call, writes the results.
     fn call(&self, caller: CpuIndex, ram: &dyn GuestRam, at: u64) -> (Status, Then) {
-        let guest = Guest::new(ram, self.ram_bytes);
+        let guest = Guest::new(ram, &self.memory);
         let mut room = ARRAY_ROOM;
         let array = match ArgumentArray::read(&guest, at, &mut room) {
             Ok(array) => array,
@@ -228,6 +229,6 @@ impl SaveState for Vof {
 
 impl fmt::Debug for Vof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vof").field("ram_bytes", &self.ram_bytes).finish_non_exhaustive()
+        f.debug_struct("Vof").field("memory", &self.memory).finish_non_exhaustive()
     }
 }

@@ -79,7 +79,7 @@ fn power10() -> Machine {
 
 fn test_machine(cpus: Option<Arc<dyn VcpuHost>>) -> TestMachine {
     let machine = power10();
-    TestMachine::new(tree(&machine, None), machine.memory_bytes(), |builder| {
+    TestMachine::in_memory(tree(&machine, None), machine.memory_map(), |builder| {
         let builder = builder.cas(Box::new(cas::Platform::of(&machine)));
         match cpus {
             Some(cpus) => builder.cpus(cpus),
@@ -169,7 +169,7 @@ fn what_the_machine_refuses_is_not_told() {
     let mut power8 = [0xffff_ffff_u32, 0x0f00_0004, 0, NONE].map(u32::to_be_bytes).concat();
     power8.extend([0, 0, 0x80]);
     assert_eq!(negotiate(&client, &power8), [0, NONE]);
-    let end = power10().memory_bytes() as u32 - 4;
+    let end = power10().memory_map().ram_bytes() as u32 - 4;
     client.poke(end, &[0; 4]);
     let root = client.one("open", &["/".into()]);
     let outcome = client.call("call-method", &[CAS.into(), root.into(), end.into()], 2);
@@ -184,7 +184,7 @@ fn what_has_no_place_in_the_tree_is_not_told() {
     let machine = power10();
     let platform = cas::Platform::of(&machine);
     let other = Machine::new(&Config(CpuModel::Power9)).unwrap();
-    let machine = TestMachine::new(tree(&other, None), other.memory_bytes(), |builder| {
+    let machine = TestMachine::in_memory(tree(&other, None), other.memory_map(), |builder| {
         builder.cas(Box::new(platform)).cpus(host.clone())
     });
     let client = machine.client();
@@ -223,7 +223,7 @@ fn restart_makes_the_next_start_as_agreed_on() {
 
     // The next start has it: its tree is built so.
     let again = DeviceTree::from_blob(&tree(&power10(), Some(decision)).to_blob()).unwrap();
-    let built = TestMachine::new(again, power10().memory_bytes(), |builder| builder);
+    let built = TestMachine::in_memory(again, power10().memory_map(), |builder| builder);
     assert_eq!(versions(&built.client()), [ISA_3_0; 2]);
 }
 
@@ -237,9 +237,9 @@ fn versions_in(blob: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn restart_keeps_the_arguments_of_a_start() {
     let machine = power10();
-    let bytes = machine.memory_bytes();
+    let map = machine.memory_map();
     let platform = cas::Platform::of(&machine);
-    let machine = TestMachine::new(tree(&machine, None), bytes, |builder| {
+    let machine = TestMachine::in_memory(tree(&machine, None), map, |builder| {
         builder
             .cas(Box::new(platform))
             .cpus(host(Negotiated::NeedsReset))

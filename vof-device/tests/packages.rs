@@ -8,7 +8,8 @@ use std::time::Duration;
 use arch_ppc64::platform::{Device, StateError, StateValue};
 use arch_ppc64::{CpuIndex, Next, Status};
 use vof_device::test_utils::{
-    Argument, CALL_AGAIN, Client, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, sample_tree,
+    Argument, CALL_AGAIN, Client, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, of_size,
+    sample_tree,
 };
 use vof_device::{
     Buffer, BuildError, Context, Failed, Instance, Package, Progress, RestoreError, Stack, Throw,
@@ -160,7 +161,12 @@ fn machine(tape: &Tape) -> TestMachine {
 
 fn restored(tape: &Tape, state: &VofState) -> Result<TestMachine, RestoreError> {
     let tape = Arc::new(tape.clone());
-    TestMachine::restored(sample_tree(), RAM_BYTES, |builder| builder.package(NODE, tape), state)
+    TestMachine::restored(
+        sample_tree(),
+        &of_size(RAM_BYTES),
+        |builder| builder.package(NODE, tape),
+        state,
+    )
 }
 
 fn open(client: &Client<'_>, path: &str) -> u32 {
@@ -294,7 +300,7 @@ fn what_a_package_does_not_have_is_absent() {
     slot.state = Some(StateValue::of(&1).unwrap());
     let restored = TestMachine::restored(
         sample_tree(),
-        RAM_BYTES,
+        &of_size(RAM_BYTES),
         |builder| builder.package(NODE, Arc::new(Nothing)),
         &state,
     );
@@ -304,7 +310,7 @@ fn what_a_package_does_not_have_is_absent() {
 #[test]
 fn a_node_has_one_package() {
     let build = |path: &'static str, cas: bool| {
-        let mut builder = Vof::builder(sample_tree(), RAM_BYTES)
+        let mut builder = Vof::builder(sample_tree(), &of_size(RAM_BYTES))
             .console("/vdevice/vty", Arc::new(arch_ppc64::NoConsole))
             .package(NODE, Arc::new(Tape::default()))
             .package(path, Arc::new(Tape::default()));
@@ -545,7 +551,7 @@ fn a_write_that_waits_is_made_again_and_goes_on_where_it_was() {
     }
     // Another process goes on with the same call, and shows what was not shown.
     let state = machine.vof().state().unwrap();
-    let next = TestMachine::restored(sample_tree(), RAM_BYTES, |b| b, &state).unwrap();
+    let next = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), |b| b, &state).unwrap();
     next.client().poke(client.buffer(), b"0123456789");
     assert_eq!(next.client().one("write", &write), 10);
     assert_eq!(next.console.shown(), "456789");
@@ -557,7 +563,7 @@ fn a_write_that_waits_is_made_again_and_goes_on_where_it_was() {
     let mut bad = state;
     let slot = bad.vof.instances.slots.last_mut().unwrap().instance.as_mut().unwrap();
     slot.state = Some(StateValue::of(&(limits::MAX_TRANSFER_BYTES + 1)).unwrap());
-    let refused = TestMachine::restored(sample_tree(), RAM_BYTES, |b| b, &bad);
+    let refused = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), |b| b, &bad);
     assert!(matches!(refused, Err(RestoreError::Instance { .. })));
 }
 
@@ -604,7 +610,7 @@ fn instances_are_saved_and_go_on() {
     refused(&|instance| instance.in_flight.as_mut().unwrap().service = "rewind".to_owned());
     refused(&|instance| instance.in_flight.as_mut().unwrap().arguments = vec![0; 17]);
     // So is a machine without the package.
-    let without = TestMachine::restored(sample_tree(), RAM_BYTES, |b| b, &state);
+    let without = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), |b| b, &state);
     assert!(matches!(without, Err(RestoreError::Instance { .. })));
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::platform::{SaveState, StateError, StateValue};
-use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, sample_tree};
+use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, of_size, sample_tree};
 use vof_device::{
     DeviceTree, RestoreError, STATE_VERSION, SavedInstance, SavedNode, SavedRange, SavedTable,
     VofBuilder, VofState, limits,
@@ -34,7 +34,7 @@ fn machine() -> TestMachine {
 }
 
 fn restored(state: &VofState) -> Result<TestMachine, RestoreError> {
-    TestMachine::restored(sample_tree(), RAM_BYTES, negotiates, state)
+    TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), negotiates, state)
 }
 
 /// The first part of a client's work; what it holds from then on.
@@ -256,7 +256,11 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
     };
     let range = |start, end| SavedRange { start, end };
 
-    let error = refused(&|bad| bad.vof.ram_bytes += 1);
+    let error = refused(&|bad| bad.vof.ram[0].end += 1);
+    assert!(matches!(error, RestoreError::Ram { .. }), "{error}");
+    let error = refused(&|bad| bad.vof.ram.push(range(1 << 40, u64::MAX)));
+    assert!(matches!(error, RestoreError::Ram { .. }), "{error}");
+    let error = refused(&|bad| bad.vof.ram.clear());
     assert!(matches!(error, RestoreError::Ram { .. }), "{error}");
     let error = refused(&|bad| bad.vof.console = None);
     assert!(matches!(error, RestoreError::Console { .. }), "{error}");
@@ -459,7 +463,7 @@ fn it_is_a_device_whose_state_is_saved() {
     let wrong = StateValue::of(&"no state").unwrap();
     assert!(matches!(state.restore(STATE_VERSION, &wrong), Err(StateError::Format(_))));
     let mut other = first.vof().state().unwrap().vof;
-    other.ram_bytes += 1;
+    other.ram[0].end += 1;
     let other = StateValue::of(&other).unwrap();
     assert!(matches!(state.restore(STATE_VERSION, &other), Err(StateError::Value(_))));
     assert_eq!(second.vof().to_blob(), before);

@@ -6,7 +6,7 @@ use arch_ppc64::config::Memory;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pseries::Config;
-use vof_device::test_utils::{Client, TestMachine, WORKSPACE, sample_blob, sample_tree};
+use vof_device::test_utils::{Client, TestMachine, WORKSPACE, of_size, sample_blob, sample_tree};
 use vof_device::{DeviceTree, VofBuilder, limits};
 
 mod pseries;
@@ -138,11 +138,11 @@ fn save_and_go_on(tree: fn() -> DeviceTree, before: &[Step], after: &[Step]) {
     }
     let state = machine.vof().state().unwrap();
     // Twice over: what was taken up can be saved and taken up again.
-    let between = TestMachine::restored(tree(), RAM_BYTES, negotiates, &state).unwrap();
+    let between = TestMachine::restored(tree(), &of_size(RAM_BYTES), negotiates, &state).unwrap();
     let mut again = between.vof().state().unwrap();
     again.vof.milliseconds = state.vof.milliseconds;
     assert_eq!(again, state);
-    let other = TestMachine::restored(tree(), RAM_BYTES, negotiates, &again).unwrap();
+    let other = TestMachine::restored(tree(), &of_size(RAM_BYTES), negotiates, &again).unwrap();
     for step in after {
         let answers = call(&machine.client(), *step);
         assert_eq!(call(&other.client(), *step), answers, "{step:x?}");
@@ -194,7 +194,7 @@ proptest! {
                 _ => at.get_mut(&mut saved.changed).phandle = number % 16,
             }
         }
-        let restored = TestMachine::restored(sample_tree(), RAM_BYTES, negotiates, &state);
+        let restored = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), negotiates, &state);
         if let Ok(machine) = restored {
             // The client looks for nodes that may be others by now.
             for path in ["/chosen", "/options", "/rtas", "/", "/memory@0", "/cpus/@1", "hvterm"] {
@@ -214,7 +214,7 @@ proptest! {
                 }
             }
             let again = machine.vof().state().unwrap();
-            prop_assert!(TestMachine::restored(sample_tree(), RAM_BYTES, negotiates, &again).is_ok());
+            prop_assert!(TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), negotiates, &again).is_ok());
         }
     }
 }
@@ -246,7 +246,9 @@ fn the_budget_of_clients_is_carried_over_exactly() {
     assert!(fill(&machine.client(), "/chosen", 48_000) > 0);
     assert!(fill(&machine.client(), "/options", 1000) > 0);
     let state = machine.vof().state().unwrap();
-    let other = TestMachine::restored(sample_tree(), RAM_BYTES, |builder| builder, &state).unwrap();
+    let other =
+        TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), |builder| builder, &state)
+            .unwrap();
     for bytes in (0..1000).rev() {
         let is_taken = set(&machine, "last", bytes);
         assert_eq!(set(&other, "last", bytes), is_taken, "{bytes}");
@@ -287,10 +289,11 @@ fn a_full_tree_that_negotiation_makes_longer_is_taken_up() {
     fill(&client, "/options", 1000);
     negotiate(&[(2, 0x03), (5, 0xe0), (24, 0x40), (26, 0x40)]);
     let state = first.vof().state().unwrap();
-    let second = TestMachine::restored(tree(2), 256 << 20, policy, &state).unwrap();
+    let second = TestMachine::restored(tree(2), &of_size(256 << 20), policy, &state).unwrap();
     assert_eq!(second.vof().to_blob(), first.vof().to_blob());
     let third =
-        TestMachine::restored(tree(3), 256 << 20, policy, &second.vof().state().unwrap()).unwrap();
+        TestMachine::restored(tree(3), &of_size(256 << 20), policy, &second.vof().state().unwrap())
+            .unwrap();
     assert_eq!(third.vof().to_blob(), first.vof().to_blob());
 }
 
@@ -302,7 +305,8 @@ fn more_ram_than_clients_can_name_is_taken_up() {
     client.one("claim", &[0.into(), 0x1000.into(), 0x1000.into()]);
     client.call("close", &[1.into()], 0);
     let state = machine.vof().state().unwrap();
-    let other = TestMachine::restored(sample_tree(), 6 << 30, |builder| builder, &state).unwrap();
+    let other =
+        TestMachine::restored(sample_tree(), &of_size(6 << 30), |builder| builder, &state).unwrap();
     assert_eq!(other.vof().to_blob(), machine.vof().to_blob());
     assert_eq!(other.client().one("instance-to-package", &[1.into()]), u32::MAX);
 }

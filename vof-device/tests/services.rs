@@ -434,8 +434,9 @@ fn the_pseries_machine_negotiates() {
     let machine = Machine::new(&Config { memory, boot_cpus: 2, max_cpus: 4 }).unwrap();
     let tree = pseries::tree(&machine, 1);
     let platform = cas::Platform::of(&machine);
-    let bytes = machine.memory_bytes();
-    let machine = TestMachine::new(tree, bytes, |builder| builder.cas(Box::new(platform)));
+    let map = machine.memory_map();
+    let ram_bytes = map.ram_bytes();
+    let machine = TestMachine::in_memory(tree, map, |builder| builder.cas(Box::new(platform)));
     let client = machine.client();
     assert_eq!(machine.client().finddevice(layout::VTY_PATH), client.finddevice("/vdevice/vty"));
     let root = client.one("open", &["/".into()]);
@@ -452,7 +453,7 @@ fn the_pseries_machine_negotiates() {
     assert_eq!(stdout(&client), before);
     assert_eq!(negotiate(vectors), [0, 0]);
     // A vector that runs out of RAM's end is the client's mistake, and is told.
-    let end = bytes as u32 - 9;
+    let end = ram_bytes as u32 - 9;
     client.poke(end, &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 5]);
     let outcome = client.call("call-method", &[CAS.into(), root.into(), end.into()], 2);
     assert_eq!(outcome.results, [0, NONE]);

@@ -16,7 +16,7 @@ pub(super) fn node(
     function_sets: &[&str],
     calls: &[(&str, u32)],
 ) -> Result<(), FdtError> {
-    let highest = machine.memory_bytes() + machine.hotplug_bytes();
+    let map = machine.memory_map();
     let mut node = tree.node("/rtas")?;
     node.cell("rtas-version", 1)?;
     node.cell("rtas-size", rtas::SIZE_BYTES)?;
@@ -25,10 +25,10 @@ pub(super) fn node(
     node.cell("rtas-event-scan-rate", 0)?;
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
     node.flag("ibm,extended-os-term")?;
-    // All four levels of associativity are the one NUMA node.
+    // The fourth level of associativity is the NUMA node; the others are the same for all.
     node.cells("ibm,associativity-reference-points", &[4, 2])?;
-    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, 1])?;
-    let mut capacity = highest.to_be_bytes().to_vec();
+    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, map.node_count()])?;
+    let mut capacity = map.end().0.to_be_bytes().to_vec();
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
     capacity.extend_from_slice(&machine.max_cpus().to_be_bytes());
     node.bytes("ibm,lrdr-capacity", &capacity)?;

@@ -177,14 +177,14 @@ pub enum LoadError {
         entry: u64,
     },
     /// The program does not fit into RAM.
-    #[error("the program takes memory from {start:#x} to {end:#x}, but RAM ends at {ram_bytes:#x}")]
+    #[error("the program takes memory from {start:#x} to {end:#x}, but RAM ends at {ram_end:#x}")]
     ClientOutsideRam {
         /// Address of its first byte.
         start: u64,
         /// Address after its last byte.
         end: u64,
-        /// The size of RAM.
-        ram_bytes: u64,
+        /// Where the RAM ends that it would be in, 4 GiB at most: for a kernel the range from 0 on.
+        ram_end: u64,
     },
     /// The program was linked where the firmware is.
     #[error(
@@ -206,7 +206,7 @@ pub enum LoadError {
     /// There is no room for the initial RAM disk.
     #[error(
         "there is no room for an initrd of {bytes} bytes: {low_bytes} bytes are free behind the \
-         program, {high_bytes} above 768 MiB and below 4 GiB"
+         program, {high_bytes} further up and below 4 GiB"
     )]
     InitrdTooLarge {
         /// Its size.

@@ -16,16 +16,16 @@
 //! use std::fs::File;
 //!
 //! use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
+//! use arch_ppc64::topology::MemoryMap;
 //! use vm_memory::{GuestAddress, GuestMemoryMmap};
 //!
 //! let (kernel, initrd) = (File::open("vmlinux")?, File::open("initrd.img")?);
-//! let ram_bytes = 1 << 30;
-//! let ram: GuestMemoryMmap =
-//!     GuestMemoryMmap::from_ranges(&[(GuestAddress(0), ram_bytes as usize)])?;
+//! let memory = MemoryMap::of_size(1 << 30)?;
+//! let ranges: Vec<_> = memory.ram().map(|range| (range.start, range.bytes as usize)).collect();
+//! let ram: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&ranges)?;
 //!
 //! let client = Client::parse(&kernel)?;
-//! let initrd_bytes = Some(initrd.size_bytes()?);
-//! let request = PlanRequest { ram_bytes, initrd_bytes, ..PlanRequest::default() };
+//! let request = PlanRequest::new(&memory).with_initrd(Some(initrd.size_bytes()?));
 //! let placement = Placement::plan(&client, &request)?;
 //! loader::load(&client, &placement, Some(&initrd), &ram)?;
 //! println!("enter at {:#x}", placement.entry().0);

@@ -7,6 +7,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::*;
 use crate::loader;
+use crate::topology::{MemoryMap, MemoryRange};
 
 const MIB: u64 = 1 << 20;
 const EM_PPC: u16 = 20;
@@ -126,13 +127,17 @@ fn refused(file: &[u8]) -> LoadError {
     Client::parse(&file).unwrap_err()
 }
 
-fn plan(elf: &Elf, request: PlanRequest) -> Result<Placement, LoadError> {
+fn plan(elf: &Elf, request: PlanRequest<'_>) -> Result<Placement, LoadError> {
     let file = elf.bytes();
     Placement::plan(&Client::parse(&file).unwrap(), &request)
 }
 
-fn with_initrd(ram_bytes: u64, initrd_bytes: u64) -> PlanRequest {
-    PlanRequest { ram_bytes, initrd_bytes: Some(initrd_bytes), ..PlanRequest::default() }
+fn map(ram_bytes: u64) -> MemoryMap {
+    MemoryMap::of_size(ram_bytes).unwrap()
+}
+
+fn with_initrd(memory: &MemoryMap, initrd_bytes: u64) -> PlanRequest<'_> {
+    PlanRequest::new(memory).with_initrd(Some(initrd_bytes))
 }
 
 #[test]
@@ -221,7 +226,8 @@ fn order_of_the_segments_does_not_matter() {
     let elf = Elf::kernel(0x10_0000);
     let mut turned = elf.clone();
     turned.parts.reverse();
-    let request = with_initrd(64 * MIB, 1);
+    let map = map(64 * MIB);
+    let request = with_initrd(&map, 1);
     assert_eq!(plan(&turned, request), plan(&elf, request));
 }
 
@@ -230,7 +236,7 @@ fn segments_that_are_not_loaded_do_not_matter() {
     let mut elf = Elf::kernel(0x10_0000);
     elf.parts.push(Part { kind: PT_NOTE, ..Part::new(u64::MAX, b"PowerPC\0", 1) });
     elf.parts.push(Part::new(u64::MAX, b"", 0));
-    let placement = plan(&elf, with_initrd(64 * MIB, 1)).unwrap();
+    let placement = plan(&elf, with_initrd(&map(64 * MIB), 1)).unwrap();
     assert_eq!(placement.client(), (KERNEL_BASE, 0x10_0000));
 }
 
@@ -277,7 +283,7 @@ fn no_more_is_read_than_has_to_be_looked_at() {
     let mut long = Odd::new(Elf::kernel(0x10_0000).bytes());
     long.says = 1 << 40;
     let client = Client::parse(&long).unwrap();
-    Placement::plan(&client, &with_initrd(64 * MIB, 1)).unwrap();
+    Placement::plan(&client, &with_initrd(&map(64 * MIB), 1)).unwrap();
     assert_eq!(long.read_to(), 64 + 2 * 56);
     // Two segments: "text", "data and bss".
     assert_eq!(client.file_bytes(), 64 + 2 * 56 + 4 + 12);
@@ -306,7 +312,7 @@ fn what_cannot_be_read_to_its_end_is_told() {
     let ram: GuestMemoryMmap =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 16 * MIB as usize)]).unwrap();
     let whole = Elf::kernel(0x1_0000).bytes();
-    let placement = plan(&Elf::kernel(0x1_0000), with_initrd(16 * MIB, 6)).unwrap();
+    let placement = plan(&Elf::kernel(0x1_0000), with_initrd(&map(16 * MIB), 6)).unwrap();
     let initrd: &dyn Source = &b"initrd".as_slice();
     for len in 0..whole.len() {
         let mut short = Odd::new(whole[..len].to_vec());
@@ -339,7 +345,8 @@ fn large_parts_arrive_whole() {
     elf.parts[1].data = data.clone();
     let file = elf.bytes();
     let client = Client::parse(&file).unwrap();
-    let request = with_initrd(16 * MIB, data.len() as u64);
+    let map = map(16 * MIB);
+    let request = with_initrd(&map, data.len() as u64);
     let placement = Placement::plan(&client, &request).unwrap();
     load(&client, &placement, Some(&data), &ram).unwrap();
     for at in [KERNEL_BASE.0 + 0x2000, placement.initrd().unwrap().0.0] {
@@ -386,7 +393,8 @@ fn damaged_files_do_no_harm() {
                 let mut file = file.clone();
                 file[at] = value;
                 let Ok(client) = Client::parse(&file) else { continue };
-                let request = with_initrd(16 * MIB, 3);
+                let map = map(16 * MIB);
+                let request = with_initrd(&map, 3);
                 let Ok(placement) = Placement::plan(&client, &request) else { continue };
                 let (start, bytes) = placement.client();
                 assert!(start.0 >= FIRMWARE_BYTES && start.0 + bytes <= 16 * MIB);
@@ -408,7 +416,7 @@ fn kernel_goes_to_its_place() {
         for part in &mut elf.parts {
             part.paddr += linked;
         }
-        let placement = plan(&elf, with_initrd(64 * MIB, 100)).unwrap();
+        let placement = plan(&elf, with_initrd(&map(64 * MIB), 100)).unwrap();
         assert_eq!(placement.client(), (GuestAddress(0x40_0000), 0x10_0000));
         assert_eq!(placement.entry(), GuestAddress(0x40_2004));
         assert!(placement.is_64bit());
@@ -419,7 +427,7 @@ fn kernel_goes_to_its_place() {
 
 #[test]
 fn program_stays_where_it_was_linked() {
-    let placement = plan(&Elf::program(), with_initrd(64 * MIB, 100)).unwrap();
+    let placement = plan(&Elf::program(), with_initrd(&map(64 * MIB), 100)).unwrap();
     assert_eq!(placement.client(), (GuestAddress(0x20_0000), 0x3_0000));
     assert_eq!(placement.entry(), GuestAddress(0x20_0010));
     assert!(!placement.is_64bit());
@@ -430,7 +438,7 @@ fn program_stays_where_it_was_linked() {
 fn initrd_begins_on_a_page_behind_the_zeros() {
     for (memory_bytes, at) in [(0x1_0000, 0x41_0000), (0x1_0001, 0x42_0000), (0x2_ffff, 0x43_0000)]
     {
-        let placement = plan(&Elf::kernel(memory_bytes), with_initrd(64 * MIB, 1)).unwrap();
+        let placement = plan(&Elf::kernel(memory_bytes), with_initrd(&map(64 * MIB), 1)).unwrap();
         assert_eq!(placement.initrd(), Some((GuestAddress(at), 1)));
     }
 }
@@ -439,7 +447,7 @@ fn initrd_begins_on_a_page_behind_the_zeros() {
 #[test]
 fn large_initrd_leaves_the_client_room() {
     let at = |ram_bytes, initrd_bytes| {
-        let placement = plan(&Elf::kernel(50 * MIB), with_initrd(ram_bytes, initrd_bytes))?;
+        let placement = plan(&Elf::kernel(50 * MIB), with_initrd(&map(ram_bytes), initrd_bytes))?;
         Ok(placement.initrd().unwrap().0.0)
     };
     assert_eq!(at(2048 * MIB, 700 * MIB), Ok(54 * MIB));
@@ -461,26 +469,91 @@ fn large_initrd_leaves_the_client_room() {
         );
         let file = Elf::kernel(50 * MIB).bytes();
         let client = Client::parse(&file).unwrap();
-        let room = Placement::initrd_room(&client, &with_initrd(ram_bytes, 1));
+        let room = Placement::initrd_room(&client, &with_initrd(&map(ram_bytes), 1));
         assert_eq!(room, Ok(low_bytes.max(high_bytes)));
     }
 }
 
+/// Nothing is in a hole, and what a client's Open Firmware code takes is in the first range.
+#[test]
+fn nothing_goes_into_a_hole() {
+    let ram = |start, bytes| MemoryRange::ram(GuestAddress(start), bytes);
+    let map = MemoryMap::new([
+        ram(0, 128 * MIB),
+        ram(256 * MIB, 128 * MIB),
+        ram(1024 * MIB, 256 * MIB),
+        MemoryRange::hotplug(GuestAddress(1536 * MIB), 1024 * MIB),
+        ram(3968 * MIB, 1024 * MIB),
+    ])
+    .unwrap();
+    let kernel = Elf::kernel(50 * MIB);
+    let at = |initrd_bytes| {
+        let placement = plan(&kernel, with_initrd(&map, initrd_bytes))?;
+        Ok(placement.initrd().unwrap().0.0)
+    };
+    assert_eq!(at(66 * MIB), Ok(54 * MIB));
+    assert_eq!(at(66 * MIB + 1), Ok(256 * MIB));
+    assert_eq!(at(128 * MIB), Ok(256 * MIB));
+    assert_eq!(at(128 * MIB + 1), Ok(1024 * MIB));
+    // The last range has as much below 4 GiB, and what can be plugged is not there yet.
+    let bytes = 256 * MIB + 1;
+    let too_large = LoadError::InitrdTooLarge { bytes, low_bytes: 66 * MIB, high_bytes: 256 * MIB };
+    assert_eq!(at(bytes), Err(too_large));
+    let file = kernel.bytes();
+    let client = Client::parse(&file).unwrap();
+    assert_eq!(Placement::initrd_room(&client, &PlanRequest::new(&map)), Ok(256 * MIB));
+
+    // Flat: as much as there is, in any range.
+    let flat = |initrd_bytes| {
+        let request = with_initrd(&map, initrd_bytes).with_flat_tree(0x1_0000, 0x1000);
+        plan(&kernel, request).map(|placement| placement.initrd().unwrap().0.0)
+    };
+    assert_eq!(flat(64 * MIB), Ok(54 * MIB + 0x2_0000));
+    assert_eq!(flat(128 * MIB), Ok(256 * MIB));
+    assert_eq!(flat(256 * MIB), Ok(1024 * MIB));
+
+    // A kernel is where it can move itself to 0 from.
+    let error = plan(&Elf::kernel(125 * MIB), PlanRequest::new(&map)).unwrap_err();
+    let (start, end, ram_end) = (4 * MIB, 129 * MIB, 128 * MIB);
+    assert_eq!(error, LoadError::ClientOutsideRam { start, end, ram_end });
+}
+
+/// A program for the client interface goes where it was linked, in any range of RAM.
+#[test]
+fn programs_are_wholly_in_ram() {
+    let ram = |start, bytes| MemoryRange::ram(GuestAddress(start), bytes);
+    let linked_at = |start: u64, map: &MemoryMap| {
+        let mut program = Elf::program();
+        let move_by = start - program.parts[0].paddr;
+        for part in &mut program.parts {
+            part.paddr += move_by;
+            part.vaddr += move_by;
+        }
+        program.entry += move_by;
+        plan(&program, PlanRequest::new(map)).map(|placement| placement.client())
+    };
+    let bytes = linked_at(0x20_0000, &map(64 * MIB)).unwrap().1;
+    let start = 64 * MIB - 0x1_0000;
+    let holed = MemoryMap::new([ram(0, 64 * MIB), ram(128 * MIB, 64 * MIB)]).unwrap();
+    let whole = MemoryMap::new([ram(0, 64 * MIB), ram(64 * MIB, 64 * MIB)]).unwrap();
+    let error = |start, ram_end| LoadError::ClientOutsideRam { start, end: start + bytes, ram_end };
+    assert_eq!(linked_at(start, &holed), Err(error(start, 64 * MIB)));
+    assert_eq!(linked_at(start, &whole), Ok((GuestAddress(start), bytes)));
+    assert_eq!(linked_at(96 * MIB, &holed), Err(error(96 * MIB, 96 * MIB)));
+    assert_eq!(linked_at(128 * MIB, &holed), Ok((GuestAddress(128 * MIB), bytes)));
+}
+
 #[test]
 fn empty_initrd_is_refused() {
-    let error = plan(&Elf::kernel(0x10_0000), with_initrd(64 * MIB, 0)).unwrap_err();
+    let error = plan(&Elf::kernel(0x10_0000), with_initrd(&map(64 * MIB), 0)).unwrap_err();
     assert_eq!(error, LoadError::InitrdEmpty);
 }
 
 /// For a guest that is entered with a flat tree: nothing may lie where the kernel moves itself.
 #[test]
 fn flat_tree_and_rtas_follow_the_kernel() {
-    let request = PlanRequest {
-        ram_bytes: 1024 * MIB,
-        initrd_bytes: Some(800 * MIB),
-        flat_tree_bytes: Some(0x1_2345),
-        rtas_bytes: Some(0x1000),
-    };
+    let map = map(1024 * MIB);
+    let request = with_initrd(&map, 800 * MIB).with_flat_tree(0x1_2345, 0x1000);
     let placement = plan(&Elf::kernel(50 * MIB), request).unwrap();
     assert_eq!(placement.flat_tree(), Some(GuestAddress(54 * MIB)));
     assert_eq!(placement.rtas(), Some(GuestAddress(54 * MIB + 0x2_0000)));
@@ -490,12 +563,8 @@ fn flat_tree_and_rtas_follow_the_kernel() {
 #[test]
 fn flat_tree_and_rtas_need_room() {
     let with = |flat_tree_bytes, rtas_bytes| {
-        let request = PlanRequest {
-            ram_bytes: 64 * MIB,
-            flat_tree_bytes,
-            rtas_bytes,
-            ..PlanRequest::default()
-        };
+        let map = map(64 * MIB);
+        let request = PlanRequest { flat_tree_bytes, rtas_bytes, ..PlanRequest::new(&map) };
         plan(&Elf::kernel(50 * MIB), request)
     };
     assert!(with(Some(10 * MIB), None).is_ok());
@@ -508,19 +577,20 @@ fn flat_tree_and_rtas_need_room() {
 
 #[test]
 fn program_cannot_start_with_a_flat_tree() {
-    let request =
-        PlanRequest { ram_bytes: 64 * MIB, flat_tree_bytes: Some(1), ..PlanRequest::default() };
+    let map = map(64 * MIB);
+    let request = PlanRequest { flat_tree_bytes: Some(1), ..PlanRequest::new(&map) };
     assert_eq!(plan(&Elf::program(), request), Err(LoadError::NeedsClientInterface));
 }
 
 #[test]
 fn client_has_to_fit() {
-    let request = PlanRequest { ram_bytes: 64 * MIB, ..PlanRequest::default() };
+    let map = map(64 * MIB);
+    let request = PlanRequest::new(&map);
     assert!(plan(&Elf::kernel(60 * MIB), request).is_ok());
     let too_large = plan(&Elf::kernel(60 * MIB + 1), request).unwrap_err();
     assert_eq!(
         too_large,
-        LoadError::ClientOutsideRam { start: 4 * MIB, end: 64 * MIB + 1, ram_bytes: 64 * MIB }
+        LoadError::ClientOutsideRam { start: 4 * MIB, end: 64 * MIB + 1, ram_end: 64 * MIB }
     );
     let mut wide = Elf::kernel(0x10_0000);
     wide.parts[1].paddr = 1 << 63;
@@ -540,7 +610,7 @@ fn load_writes_the_program_its_zeros_and_the_initrd() {
     ram.write(GuestAddress(0), &vec![0xaa; 16 * MIB as usize]).unwrap();
     let file = Elf::kernel(0x1_2345).bytes();
     let client = Client::parse(&file).unwrap();
-    let placement = Placement::plan(&client, &with_initrd(16 * MIB, 6)).unwrap();
+    let placement = Placement::plan(&client, &with_initrd(&map(16 * MIB), 6)).unwrap();
     load(&client, &placement, Some(&b"initrd".as_slice()), ram).unwrap();
 
     let mut expected = vec![0xaa; 16 * MIB as usize];
@@ -563,7 +633,7 @@ fn load_does_only_what_was_planned() {
     let (file, other) = (Elf::kernel(0x10_0000).bytes(), Elf::kernel(0x20_0000).bytes());
     let client = Client::parse(&file).unwrap();
     let other = Client::parse(&other).unwrap();
-    let placement = Placement::plan(&client, &with_initrd(64 * MIB, 6)).unwrap();
+    let placement = Placement::plan(&client, &with_initrd(&map(64 * MIB), 6)).unwrap();
     assert_eq!(
         load(&client, &placement, Some(&b"other".as_slice()), &ram),
         Err(LoadError::OtherInitrd { planned: 6, given: 5 })
@@ -579,7 +649,8 @@ fn load_does_only_what_was_planned() {
     // Planned for 64 MiB, but there are 8.
     let large = Elf::kernel(20 * MIB).bytes();
     let large = Client::parse(&large).unwrap();
-    let request = PlanRequest { ram_bytes: 64 * MIB, ..PlanRequest::default() };
+    let map = map(64 * MIB);
+    let request = PlanRequest::new(&map);
     let placement = Placement::plan(&large, &request).unwrap();
     assert!(matches!(load(&large, &placement, None, &ram), Err(LoadError::Memory(_))));
 }

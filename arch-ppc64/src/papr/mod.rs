@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::platform::Device;
 use crate::ram::GuestRam;
+use crate::topology::{NumaNode, cpu_domains};
 use crate::vcpu::CpuIndex;
 
 pub use dispatch::{DispatchCalls, Prod};
@@ -72,7 +73,7 @@ impl PaprCalls {
             Ok(id) if id < self.max_cpus => CpuIndex(id),
             _ => return Status::P2,
         };
-        let packed = pack_domains(&cpu_domains(vcpu));
+        let packed = pack_domains(&cpu_domains(NumaNode(0), vcpu));
         for (register, value) in call.args.iter_mut().zip(packed) {
             *register = value;
         }
@@ -103,12 +104,6 @@ impl Device for PaprCalls {
     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
         Some(self)
     }
-}
-
-/// The associativity domains of a CPU, highest level first: what its `ibm,associativity` says
-/// after the count. All levels but the last, which is the CPU itself, are the one NUMA node.
-pub fn cpu_domains(vcpu: CpuIndex) -> [u32; 5] {
-    [0, 0, 0, 0, vcpu.0]
 }
 
 /// Domain numbers in R4 to R9: fields of 16 bits, from the high-order end of R4 on. A field with

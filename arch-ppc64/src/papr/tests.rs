@@ -180,7 +180,7 @@ fn home_node_is_what_the_tree_says() {
     assert_eq!(answer.status(), Status::SUCCESS);
     assert_eq!(answer.args[0], 0x8000_8000_8000_8000);
     assert_eq!(answer.args[1], 0x8003_ffff_ffff_ffff);
-    assert_eq!(unpack(&answer.args[..6]), cpu_domains(CpuIndex(3)));
+    assert_eq!(unpack(&answer.args[..6]), cpu_domains(NumaNode(0), CpuIndex(3)));
 }
 
 #[test]

@@ -219,8 +219,7 @@ fn views(
         first: String::new(),
         second: String::new(),
     })?;
-    let memory_end = machine.memory_bytes() + machine.hotplug_bytes();
-    Ok((Arc::new(bus), Arc::new(MmioBus::new(devices, memory_end)?)))
+    Ok((Arc::new(bus), Arc::new(MmioBus::new(devices, machine.memory_map())?)))
 }
 
 /// The hypercalls of a device, as a handler that owns it.

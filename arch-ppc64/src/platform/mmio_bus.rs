@@ -6,6 +6,7 @@ use vm_memory::GuestAddress;
 
 use super::device::Device;
 use super::error::PlatformError;
+use crate::topology::MemoryMap;
 
 /// The registers of all devices, by their addresses.
 pub struct MmioBus {
@@ -22,8 +23,15 @@ struct Range {
 }
 
 impl MmioBus {
-    /// The registers of these devices, none of which may be in memory, whose end is given.
-    pub(super) fn new(devices: &[Arc<dyn Device>], memory_end: u64) -> Result<Self, PlatformError> {
+    /// The registers of these devices, none of which may be where there is RAM, or may come to be.
+    pub(super) fn new(
+        devices: &[Arc<dyn Device>],
+        memory: &MemoryMap,
+    ) -> Result<Self, PlatformError> {
+        let is_free = |start: u64, last: u64| {
+            let mut taken = memory.ram().chain(memory.hotplug());
+            !taken.any(|range| range.start.0 <= last && start < range.start.0 + range.bytes)
+        };
         let mut ranges = Vec::new();
         for device in devices {
             let own = device.mmio().map_or(&[][..], |mmio| mmio.ranges());
@@ -32,7 +40,7 @@ impl MmioBus {
                 let last = range.bytes.checked_sub(1).and_then(|most| start.checked_add(most));
                 let device = device.clone();
                 match last {
-                    Some(last) if start >= memory_end => {
+                    Some(last) if is_free(start, last) => {
                         ranges.push(Range { start, last, device, number });
                     }
                     _ => {

@@ -118,7 +118,7 @@ impl SystemParameters {
 
 impl From<&Machine> for SystemParameters {
     fn from(machine: &Machine) -> Self {
-        Self::new(machine.boot_cpus(), machine.max_cpus(), machine.memory_bytes())
+        Self::new(machine.boot_cpus(), machine.max_cpus(), machine.memory_map().ram_bytes())
     }
 }
 

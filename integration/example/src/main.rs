@@ -133,8 +133,9 @@ fn run() -> Result<()> {
 impl Board {
     /// The machine from one reset to the next: all but the board is made anew.
     fn start(&mut self, kvm: &Kvm, boot_count: u32) -> Result<StopReason> {
-        let all_ram = (GuestAddress(0), self.machine.memory_bytes() as usize);
-        self.ram = Arc::new(GuestMemoryMmap::from_ranges(&[all_ram])?);
+        let map = self.machine.memory_map();
+        let ranges: Vec<_> = map.ram().map(|range| (range.start, range.bytes as usize)).collect();
+        self.ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges)?);
         let (vm, vcpus) = self.create_vm(kvm)?;
         let own_vm = vm.clone();
         let mailboxes = Arc::new(Mailboxes::new().with_negotiated(move |decision| {
@@ -210,9 +211,8 @@ impl Board {
     ) -> Result<(Platform, InterruptLine)> {
         let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_ref());
         let client = Client::parse(&self.kernel)?;
-        let ram_bytes = machine.memory_bytes();
         let initrd_bytes = initrd.map(Source::size_bytes).transpose()?;
-        let request = PlanRequest { ram_bytes, initrd_bytes, ..Default::default() };
+        let request = PlanRequest::new(machine.memory_map()).with_initrd(initrd_bytes);
         let placement = Placement::plan(&client, &request)?;
         loader::load(&client, &placement, initrd.map(|file| file as &dyn Source), ram)?;
         ram.write_slice(vof_firmware::IMAGE, GuestAddress(vof_firmware::LOAD_ADDRESS))?;
@@ -230,7 +230,7 @@ impl Board {
             .add_all(calls.with_clock(self.clock.clone()).devices());
         let mut platform = builder.build()?;
         let tree = DeviceTree::from_blob(&platform.blob(&start)?)?;
-        let mut vof = Vof::builder(tree, ram_bytes)
+        let mut vof = Vof::builder(tree, machine.memory_map())
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(cas::Platform::of(machine)))
             .cpus(cpus.clone())

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::hypercall::token;
+use arch_ppc64::topology::{MemoryMap, MemoryRange};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, HypercallHandler, Next, StartError, Status,
     VcpuHost,
@@ -34,7 +35,13 @@ pub const BEYOND: &[&str] = &["seek"];
 
 static TREE: LazyLock<DeviceTree> = LazyLock::new(sample_tree);
 
-const RAM_SIZES: [u64; 4] = [1 << 20, 1 << 20, FIRMWARE_BYTES + 0x1000, 5 << 30];
+/// Where RAM ends, and what of it is a hole.
+const RAM: [(u64, Range<u64>); 4] = [
+    (1 << 20, 0..0),
+    (1 << 20, 0x4_0000..0x5_0000),
+    (FIRMWARE_BYTES + 0x1_0000, 0..0),
+    (5 << 30, 1 << 30..0xffff_0000),
+];
 const CALLS_MAX: usize = 64;
 /// Where strings, arrays and buffers mostly are.
 const TEXTS: u32 = 0x1_8000;
@@ -106,7 +113,7 @@ impl PropertyPolicy for AnyProperty {
 /// How often a processor was started. All are stopped, whatever happens.
 struct Starts {
     count: AtomicUsize,
-    ram_bytes: u64,
+    memory: MemoryMap,
 }
 
 impl VcpuHost for Starts {
@@ -117,7 +124,7 @@ impl VcpuHost for Starts {
     fn start(&self, target: CpuIndex, registers: EntryRegisters) -> Result<(), StartError> {
         let entry = registers.pc;
         assert!(target.0 < 2, "the sample has no processor {target}");
-        let has_code = entry.0 % 4 == 0 && entry.0 + 4 <= self.ram_bytes;
+        let has_code = entry.0 % 4 == 0 && self.memory.is_ram(entry, 4);
         assert!(has_code, "{target} starts at {:#x}", entry.0);
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -133,17 +140,18 @@ struct Case {
 }
 
 impl Case {
-    fn new(ram_bytes: u64, flags: u8) -> Self {
-        let starts = Arc::new(Starts { count: AtomicUsize::new(0), ram_bytes });
-        let vof = Self::builder(ram_bytes, flags, &starts).build();
+    fn new((end, hole): &(u64, Range<u64>), flags: u8) -> Self {
+        let memory = memory_map(*end, hole);
+        let starts = Arc::new(Starts { count: AtomicUsize::new(0), memory });
+        let vof = Self::builder(flags, &starts).build();
         let vof = vof.expect("the sample has a client interface");
-        Self { vof, ram: WatchedRam::new(ram_bytes), starts, handles: [0; 8] }
+        Self { vof, ram: WatchedRam::with_hole(*end, hole.clone()), starts, handles: [0; 8] }
     }
 
-    fn builder(ram_bytes: u64, flags: u8, starts: &Arc<Starts>) -> VofBuilder {
+    fn builder(flags: u8, starts: &Arc<Starts>) -> VofBuilder {
         // A console that takes nothing makes `write` wait, which takes time.
         let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31) * 16));
-        let mut builder = Vof::builder(TREE.clone(), ram_bytes)
+        let mut builder = Vof::builder(TREE.clone(), &starts.memory)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console)
             .cpus(starts.clone());
@@ -155,6 +163,13 @@ impl Case {
         }
         builder
     }
+}
+
+fn memory_map(end: u64, hole: &Range<u64>) -> MemoryMap {
+    let ram =
+        |range: Range<u64>| MemoryRange::ram(GuestAddress(range.start), range.end - range.start);
+    let ranges = [0..hole.start, hole.end..end].into_iter().filter(|range| !range.is_empty());
+    MemoryMap::new(ranges.map(ram)).expect("the ranges are in order and apart")
 }
 
 /// Some machine's answers, of every kind.
@@ -174,9 +189,10 @@ fn negotiate(vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
 /// `data` is a byte that chooses RAM's size, one of flags, and calls.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
-    let ram_bytes = input.pick(&RAM_SIZES);
+    let ram = &RAM[usize::from(input.byte()) % RAM.len()];
+    let ram_bytes = ram.0;
     let flags = input.byte();
-    let mut case = Case::new(ram_bytes, flags);
+    let mut case = Case::new(ram, flags);
     let before = case.vof.to_blob();
     let mut reach = Reach::NONE;
     for _ in 0..CALLS_MAX {
@@ -208,7 +224,7 @@ pub fn run(data: &[u8]) -> Reach {
 
 /// Puts an array and its strings into RAM, as far as there is RAM.
 fn write_array(case: &mut Case, kind: u8, input: &mut Input<'_>) -> u64 {
-    let ram_bytes = case.ram.len();
+    let ram_bytes = case.ram.end();
     let mut texts: Vec<u8> = Vec::new();
     let service = match kind & 0x1f {
         0x1f => input.number(ram_bytes) as u32,
@@ -262,16 +278,18 @@ struct Array {
 
 impl Array {
     fn read(ram: &WatchedRam, at: u64) -> Option<Self> {
-        let end = ram.len().min(1 << 32);
-        at.checked_add(12).filter(|&head_end| head_end <= end)?;
+        let room = |at: u64| ram.room_from(at).min((1_u64 << 32).saturating_sub(at));
+        if room(at) < 12 {
+            return None;
+        }
         let [name, arguments, results] = [0, 4, 8].map(|offset| ram.peek_cell(at + offset));
         let cells = arguments.checked_add(results)?;
         let first_result = at + 12 + 4 * u64::from(arguments);
         let array_end = first_result + 4 * u64::from(results);
-        if cells > MAX_CALL_CELLS as u32 || array_end > end {
+        if cells > MAX_CALL_CELLS as u32 || array_end - at > room(at) {
             return None;
         }
-        let room = (MAX_SERVICE_NAME_BYTES + 1).min(end.saturating_sub(name.into()) as usize);
+        let room = (MAX_SERVICE_NAME_BYTES + 1).min(room(name.into()) as usize);
         let name = ram.peek(name.into(), room);
         let service = name.split(|&byte| byte == 0).next().filter(|text| text.len() < name.len());
         Some(Self {
@@ -397,7 +415,7 @@ fn check_result(case: &Case, service: &str, array: &Array, first: u32) {
             let (size, align) = (array.argument(1), array.argument(2));
             let start = u64::from(first);
             assert!(start >= FIRMWARE_BYTES && size > 0);
-            assert!(start + size <= case.ram.len().min(1 << 32));
+            assert!(start + size <= 1 << 32 && size <= case.ram.room_from(start));
             let multiple = align.next_power_of_two();
             assert!(if align == 0 { start == array.argument(0) } else { start % multiple == 0 });
         }
@@ -416,23 +434,22 @@ fn check_end(case: &Case, flags: u8, before: &[u8]) {
         assert!(tree.properties(node).count() <= MAX_NODE_PROPERTIES);
     }
     let memory = tree.find("/memory@0").expect("the sample has memory");
-    check_free(tree.property(memory, "available").unwrap_or_default(), case.ram.len());
+    check_free(tree.property(memory, "available").unwrap_or_default(), &case.ram);
     // What was saved of it is one that can be.
     let state = case.vof.state().expect("it can be saved");
-    let restored = Case::builder(case.ram.len(), flags, &case.starts)
-        .restore(&state)
-        .expect("it was saved just now");
+    let restored = Case::builder(flags, &case.starts).restore(&state);
+    let restored = restored.expect("it was saved just now");
     assert_eq!(restored.to_blob(), blob);
 }
 
 /// Free memory is RAM, in order, not the firmware's, and no range touches another.
-fn check_free(available: &[u8], ram_bytes: u64) {
+fn check_free(available: &[u8], ram: &WatchedRam) {
     let cells = available.chunks_exact(8).map(|cell| u64::from_be_bytes(cell.try_into().unwrap()));
     let cells: Vec<u64> = cells.collect();
     let mut end = FIRMWARE_BYTES - 1;
     for range in cells.chunks_exact(2) {
         assert!(range[0] > end && range[1] > 0, "{cells:x?}");
+        assert!(range[1] <= ram.room_from(range[0]), "{cells:x?}");
         end = range[0] + range[1];
     }
-    assert!(end <= ram_bytes, "{cells:x?}");
 }

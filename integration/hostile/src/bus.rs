@@ -12,7 +12,7 @@ use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
 use vm_memory::GuestAddress;
 use vof_device::limits::MAX_TRANSFER_BYTES;
-use vof_device::test_utils::{FIRMWARE_BYTES, sample_tree};
+use vof_device::test_utils::{FIRMWARE_BYTES, of_size, sample_tree};
 use vof_device::{DeviceTree, Vof};
 
 use crate::Reach;
@@ -66,7 +66,7 @@ impl Bus {
         let calls = StandardCalls::new(parameters, cpus.clone(), console.clone())
             .with_interrupt_sources(xics.clone());
         let rtas = Rtas::new(&calls.devices()).expect("no call is answered twice");
-        let vof = Vof::builder(TREE.clone(), RAM_BYTES)
+        let vof = Vof::builder(TREE.clone(), &of_size(RAM_BYTES))
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console.clone())
             .cas(Box::new(|_: &[u8]| Ok(vec![])))

@@ -244,7 +244,7 @@ fn check_decision(case: &Case, proposal: &Proposal, decision: &Decision) {
         None => assert!(!decision.form1_affinity && !decision.dynamic_memory),
     }
     assert!(decision.dynamic_memory || !decision.dynamic_memory_v2);
-    assert!(case.machine.hotplug_bytes() > 0 || !decision.dynamic_memory);
+    assert!(case.machine.memory_map().hotplug_bytes() > 0 || !decision.dynamic_memory);
 }
 
 fn check_changes(case: &Case, decision: &Decision, changes: &[TreeChange]) {
@@ -281,13 +281,13 @@ fn check_client_interface(
     const PATH: u64 = 0x2300;
     let policy = Box::new(case.platform.clone());
     let host = Arc::new(Host { answer: told, heard: Mutex::default() });
-    let builder = Vof::builder(case.tree.clone(), case.machine.memory_bytes()).cas(policy);
+    let builder = Vof::builder(case.tree.clone(), case.machine.memory_map()).cas(policy);
     let builder = builder.cpus(host.clone());
     let vof = builder.console("/vdevice/vty", Arc::new(NoConsole)).build().expect("there is a VTY");
     let before = vof.with_tree(DeviceTree::clone);
     // The structure ends where RAM does, so that nothing lies behind it.
-    let ram = WatchedRam::new(case.machine.memory_bytes());
-    let at = ram.len() - vectors.len() as u64;
+    let ram = WatchedRam::new(case.machine.memory_map().ram_bytes());
+    let at = ram.end() - vectors.len() as u64;
     ram.poke(at, vectors);
     ram.poke(METHOD, b"ibm,client-architecture-support\0");
     ram.poke(PATH, b"/\0");

@@ -9,6 +9,7 @@ use arch_ppc64::loader::{
     self, Client, ClientKind, FIRMWARE_BYTES, KERNEL_BASE, LoadError, Part, Placement, PlanRequest,
     Source,
 };
+use arch_ppc64::topology::{MemoryMap, MemoryRange};
 use vm_memory::GuestAddress;
 
 use crate::Reach;
@@ -36,22 +37,39 @@ pub fn goals() -> Vec<String> {
 /// More than this is planned for, but not loaded: zeros take time.
 const LOADED_BYTES_MAX: u64 = 8 << 20;
 
-const RAM_SIZES: [u64; 8] =
-    [0, PAGE_BYTES, KERNEL_BASE.0 + PAGE_BYTES, 8 << 20, 16 << 20, 32 << 20, 1 << 30, 8 << 40];
+const RAM_SIZES: [u64; 8] = [
+    PAGE_BYTES,
+    KERNEL_BASE.0 + PAGE_BYTES,
+    8 << 20,
+    16 << 20,
+    32 << 20,
+    1 << 30,
+    6 << 30,
+    8 << 40,
+];
 
-/// RAM's size by a byte: one of a few, or where the program ends, give or take a few pages.
-fn ram_bytes(choice: u8, client: &Client<'_>) -> u64 {
+/// RAM by a byte: one of a few sizes, or as much as the program needs, give or take a few pages;
+/// in one range, or with a hole behind the first part, of a page up to what there is of RAM.
+fn memory(choice: u8, flags: u8, client: &Client<'_>) -> MemoryMap {
     let few = RAM_SIZES[usize::from(choice) % RAM_SIZES.len()];
-    if choice < 0x80 {
-        return few;
-    }
-    let anywhere = PlanRequest { ram_bytes: u64::MAX, ..PlanRequest::default() };
-    let Ok(placement) = Placement::plan(client, &anywhere) else { return few };
-    let end = range(placement.client()).end;
-    (end + u64::from(choice & 0x7f) * 0x400).saturating_sub(0x8000)
+    let anywhere = MemoryMap::of_size(1 << 40).expect("it is made of pages");
+    let bytes = match Placement::plan(client, &PlanRequest::new(&anywhere)) {
+        Ok(placement) if choice >= 0x80 => {
+            let end = range(placement.client()).end.next_multiple_of(PAGE_BYTES);
+            (end + u64::from(choice & 7) * PAGE_BYTES).saturating_sub(4 * PAGE_BYTES)
+        }
+        _ => few,
+    };
+    let bytes = bytes.max(PAGE_BYTES);
+    let first = MemoryRange::ram(GuestAddress(0), bytes);
+    let hole = PAGE_BYTES << (choice >> 3 & 15);
+    let second = MemoryRange::ram(GuestAddress(bytes + hole), bytes);
+    let has_second = flags & 8 != 0;
+    let map = MemoryMap::new([first].into_iter().chain(has_second.then_some(second)));
+    map.expect("the ranges are in order and apart")
 }
 
-/// `data` is a byte that chooses RAM's size, one of flags, two of the initial RAM disk's size in
+/// `data` is a byte that chooses RAM, one of flags, two of the initial RAM disk's size in
 /// 16 bytes, and a file.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
@@ -73,13 +91,10 @@ pub fn run(data: &[u8]) -> Reach {
     assert!(client.bytes() > 0);
     let is_kernel = matches!(client.kind(), ClientKind::Kernel { .. });
     assert_eq!(client.is_64bit(), is_kernel);
-    let ram_bytes = ram_bytes(choice, &client);
-    let request = PlanRequest {
-        ram_bytes,
-        initrd_bytes: flag(0).then_some(initrd_bytes),
-        flat_tree_bytes: flag(1).then_some(0x6000),
-        rtas_bytes: flag(2).then_some(4096),
-    };
+    let memory = memory(choice, flags, &client);
+    let mut request = PlanRequest::new(&memory).with_initrd(flag(0).then_some(initrd_bytes));
+    request.flat_tree_bytes = flag(1).then_some(0x6000);
+    request.rtas_bytes = flag(2).then_some(4096);
     let placement = match Placement::plan(&client, &request) {
         Ok(placement) => placement,
         Err(error) => {
@@ -102,7 +117,12 @@ pub fn run(data: &[u8]) -> Reach {
     let initrd: Vec<u8> = (0..initrd_bytes).map(|at| at as u8 | 1).collect();
     let initrd = request.initrd_bytes.map(|_| initrd.as_slice());
     let source = initrd.as_ref().map(|initrd| initrd as &dyn Source);
-    let ram = WatchedRam::new(ram_bytes);
+    let ranges: Vec<_> = memory.ram().collect();
+    let end = memory.end().0;
+    let ram = match ranges[..] {
+        [first, second] => WatchedRam::with_hole(end, first.end().0..second.start.0),
+        _ => WatchedRam::new(end),
+    };
     loader::load(&client, &placement, source, &ram).expect("what was planned can be loaded");
     check_loaded(&placement, initrd, &ram);
     reach.add(if is_kernel { 4 } else { 5 });
@@ -124,7 +144,7 @@ fn range((at, bytes): (GuestAddress, u64)) -> Range<u64> {
 }
 
 /// Everything is in RAM, below 4 GiB, above the firmware, and nothing overlaps.
-fn check_placement(client: &Client<'_>, placement: &Placement, request: &PlanRequest) {
+fn check_placement(client: &Client<'_>, placement: &Placement, request: &PlanRequest<'_>) {
     assert_eq!(placement.client().1, client.bytes());
     assert_eq!(placement.is_64bit(), client.is_64bit());
     assert!(range(placement.client()).contains(&placement.entry().0), "the entry is outside");
@@ -139,8 +159,10 @@ fn check_placement(client: &Client<'_>, placement: &Placement, request: &PlanReq
     let mut all = [vec![range(placement.client())], behind].concat();
     all.sort_by_key(|range| range.start);
     assert!(all[0].start >= FIRMWARE_BYTES);
-    let end = request.ram_bytes.min(1 << 32);
-    assert!(all.last().is_some_and(|last| last.end <= end), "{all:x?} beyond {end:#x}");
+    for range in &all {
+        let is_ram = request.memory.is_ram(GuestAddress(range.start), range.end - range.start);
+        assert!(is_ram && range.end <= 1 << 32, "{range:x?} is not in {:x?}", request.memory);
+    }
     assert!(all.windows(2).all(|two| two[0].end <= two[1].start), "{all:x?} overlap");
 }
 

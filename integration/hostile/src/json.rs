@@ -76,13 +76,14 @@ pub fn run(data: &[u8]) -> Reach {
     };
     reach.add(1);
     check_limits(&machine, &config);
-    if machine.max_cpus() > BUILT_CPUS_MAX || machine.hotplug_bytes() > BUILT_HOTPLUG_MAX {
+    let map = machine.memory_map();
+    if machine.max_cpus() > BUILT_CPUS_MAX || map.hotplug_bytes() > BUILT_HOTPLUG_MAX {
         return reach;
     }
     if machine.boot_cpus() > 1 {
         reach.add(4);
     }
-    if machine.hotplug_bytes() > 0 {
+    if map.hotplug_bytes() > 0 {
         reach.add(5);
     }
     if config.payload.cmdline.is_some() {
@@ -102,7 +103,7 @@ pub fn run(data: &[u8]) -> Reach {
         reach.add(3);
         return reach;
     }
-    Vof::builder(tree, machine.memory_bytes())
+    Vof::builder(tree, map)
         .console(VTY_PATH, Arc::new(NoConsole))
         .cas(Box::new(cas::Platform::of(&machine)))
         .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
@@ -113,9 +114,13 @@ pub fn run(data: &[u8]) -> Reach {
 }
 
 fn check_limits(machine: &Machine, config: &VmConfig) {
-    let (memory, hotplug) = (machine.memory_bytes(), machine.hotplug_bytes());
-    assert!(memory >= MIN_MEMORY_BYTES && memory % PAGE_BYTES == 0);
-    assert!(memory.checked_add(hotplug).is_some_and(|all| all <= MAX_MEMORY_BYTES));
+    let map = machine.memory_map();
+    assert!(map.rma().bytes >= MIN_MEMORY_BYTES && map.end().0 <= MAX_MEMORY_BYTES);
+    for range in map.ranges() {
+        assert!(range.bytes > 0 && range.bytes % PAGE_BYTES == 0);
+        assert_eq!(range.start.0 % PAGE_BYTES, 0);
+    }
+    assert!(map.ranges().windows(2).all(|two| two[0].end() <= two[1].start));
     assert!((1..=MAX_CPUS).contains(&machine.boot_cpus()));
     assert!((machine.boot_cpus()..=MAX_CPUS).contains(&machine.max_cpus()));
     let cmdline = machine.cmdline();
@@ -128,11 +133,11 @@ fn check_tree(machine: &Machine, tree: &DeviceTree) {
     let cpus = tree.find("/cpus").expect("there are CPUs");
     let is_cpu = |&node: &_| tree.property(node, "device_type") == Some(b"cpu\0");
     assert_eq!(tree.children(cpus).filter(is_cpu).count(), machine.boot_cpus() as usize);
-    let memory = tree.find("/memory@0").expect("there is memory");
-    let reg = [0, machine.memory_bytes()].map(u64::to_be_bytes).concat();
-    let whole = tree.property(memory, "reg").expect("memory has a place");
-    if machine.hotplug_bytes() == 0 {
-        assert_eq!(whole, reg);
+    for range in machine.memory_map().ram() {
+        let path = format!("/memory@{:x}", range.start.0);
+        let memory = tree.find(&path).expect("each range has a node");
+        let reg = [range.start.0, range.bytes].map(u64::to_be_bytes).concat();
+        assert_eq!(tree.property(memory, "reg"), Some(reg.as_slice()), "{path}");
     }
     let chosen = tree.find("/chosen").expect("there is /chosen");
     let bootargs = [machine.cmdline().as_bytes(), b"\0"].concat();

@@ -10,14 +10,15 @@ use vm_memory::GuestAddress;
 const PAGE_BYTES: u64 = 4096;
 static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
-/// RAM from address 0 on, all zeros at first. It takes host memory only where something else than
+/// RAM from address 0 on, perhaps with a hole, all zeros at first. It takes host memory only where something else than
 /// zeros was written, so it can be of any size.
 ///
 /// A write that RAM ends within is made as far as there is RAM: the worst that a [`GuestRam`] may
 /// do.
 #[derive(Debug)]
 pub(crate) struct WatchedRam {
-    bytes: u64,
+    end: u64,
+    hole: Range<u64>,
     state: Mutex<State>,
 }
 
@@ -37,17 +38,31 @@ pub(crate) struct Work {
 
 impl WatchedRam {
     pub(crate) fn new(bytes: u64) -> Self {
-        Self { bytes, state: Mutex::default() }
+        Self::with_hole(bytes, 0..0)
     }
 
-    /// Its size in bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.bytes
+    /// To `end`, but for what is in `hole`.
+    pub(crate) fn with_hole(end: u64, hole: Range<u64>) -> Self {
+        Self { end, hole, state: Mutex::default() }
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many bytes of RAM there are from `at` on.
+    pub(crate) fn room_from(&self, at: u64) -> u64 {
+        match at {
+            at if self.hole.contains(&at) => 0,
+            at if at < self.hole.start => self.hole.start - at,
+            at => self.end.saturating_sub(at),
+        }
     }
 
     /// Writes, as the guest itself does: as far as there is RAM, and not remembered.
     pub(crate) fn poke(&self, at: u64, data: &[u8]) {
-        let room = self.bytes.saturating_sub(at).min(data.len() as u64);
+        let room = self.room_from(at).min(data.len() as u64);
         self.lock().store(at, &data[..room as usize]);
     }
 
@@ -60,7 +75,7 @@ impl WatchedRam {
     /// Reads as the guest itself does; zeros where there is no RAM.
     pub(crate) fn peek(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        let room = self.bytes.saturating_sub(at).min(len as u64);
+        let room = self.room_from(at).min(len as u64);
         self.lock().load(at, &mut bytes[..room as usize]);
         bytes
     }
@@ -82,7 +97,7 @@ impl WatchedRam {
 
     /// How many bytes from `at` on are RAM, of `len`.
     fn room(&self, at: GuestAddress, len: usize) -> usize {
-        self.bytes.saturating_sub(at.0).min(len as u64) as usize
+        self.room_from(at.0).min(len as u64) as usize
     }
 }
 
@@ -206,6 +221,10 @@ mod tests {
         assert_eq!(writes, [0xffe..0x1003, 0x17ff..0x1800]);
         assert_eq!(work, Work { accesses: 7, bytes: 4 + 1 + 6 + 1 + 1 + 2 });
         assert_eq!(ram.take(), (vec![], Work::default()));
+        let ram = WatchedRam::with_hole(0x3000, 0x1000..0x2000);
+        let rooms = [0, 0xfff, 0x1000, 0x1fff, 0x2000, 0x2fff, 0x3000].map(|at| ram.room_from(at));
+        assert_eq!(rooms, [0x1000, 1, 0, 0, 0x1000, 1, 0]);
+        assert!(ram.check_ram(GuestAddress(0xff0), 0x20).is_err());
     }
 
     #[test]

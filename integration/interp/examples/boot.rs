@@ -200,8 +200,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::new(&Config { cmdline })?;
     let (kernel, initrd) = (File::open(kernel)?, File::open(initrd)?);
     let initrd_bytes = initrd.size_bytes()?;
-    let ram: GuestMemoryMmap<PageMap> =
-        GuestMemoryMmap::from_ranges(&[(GuestAddress(0), machine.memory_bytes() as usize)])?;
+    let map = machine.memory_map();
+    let ranges: Vec<_> = map.ram().map(|range| (range.start, range.bytes as usize)).collect();
+    let ram: GuestMemoryMmap<PageMap> = GuestMemoryMmap::from_ranges(&ranges)?;
 
     let client = Client::parse(&kernel)?;
     let start = |placement: Option<&Placement>| {
@@ -211,12 +212,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let rtas = placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0));
         Start::new(entry, [7; 32]).with_initrd(Some(initrd)).with_flat_rtas(Some(rtas))
     };
-    let request = PlanRequest {
-        ram_bytes: machine.memory_bytes(),
-        initrd_bytes: Some(initrd_bytes),
-        flat_tree_bytes: Some(outline(&machine)?.blob(&start(None))?.len() as u64),
-        rtas_bytes: Some(rtas::SIZE_BYTES.into()),
-    };
+    let tree_bytes = outline(&machine)?.blob(&start(None))?.len() as u64;
+    let request = PlanRequest::new(map)
+        .with_initrd(Some(initrd_bytes))
+        .with_flat_tree(tree_bytes, rtas::SIZE_BYTES.into());
     let placement = Placement::plan(&client, &request)?;
     loader::load(&client, &placement, Some(&initrd), &ram)?;
     let tree = outline(&machine)?.blob(&start(Some(&placement)))?;

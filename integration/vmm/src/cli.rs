@@ -50,7 +50,8 @@ pub struct Cli {
     pub cmdline: Option<String>,
 
     /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
-    /// hotplug_size=S makes the tree leave room for S more [default: size=1G]
+    /// In its place, ranges=[512M@0,1G@4G/1] has holes: SIZE@START, or SIZE@START/NODE with a NUMA
+    /// node. hotplug_size=S makes the tree leave room for S more [default: size=1G]
     #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
     pub memory: Option<MemoryFlag>,
 
@@ -182,7 +183,7 @@ impl Cli {
         if let Some(flag) = self.cpus {
             flag.apply(&mut config.cpus);
         }
-        if let Some(flag) = self.memory {
+        if let Some(flag) = self.memory.clone() {
             flag.apply(&mut config.memory);
         }
         if let Some(flag) = self.machine {

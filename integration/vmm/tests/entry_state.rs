@@ -62,13 +62,13 @@ impl Guest {
     /// A machine whose client is a few words of `code` at [`ENTRY`].
     fn new(is_64bit: bool, initrd: Option<(GuestAddress, u64)>, code: &[u32]) -> Self {
         let machine = Machine::new(&Config).unwrap();
-        let bytes = machine.memory_bytes();
+        let bytes = machine.memory_map().ram_bytes();
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), bytes as usize)]).unwrap();
         let start =
             fdt::Start::new(GuestAddress(ENTRY), [7; 32]).in_64bit(is_64bit).with_initrd(initrd);
         let tree =
             DeviceTree::from_blob(&outline(&machine).unwrap().blob(&start).unwrap()).unwrap();
-        let vof = Vof::builder(tree, bytes)
+        let vof = Vof::builder(tree, machine.memory_map())
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)
             .package("/vdevice", Arc::new(Slow(0)))
             .build()

@@ -28,15 +28,9 @@ pub(super) struct FreeRanges {
 }
 
 impl FreeRanges {
-    /// One free range.
-    pub(super) fn new(range: Range<u64>) -> Self {
-        let mut free =
-            Self { chunks: Vec::new(), fits: [const { Vec::new() }; ALIGNMENTS], count: 0 };
-        if !range.is_empty() {
-            free.insert_chunk(0, vec![range]);
-            free.count = 1;
-        }
-        free
+    /// No free range.
+    pub(super) const fn none() -> Self {
+        Self { chunks: Vec::new(), fits: [const { Vec::new() }; ALIGNMENTS], count: 0 }
     }
 
     /// How many ranges there are.

@@ -6,6 +6,10 @@ mod free_ranges;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use arch_ppc64::topology::MemoryMap;
+use vm_memory::GuestAddress;
 
 use crate::limits::MAX_FREE_RANGES;
 use free_ranges::FreeRanges;
@@ -44,44 +48,55 @@ pub(crate) enum ReleaseError {
     TooManyPieces,
 }
 
-/// The memory of a machine whose RAM is one range from address 0.
+/// The memory of a machine: RAM, wherever it is.
 ///
-/// Only what is free is kept; what is RAM and not free is claimed. A claim or release costs about
+/// Only what is free is kept; what is RAM and not free is claimed. A hole is neither. A claim or release costs about
 /// the square root of the number of free ranges, see [`FreeRanges`].
 #[derive(Debug, Clone)]
 pub(crate) struct Claims {
     free: FreeRanges,
-    ram_bytes: u64,
+    /// Kept by those who share the state that a reset goes back to.
+    memory: Arc<MemoryMap>,
     firmware: Vec<Range<u64>>,
 }
 
 impl Claims {
     /// All of RAM is free.
-    pub(crate) fn new(ram_bytes: u64) -> Self {
-        Self { free: FreeRanges::new(0..ram_bytes), ram_bytes, firmware: Vec::new() }
+    pub(crate) fn new(memory: &MemoryMap) -> Self {
+        let mut free = FreeRanges::none();
+        for (start, bytes) in memory.spans() {
+            free.give(start.0..start.0 + bytes);
+        }
+        Self { free, memory: Arc::new(memory.clone()), firmware: Vec::new() }
     }
 
-    /// The size of RAM in bytes.
-    pub(crate) fn ram_bytes(&self) -> u64 {
-        self.ram_bytes
+    /// Where RAM is.
+    pub(crate) fn memory(&self) -> &MemoryMap {
+        &self.memory
+    }
+
+    /// Whether all of `range` is RAM.
+    pub(crate) fn is_ram(&self, range: &Range<u64>) -> bool {
+        let bytes = range.end.checked_sub(range.start);
+        bytes.is_some_and(|bytes| self.memory.is_ram(GuestAddress(range.start), bytes))
     }
 
     /// The same memory with these ranges free and no other; they are in order, apart, and RAM.
     /// `None` if one of them is the firmware's.
     pub(crate) fn with_free(&self, ranges: impl Iterator<Item = Range<u64>>) -> Option<Self> {
-        let mut free = FreeRanges::new(0..0);
+        let mut free = FreeRanges::none();
         for range in ranges {
             if self.is_firmware(&range) {
                 return None;
             }
             free.give(range);
         }
-        Some(Self { free, ram_bytes: self.ram_bytes, firmware: self.firmware.clone() })
+        Some(Self { free, memory: self.memory.clone(), firmware: self.firmware.clone() })
     }
 
     /// Puts `range` into use, whatever is there; gives false when it is not all RAM.
     pub(crate) fn reserve(&mut self, range: Range<u64>) -> bool {
-        if range.end > self.ram_bytes || range.start > range.end {
+        if !self.is_ram(&range) {
             return false;
         }
         let overlaps: Vec<_> = self
@@ -134,7 +149,8 @@ impl Claims {
     /// Frees `size` bytes from `start` on, all of them or none: several claims, or a part of one.
     pub(crate) fn release(&mut self, start: u32, size: u32) -> Result<(), ReleaseError> {
         let freed = nonempty(start, size).ok_or(ReleaseError::Empty)?;
-        if freed.end > self.ram_bytes.min(CLAIMABLE_END) || !self.free.is_apart_from(&freed) {
+        let is_claimable = freed.end <= CLAIMABLE_END && self.is_ram(&freed);
+        if !is_claimable || !self.free.is_apart_from(&freed) {
             return Err(ReleaseError::NotClaimed);
         }
         if self.is_firmware(&freed) {

@@ -1,10 +1,16 @@
 #![expect(clippy::single_range_in_vec_init, reason = "there may be one free range")]
 
+use arch_ppc64::topology::MemoryRange;
 use proptest::prelude::*;
 
 use super::*;
 
 const MIB: u32 = 1 << 20;
+
+/// RAM from 0 on.
+fn claims(ram_bytes: u64) -> Claims {
+    Claims::new(&MemoryMap::of_size(ram_bytes).unwrap())
+}
 
 fn free(claims: &Claims) -> Vec<Range<u64>> {
     claims.free().cloned().collect()
@@ -12,7 +18,7 @@ fn free(claims: &Claims) -> Vec<Range<u64>> {
 
 #[test]
 fn claims_are_exact_or_lowest() {
-    let mut claims = Claims::new(16 << 20);
+    let mut claims = claims(16 << 20);
     assert_eq!(claims.claim_at(MIB, MIB), Ok(MIB));
     assert_eq!(claims.claim_at(MIB, 1), Err(ClaimError::NotFree));
     assert_eq!(claims.claim_at(0, MIB + 1), Err(ClaimError::NotFree));
@@ -27,7 +33,7 @@ fn claims_are_exact_or_lowest() {
 
 #[test]
 fn nothing_outside_ram_can_be_claimed() {
-    let mut claims = Claims::new(16 << 20);
+    let mut claims = claims(16 << 20);
     assert_eq!(claims.claim_at(16 * MIB - 1, 2), Err(ClaimError::NotFree));
     assert_eq!(claims.claim_at(0x8000_0000, 0x8000_0000), Err(ClaimError::NotFree));
     assert_eq!(claims.claim_at(u32::MAX, u32::MAX), Err(ClaimError::NotFree));
@@ -41,7 +47,7 @@ fn nothing_outside_ram_can_be_claimed() {
 
 #[test]
 fn memory_above_4_gib_is_free_and_cannot_be_claimed() {
-    let mut claims = Claims::new(8 << 30);
+    let mut claims = claims(8 << 30);
     assert_eq!(claims.claim_at(0xffff_f000, 0x1000), Ok(0xffff_f000));
     assert_eq!(claims.claim_at(0xffff_e000, 0x1001), Err(ClaimError::NotFree));
     assert_eq!(free(&claims), [0..0xffff_f000, 1 << 32..8 << 30]);
@@ -56,7 +62,7 @@ fn memory_above_4_gib_is_free_and_cannot_be_claimed() {
 
 #[test]
 fn release_is_all_or_nothing() {
-    let mut claims = Claims::new(16 << 20);
+    let mut claims = claims(16 << 20);
     assert!(claims.reserve_firmware(0..0x1_0000));
     assert!(claims.reserve(0x40_0000..0x80_0000));
     assert!(!claims.reserve(0..(16 << 20) + 1));
@@ -80,20 +86,52 @@ fn release_is_all_or_nothing() {
 
 #[test]
 fn reservations_may_overlap() {
-    let mut claims = Claims::new(0x1000);
+    let mut claims = claims(0x1_0000);
     assert!(claims.reserve(0x100..0x300));
     assert!(claims.reserve(0x200..0x400));
     assert!(claims.reserve(0..0x800));
     assert!(claims.reserve(0x800..0x800));
-    assert_eq!(free(&claims), [0x800..0x1000]);
-    assert!(claims.reserve(0..0x1000));
+    assert_eq!(free(&claims), [0x800..0x1_0000]);
+    assert!(claims.reserve(0..0x1_0000));
     assert_eq!(free(&claims), []);
+}
+
+#[test]
+fn holes_are_neither_free_nor_claimed() {
+    let ram = |start: u32, bytes: u32| MemoryRange::ram(GuestAddress(start.into()), bytes.into());
+    let map = MemoryMap::new([
+        ram(0, MIB),
+        MemoryRange::hotplug(GuestAddress(MIB.into()), MIB.into()),
+        ram(4 * MIB, MIB),
+        ram(5 * MIB, MIB),
+        MemoryRange::ram(GuestAddress(0xffff_0000), 1 << 20),
+    ]);
+    let mut claims = Claims::new(&map.unwrap());
+    let all = [0..0x10_0000, 0x40_0000..0x60_0000, 0xffff_0000..0x1_000f_0000_u64];
+    assert_eq!(free(&claims), all);
+    assert_eq!(claims.claim_aligned(MIB + 1, 1), Ok(4 * MIB));
+    assert_eq!(claims.release(4 * MIB, MIB + 1), Ok(()));
+    for (start, size) in [(MIB - 1, 2), (MIB, MIB), (4 * MIB - 1, 1), (6 * MIB, 1)] {
+        assert_eq!(claims.claim_at(start, size), Err(ClaimError::NotFree), "{start:#x}");
+        assert_eq!(claims.release(start, size), Err(ReleaseError::NotClaimed), "{start:#x}");
+        let (start, size) = (u64::from(start), u64::from(size));
+        assert!(!claims.reserve(start..start + size));
+        assert!(!claims.is_ram(&(start..start + size)));
+    }
+    assert!(!claims.reserve(0x60_0000..0x50_0000), "it ends before it begins");
+    assert_eq!(claims.claim_at(MIB - 16, 16), Ok(MIB - 16));
+    assert_eq!(claims.release(MIB - 16, 17), Err(ReleaseError::NotClaimed));
+    assert_eq!(claims.release(MIB - 16, 16), Ok(()));
+    assert_eq!(claims.claim_at(0xffff_0000, 0xffff), Ok(0xffff_0000));
+    assert_eq!(claims.release(0xffff_0000, 0x1_0001), Err(ReleaseError::NotClaimed));
+    assert_eq!(claims.release(0xffff_0000, 0xffff), Ok(()));
+    assert_eq!(free(&claims), all);
 }
 
 /// "Beyond: a claim or release that would cut free memory once more fails."
 #[test]
 fn pieces_have_a_limit() {
-    let mut claims = Claims::new(16 << 20);
+    let mut claims = claims(16 << 20);
     for number in 0..MAX_FREE_RANGES as u32 - 1 {
         assert_eq!(claims.claim_at(number * 64 + 32, 32), Ok(number * 64 + 32));
     }
@@ -175,7 +213,9 @@ fn steps(ram: u32, largest: u32, count: usize) -> impl Strategy<Value = Vec<Step
 }
 
 fn run(ram: usize, steps: Vec<Step>) {
-    let mut claims = Claims::new(ram as u64);
+    // A page is the least that there can be of RAM; the rest of it is as if there were none.
+    let mut claims = claims(0x1_0000);
+    assert!(claims.reserve_firmware(ram as u64..0x1_0000));
     assert!(claims.reserve_firmware(0..16));
     let mut model = Model { used: vec![false; ram], firmware: 16 };
     model.claim_at(0, 16);

@@ -20,12 +20,15 @@ pub enum RestoreError {
     /// The machine itself cannot have a client interface.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// `ram_bytes` is not what this machine has.
-    #[error("the state is of a machine with {found} bytes of RAM, and this one has {expected}")]
+    /// `ram` is not where the RAM of this machine is.
+    #[error(
+        "the state is of a machine with {found} bytes of RAM, and this one has {expected}, or has \
+         them elsewhere"
+    )]
     Ram {
-        /// What the state says.
+        /// How many bytes the state says.
         found: u64,
-        /// What the machine has.
+        /// How many the machine has.
         expected: u64,
     },
     /// `tree` is no flattened tree.

@@ -1,7 +1,7 @@
 //! The client interface as plain data, to be saved and taken up again in another process.
 //!
 //! What is saved is what clients can see: the tree, claims, instances. What the machine supplies
-//! (console, packages, policies, the size of RAM, which memory is the firmware's) comes from the
+//! (console, packages, policies, where RAM is, which memory is the firmware's) comes from the
 //! builder of the machine that takes the state up.
 
 mod error;
@@ -45,8 +45,8 @@ pub struct VofState {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Saved {
-    /// The size of RAM in bytes.
-    pub ram_bytes: u64,
+    /// Where RAM is, in order and apart.
+    pub ram: Vec<SavedRange>,
     /// The tree, flattened (Devicetree Specification chapter 5). `available` is empty: it is what
     /// `free_memory` says.
     #[serde(with = "hex")]
@@ -146,7 +146,7 @@ pub struct SavedCall {
 }
 
 /// What is saved of an interface.
-pub(crate) fn save(interface: &Interface, ram_bytes: u64) -> Result<VofState, StateError> {
+pub(crate) fn save(interface: &Interface) -> Result<VofState, StateError> {
     let slots = saved_slots(interface)?;
     let opened = interface.opened();
     let state = interface.state();
@@ -157,7 +157,7 @@ pub(crate) fn save(interface: &Interface, ram_bytes: u64) -> Result<VofState, St
         set: changed.set.into_iter().map(str::to_owned).collect(),
     });
     let vof = Saved {
-        ram_bytes,
+        ram: ram(&state.claims),
         tree: tree.to_blob(),
         changed: changed.collect(),
         added_bytes: state.added_bytes as u64,
@@ -210,6 +210,12 @@ fn saved_device(
         arguments: call.arguments.clone(),
     });
     Ok((in_use.instance.state()?, in_flight))
+}
+
+/// Where RAM is.
+fn ram(claims: &Claims) -> Vec<SavedRange> {
+    let spans = claims.memory().spans();
+    spans.map(|(start, bytes)| SavedRange { start: start.0, end: start.0 + bytes }).collect()
 }
 
 /// What is free. A client can have made many pieces of it: their list does not grow by doubling.

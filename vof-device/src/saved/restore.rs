@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use arch_ppc64::CpuIndex;
+use arch_ppc64::topology::MemoryMap;
 
 use super::{
     RestoreError, STATE_VERSION, Saved, SavedCall, SavedInstance, SavedInstances, SavedRange,
@@ -26,28 +27,30 @@ use crate::tree::{ChangedNode, DeviceTree};
 ///
 /// The tree is taken as it is: what this machine's own tree says does not matter. Clients see it,
 /// and what else goes by it (memory, processors, packages) is looked at here or where it is used.
-pub(crate) fn restore(
-    interface: &Interface,
-    ram_bytes: u64,
-    saved: &VofState,
-) -> Result<(), RestoreError> {
+pub(crate) fn restore(interface: &Interface, saved: &VofState) -> Result<(), RestoreError> {
     let VofState { version, vof: saved } = saved;
     if *version != STATE_VERSION {
         return Err(RestoreError::Version { found: *version });
-    }
-    if saved.ram_bytes != ram_bytes {
-        return Err(RestoreError::Ram { found: saved.ram_bytes, expected: ram_bytes });
-    }
-    let expected = super::console(&interface.attachments);
-    if saved.console != expected {
-        return Err(RestoreError::Console { found: saved.console.clone(), expected });
     }
     let (has_memory, built, virtual_built) = {
         let state = interface.state();
         (state.memory.is_some(), state.claims.clone(), state.virtual_claims.clone())
     };
+    let ram = super::ram(&built);
+    if saved.ram != ram {
+        let bytes = |ranges: &[SavedRange]| {
+            ranges
+                .iter()
+                .fold(0u64, |sum, range| sum.saturating_add(range.end.saturating_sub(range.start)))
+        };
+        return Err(RestoreError::Ram { found: bytes(&saved.ram), expected: bytes(&ram) });
+    }
+    let expected = super::console(&interface.attachments);
+    if saved.console != expected {
+        return Err(RestoreError::Console { found: saved.console.clone(), expected });
+    }
     let mut tree = DeviceTree::from_blob(&saved.tree).map_err(RestoreError::Blob)?;
-    let memory = memory(&tree, ram_bytes, has_memory)?;
+    let memory = memory(&tree, built.memory(), has_memory)?;
     let packages = packages(&interface.attachments, &tree, memory)?;
     check_chosen(&tree, &interface.attachments, memory)?;
     let added_bytes = mark_changed(&mut tree, saved)?;
@@ -71,10 +74,10 @@ pub(crate) fn restore(
 
 fn memory(
     tree: &DeviceTree,
-    ram_bytes: u64,
+    map: &MemoryMap,
     is_expected: bool,
 ) -> Result<Option<MemoryNode>, RestoreError> {
-    let memory = MemoryNode::find(tree, ram_bytes)?;
+    let memory = MemoryNode::find(tree, map)?;
     let tells = memory.is_none_or(|memory| tree.property(memory.node, AVAILABLE).is_some());
     if memory.is_some() != is_expected || !tells {
         return Err(RestoreError::Memory);
@@ -135,18 +138,20 @@ fn mark_changed(tree: &mut DeviceTree, saved: &Saved) -> Result<usize, RestoreEr
 }
 
 fn claims(built: &Claims, free: &[SavedRange], table: SavedTable) -> Result<Claims, RestoreError> {
-    if !are_free_ranges(free, built.ram_bytes()) {
+    if !are_free_ranges(free, built) {
         return Err(RestoreError::Ranges(table));
     }
     let ranges = free.iter().map(|range| range.start..range.end);
     built.with_free(ranges).ok_or(RestoreError::Ranges(table))
 }
 
-/// Whether these ranges can be all that is free below `end`: in order, apart, none empty, no more
-/// of them than there can be.
-fn are_free_ranges(ranges: &[SavedRange], end: u64) -> bool {
+/// Whether these ranges can be all that is free of RAM: in order, apart, none empty, no more of them
+/// than there can be.
+fn are_free_ranges(ranges: &[SavedRange], built: &Claims) -> bool {
     ranges.len() <= MAX_FREE_RANGES
-        && ranges.iter().all(|range| range.start < range.end && range.end <= end)
+        && ranges
+            .iter()
+            .all(|range| range.start < range.end && built.is_ram(&(range.start..range.end)))
         && ranges.is_sorted_by(|one, next| one.end < next.start)
 }
 

@@ -44,5 +44,5 @@ pub(crate) fn tree(machine: &Machine, boot_count: u8) -> DeviceTree {
 pub(crate) fn machine() -> TestMachine {
     let config = Config { memory: Memory::of_size(64 << 20), boot_cpus: 12, max_cpus: 12 };
     let machine = Machine::new(&config).unwrap();
-    TestMachine::new(tree(&machine, 1), machine.memory_bytes(), |builder| builder)
+    TestMachine::in_memory(tree(&machine, 1), machine.memory_map(), |builder| builder)
 }

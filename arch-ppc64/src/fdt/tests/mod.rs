@@ -16,9 +16,9 @@ use crate::cpu::CpuModel;
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::machine::tests::TestConfig;
-use crate::papr::cpu_domains;
 use crate::platform::outline;
 use crate::rtas;
+use crate::topology::{MemoryRange, NumaNode, cpu_domains};
 
 const RTAS_BASE: GuestAddress = GuestAddress(0x200_0000);
 const INITRD: (GuestAddress, u64) = (GuestAddress(0x300_0000), 0x12_3456);
@@ -176,6 +176,73 @@ fn names_of_more_than_31_characters_are_there() {
             assert!(!name.contains("long-name") && !name.contains("x@0"), "{name} is left over");
         }
     }
+}
+
+/// LoPAPR §B.6.3: a node a range, the first of which is the real mode area.
+#[test]
+fn each_range_of_ram_has_its_node() {
+    let ram = |start, bytes| MemoryRange::ram(GuestAddress(start), bytes);
+    let ranges = vec![
+        ram(0, LMB_BYTES),
+        ram(LMB_BYTES, LMB_BYTES).on_node(NumaNode(2)),
+        MemoryRange::reserved(GuestAddress(1 << 30), LMB_BYTES),
+        ram(1 << 32, 2 * LMB_BYTES).on_node(NumaNode(1)),
+    ];
+    let tree = tree_of(&TestConfig { ranges: ranges.clone(), ..TestConfig::default() });
+    let root = tree.node("/").unwrap();
+    let is_memory = |name: &&str| name.starts_with("memory@");
+    let nodes: Vec<&str> =
+        root.children.iter().map(|node| node.name.as_str()).filter(is_memory).collect();
+    assert_eq!(nodes, ["memory@0", "memory@10000000", "memory@100000000"]);
+    for (node, reg, numa) in [
+        (nodes[0], [0, 0, 0, LMB_BYTES as u32], 0),
+        (nodes[1], [0, LMB_BYTES as u32, 0, LMB_BYTES as u32], 2),
+        (nodes[2], [1, 0, 0, 2 * LMB_BYTES as u32], 1),
+    ] {
+        let path = format!("/{node}");
+        assert_eq!(tree.value(&path, "device_type"), Some(&b"memory\0"[..]));
+        assert_eq!(tree.cells(&path, "reg"), reg);
+        assert_eq!(tree.cells(&path, "ibm,associativity"), [4, 0, 0, 0, numa]);
+    }
+    assert_eq!(tree.cells("/rtas", "ibm,max-associativity-domains"), [4, 1, 1, 1, 3]);
+    let capacity = tree.cells("/rtas", "ibm,lrdr-capacity");
+    assert_eq!(capacity[..2], [1, 2 * LMB_BYTES as u32]);
+
+    // What can be plugged is behind it, or between.
+    let plugged = MemoryRange::hotplug(GuestAddress(1 << 33), 3 * LMB_BYTES).on_node(NumaNode(3));
+    let config = TestConfig {
+        ranges: [ranges, vec![plugged]].concat(),
+        x_vof: false,
+        ..TestConfig::default()
+    };
+    let tree = tree_of(&config);
+    let capacity = tree.cells("/rtas", "ibm,lrdr-capacity");
+    assert_eq!(capacity[..2], [2, 3 * LMB_BYTES as u32]);
+    let node = "/ibm,dynamic-reconfiguration-memory";
+    let lists = tree.cells(node, "ibm,associativity-lookup-arrays");
+    assert_eq!(lists, [4, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+    let (reserved, first) = (0xa0, (1u64 << 33 >> 28) as u32);
+    let machine = Machine::new(&config).unwrap();
+    let blocks = crate::memory_blocks::MemoryBlocks::of_machine(&machine).unwrap();
+    let cells = |value: Vec<u8>| -> Vec<u32> {
+        value.chunks(4).map(|cell| u32::from_be_bytes(cell.try_into().unwrap())).collect()
+    };
+    let connector = 0x8000_0000 | first;
+    assert_eq!(
+        cells(blocks.sets()),
+        [
+            [4].as_slice(),
+            &[1, 0, 0, 0, 0, reserved],
+            &[1, 0, LMB_BYTES as u32, 0, 2, reserved],
+            &[2, 1, 0, 0, 1, reserved],
+            &[3, 2, 0, connector, 3, 0],
+        ]
+        .concat()
+    );
+    let list = cells(blocks.blocks());
+    assert_eq!(list.len(), 1 + 7 * 6);
+    assert_eq!(list[0], 7);
+    assert_eq!(list[list.len() - 6..], [2, 2 * LMB_BYTES as u32, connector + 2, 0, 3, 0]);
 }
 
 #[test]
@@ -353,7 +420,7 @@ fn associativity_is_one_numa_node() {
     for vcpu in 0..3 {
         // What the tree says is what H_HOME_NODE_ASSOCIATIVITY answers.
         let domains = tree.cells(&format!("/cpus/PowerPC,POWER9@{vcpu}"), "ibm,associativity");
-        assert_eq!(domains[1..], cpu_domains(crate::CpuIndex(vcpu)));
+        assert_eq!(domains[1..], cpu_domains(NumaNode(0), crate::CpuIndex(vcpu)));
     }
 }
 

@@ -169,15 +169,16 @@ impl<'a> Plan<'a> {
 }
 
 /// What a machine needs room for, besides its program.
-fn plan_request(machine: &Machine, initrd_bytes: Option<u64>) -> Result<PlanRequest, BootError> {
-    let mut request =
-        PlanRequest { ram_bytes: machine.memory_bytes(), initrd_bytes, ..PlanRequest::default() };
-    if !machine.x_vof() {
-        request.flat_tree_bytes =
-            Some(flat::tree_bytes(&outline(machine)?, initrd_bytes.is_some())?);
-        request.rtas_bytes = Some(rtas::SIZE_BYTES.into());
+fn plan_request(
+    machine: &Machine,
+    initrd_bytes: Option<u64>,
+) -> Result<PlanRequest<'_>, BootError> {
+    let request = PlanRequest::new(machine.memory_map()).with_initrd(initrd_bytes);
+    if machine.x_vof() {
+        return Ok(request);
     }
-    Ok(request)
+    let tree_bytes = flat::tree_bytes(&outline(machine)?, initrd_bytes.is_some())?;
+    Ok(request.with_flat_tree(tree_bytes, rtas::SIZE_BYTES.into()))
 }
 
 /// Randomness for the guest's own generator.

@@ -54,7 +54,7 @@ impl Payload {
     /// As [`open`](Self::open), of the kernel.
     pub fn hint(&self, machine: &Machine) -> Result<Option<String>, BootError> {
         let initrd_bytes = self.initrd_bytes().unwrap_or(0);
-        Ok(room::hint(&self.client()?, initrd_bytes, machine.memory_bytes()))
+        Ok(room::hint(&self.client()?, initrd_bytes, machine.memory_map().ram_bytes()))
     }
 
     /// Where everything goes in `machine`.
@@ -166,7 +166,7 @@ impl Stamp {
 /// Keeps of a program from a pipe what has to be loaded, if it can be started and fits.
 fn keep_program(pipe: Pipe, path: &Path, machine: &Machine) -> Result<File, BootError> {
     let unreadable = |source| unreadable(path, source);
-    let spool = Spool::new(pipe, machine.memory_bytes()).map_err(unreadable)?;
+    let spool = Spool::new(pipe, machine.memory_map().ram_bytes()).map_err(unreadable)?;
     // Whether anything comes at all.
     spool.keep(1).map_err(unreadable)?;
     match Client::parse(&spool) {

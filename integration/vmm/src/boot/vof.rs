@@ -30,7 +30,7 @@ pub(super) fn enter(
     ram.write(GuestAddress(vof_firmware::LOAD_ADDRESS), vof_firmware::IMAGE)?;
     let tree = DeviceTree::from_blob(tree).map_err(refused)?;
     let (client, client_bytes) = placement.client();
-    let mut vof = Vof::builder(tree, machine.memory_bytes())
+    let mut vof = Vof::builder(tree, machine.memory_map())
         .console(VTY_PATH, host.console)
         .cpus(host.cpus)
         .boot_arguments(boot_arguments)

@@ -146,6 +146,22 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(ObjectOnly(deserializer))
 }
 
+/// As [`object`], of a list of structures.
+pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(object)| object).collect())
+}
+
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        object(deserializer).map(Self)
+    }
+}
+
 struct ObjectOnly<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
@@ -164,7 +180,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CpusConfig, MemoryConfig, Size};
+    use super::super::{CpusConfig, MemoryConfig, RangeConfig, Size};
     use super::*;
 
     /// What is said of a file with this content.
@@ -190,11 +206,36 @@ mod tests {
         }"#;
         let config = VmConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.cpus, CpusConfig { boot_vcpus: 2, max_vcpus: Some(4) });
-        let memory = MemoryConfig { size: Size(512 << 20), hotplug_size: Size(1 << 30) };
+        let memory = MemoryConfig {
+            size: Size(512 << 20),
+            hotplug_size: Size(1 << 30),
+            ..Default::default()
+        };
         assert_eq!(config.memory, memory);
         assert_eq!(config.payload.kernel.as_deref(), Some(Path::new("k")));
         assert_eq!(config.machine.x_vof, Some(false));
         assert_eq!(VmConfig::parse(b"{}").unwrap(), VmConfig::default());
+    }
+
+    #[test]
+    fn ranges_of_memory_are_objects() {
+        let text = r#"{"memory": {"ranges": [
+            {"start": 0, "size": "512M"}, {"start": "1G", "size": 65536, "numa_node": 1}
+        ]}}"#;
+        let config = VmConfig::parse(text.as_bytes()).unwrap();
+        let range = |start, size, numa_node| RangeConfig {
+            start: Size(start),
+            size: Size(size),
+            numa_node,
+        };
+        assert_eq!(config.memory.ranges, [range(0, 512 << 20, 0), range(1 << 30, 65536, 1)]);
+        says("{\"memory\": {\"ranges\": {}}}", &["\"memory.ranges\"", "sequence"]);
+        says("{\"memory\": {\"ranges\": [[0, 1]]}}", &["\"memory.ranges[0]\"", "an object"]);
+        says("{\"memory\": {\"ranges\": [{\"start\": 0}]}}", &["`size`"]);
+        says(
+            "{\"memory\": {\"ranges\": [{\"start\": 0, \"size\": 1, \"numa_node\": 256}]}}",
+            &["\"memory.ranges[0].numa_node\"", "256"],
+        );
     }
 
     #[test]

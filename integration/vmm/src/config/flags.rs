@@ -3,8 +3,8 @@
 use arch_ppc64::config::PseriesOptions;
 use arch_ppc64::cpu::CpuModel;
 
-use super::options::{OptionError, Options, Switch};
-use super::{CpusConfig, MemoryConfig, Size};
+use super::options::{List, OptionError, Options, Switch};
+use super::{CpusConfig, MemoryConfig, RangeConfig, Size};
 
 /// The argument of `--cpus`: `boot=N,max=M`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,11 +30,12 @@ impl CpusFlag {
     }
 }
 
-/// The argument of `--memory`: `size=S,hotplug_size=H`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The argument of `--memory`: `size=S,hotplug_size=H`, or `ranges=[S@A,S@A/N],hotplug_size=H`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryFlag {
     size: Option<Size>,
     hotplug_size: Option<Size>,
+    ranges: Option<List<RangeConfig>>,
 }
 
 impl MemoryFlag {
@@ -43,13 +44,24 @@ impl MemoryFlag {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["size", "hotplug_size"])?;
-        Ok(Self { size: options.get("size")?, hotplug_size: options.get("hotplug_size")? })
+        let options = Options::parse(text, &["size", "hotplug_size", "ranges"])?;
+        let size = options.get("size")?;
+        let ranges = options.get("ranges")?;
+        if size.is_some() && ranges.is_some() {
+            return Err(OptionError::Both("size", "ranges"));
+        }
+        Ok(Self { size, hotplug_size: options.get("hotplug_size")?, ranges })
     }
 
     /// Lays what was written over `config`.
     pub fn apply(self, config: &mut MemoryConfig) {
-        config.size = self.size.unwrap_or(config.size);
+        if let Some(size) = self.size {
+            config.size = size;
+            config.ranges.clear();
+        }
+        if let Some(List(ranges)) = self.ranges {
+            config.ranges = ranges;
+        }
         config.hotplug_size = self.hotplug_size.unwrap_or(config.hotplug_size);
     }
 }
@@ -90,6 +102,21 @@ mod tests {
         let mut memory = MemoryConfig::default();
         MemoryFlag::parse("hotplug_size=1G").unwrap().apply(&mut memory);
         assert_eq!(memory, MemoryConfig { hotplug_size: Size(1 << 30), ..Default::default() });
+        // One or the other says where RAM is.
+        MemoryFlag::parse("ranges=[512M@0,1G@2G/1],hotplug_size=0").unwrap().apply(&mut memory);
+        let range = |start, size, numa_node| RangeConfig {
+            start: Size(start),
+            size: Size(size),
+            numa_node,
+        };
+        let ranges = [range(0, 512 << 20, 0), range(2 << 30, 1 << 30, 1)];
+        assert_eq!((memory.hotplug_size, memory.ranges.as_slice()), (Size(0), &ranges[..]));
+        MemoryFlag::parse("hotplug_size=1G").unwrap().apply(&mut memory);
+        assert_eq!(memory.ranges, ranges);
+        MemoryFlag::parse("size=2G").unwrap().apply(&mut memory);
+        assert_eq!((memory.size, memory.ranges.as_slice()), (Size(2 << 30), &[][..]));
+        MemoryFlag::parse("ranges=1G@0").unwrap().apply(&mut memory);
+        assert_eq!(memory.ranges, [range(0, 1 << 30, 0)]);
         let mut machine = PseriesOptions { x_vof: Some(true), cpu: CpuModel::Power10 };
         MachineFlag::parse("x-vof=off").unwrap().apply(&mut machine);
         assert_eq!(machine, PseriesOptions { x_vof: Some(false), cpu: CpuModel::Power10 });
@@ -103,6 +130,12 @@ mod tests {
         assert!(error.contains("cpu=POWER7") && error.contains("POWER10"), "{error}");
         let error = MachineFlag::parse("x-vof=maybe").unwrap_err().to_string();
         assert!(error.contains("on and off"), "{error}");
+        let error = MemoryFlag::parse("size=1G,ranges=[1G@0]").unwrap_err().to_string();
+        assert!(error.contains("size") && error.contains("ranges"), "{error}");
+        for wrong in ["ranges=[1G@0", "ranges=[]", "ranges=[1G]", "ranges=[1G@0,,1G@2G]"] {
+            let error = MemoryFlag::parse(wrong).unwrap_err().to_string();
+            assert!(error.contains("ranges="), "{error}");
+        }
         let error = CpusFlag::parse("boot=many").unwrap_err().to_string();
         assert!(error.starts_with("boot=many"), "{error}");
     }

@@ -5,16 +5,19 @@
 
 mod file;
 pub mod flags;
+mod memory;
 pub mod options;
 mod size;
 
 use std::path::PathBuf;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::topology::{MemoryMap, MemoryMapError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
+pub use memory::{MemoryConfig, RangeConfig};
 pub use size::Size;
 
 /// The command line of a kernel when nobody gives one: the console is the terminal.
@@ -50,17 +53,6 @@ pub struct CpusConfig {
     pub max_vcpus: Option<u32>,
 }
 
-/// Memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct MemoryConfig {
-    /// RAM at boot, at least 64M, a multiple of 64K.
-    pub size: Size,
-    /// How much more the device tree leaves room for, a multiple of 256M; then `size` must be one
-    /// too. Nothing plugs it in yet.
-    pub hotplug_size: Size,
-}
-
 /// What is started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
@@ -86,17 +78,13 @@ impl Default for CpusConfig {
     }
 }
 
-impl Default for MemoryConfig {
-    fn default() -> Self {
-        Self { size: Size(1 << 30), hotplug_size: Size(0) }
-    }
-}
-
 impl MachineConfig for VmConfig {
     fn memory(&self) -> Memory {
-        let MemoryConfig { size: Size(size_bytes), hotplug_size: Size(hotplug_bytes) } =
-            self.memory;
-        Memory { size_bytes, hotplug_bytes }
+        self.memory.in_one()
+    }
+
+    fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
+        self.memory.map()
     }
 
     fn cpus(&self) -> Cpus {

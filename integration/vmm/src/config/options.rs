@@ -1,4 +1,4 @@
-//! Option arguments of the form `key=value,key=value`.
+//! Option arguments of the form `key=value,key=[value,value]`.
 
 use std::str::FromStr;
 
@@ -26,6 +26,9 @@ pub enum OptionError {
     /// A key is there twice.
     #[error("the key \"{0}\" is given twice")]
     Twice(String),
+    /// Two keys are there that mean the same.
+    #[error("there can be one of the keys \"{0}\" and \"{1}\", not both")]
+    Both(&'static str, &'static str),
     /// A value is wrong.
     #[error("{key}={value}: {reason}")]
     Value {
@@ -51,7 +54,7 @@ impl<'a> Options<'a> {
     /// [`OptionError`] names the part that is wrong and the keys there are.
     pub fn parse(text: &'a str, keys: &[&str]) -> Result<Self, OptionError> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
-        for part in text.split(',') {
+        for part in parts(text) {
             let Some((key, value)) = part.split_once('=') else {
                 return Err(OptionError::NoValue {
                     part: quoted::text(part),
@@ -83,6 +86,28 @@ impl<'a> Options<'a> {
             value: quoted::text(value),
             reason: error.to_string(),
         })
+    }
+}
+
+/// What is between the commas of `text`, but for those in brackets.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_in_list = false;
+    text.split(move |c| {
+        is_in_list = c == '[' || is_in_list && c != ']';
+        c == ',' && !is_in_list
+    })
+}
+
+/// A list of values, `[value,value]`; one needs no brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        inner.unwrap_or(text).split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 

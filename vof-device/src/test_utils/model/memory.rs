@@ -6,15 +6,15 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
     free: Vec<Range<u64>>,
-    ram_bytes: u64,
+    ram: Vec<Range<u64>>,
     firmware: Range<u64>,
 }
 
 impl Memory {
-    /// RAM from 0 to `ram_bytes`, of which `firmware` is in use for ever and `client` for now.
-    pub fn new(ram_bytes: u64, firmware: Range<u64>, client: Range<u64>) -> Self {
-        let mut memory = Self { free: vec![], ram_bytes, firmware };
-        memory.free.push(0..ram_bytes);
+    /// RAM in these ranges, none touching another, of which `firmware` is in use for ever and
+    /// `client` for now.
+    pub fn new(ram: Vec<Range<u64>>, firmware: Range<u64>, client: Range<u64>) -> Self {
+        let mut memory = Self { free: ram.clone(), ram, firmware };
         memory.take(&memory.firmware.clone());
         memory.take(&client);
         memory
@@ -51,8 +51,8 @@ impl Memory {
     pub fn release(&mut self, start: u32, size: u32) -> bool {
         let Some(freed) = range(start, size) else { return false };
         let meets = |other: &Range<u64>| other.start < freed.end && freed.start < other.end;
-        let end = self.ram_bytes.min(1 << 32);
-        if freed.end > end || meets(&self.firmware) || self.free.iter().any(meets) {
+        let is_ram = self.is_ram(&freed);
+        if !is_ram || meets(&self.firmware) || self.free.iter().any(meets) {
             return false;
         }
         self.free.push(freed);
@@ -66,6 +66,11 @@ impl Memory {
         }
         self.free = joined;
         true
+    }
+
+    /// Whether all of this is RAM that a client can name.
+    pub fn is_ram(&self, range: &Range<u64>) -> bool {
+        range.end <= 1 << 32 && self.ram.iter().any(|ram| has(ram, range))
     }
 
     fn take(&mut self, taken: &Range<u64>) {

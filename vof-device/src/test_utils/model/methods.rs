@@ -1,6 +1,5 @@
 //! Methods of `/chosen`'s instances, by which memory and virtual addresses are claimed apart.
 
-use super::session::RAM_BYTES;
 use super::{Session, Space, Step};
 use crate::test_utils::Argument;
 
@@ -31,12 +30,13 @@ impl Session {
                 }
             }
             Step::Translate(at, size) => {
-                let is_ram = u64::from(at) < RAM_BYTES;
+                let at_once = |size: u32| u64::from(at)..u64::from(at) + u64::from(size);
+                let is_ram = self.model.memory.is_ram(&at_once(1));
                 let expected: &[u32] =
                     if is_ram { &[0, u32::MAX, RAM_MODE, 0, at] } else { &[0, 0] };
                 self.calls(Space::Virtual, "translate", &[at], expected);
-                let end = u64::from(at) + u64::from(size);
-                let caught = if size == 0 || end <= RAM_BYTES { 0 } else { INVALID_ADDRESS };
+                let is_mapped = size == 0 || self.model.memory.is_ram(&at_once(size));
+                let caught = if is_mapped { 0 } else { INVALID_ADDRESS };
                 self.calls(Space::Virtual, "map", &[u32::MAX, size, at, 0, at], &[caught]);
                 self.calls(Space::Virtual, "modify", &[RAM_MODE, size, at], &[caught]);
                 self.calls(Space::Virtual, "unmap", &[size, at], &[caught]);

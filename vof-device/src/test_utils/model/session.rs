@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
+use arch_ppc64::topology::{MemoryMap, MemoryRange};
 use arch_ppc64::{Next, Status};
+use vm_memory::GuestAddress;
 
 use super::{Change, Memory, Model, Pick, Step, Tree};
 use crate::limits::{MAX_INSTANCES, MAX_PROPERTY_NAME_BYTES};
@@ -13,7 +16,8 @@ use crate::test_utils::{
 use crate::{DeviceTree, PropertyPolicy, VofBuilder};
 
 const NONE: u32 = u32::MAX;
-pub(super) const RAM_BYTES: u64 = 16 << 20;
+/// Where RAM is: with a hole from 1 MiB to 1.5 MiB.
+const RAM: [Range<u64>; 2] = [0..0x10_0000, 0x18_0000..16 << 20];
 /// Of no node.
 const NO_PHANDLE: u32 = 0x00ab_cdef;
 
@@ -28,6 +32,11 @@ pub struct Session {
     pub(super) claimed: Vec<(u32, u32)>,
     milliseconds: u32,
     succeeded: RefCell<BTreeSet<&'static str>>,
+}
+
+fn memory_map() -> MemoryMap {
+    let ram = RAM.map(|ram| MemoryRange::ram(GuestAddress(ram.start), ram.end - ram.start));
+    MemoryMap::new(ram).expect("the ranges are in order and apart")
 }
 
 fn builder(builder: VofBuilder) -> VofBuilder {
@@ -58,11 +67,11 @@ impl Session {
 
     fn new(tree: DeviceTree) -> Self {
         let blob = tree.to_blob();
-        let machine = TestMachine::new(tree, RAM_BYTES, builder);
+        let machine = TestMachine::in_memory(tree, &memory_map(), builder);
         let tree = machine.vof().with_tree(Tree::of_tree);
         let workspace = u64::from(WORKSPACE);
         let client = workspace..workspace + u64::from(WORKSPACE_BYTES);
-        let memory = Memory::new(RAM_BYTES, 0..FIRMWARE_BYTES, client);
+        let memory = Memory::new(RAM.to_vec(), 0..FIRMWARE_BYTES, client);
         let virtual_memory = memory.clone();
         let mut model = Model { memory, virtual_memory, instances: vec![], callback: 0, tree };
         let chosen = model.tree.find("/chosen").map(|(chosen, _)| chosen);
@@ -436,7 +445,7 @@ impl Session {
     fn move_on(&mut self) {
         let state = self.machine.vof().state().expect("it can be saved");
         let tree = DeviceTree::from_blob(&self.blob).expect("it was one before");
-        let next = TestMachine::restored(tree, RAM_BYTES, builder, &state);
+        let next = TestMachine::restored(tree, &memory_map(), builder, &state);
         self.machine = next.expect("what was saved is taken up");
     }
 
