@@ -210,7 +210,7 @@ impl MemoryMap {
     /// The first address behind all memory, what can be plugged included.
     pub fn end(&self) -> GuestAddress {
         let memory = self.ranges.iter().filter(|range| range.kind != MemoryKind::Reserved);
-        memory.map(MemoryRange::end).last().unwrap_or(RAM_START)
+        memory.map(MemoryRange::end).next_back().unwrap_or(RAM_START)
     }
 
     /// How many bytes of RAM there are from `at` on until the next hole; 0 when `at` is in none.

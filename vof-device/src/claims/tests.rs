@@ -118,7 +118,8 @@ fn holes_are_neither_free_nor_claimed() {
         assert!(!claims.reserve(start..start + size));
         assert!(!claims.is_ram(&(start..start + size)));
     }
-    assert!(!claims.reserve(0x60_0000..0x50_0000), "it ends before it begins");
+    let (start, end) = (0x60_0000, 0x50_0000);
+    assert!(!claims.reserve(start..end), "it ends before it begins");
     assert_eq!(claims.claim_at(MIB - 16, 16), Ok(MIB - 16));
     assert_eq!(claims.release(MIB - 16, 17), Err(ReleaseError::NotClaimed));
     assert_eq!(claims.release(MIB - 16, 16), Ok(()));
