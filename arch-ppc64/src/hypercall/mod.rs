@@ -206,9 +206,6 @@ pub trait HypercallHandler: Send + Sync {
     /// Answers one call of `caller`: reads and changes `call` in place and says what the CPU does
     /// next.
     fn handle(&self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
-
-    /// Returns to the state the machine starts in. Called only while every virtual CPU is parked.
-    fn reset(&self) {}
 }
 
 /// A [`HypercallHandler`] whose calls need `&mut self`; `Mutex<H>` makes it one.
@@ -220,9 +217,6 @@ pub trait MutHypercallHandler: Send {
 
     /// As [`HypercallHandler::handle`].
     fn handle(&mut self, caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next;
-
-    /// As [`HypercallHandler::reset`].
-    fn reset(&mut self) {}
 }
 
 impl<H: MutHypercallHandler> HypercallHandler for Mutex<H> {
@@ -234,10 +228,6 @@ impl<H: MutHypercallHandler> HypercallHandler for Mutex<H> {
         // A handler that panicked once (a bug) must not take the machine's other CPUs down.
         let mut handler = self.lock().unwrap_or_else(PoisonError::into_inner);
         handler.handle(caller, ram, call)
-    }
-
-    fn reset(&self) {
-        self.lock().unwrap_or_else(PoisonError::into_inner).reset();
     }
 }
 
@@ -311,13 +301,6 @@ impl HypercallBus {
         log::trace!(target: TRACE_TARGET, "{caller} {}", Traced { before, after, next });
         next
     }
-
-    /// Returns every handler to its start state. Only while every virtual CPU is parked.
-    pub fn reset(&self) {
-        for handler in &self.handlers {
-            handler.reset();
-        }
-    }
 }
 
 /// Who answers the calls of a token.
@@ -383,10 +366,6 @@ mod tests {
             call.args[0] = self.0;
             call.finish(Status::SUCCESS)
         }
-
-        fn reset(&mut self) {
-            self.0 = 0;
-        }
     }
 
     fn ram() -> GuestMemoryMmap {
@@ -410,15 +389,6 @@ mod tests {
         let handlers: Vec<Arc<dyn HypercallHandler>> =
             vec![Arc::new(Mutex::new(Counter(0))), Arc::new(Mutex::new(Counter(0)))];
         assert_eq!(HypercallBus::new(handlers).unwrap_err(), DuplicateToken(0xf100));
-    }
-
-    #[test]
-    fn reset_reaches_handlers() {
-        let bus = HypercallBus::new(vec![Arc::new(Mutex::new(Counter(0)))]).unwrap();
-        call(&bus, 0xf100);
-        assert_eq!(call(&bus, 0xf100).args[0], 2);
-        bus.reset();
-        assert_eq!(call(&bus, 0xf100).args[0], 1);
     }
 
     #[test]

@@ -240,8 +240,4 @@ impl HypercallHandler for Calls {
             None => call.finish(crate::hypercall::Status::FUNCTION),
         }
     }
-
-    fn reset(&self) {
-        self.0.reset();
-    }
 }

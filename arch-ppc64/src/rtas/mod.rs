@@ -154,10 +154,6 @@ impl HypercallHandler for Rtas {
         let resume = call.finish(if written.is_ok() { Status::SUCCESS } else { Status::PARAMETER });
         next.unwrap_or(resume)
     }
-
-    fn reset(&self) {
-        self.messages.reset();
-    }
 }
 
 /// Whether a buffer has as many inputs and outputs as the call.
@@ -173,6 +169,10 @@ impl Device for Rtas {
 
     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
         Some(self)
+    }
+
+    fn reset(&self) {
+        self.messages.reset();
     }
 
     fn state(&self) -> Option<&dyn SaveState> {

@@ -59,7 +59,7 @@ pub const IPI: u32 = 2;
 /// The external interrupt lines of the CPUs.
 pub trait InterruptOutput: Send + Sync {
     /// The line of `cpu` changed: it is asserted now, or is not any more. It stays so until the
-    /// next call; after a [reset](HypercallHandler::reset), no line is asserted.
+    /// next call; after a [reset](crate::platform::Device::reset), no line is asserted.
     ///
     /// Calls come in the order of the changes, from whoever caused them, and before what caused
     /// them returns. For that, the controller is locked meanwhile: an implementation sets a flag

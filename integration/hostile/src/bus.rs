@@ -6,7 +6,7 @@ use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
-use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
+use arch_ppc64::platform::{Device, InterruptController, InterruptKind, SourceNumber};
 use arch_ppc64::rtas::{Rtas, StandardCalls, SystemParameters};
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
@@ -120,10 +120,11 @@ pub fn run(data: &[u8]) -> Reach {
             assert!(base.0 % 4096 == 0 && base.0 + size_bytes <= RAM_BYTES, "{table:x?}");
         }
     }
-    machine.bus.reset();
     let tree = DeviceTree::from_blob(&machine.vof.to_blob()).expect("the tree is still one");
     assert_eq!(tree.nodes().len(), nodes);
+    // The machine starts again, and its controller was kept.
     machine.xics.set_level(FIRST_INTERRUPT, false);
+    Device::reset(&*machine.xics);
     assert!((0..CPUS).all(|cpu| !machine.cpus.line(cpu)), "reset leaves an interrupt");
     reach
 }

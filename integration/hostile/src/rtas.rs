@@ -83,7 +83,6 @@ pub fn run(data: &[u8]) -> Reach {
     for (cpu, entry, _) in cpus.started() {
         assert!((2..CPUS).contains(&cpu.0) && entry.0 % 4 == 0 && entry.0 < RAM_BYTES);
     }
-    handler.reset();
     reach
 }
 

@@ -60,10 +60,9 @@ fn time_of_day_is_that_of_the_clock() {
 }
 
 #[test]
-fn set_time_lasts_over_a_reset() {
+fn set_time_is_that_of_the_clock() {
     let guest = Guest::new();
     assert_eq!(guest.status("set-time-of-day", &[2038, 1, 19, 3, 14, 8, 5]), 0);
-    guest.bus.reset();
     let time = guest.call("get-time-of-day", &[], 8);
     assert_eq!(time, (0, vec![2038, 1, 19, 3, 14, 8, 5]));
     assert_eq!(guest.clock.now(), Duration::new(1 << 31, 5));
