@@ -8,6 +8,7 @@ use object::elf::{
 use object::pod::{Pod, bytes_of_slice_mut, slice_from_bytes};
 use object::read::elf::{FileHeader, ProgramHeader};
 
+use super::error::MAX_PROGRAM_HEADERS;
 use super::{Client, ClientKind, LoadError, Part, Segment, Source};
 
 /// Where EI_CLASS is.
@@ -22,9 +23,6 @@ const COMPRESSED: [(&[u8], &str); 6] = [
     (&[0x02, 0x21, 0x4c, 0x18], "lz4"),
     (&[0x89, b'L', b'Z', b'O'], "lzop"),
 ];
-
-/// How many program headers are read at most. Kernels have two, programs of old linkers some ten.
-pub(super) const MAX_PROGRAM_HEADERS: usize = 1024;
 
 /// Reads the headers, and nothing else. Each is in the file before it is read, and what is read is
 /// all that is looked at: the file may change meanwhile.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 
 use super::Source;
-use super::elf::MAX_PROGRAM_HEADERS;
 use crate::ram::MemoryFault;
+
+/// How many program headers are read at most. Kernels have two, programs of old linkers some ten.
+pub(super) const MAX_PROGRAM_HEADERS: usize = 1024;
 
 /// Which of the things that are loaded an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

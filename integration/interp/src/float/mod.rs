@@ -7,16 +7,18 @@
 
 mod arith;
 mod convert;
+mod fast;
 mod number;
 mod round;
 
-pub(crate) use arith::{Operation, arithmetic, fused, reciprocal, root, root_estimate};
+pub(crate) use arith::{arithmetic, fused, reciprocal, root, root_estimate};
 pub(crate) use convert::{
     Integer, double_to_quad, double_to_single, from_integer, half_to_double, quad_to_double,
     round_to_extended, round_to_half, round_to_integral, round_to_single, single_to_double,
     to_integer,
 };
 
+pub(crate) use fast::Operation;
 pub(crate) use number::Number;
 
 use crate::bits::{cr, msr};

@@ -7,7 +7,7 @@ use std::ops::{BitAnd, BitOr, BitXor, Not};
 use rustc_apfloat::ieee::{Double, IeeeFloat, Quad, Semantics, Single, X87DoubleExtended};
 use rustc_apfloat::{Float, FloatConvert, Round, Status, StatusAnd};
 
-use super::{Class, Control, Operation, Outcome, Precision, Rounding, arith};
+use super::{Class, Control, Operation, Outcome, Precision, Rounding, fast};
 
 /// A number as a register holds it: `u64` in double format, `u128` in quad format.
 pub(crate) trait Number:
@@ -130,7 +130,7 @@ impl Number for u64 {
         precision: Precision,
         control: &Control,
     ) -> Option<Outcome> {
-        arith::fast(operation, operands, precision, control)
+        fast::fast(operation, operands, precision, control)
     }
 
     fn smallest_normal(class: Class) -> Self {

@@ -2,7 +2,7 @@
 //! Book II §4.4 to §4.6).
 
 use super::fields::*;
-use super::storage_more::{ea_x, pair, set_pair};
+use super::operands::{ea_x, pair, set_pair};
 use super::{Insn, call};
 use crate::bits::dsisr;
 use crate::ram::{Ram, Word};

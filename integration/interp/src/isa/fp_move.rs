@@ -3,7 +3,7 @@
 
 use super::fields::*;
 use super::fp_arith::{DOUBLE_EDGES, record, test_divide, test_root};
-use super::storage_more::{ea_d, ea_x};
+use super::operands::{ea_d, ea_x};
 use super::vmx::Done;
 use super::vsx::{Elements, need_vsx, scalar};
 use super::{Insn, call};

@@ -16,6 +16,7 @@ mod fixed_more;
 mod fp_arith;
 mod fp_move;
 mod logical;
+mod operands;
 mod quad_arith;
 mod quad_convert;
 mod quad_move;

@@ -3,22 +3,13 @@
 
 use super::atomics::{load_atomic, store_atomic};
 use super::fields::*;
+use super::operands::{ea_d, ea_x, pair, set_pair};
 use super::{Insn, call};
 use crate::ram::{Ram, Word};
 use crate::state::State;
 use crate::trap::Trap;
 
 type Done = Result<(), Trap>;
-
-/// (RA|0) + RB.
-pub(super) fn ea_x(s: &State, w: u32) -> u64 {
-    s.gpr[ra_or_zero(w) as usize].wrapping_add(s.gpr[rb(w) as usize])
-}
-
-/// (RA|0) + displacement.
-pub(super) fn ea_d(s: &State, w: u32, displacement: u32) -> u64 {
-    s.gpr[ra_or_zero(w) as usize].wrapping_add(displacement as i32 as u64)
-}
 
 fn load_reversed<T: Word + Reverse>(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
     let value = s.load::<T>(ram, ea_x(s, w))?.reverse();
@@ -124,16 +115,6 @@ fn store_string(s: &mut State, ram: &Ram<'_>, w: u32, ea: u64, bytes: u64) -> Do
 /// NB: 0 means 32.
 fn string_bytes(w: u32) -> u64 {
     u64::from(if rb(w) == 0 { 32 } else { rb(w) })
-}
-
-/// A quadword into an even register and the next.
-pub(super) fn set_pair(s: &mut State, w: u32, value: u128) {
-    s.gpr[(rt(w) & !1) as usize] = (value >> 64) as u64;
-    s.gpr[(rt(w) | 1) as usize] = value as u64;
-}
-
-pub(super) fn pair(s: &State, w: u32) -> u128 {
-    u128::from(s.gpr[(rt(w) & !1) as usize]) << 64 | u128::from(s.gpr[(rt(w) | 1) as usize])
 }
 
 fn lq(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {

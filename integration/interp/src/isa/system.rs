@@ -4,7 +4,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::fields::*;
-use super::storage_more::ea_x;
+use super::operands::ea_x;
 use super::{Insn, call, op};
 use crate::bits::{fscr, msr};
 use crate::op::{Code, Op};

@@ -1,7 +1,7 @@
 //! Loads and stores of vector registers (Power ISA 3.0B, Book I §6.7, §7.6.2).
 
 use super::fields::*;
-use super::storage_more::{ea_d, ea_x};
+use super::operands::{ea_d, ea_x};
 use super::vmx::{Done, need_vmx};
 use super::vsx::{need_vsx, need_vsx_or_vmx};
 use super::{Insn, call};

@@ -26,6 +26,7 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("vof-device", &["--features", "test-utils"]),
     ("example-vmm", &[]),
     ("interp", &[]),
+    ("interp", &["--no-default-features"]),
     ("kvm-ppc64", &[]),
     ("kvm-ppc64", &["--no-default-features"]),
     ("pseries-vmm", &[]),

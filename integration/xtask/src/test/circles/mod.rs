@@ -31,9 +31,6 @@ use super::members::{self, Member};
 
 use self::imports::Imports;
 
-/// The crates whose circles are not judged. Not yet: they are being taken apart.
-const NOT_YET: &[&str] = &["arch-ppc64", "interp", "pseries-vmm", "vof-device"];
-
 /// The crates for everybody, and which of ours each may know.
 const ARROWS: &[(&str, &[&str])] = &[
     ("vof-firmware", &[]),
@@ -57,21 +54,15 @@ pub(super) fn step(log: &mut Log) -> Result<()> {
     for member in &members {
         let imports = imports_of(member)?;
         let circles = circle::all(&imports);
-        let is_judged = !NOT_YET.contains(&&*member.name);
-        let note = if is_judged { "" } else { ", not judged yet" };
         let files = imports.len();
         log.add(
-            format!(
-                "{}: {} circles{note} ({files} files import others)\n",
-                member.name,
-                circles.len()
-            )
-            .as_bytes(),
+            format!("{}: {} circles ({files} files import others)\n", member.name, circles.len())
+                .as_bytes(),
         )?;
         for circle in &circles {
             log.add(format!("  {}\n", circle::told(circle, &imports)).as_bytes())?;
         }
-        if let (true, None, Some(shortest)) = (is_judged, &failure, circles.first()) {
+        if let (None, Some(shortest)) = (&failure, circles.first()) {
             let told = circle::told(shortest, &imports);
             failure = Some(format!("{} has a circle of imports: {told}", member.name));
         }
