@@ -49,10 +49,15 @@ pub struct Cli {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
 
-    /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
-    /// In its place, ranges=[512M@0,1G@4G/1] has holes: SIZE@START, or SIZE@START/NODE with a NUMA
-    /// node. hotplug_size=S makes the tree leave room for S more [default: size=1G]
-    #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
+    /// RAM: its size, or its ranges.
+    #[arg(
+        long,
+        value_name = "OPTIONS",
+        value_parser = MemoryFlag::parse,
+        help = "RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K. In \
+                its place, ranges=[512M@0,1G@4G/1] has holes: SIZE@START, or SIZE@START/NODE with a \
+                NUMA node. hotplug_size=S makes the tree leave room for S more [default: size=1G]"
+    )]
     pub memory: Option<MemoryFlag>,
 
     /// Virtual CPUs, as boot=N or boot=N,max=M. max=M makes the tree leave room for M in all; nothing
