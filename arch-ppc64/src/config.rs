@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
-use crate::topology::{MemoryMap, MemoryMapError, MemoryRange};
+use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange};
 
 /// A VMM's own machine configuration, as far as the pseries machine needs to know it.
 ///
@@ -61,6 +61,17 @@ pub trait MachineConfig {
 
     /// Its virtual CPUs.
     fn cpus(&self) -> Cpus;
+
+    /// How its CPUs are threads of cores, and their NUMA nodes, of as many as [`cpus`](Self::cpus)
+    /// says there may be; by default each is a core of one thread, in node 0.
+    ///
+    /// There are whole cores at boot. Not every back end runs more than one thread a core.
+    ///
+    /// # Errors
+    /// [`CpuTopologyError`] when they cannot be arranged so.
+    fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
+        Ok(CpuTopology::new(self.cpus().max))
+    }
 
     /// What the guest is told at its start.
     fn boot(&self) -> Boot<'_>;

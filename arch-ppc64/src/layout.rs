@@ -23,6 +23,9 @@ pub const MAX_MEMORY_RANGES: usize = 256;
 /// The most virtual CPUs: as many as Linux kernels for servers are built for.
 pub const MAX_CPUS: u32 = 2048;
 
+/// The most threads of a core: as many as POWER processors have.
+pub const MAX_THREADS_PER_CORE: u32 = 8;
+
 /// The longest kernel command line in bytes: Linux's `COMMAND_LINE_SIZE` for this architecture
 /// is 2,048, the final NUL included.
 pub const MAX_CMDLINE_BYTES: usize = 2047;

@@ -37,5 +37,6 @@ pub use hypercall::{
 pub use machine::{ConfigError, Machine};
 pub use ram::{GuestRam, MemoryFault};
 pub use vcpu::{
-    CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuExit, VcpuHost, start_cpu,
+    CpuIndex, CpuState, EntryRegisters, Kick, ServerNumber, StartError, VcpuExit, VcpuHost,
+    start_cpu,
 };

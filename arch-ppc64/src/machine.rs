@@ -5,15 +5,15 @@ use crate::cpu::{Cpu, CpuError};
 use crate::layout::{
     LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
 };
-use crate::topology::{MemoryMap, MemoryMapError};
-use crate::vcpu::CpuIndex;
+use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError};
+use crate::vcpu::{CpuIndex, ServerNumber};
 
 /// A validated machine; everything else of this crate takes `&Machine`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     memory: MemoryMap,
     boot_cpus: u32,
-    max_cpus: u32,
+    topology: CpuTopology,
     cpu: Cpu,
     cmdline: String,
     x_vof: bool,
@@ -38,6 +38,14 @@ impl Machine {
         if cpus.max > MAX_CPUS {
             return Err(ConfigError::TooManyCpus { max: cpus.max });
         }
+        let topology = config.cpu_topology()?;
+        if topology.cpus() != cpus.max {
+            return Err(ConfigError::OtherCpus { topology: topology.cpus(), max: cpus.max });
+        }
+        let threads = topology.threads_per_core();
+        if cpus.boot % threads != 0 {
+            return Err(CpuTopologyError::PartOfCore { cpus: cpus.boot, threads }.into());
+        }
         if cmdline.len() > MAX_CMDLINE_BYTES {
             return Err(ConfigError::CmdlineTooLong { bytes: cmdline.len() });
         }
@@ -47,7 +55,7 @@ impl Machine {
         Ok(Self {
             memory,
             boot_cpus: cpus.boot,
-            max_cpus: cpus.max,
+            topology,
             cpu: Cpu::of_model(cpus.model),
             cmdline: cmdline.to_owned(),
             x_vof: config.x_vof(),
@@ -72,14 +80,29 @@ impl Machine {
         self.boot_cpus
     }
 
-    /// The CPUs at boot, by their interrupt server numbers. The first is the one that starts.
+    /// The CPUs at boot. The first is the one that starts.
     pub fn vcpus(&self) -> impl ExactSizeIterator<Item = CpuIndex> + use<> {
         (0..self.boot_cpus).map(CpuIndex)
     }
 
     /// How many virtual CPUs the tree leaves room for.
     pub fn max_cpus(&self) -> u32 {
-        self.max_cpus
+        self.topology.cpus()
+    }
+
+    /// How guests number the CPUs, those included that the tree leaves room for.
+    pub fn topology(&self) -> &CpuTopology {
+        &self.topology
+    }
+
+    /// How many NUMA nodes there are: one more than the highest number of one.
+    pub(crate) fn node_count(&self) -> u32 {
+        self.memory.node_count().max(self.topology.node_count())
+    }
+
+    /// The first thread of each core at boot.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = CpuIndex> + use<> {
+        self.vcpus().step_by(self.topology.threads_per_core() as usize)
     }
 
     /// The processor.
@@ -97,9 +120,10 @@ impl Machine {
         self.x_vof
     }
 
-    /// The name of a CPU's node below `/cpus`, with its unit address.
+    /// The name of the node below `/cpus` of a CPU's core, with its unit address.
     pub fn cpu_node(&self, vcpu: CpuIndex) -> String {
-        format!("PowerPC,{}@{:x}", self.cpu.model(), vcpu.0)
+        let ServerNumber(server) = self.topology.server(self.topology.first_of_core(vcpu));
+        format!("PowerPC,{}@{server:x}", self.cpu.model())
     }
 }
 
@@ -147,6 +171,17 @@ pub enum ConfigError {
     #[error("{max} virtual CPUs are too many; the most is {MAX_CPUS}")]
     TooManyCpus {
         /// What was asked for.
+        max: u32,
+    },
+    /// The CPUs cannot be arranged in cores so.
+    #[error(transparent)]
+    Topology(#[from] CpuTopologyError),
+    /// The topology is one of other CPUs.
+    #[error("there may be {max} virtual CPUs, but the topology is of {topology}")]
+    OtherCpus {
+        /// How many the topology has.
+        topology: u32,
+        /// The most there may be.
         max: u32,
     },
     /// The command line does not fit into the kernel's buffer.
@@ -206,6 +241,8 @@ pub(crate) mod tests {
         /// Another map than that of `memory`.
         pub(crate) ranges: Vec<MemoryRange>,
         pub(crate) cpus: Cpus,
+        /// Another topology than one thread a core.
+        pub(crate) topology: Option<CpuTopology>,
         pub(crate) cmdline: String,
         pub(crate) x_vof: bool,
     }
@@ -216,6 +253,7 @@ pub(crate) mod tests {
                 memory: Memory::of_size(512 << 20),
                 ranges: vec![],
                 cpus: Cpus { boot: 1, max: 1, model: CpuModel::Power9 },
+                topology: None,
                 cmdline: "console=hvc0".to_owned(),
                 x_vof: true,
             }
@@ -234,6 +272,9 @@ pub(crate) mod tests {
         }
         fn cpus(&self) -> Cpus {
             self.cpus
+        }
+        fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
+            Ok(self.topology.clone().unwrap_or(CpuTopology::new(self.cpus.max)))
         }
         fn boot(&self) -> Boot<'_> {
             Boot { cmdline: &self.cmdline }
@@ -320,6 +361,25 @@ pub(crate) mod tests {
         assert_eq!(error(&with(4, 2)), ConfigError::FewerThanBoot { boot: 4, max: 2 });
         assert_eq!(error(&with(1, 4096)), ConfigError::TooManyCpus { max: 4096 });
         assert_eq!(Machine::new(&with(3, 8)).unwrap().vcpus().len(), 3);
+    }
+
+    #[test]
+    fn cores_are_whole() {
+        let with = |boot, max, topology: CpuTopology| TestConfig {
+            cpus: Cpus { boot, max, model: CpuModel::Power9 },
+            topology: Some(topology),
+            ..TestConfig::default()
+        };
+        let threads = |cpus| CpuTopology::new(cpus).with_threads(4, 8).unwrap();
+        let machine = Machine::new(&with(4, 8, threads(8))).unwrap();
+        assert_eq!(machine.max_cpus(), 8);
+        assert_eq!(machine.cpu_node(CpuIndex(5)), "PowerPC,POWER9@8");
+        assert_eq!(machine.cores().collect::<Vec<_>>(), [CpuIndex(0)]);
+        assert_eq!(
+            error(&with(2, 8, threads(8))),
+            ConfigError::Topology(CpuTopologyError::PartOfCore { cpus: 2, threads: 4 })
+        );
+        assert_eq!(error(&with(4, 8, threads(4))), ConfigError::OtherCpus { topology: 4, max: 8 });
     }
 
     #[test]

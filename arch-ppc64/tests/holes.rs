@@ -7,7 +7,7 @@ use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, ProcessTable, ProcessorModes, Prod};
 use arch_ppc64::rtas::{self, Rtas, StandardCalls};
-use arch_ppc64::topology::{MemoryMap, MemoryRange, NumaNode};
+use arch_ppc64::topology::{CpuTopology, MemoryMap, MemoryRange, NumaNode};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus, HypercallHandler,
     Machine, MemoryFault, NoConsole, StartError, Status, VcpuHost, start_cpu,
@@ -156,7 +156,7 @@ fn a_range_is_ram_if_every_byte_is() {
 fn a_process_table_does_not_reach_over_a_hole() {
     let ram = ram();
     let register = |base, order| {
-        let calls = Arc::new(ModeCalls::new(Arc::new(Obedient::default())));
+        let calls = Arc::new(ModeCalls::new(&CpuTopology::new(1), Arc::new(Obedient::default())));
         call(calls, &ram, token::REGISTER_PROC_TBL, &[0x1d, base, 0, order])
     };
     assert_eq!(register(HOLE - 0x1_0000, 4), Status::SUCCESS);
@@ -171,7 +171,7 @@ fn a_process_table_does_not_reach_over_a_hole() {
 fn areas_end_before_a_hole() {
     let ram = ram();
     let at = HOLE - 128;
-    let calls = Arc::new(DispatchCalls::new(1, Arc::new(Obedient::default())));
+    let calls = Arc::new(DispatchCalls::new(&CpuTopology::new(1), Arc::new(Obedient::default())));
     let register = |function: u64, at: u64, size: [u8; 4]| {
         (&ram as &dyn GuestRam).write(GuestAddress(at + 4), &size).unwrap();
         call(calls.clone(), &ram, token::REGISTER_VPA, &[function << 45, 0, at])

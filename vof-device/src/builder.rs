@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::topology::MemoryMap;
+use arch_ppc64::topology::{CpuTopology, MemoryMap};
 use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
 
@@ -38,7 +38,7 @@ pub struct VofBuilder {
     memory: MemoryMap,
     console: Option<(String, Arc<dyn Console>)>,
     packages: Vec<(String, Arc<dyn Package>)>,
-    cpus: Option<Arc<dyn VcpuHost>>,
+    cpus: Option<(Arc<dyn VcpuHost>, CpuTopology)>,
     cas: Option<Box<dyn CasPolicy>>,
     properties: Box<dyn PropertyPolicy>,
     reserved: Vec<Reserved>,
@@ -84,10 +84,11 @@ impl VofBuilder {
         self
     }
 
-    /// What starts processors for the service `start-cpu`. Without it, the service fails.
+    /// What starts processors for the service `start-cpu`, and how the tree numbers them. Without
+    /// it, the service fails.
     #[must_use]
-    pub fn cpus(mut self, cpus: Arc<dyn VcpuHost>) -> Self {
-        self.cpus = Some(cpus);
+    pub fn cpus(mut self, cpus: Arc<dyn VcpuHost>, topology: &CpuTopology) -> Self {
+        self.cpus = Some((cpus, topology.clone()));
         self
     }
 

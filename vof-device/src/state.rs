@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arch_ppc64::VcpuHost;
 use arch_ppc64::cas::Decision;
+use arch_ppc64::topology::CpuTopology;
+use arch_ppc64::{ServerNumber, VcpuHost};
 
 use crate::args::Guest;
 use crate::claims::{ClaimError, Claims};
@@ -37,7 +38,8 @@ pub(crate) struct State {
     /// How often each service was called, by its number.
     pub(crate) calls: Box<[u64]>,
     pub(crate) memory: Option<MemoryNode>,
-    pub(crate) cpus: Option<Arc<dyn VcpuHost>>,
+    /// What starts processors, and how the tree numbers them.
+    pub(crate) cpus: Option<(Arc<dyn VcpuHost>, CpuTopology)>,
     pub(crate) cas: Option<Box<dyn CasPolicy>>,
     pub(crate) properties: Box<dyn PropertyPolicy>,
 }
@@ -93,9 +95,9 @@ impl State {
     }
 
     /// The number by which the platform knows the processor of `node` (LoPAPR, its `reg`).
-    pub(crate) fn cpu_number(&self, node: NodeId) -> Option<u32> {
+    pub(crate) fn cpu_number(&self, node: NodeId) -> Option<ServerNumber> {
         let reg = self.tree.property(node, "reg").filter(|_| is_cpu(&self.tree, node))?;
-        reg.try_into().ok().map(u32::from_be_bytes)
+        reg.try_into().ok().map(|reg| ServerNumber(u32::from_be_bytes(reg)))
     }
 
     /// The memory node, if `node` is it and `name` asks for free memory.

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use arch_ppc64::hypercall::token;
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, Next, StartError, Status, StopReason, VcpuHost,
 };
@@ -163,7 +164,9 @@ impl VcpuHost for Cpus {
 fn start_cpu_starts_the_processor_of_the_node() {
     let cpus = Arc::new(Cpus::default());
     let given = cpus.clone();
-    let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder.cpus(given));
+    let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
+        builder.cpus(given, &CpuTopology::new(2))
+    });
     let client = machine.client();
     let second = client.phandle("/cpus/PowerPC,POWER9@1");
     let start = |phandle: u32| {

@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::topology::{MemoryMap, MemoryRange, NumaNode};
+use arch_ppc64::topology::{CpuTopology, MemoryMap, MemoryRange, NumaNode};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, HypercallBus, Next, StartError, Status, VcpuHost,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vof_device::test_utils::{
-    Argument, Client, FIRMWARE_BYTES, WORKSPACE, WORKSPACE_BYTES, sample_tree,
+    Argument, Client, FIRMWARE_BYTES, TestMachine, WORKSPACE, WORKSPACE_BYTES, sample_tree,
 };
 use vof_device::{BuildError, RestoreError, Vof};
 
@@ -69,7 +69,7 @@ impl Machine {
         let vof = Vof::builder(sample_tree(), &map())
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .reserve(GuestAddress(WORKSPACE.into()), WORKSPACE_BYTES.into())
-            .cpus(started.clone())
+            .cpus(started.clone(), &CpuTopology::new(2))
             .build();
         let vof = Arc::new(vof.unwrap());
         let bus = HypercallBus::new(vec![vof.clone()]).unwrap();
@@ -198,6 +198,26 @@ fn state_says_where_ram_is() {
     assert!(restored(&map()).is_ok());
     let whole = MemoryMap::of_size(RAM_BYTES).unwrap();
     assert!(matches!(restored(&whole), Err(RestoreError::Ram { .. })));
+}
+
+/// The `reg` of a processor's node is the number of its server, which need not be its index.
+#[test]
+fn processors_are_found_by_the_number_of_their_server() {
+    let started = Arc::new(Started::default());
+    let sparse = CpuTopology::new(2).with_threads(1, 8).unwrap();
+    let machine = TestMachine::in_memory(sample_tree(), &map(), |builder| {
+        builder.cpus(started.clone(), &sparse)
+    });
+    let client = machine.client();
+    let start = |number: u32| {
+        let cpu = client.phandle(&format!("/cpus/PowerPC,POWER9@{number}"));
+        client.call("start-cpu", &[cpu.into(), 0x60.into(), 0.into()], 0);
+    };
+    // Nobody has the number 1.
+    start(1);
+    assert!(started.0.lock().unwrap().is_empty());
+    start(0);
+    assert_eq!(*started.0.lock().unwrap(), [0x60]);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn test_machine(cpus: Option<Arc<dyn VcpuHost>>) -> TestMachine {
     TestMachine::in_memory(tree(&machine, None), machine.memory_map(), |builder| {
         let builder = builder.cas(Box::new(cas::Platform::of(&machine)));
         match cpus {
-            Some(cpus) => builder.cpus(cpus),
+            Some(cpus) => builder.cpus(cpus, machine.topology()),
             None => builder,
         }
     })
@@ -185,7 +185,7 @@ fn what_has_no_place_in_the_tree_is_not_told() {
     let platform = cas::Platform::of(&machine);
     let other = Machine::new(&Config(CpuModel::Power9)).unwrap();
     let machine = TestMachine::in_memory(tree(&other, None), other.memory_map(), |builder| {
-        builder.cas(Box::new(platform)).cpus(host.clone())
+        builder.cas(Box::new(platform)).cpus(host.clone(), other.topology())
     });
     let client = machine.client();
     let before = machine.vof().to_blob();
@@ -242,7 +242,7 @@ fn restart_keeps_the_arguments_of_a_start() {
     let machine = TestMachine::in_memory(tree(&machine, None), map, |builder| {
         builder
             .cas(Box::new(platform))
-            .cpus(host(Negotiated::NeedsReset))
+            .cpus(host(Negotiated::NeedsReset), power10().topology())
             .boot_arguments(Some("from boot".to_owned()))
     });
     assert_eq!(machine.vof().boot_arguments(), None);

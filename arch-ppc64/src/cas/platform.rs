@@ -10,7 +10,7 @@ use crate::memory_blocks::MemoryBlocks;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     pub(super) cpu: Cpu,
-    /// Full paths of the CPUs' nodes.
+    /// Full paths of the cores' nodes.
     pub(super) cpu_paths: Vec<String>,
     /// Memory that can be plugged, if there is any.
     pub(super) memory_blocks: Option<MemoryBlocks>,
@@ -24,7 +24,7 @@ impl Platform {
         Self {
             cpu: *machine.cpu(),
             cpu_paths: machine
-                .vcpus()
+                .cores()
                 .map(|vcpu| format!("/cpus/{}", machine.cpu_node(vcpu)))
                 .collect(),
             memory_blocks: MemoryBlocks::of_machine(machine),

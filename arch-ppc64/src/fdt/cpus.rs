@@ -32,16 +32,17 @@ const SEGMENT_SIZES: [u32; 4] = [28, 40, u32::MAX, u32::MAX];
 pub(super) fn nodes(tree: &mut Tree, machine: &Machine) -> Result<(), FdtError> {
     let mut cpus = tree.node("/cpus")?;
     cpus.cell("#address-cells", 1)?.cell("#size-cells", 0)?;
-    for vcpu in machine.vcpus() {
-        cpu(&mut cpus.child(&machine.cpu_node(vcpu))?, machine, vcpu)?;
+    for first in machine.cores() {
+        core(&mut cpus.child(&machine.cpu_node(first))?, machine, first)?;
     }
     Ok(())
 }
 
-fn cpu(node: &mut NodeBuilder<'_>, machine: &Machine, vcpu: CpuIndex) -> Result<(), FdtError> {
-    let id = vcpu.0;
+/// The node of a core, by its first thread.
+fn core(node: &mut NodeBuilder<'_>, machine: &Machine, first: CpuIndex) -> Result<(), FdtError> {
+    let topology = machine.topology();
     node.text("device_type", &["cpu"])?;
-    node.cell("reg", id)?;
+    node.cell("reg", topology.server(first).0)?;
     node.text("status", &["okay"])?;
     node.cell("cpu-version", machine.cpu().version())?;
     node.cell("d-cache-size", CACHE_BYTES)?;
@@ -60,15 +61,19 @@ fn cpu(node: &mut NodeBuilder<'_>, machine: &Machine, vcpu: CpuIndex) -> Result<
     node.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
     node.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
     node.bytes("ibm,pa-features", &processor_features())?;
-    node.cells("ibm,ppc-interrupt-server#s", &[id])?;
-    node.cells("ibm,ppc-interrupt-gserver#s", &[id, 0])?;
+    let servers: Vec<u32> = topology.core(first).map(|cpu| topology.server(cpu).0).collect();
+    node.cells("ibm,ppc-interrupt-server#s", &servers)?;
+    // Each with the number of its global server.
+    let global: Vec<u32> = servers.iter().flat_map(|&server| [server, 0]).collect();
+    node.cells("ibm,ppc-interrupt-gserver#s", &global)?;
     // As LPCR.LD = 0 has it, which is how partitions start everywhere.
     node.cell("ibm,dec-bits", 32)?;
     // 2: VMX and VSX.
     node.cell("ibm,vmx", 2)?;
     node.cell("ibm,purr", 1)?;
     node.cell("ibm,spurr", 1)?;
-    node.cells("ibm,associativity", &[5, 0, 0, 0, 0, id])?;
+    let domains = topology.domains(first);
+    node.cells("ibm,associativity", &[&[domains.len() as u32], &domains[..]].concat())?;
     node.cell("ibm,chip-id", 0)?;
     // No "performance-monitor": not every back end has one that counts.
     node.flag("64-bit")?;

@@ -22,7 +22,7 @@ pub(super) fn nodes(tree: &mut Tree, machine: &Machine) -> Result<(), FdtError> 
     tree.node(NODE_PATH)?
         .doublewords("ibm,lmb-size", &[LMB_BYTES])?
         .bytes(BLOCKS_PROPERTY, &blocks.blocks())?
-        .cells("ibm,associativity-lookup-arrays", &lookup_arrays(map.node_count()))?;
+        .cells("ibm,associativity-lookup-arrays", &lookup_arrays(machine.node_count()))?;
     Ok(())
 }
 

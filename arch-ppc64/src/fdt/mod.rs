@@ -43,7 +43,8 @@ pub(crate) fn describe(
     function_sets: &[&str],
     rtas_calls: &[(&str, u32)],
 ) -> Result<(), FdtError> {
-    tree.set_boot_cpu(machine.vcpus().next().map_or(0, |vcpu| vcpu.0));
+    let boot_cpu = machine.vcpus().next().map_or(0, |vcpu| machine.topology().server(vcpu).0);
+    tree.set_boot_cpu(boot_cpu);
     root::properties(tree, machine)?;
     chosen::node(tree, machine, start)?;
     cpus::nodes(tree, machine)?;

@@ -27,10 +27,10 @@ pub(super) fn node(
     node.flag("ibm,extended-os-term")?;
     // The fourth level of associativity is the NUMA node; the others are the same for all.
     node.cells("ibm,associativity-reference-points", &[4, 2])?;
-    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, map.node_count()])?;
+    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, machine.node_count()])?;
     let mut capacity = map.end().0.to_be_bytes().to_vec();
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
-    capacity.extend_from_slice(&machine.max_cpus().to_be_bytes());
+    capacity.extend_from_slice(&machine.topology().cores().to_be_bytes());
     node.bytes("ibm,lrdr-capacity", &capacity)?;
     for &(name, token) in calls {
         node.cell(name, token)?;

@@ -10,7 +10,8 @@ use vm_memory::GuestAddress;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::platform::{Device, SaveState, StateError, StateValue};
 use crate::ram::GuestRam;
-use crate::vcpu::CpuIndex;
+use crate::topology::CpuTopology;
+use crate::vcpu::{CpuIndex, ServerNumber};
 
 /// Wakes virtual CPUs.
 pub trait Prod: Send + Sync {
@@ -29,20 +30,28 @@ pub trait Prod: Send + Sync {
 /// always even: dispatched. The areas are checked and initialised as the specification has it;
 /// nothing is logged to a dispatch trace log, and a processor keeps its SLB without a shadow of it.
 pub struct DispatchCalls {
+    topology: CpuTopology,
     prod: Arc<dyn Prod>,
+    /// Of each CPU, by its index.
     areas: Mutex<Vec<Areas>>,
 }
 
 impl DispatchCalls {
-    /// For a machine that may have up to `max_cpus` CPUs; `prod` wakes them.
-    pub fn new(max_cpus: u32, prod: Arc<dyn Prod>) -> Self {
-        Self { prod, areas: Mutex::new(vec![Areas::default(); max_cpus as usize]) }
+    /// For a machine with these CPUs; `prod` wakes them.
+    pub fn new(topology: &CpuTopology, prod: Arc<dyn Prod>) -> Self {
+        let areas = vec![Areas::default(); topology.cpus() as usize];
+        Self { topology: topology.clone(), prod, areas: Mutex::new(areas) }
+    }
+
+    /// The CPU of a number that a guest passed.
+    fn cpu(&self, server: u64) -> Option<CpuIndex> {
+        self.topology.index(ServerNumber(u32::try_from(server).ok()?))
     }
 
     /// H_PROD (LoPAPR §14.11.3.5).
     fn prod(&self, target: u64) -> Status {
-        match u32::try_from(target) {
-            Ok(target) if self.prod.prod(CpuIndex(target)) => Status::SUCCESS,
+        match self.cpu(target) {
+            Some(target) if self.prod.prod(target) => Status::SUCCESS,
             _ => Status::PARAMETER,
         }
     }
@@ -52,14 +61,17 @@ impl DispatchCalls {
     fn confer(&self, caller: CpuIndex, target: u64) -> Status {
         /// "-1 (all partition processors)"; the parameter is an `int32`.
         const ALL: u32 = u32::MAX;
-        let target = target as u32;
-        if target != ALL && target as usize >= self.lock().len() {
-            return Status::PARAMETER;
-        }
+        let target = match target as u32 {
+            ALL => None,
+            one => match self.cpu(one.into()) {
+                None => return Status::PARAMETER,
+                cpu => cpu,
+            },
+        };
         // To one other: "if the dispatch parameter is not equal to the specified processor's
         // hypervisor copy of the dispatch number or the hypervisor copy of the dispatch number is
         // even, then return H_Success". It is even.
-        if target == ALL || target == caller.0 {
+        if target.is_none_or(|target| target == caller) {
             std::thread::yield_now();
         }
         Status::SUCCESS
@@ -69,8 +81,8 @@ impl DispatchCalls {
     fn register(&self, ram: &dyn GuestRam, [flags, processor, at]: [u64; 3]) -> Status {
         let Some(function) = Function::decode(flags) else { return Status::PARAMETER };
         let mut areas = self.lock();
-        let Some(areas) = usize::try_from(processor).ok().and_then(|index| areas.get_mut(index))
-        else {
+        let cpu = self.cpu(processor);
+        let Some(areas) = cpu.and_then(|CpuIndex(index)| areas.get_mut(index as usize)) else {
             return Status::PARAMETER;
         };
         let done = match function {

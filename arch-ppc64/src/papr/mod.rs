@@ -16,8 +16,8 @@ use std::sync::Arc;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::platform::Device;
 use crate::ram::GuestRam;
-use crate::topology::{NumaNode, cpu_domains};
-use crate::vcpu::CpuIndex;
+use crate::topology::CpuTopology;
+use crate::vcpu::{CpuIndex, ServerNumber};
 
 pub use dispatch::{DispatchCalls, Prod};
 pub use mode::Mode;
@@ -25,9 +25,9 @@ pub use process_table::ProcessTable;
 pub use reset::ResetTargets;
 
 /// What the guest is told of its processors and their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaprCalls {
-    max_cpus: u32,
+    topology: CpuTopology,
     characteristics: Option<CpuCharacteristics>,
 }
 
@@ -42,12 +42,12 @@ pub struct CpuCharacteristics {
 }
 
 impl PaprCalls {
-    /// For a machine that may have up to `max_cpus` CPUs.
+    /// For a machine with these CPUs.
     ///
     /// Without `characteristics`, H_GET_CPU_CHARACTERISTICS is H_FUNCTION, and the guest assumes
     /// the worst of its processor. A back end that knows better says so.
-    pub fn new(max_cpus: u32, characteristics: Option<CpuCharacteristics>) -> Self {
-        Self { max_cpus, characteristics }
+    pub fn new(topology: &CpuTopology, characteristics: Option<CpuCharacteristics>) -> Self {
+        Self { topology: topology.clone(), characteristics }
     }
 
     /// H_GET_CPU_CHARACTERISTICS: R4 and R5.
@@ -69,11 +69,11 @@ impl PaprCalls {
         if flags != BY_PROCESSOR_NUMBER {
             return Status::PARAMETER;
         }
-        let vcpu = match u32::try_from(id) {
-            Ok(id) if id < self.max_cpus => CpuIndex(id),
-            _ => return Status::P2,
+        let server = u32::try_from(id).map(ServerNumber).ok();
+        let Some(vcpu) = server.and_then(|server| self.topology.index(server)) else {
+            return Status::P2;
         };
-        let packed = pack_domains(&cpu_domains(NumaNode(0), vcpu));
+        let packed = pack_domains(&self.topology.domains(vcpu));
         for (register, value) in call.args.iter_mut().zip(packed) {
             *register = value;
         }
@@ -179,13 +179,14 @@ pub trait ProcessorModes: Send + Sync {
 /// The handler of H_SET_MODE, H_REGISTER_PROC_TBL and H_SIGNAL_SYS_RESET: it decodes and checks,
 /// a [`ProcessorModes`] does.
 pub struct ModeCalls {
+    topology: CpuTopology,
     modes: Arc<dyn ProcessorModes>,
 }
 
 impl ModeCalls {
-    /// Calls that have their effect through `modes`.
-    pub fn new(modes: Arc<dyn ProcessorModes>) -> Self {
-        Self { modes }
+    /// Calls of a machine with these CPUs that have their effect through `modes`.
+    pub fn new(topology: &CpuTopology, modes: Arc<dyn ProcessorModes>) -> Self {
+        Self { topology: topology.clone(), modes }
     }
 
     fn set_mode(&self, caller: CpuIndex, mode: &Mode) -> Status {
@@ -217,9 +218,8 @@ impl HypercallHandler for ModeCalls {
             token::REGISTER_PROC_TBL => ProcessTable::decode(call)
                 .and_then(|table| table.check(ram))
                 .map(|table| self.modes.set_process_table(&table)),
-            token::SIGNAL_SYS_RESET => {
-                ResetTargets::decode(call).map(|targets| self.modes.system_reset(caller, targets))
-            }
+            token::SIGNAL_SYS_RESET => ResetTargets::decode(call, &self.topology)
+                .map(|targets| self.modes.system_reset(caller, targets)),
             _ => Err(Status::FUNCTION),
         };
         call.finish(done.unwrap_or_else(|refusal| refusal))

@@ -90,7 +90,7 @@ fn call(handler: Arc<dyn HypercallHandler>, token: u64, args: &[u64]) -> Hyperca
 /// What the back end was asked for by one call, and what the guest got.
 fn asked(answer: Status, token: u64, args: &[u64]) -> (Vec<Asked>, Status) {
     let notes = Arc::new(Notes { asked: Mutex::default(), answer });
-    let call = call(Arc::new(ModeCalls::new(notes.clone())), token, args);
+    let call = call(Arc::new(ModeCalls::new(&CpuTopology::new(4), notes.clone())), token, args);
     let asked = notes.asked.lock().unwrap().clone();
     (asked, call.status())
 }
@@ -135,8 +135,9 @@ fn refused_arguments_do_not_reach_the_back_end() {
 
 #[test]
 fn what_a_back_end_lacks_is_not_claimed() {
-    let status =
-        |token, args: &[u64]| call(Arc::new(ModeCalls::new(Arc::new(Least))), token, args).status();
+    let status = |token, args: &[u64]| {
+        call(Arc::new(ModeCalls::new(&CpuTopology::new(4), Arc::new(Least))), token, args).status()
+    };
     assert_eq!(status(token::SIGNAL_SYS_RESET, &[-2_i64 as u64]), Status::FUNCTION);
     assert_eq!(status(token::SET_MODE, &[0, 1, 0, 0]), Status::P2);
     assert_eq!(status(token::SET_MODE, &[0, 2, 0, 0]), Status::P2);
@@ -146,11 +147,18 @@ fn what_a_back_end_lacks_is_not_claimed() {
 #[test]
 fn characteristics_are_those_of_the_back_end() {
     let known = CpuCharacteristics { character: 0x2200 << 48, behaviour: 0x8000 << 48 };
-    let answer =
-        call(Arc::new(PaprCalls::new(4, Some(known))), token::GET_CPU_CHARACTERISTICS, &[]);
+    let answer = call(
+        Arc::new(PaprCalls::new(&CpuTopology::new(4), Some(known))),
+        token::GET_CPU_CHARACTERISTICS,
+        &[],
+    );
     assert_eq!(answer.status(), Status::SUCCESS);
     assert_eq!(answer.args[..2], [0x2200 << 48, 0x8000 << 48]);
-    let none = call(Arc::new(PaprCalls::new(4, None)), token::GET_CPU_CHARACTERISTICS, &[]);
+    let none = call(
+        Arc::new(PaprCalls::new(&CpuTopology::new(4), None)),
+        token::GET_CPU_CHARACTERISTICS,
+        &[],
+    );
     assert_eq!(none.status(), Status::FUNCTION);
 }
 
@@ -175,12 +183,12 @@ fn unpack(registers: &[u64]) -> Vec<u32> {
 
 #[test]
 fn home_node_is_what_the_tree_says() {
-    let calls = Arc::new(PaprCalls::new(4, None));
+    let calls = Arc::new(PaprCalls::new(&CpuTopology::new(4), None));
     let answer = call(calls, token::HOME_NODE_ASSOCIATIVITY, &[1, 3]);
     assert_eq!(answer.status(), Status::SUCCESS);
     assert_eq!(answer.args[0], 0x8000_8000_8000_8000);
     assert_eq!(answer.args[1], 0x8003_ffff_ffff_ffff);
-    assert_eq!(unpack(&answer.args[..6]), cpu_domains(NumaNode(0), CpuIndex(3)));
+    assert_eq!(unpack(&answer.args[..6]), CpuTopology::new(4).domains(CpuIndex(3)));
 }
 
 #[test]
@@ -194,7 +202,7 @@ fn large_domains_take_two_fields() {
 #[test]
 fn home_node_arguments_are_checked() {
     let status = |args: &[u64]| {
-        let calls = Arc::new(PaprCalls::new(4, None));
+        let calls = Arc::new(PaprCalls::new(&CpuTopology::new(4), None));
         call(calls, token::HOME_NODE_ASSOCIATIVITY, args).status()
     };
     assert_eq!(status(&[1, 0]), Status::SUCCESS);
@@ -221,7 +229,7 @@ proptest! {
         ]),
         args in prop::array::uniform9(prop_oneof![0..64_u64, any::<u64>()]),
     ) {
-        call(Arc::new(PaprCalls::new(4, None)), token, &args);
+        call(Arc::new(PaprCalls::new(&CpuTopology::new(4), None)), token, &args);
         let (asked, _) = asked(Status::SUCCESS, token, &args);
         for asked in asked {
             match asked {

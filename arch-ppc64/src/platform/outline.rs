@@ -27,7 +27,7 @@ pub fn outline(machine: &Machine) -> Result<Platform, PlatformError> {
     let input = builder.interrupt(&id, hvterm::INPUT, InterruptKind::Edge)?;
     let warnings = builder.interrupt(EVENT_SOURCES_ID, EPOW, InterruptKind::Edge)?;
     builder
-        .add(Arc::new(KernelXics::new(machine.max_cpus())))
+        .add(Arc::new(KernelXics::new(machine.topology())))
         .add(Arc::new(KernelCalls::new(&["hcall-splpar", "hcall-set-mode"])))
         .add(Arc::new(HvTerm::new(VTY_UNIT, Arc::new(NoConsole)).with_interrupt(input)))
         .add(Arc::new(EventSources::new(warnings, Arc::default())))

@@ -9,7 +9,8 @@ use super::args::RtasStatus;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 use crate::hypercall::Next;
 use crate::platform::Device;
-use crate::vcpu::{self, CpuIndex, CpuState, StartError, VcpuHost};
+use crate::topology::CpuTopology;
+use crate::vcpu::{self, CpuState, ServerNumber, StartError, VcpuHost};
 
 const QUERY: usize = 0;
 const START: usize = 1;
@@ -23,12 +24,13 @@ const CALLS: &[RtasCall] = &[
 /// `query-cpu-stopped-state`, `start-cpu` and `stop-self`.
 pub struct RtasCpus {
     cpus: Arc<dyn VcpuHost>,
+    topology: CpuTopology,
 }
 
 impl RtasCpus {
-    /// Calls that are about these CPUs.
-    pub fn new(cpus: Arc<dyn VcpuHost>) -> Self {
-        Self { cpus }
+    /// Calls that are about these CPUs, which guests number so.
+    pub fn new(cpus: Arc<dyn VcpuHost>, topology: CpuTopology) -> Self {
+        Self { cpus, topology }
     }
 
     /// Input: the CPU. Output: 0 stopped, 1 stopping, 2 running (§7.3.8.3).
@@ -36,7 +38,8 @@ impl RtasCpus {
         let (&[cpu], [state]) = (call.inputs, &mut *call.outputs) else {
             return RtasStatus::PARAMETER_ERROR;
         };
-        *state = match self.cpus.state(CpuIndex(cpu)) {
+        let cpu = self.topology.index(ServerNumber(cpu));
+        *state = match cpu.and_then(|cpu| self.cpus.state(cpu)) {
             Some(CpuState::Stopped) => 0,
             Some(CpuState::InTransition) => 1,
             Some(CpuState::Running) => 2,
@@ -49,7 +52,10 @@ impl RtasCpus {
     fn start(&self, call: &RtasInvocation<'_>) -> RtasStatus {
         let &[cpu, entry, r3] = call.inputs else { return RtasStatus::PARAMETER_ERROR };
         let entry = GuestAddress(entry.into());
-        match vcpu::start_cpu(&*self.cpus, call.ram, CpuIndex(cpu), entry, r3.into()) {
+        let Some(cpu) = self.topology.index(ServerNumber(cpu)) else {
+            return RtasStatus::PARAMETER_ERROR;
+        };
+        match vcpu::start_cpu(&*self.cpus, call.ram, cpu, entry, r3.into()) {
             Ok(()) => RtasStatus::SUCCESS,
             Err(StartError::NoSuchCpu | StartError::NoCode) => RtasStatus::PARAMETER_ERROR,
             Err(StartError::NotStopped) => RtasStatus::HARDWARE_ERROR,

@@ -7,6 +7,7 @@ use super::args::RtasStatus;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 use super::sources::{InterruptSources, UnknownSource, VectorEntry};
 use crate::platform::Device;
+use crate::vcpu::ServerNumber;
 
 const SET_XIVE: usize = 0;
 const GET_XIVE: usize = 1;
@@ -38,12 +39,12 @@ impl RtasInterrupts {
             // Inputs: source, server, priority.
             (SET_XIVE, &[source, server, priority], _) => {
                 let priority = u8::try_from(priority).map_err(|_| RefusedArguments)?;
-                sources.set_xive(source, VectorEntry { server, priority })?;
+                sources.set_xive(source, VectorEntry { server: ServerNumber(server), priority })?;
             }
             // Input: source. Outputs: server, priority.
             (GET_XIVE, &[source], [server, priority]) => {
                 let xive = sources.xive(source)?;
-                (*server, *priority) = (xive.server, xive.priority.into());
+                (*server, *priority) = (xive.server.0, xive.priority.into());
             }
             // Input of both: source.
             (INT_ON, &[source], _) => sources.int_on(source)?,

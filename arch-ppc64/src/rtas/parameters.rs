@@ -6,6 +6,7 @@ use super::args::RtasStatus;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 use crate::machine::Machine;
 use crate::platform::Device;
+use crate::topology::CpuTopology;
 
 // Tokens of system parameters (§7.3.16, table "Defined Parameters").
 const SPLPAR_CHARACTERISTICS: u32 = 20;
@@ -29,17 +30,22 @@ const CALLS: &[RtasCall] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemParameters {
     boot_cpus: u32,
-    max_cpus: u32,
+    topology: CpuTopology,
     memory_bytes: u64,
     name: Option<String>,
     uuid: Option<[u8; 16]>,
 }
 
 impl SystemParameters {
-    /// Of a machine without a name and a UUID: how many CPUs it has at boot, how many its tree
-    /// leaves room for, and its RAM at boot.
-    pub fn new(boot_cpus: u32, max_cpus: u32, memory_bytes: u64) -> Self {
-        Self { boot_cpus, max_cpus, memory_bytes, name: None, uuid: None }
+    /// Of a machine without a name and a UUID: how many CPUs it has at boot, those that its tree
+    /// leaves room for, as guests number them, and how many bytes of RAM it has at boot.
+    pub fn new(boot_cpus: u32, topology: &CpuTopology, memory_bytes: u64) -> Self {
+        Self { boot_cpus, topology: topology.clone(), memory_bytes, name: None, uuid: None }
+    }
+
+    /// The CPUs that the tree leaves room for.
+    pub(super) fn topology(&self) -> &CpuTopology {
+        &self.topology
     }
 
     /// With a name, for parameter 55.
@@ -106,10 +112,11 @@ impl SystemParameters {
     /// LoPAPR §A.2, "Key Words And Values Table": capacities are in hundredths of a processor,
     /// memory in MiB. Only what is known of a machine whose owner plans nothing else for it.
     fn splpar_characteristics(&self) -> String {
-        let Self { boot_cpus, max_cpus, memory_bytes, .. } = self;
+        let Self { boot_cpus, memory_bytes, .. } = self;
+        let max_cpus = self.topology.cpus();
         format!(
             "MaxEntCap={},MaxPlatProcs={max_cpus},DesEntCap={},DesMem={},DesProcs={boot_cpus}",
-            u64::from(*max_cpus) * 100,
+            u64::from(max_cpus) * 100,
             u64::from(*boot_cpus) * 100,
             memory_bytes >> 20,
         )
@@ -118,7 +125,7 @@ impl SystemParameters {
 
 impl From<&Machine> for SystemParameters {
     fn from(machine: &Machine) -> Self {
-        Self::new(machine.boot_cpus(), machine.max_cpus(), machine.memory_map().ram_bytes())
+        Self::new(machine.boot_cpus(), machine.topology(), machine.memory_map().ram_bytes())
     }
 }
 

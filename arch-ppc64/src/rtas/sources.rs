@@ -1,10 +1,12 @@
 //! What the RTAS calls about interrupts need of an interrupt controller.
 
+use crate::vcpu::ServerNumber;
+
 /// Where the interrupts of a source go: its external interrupt vector entry (LoPAPR §7.3.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorEntry {
-    /// The server: an interrupt server number of a CPU.
-    pub server: u32,
+    /// The server, which is a CPU's.
+    pub server: ServerNumber,
     /// The priority: 0 is the most favoured, 0xff masks the source.
     pub priority: u8,
 }

@@ -26,8 +26,8 @@ pub struct StandardCalls {
 }
 
 impl StandardCalls {
-    /// Those of a machine (a [`Machine`](crate::Machine), or one with a name) with these CPUs and
-    /// this console.
+    /// Those of a machine (a [`Machine`](crate::Machine), or one with a name) with these CPUs,
+    /// which guests number as the machine says, and this console.
     ///
     /// It has the host's clock, stops when its system crashes, and has no interrupt sources of its
     /// own: KVM's XICS answers the calls about them by itself.
@@ -67,7 +67,7 @@ impl StandardCalls {
     /// A device for each group of calls.
     pub fn devices(self) -> Vec<Arc<dyn Device>> {
         vec![
-            Arc::new(RtasCpus::new(self.cpus)),
+            Arc::new(RtasCpus::new(self.cpus, self.parameters.topology().clone())),
             Arc::new(RtasClock::new(self.clock)),
             Arc::new(RtasPlatform::new(self.console, self.after_os_term)),
             Arc::new(self.parameters),

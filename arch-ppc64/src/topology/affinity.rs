@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::vcpu::CpuIndex;
-
 /// A NUMA node, by the number that the tree knows it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct NumaNode(pub u8);
@@ -19,10 +17,4 @@ impl fmt::Display for NumaNode {
 /// domain of each level above.
 pub fn memory_domains(node: NumaNode) -> [u32; 4] {
     [0, 0, 0, node.0.into()]
-}
-
-/// Those of a CPU of a node: as those of memory, and last the CPU itself.
-pub fn cpu_domains(node: NumaNode, vcpu: CpuIndex) -> [u32; 5] {
-    let [a, b, c, node] = memory_domains(node);
-    [a, b, c, node, vcpu.0]
 }

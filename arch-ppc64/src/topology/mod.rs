@@ -1,7 +1,9 @@
-//! Where a machine's memory is, and what is near to what.
+//! Where a machine's memory is, how its CPUs are counted, and what is near to what.
 
 mod affinity;
+mod cpus;
 mod memory_map;
 
-pub use affinity::{NumaNode, cpu_domains, memory_domains};
+pub use affinity::{NumaNode, memory_domains};
+pub use cpus::{CpuTopology, CpuTopologyError};
 pub use memory_map::{MemoryKind, MemoryMap, MemoryMapError, MemoryRange};

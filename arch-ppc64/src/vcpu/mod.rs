@@ -13,14 +13,29 @@ use crate::ram::GuestRam;
 pub use registers::EntryRegisters;
 pub use run::{Kick, VcpuExit};
 
-/// A virtual CPU, by its interrupt server number: the unit address of its `/cpus` node and the
-/// number that PAPR calls take (LoPAPR, `ibm,ppc-interrupt-server#s`).
+/// A virtual CPU of the machine, counted from 0: what VMM and handlers know it by, and what lists of
+/// CPUs are indexed with. No guest ever sees it: see [`ServerNumber`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CpuIndex(pub u32);
 
 impl fmt::Display for CpuIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vcpu{}", self.0)
+    }
+}
+
+/// What a guest knows a virtual CPU by: its interrupt server number (LoPAPR §B.6.2.1,
+/// `ibm,ppc-interrupt-server#s`), of which the first of a core is the unit address and `reg` of the
+/// core's node below `/cpus`. PAPR and RTAS calls take it.
+///
+/// Numbers may be missing between those that there are, so it is no index. Of a number that a guest
+/// passed, [`CpuTopology::index`](crate::topology::CpuTopology::index) tells the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerNumber(pub u32);
+
+impl fmt::Display for ServerNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "server {:#x}", self.0)
     }
 }
 

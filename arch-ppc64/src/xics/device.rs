@@ -8,6 +8,7 @@ use crate::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, SaveState, Signal,
     SourceNumber, StateError, StateValue,
 };
+use crate::topology::CpuTopology;
 
 const ID: &str = "interrupt-controller";
 const FUNCTION_SETS: &[&str] = &["hcall-interrupt"];
@@ -18,7 +19,7 @@ impl Device for Xics {
     }
 
     fn describe(&self, tree: &mut Tree, _: &Describe<'_>) -> Result<(), FdtError> {
-        describe(tree, self.lock().servers())
+        describe(tree, &self.topology)
     }
 
     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
@@ -72,21 +73,21 @@ impl SaveState for Xics {
             return Err(StateError::Version { found: version, newest: self.version() });
         }
         let state = state.get()?;
-        self.lock().restore(&state).map_err(StateError::Value)
+        self.lock().restore(&state, &self.topology).map_err(StateError::Value)
     }
 }
 
 /// The XICS of a back end's kernel, which answers hypercalls and RTAS calls by itself: what the
 /// tree says of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct KernelXics {
-    servers: u32,
+    topology: CpuTopology,
 }
 
 impl KernelXics {
-    /// One with servers 0 to `servers` − 1.
-    pub fn new(servers: u32) -> Self {
-        Self { servers }
+    /// One with a server for each of these CPUs.
+    pub fn new(topology: &CpuTopology) -> Self {
+        Self { topology: topology.clone() }
     }
 }
 
@@ -96,7 +97,7 @@ impl Device for KernelXics {
     }
 
     fn describe(&self, tree: &mut Tree, _: &Describe<'_>) -> Result<(), FdtError> {
-        describe(tree, self.servers)
+        describe(tree, &self.topology)
     }
 
     fn function_sets(&self) -> &[&'static str] {
@@ -105,7 +106,7 @@ impl Device for KernelXics {
 }
 
 /// The presentation layer by hypercall, the sources by RTAS (LoPAPR §B.6.11).
-fn describe(tree: &mut Tree, servers: u32) -> Result<(), FdtError> {
+fn describe(tree: &mut Tree, topology: &CpuTopology) -> Result<(), FdtError> {
     tree.existing(INTERRUPT_CONTROLLER_PATH)?
         .text("device_type", &["PowerPC-External-Interrupt-Presentation"])?
         .text("compatible", &["IBM,ppc-xicp"])?
@@ -113,6 +114,7 @@ fn describe(tree: &mut Tree, servers: u32) -> Result<(), FdtError> {
         .cell("#address-cells", 0)?
         // Source number, and 0 for edge or 1 for level.
         .cell("#interrupt-cells", 2)?
-        .cells("ibm,interrupt-server-ranges", &[0, servers])?;
+        // One range: numbers between those of cores are in it, too.
+        .cells("ibm,interrupt-server-ranges", &[0, topology.server_end()])?;
     Ok(())
 }

@@ -11,7 +11,8 @@
 //! use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
 //! use arch_ppc64::rtas::{InterruptSources, VectorEntry};
 //! use arch_ppc64::xics::{InterruptOutput, Xics};
-//! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, hypercall::token};
+//! use arch_ppc64::topology::CpuTopology;
+//! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, ServerNumber, hypercall::token};
 //!
 //! /// The lines of the CPUs: here, they tell.
 //! struct Lines;
@@ -22,12 +23,12 @@
 //!     }
 //! }
 //!
-//! let xics = Xics::new(1, Arc::new(Lines));
+//! let xics = Xics::new(&CpuTopology::new(1), Arc::new(Lines));
 //! xics.claim(SourceNumber(0x1003), InterruptKind::Edge)?;
 //! # let ram: vm_memory::GuestMemoryMmap =
 //! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
 //! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
-//! xics.set_xive(0x1003, VectorEntry { server: 0, priority: 5 })?;
+//! xics.set_xive(0x1003, VectorEntry { server: ServerNumber(0), priority: 5 })?;
 //! let _ = xics.handle(CpuIndex(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
 //! // A device: `vcpu0: true`.
 //! xics.raise(0x1003);
@@ -47,7 +48,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
 use crate::rtas::{InterruptSources, UnknownSource, VectorEntry};
-use crate::vcpu::CpuIndex;
+use crate::topology::CpuTopology;
+use crate::vcpu::{CpuIndex, ServerNumber};
 
 pub use device::KernelXics;
 use state::State;
@@ -74,6 +76,7 @@ pub trait InterruptOutput: Send + Sync {
 /// edges, [`set_level`](Self::set_level) for levels. Either way, an accepted interrupt does not
 /// come again, to any CPU, before its end (H_EOI).
 pub struct Xics {
+    topology: CpuTopology,
     state: Mutex<State>,
     timebase: Option<Arc<Timebase>>,
 }
@@ -81,11 +84,12 @@ pub struct Xics {
 type Timebase = dyn Fn() -> u64 + Send + Sync;
 
 impl Xics {
-    /// A controller with servers 0 to `servers` − 1, and with no sources: devices
+    /// A controller with a server for each of these CPUs, and with no sources: devices
     /// [claim](crate::platform::InterruptController::claim) them. All is as after a reset: sources
     /// masked, CPPRs 0, MFRRs 0xff.
-    pub fn new(servers: u32, output: Arc<dyn InterruptOutput>) -> Self {
-        Self { state: Mutex::new(State::new(servers, output)), timebase: None }
+    pub fn new(topology: &CpuTopology, output: Arc<dyn InterruptOutput>) -> Self {
+        let state = Mutex::new(State::new(topology.cpus(), output));
+        Self { topology: topology.clone(), state, timebase: None }
     }
 
     /// With a way to read the guest's timebase. Without it there is no H_XIRR-X, which tells when
@@ -143,9 +147,8 @@ impl Xics {
     /// the mfrr register […] of the processor's interrupt management area".
     fn ipi(&self, server: u64, mfrr: u64) -> Status {
         let now = self.now();
-        let Ok(server) = u32::try_from(server) else { return Status::PARAMETER };
-        match self.lock().change_server(CpuIndex(server), |server| server.set_mfrr(mfrr as u8, now))
-        {
+        let Some(cpu) = self.cpu(server) else { return Status::PARAMETER };
+        match self.lock().change_server(cpu, |server| server.set_mfrr(mfrr as u8, now)) {
             Ok(()) => Status::SUCCESS,
             Err(_) => Status::PARAMETER,
         }
@@ -154,8 +157,8 @@ impl Xics {
     /// H_IPOLL (§14.5.4.7.4): R4 is what H_XIRR would give, R5 the MFRR. "Reading these addresses
     /// has no side effects".
     fn poll(&self, call: &mut Hypercall) -> Status {
-        let Ok(server) = u32::try_from(call.args[0]) else { return Status::PARAMETER };
-        let Ok((xirr, mfrr)) = self.lock().poll(CpuIndex(server)) else { return Status::PARAMETER };
+        let Some(cpu) = self.cpu(call.args[0]) else { return Status::PARAMETER };
+        let Ok((xirr, mfrr)) = self.lock().poll(cpu) else { return Status::PARAMETER };
         call.args[0] = xirr.into();
         call.args[1] = mfrr.into();
         Status::SUCCESS
@@ -173,6 +176,11 @@ impl Xics {
             call.args[1] = since;
         }
         Status::SUCCESS
+    }
+
+    /// The CPU of a server's number that a guest passed.
+    fn cpu(&self, server: u64) -> Option<CpuIndex> {
+        self.topology.index(ServerNumber(u32::try_from(server).ok()?))
     }
 
     /// The time to stamp interrupts with, where anybody asks for it.
@@ -214,11 +222,8 @@ impl HypercallHandler for Xics {
 impl InterruptSources for Xics {
     fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
         let now = self.now();
-        let mut state = self.lock();
-        if !state.has_server(xive.server) {
-            return Err(UnknownSource);
-        }
-        state.change(source, now, |source| source.xive = xive)
+        let target = self.topology.index(xive.server).ok_or(UnknownSource)?;
+        self.lock().change(source, now, |source| (source.xive, source.target) = (xive, target))
     }
 
     fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{IPI, InterruptOutput};
 use crate::rtas::{UnknownSource, VectorEntry};
-use crate::vcpu::CpuIndex;
+use crate::topology::CpuTopology;
+use crate::vcpu::{CpuIndex, ServerNumber};
 
 /// Past the last number that a source can have: XISR is 24 bits of XIRR.
 pub(super) const SOURCE_END: u32 = 1 << 24;
@@ -48,6 +49,8 @@ impl Server {
 pub(super) struct Source {
     /// Where its interrupts go, and their priority while it is on.
     pub(super) xive: VectorEntry,
+    /// The CPU of that server.
+    pub(super) target: CpuIndex,
     /// Not switched off by `ibm,int-off`.
     pub(super) on: bool,
     /// There was an edge that is not accepted yet.
@@ -64,7 +67,8 @@ pub(super) struct Source {
 impl Source {
     /// LoPAPR requirement R1-6.1-13, of which "enable any associated IER bit" is `on`.
     const AT_RESET: Self = Self {
-        xive: VectorEntry { server: 0, priority: LEAST_FAVOURED },
+        xive: VectorEntry { server: ServerNumber(0), priority: LEAST_FAVOURED },
+        target: CpuIndex(0),
         on: true,
         latched: false,
         level: false,
@@ -82,7 +86,7 @@ impl Source {
     /// ever: nothing is less favoured.
     fn place(&self, number: u32) -> Option<Waiting> {
         (self.requests() && self.on).then_some(Waiting {
-            server: self.xive.server,
+            server: self.target.0,
             priority: self.xive.priority,
             arrival: self.arrival,
             source: number,
@@ -93,6 +97,7 @@ impl Source {
 /// A source that has an interrupt for a server; in the order in which a server accepts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
+    /// Index of its CPU.
     server: u32,
     priority: u8,
     arrival: u64,
@@ -113,6 +118,7 @@ pub(super) struct Refused;
 
 /// Everything that the lock of the controller is for.
 pub(super) struct State {
+    /// Of each CPU, by its index.
     servers: Vec<Server>,
     sources: BTreeMap<u32, Source>,
     /// [`Source::place`] of every source that has one.
@@ -148,17 +154,9 @@ impl State {
         }
     }
 
-    pub(super) fn servers(&self) -> u32 {
-        self.servers.len() as u32
-    }
-
     /// Makes a source, as it is after a reset, if there is none of that number.
     pub(super) fn add(&mut self, source: u32) {
         self.sources.entry(source).or_insert(Source::AT_RESET);
-    }
-
-    pub(super) fn has_server(&self, number: u32) -> bool {
-        (number as usize) < self.servers.len()
     }
 
     pub(super) fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
@@ -289,7 +287,7 @@ impl State {
         };
         let source = |(&number, source): (&u32, &Source)| SourceState {
             number,
-            server: source.xive.server,
+            server: source.xive.server.0,
             priority: source.xive.priority,
             on: source.on,
             latched: source.latched,
@@ -305,7 +303,11 @@ impl State {
     }
 
     /// Takes up a state, if it is one of these servers and sources; else says what cannot be.
-    pub(super) fn restore(&mut self, state: &XicsState) -> Result<(), String> {
+    pub(super) fn restore(
+        &mut self,
+        state: &XicsState,
+        topology: &CpuTopology,
+    ) -> Result<(), String> {
         if state.servers.len() != self.servers.len() {
             let (found, own) = (state.servers.len(), self.servers.len());
             return Err(format!("{found} interrupt servers, not {own}"));
@@ -313,16 +315,27 @@ impl State {
         if !state.sources.iter().map(|source| source.number).eq(self.sources.keys().copied()) {
             return Err("other interrupt sources than the machine has".to_owned());
         }
+        let mut targets = Vec::with_capacity(state.sources.len());
         for source in &state.sources {
-            if !self.has_server(source.server) || source.arrival == u64::MAX {
+            let Some(target) = topology.index(ServerNumber(source.server)) else {
+                let (number, server) = (source.number, source.server);
+                return Err(format!(
+                    "interrupt source {number:#x} is for server {server}, which there is not"
+                ));
+            };
+            if source.arrival == u64::MAX {
                 return Err(format!("the state of interrupt source {:#x}", source.number));
             }
+            targets.push(target);
         }
         self.waiting.clear();
         self.arrivals = 0;
-        for (saved, (&number, source)) in state.sources.iter().zip(&mut self.sources) {
+        let sources = state.sources.iter().zip(targets).zip(&mut self.sources);
+        for ((saved, target), (&number, source)) in sources {
+            let server = ServerNumber(saved.server);
             *source = Source {
-                xive: VectorEntry { server: saved.server, priority: saved.priority },
+                xive: VectorEntry { server, priority: saved.priority },
+                target,
                 on: saved.on,
                 latched: saved.latched,
                 level: saved.level,
@@ -366,6 +379,7 @@ struct ServerState {
 #[serde(deny_unknown_fields)]
 struct SourceState {
     number: u32,
+    /// As guests number them.
     server: u32,
     priority: u8,
     on: bool,

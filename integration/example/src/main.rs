@@ -179,7 +179,7 @@ impl Board {
     fn create_vm(&self, kvm: &Kvm) -> Result<(Arc<Vm>, Vec<Vcpu>)> {
         use vm_memory::GuestMemoryRegion;
         let machine = &self.machine;
-        let options = VmOptions::new(machine.max_cpus(), SIGRTMIN());
+        let options = VmOptions::new(machine.topology(), SIGRTMIN());
         let vm = kvm.create_vm(options.with_compat(machine.cpu().compat()))?;
         for (slot, region) in (0..).zip(self.ram.iter()) {
             let at = region.start_addr();
@@ -194,10 +194,8 @@ impl Board {
         for name in IN_KERNEL_RTAS_CALLS {
             vm.define_rtas_call(name, rtas::token_of(name).ok_or("an RTAS call is missing")?)?;
         }
-        let vcpus = machine
-            .vcpus()
-            .map(|id| vm.create_vcpu(id, id.0))
-            .collect::<std::result::Result<_, _>>()?;
+        let vcpus =
+            machine.vcpus().map(|id| vm.create_vcpu(id)).collect::<std::result::Result<_, _>>()?;
         Ok((vm, vcpus))
     }
 
@@ -233,7 +231,7 @@ impl Board {
         let mut vof = Vof::builder(tree, machine.memory_map())
             .console(VTY_PATH, self.console.clone())
             .cas(Box::new(cas::Platform::of(machine)))
-            .cpus(cpus.clone())
+            .cpus(cpus.clone(), machine.topology())
             .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
         for (at, bytes) in [placement.client()].into_iter().chain(placement.initrd()) {
             vof = vof.reserve(at, bytes);

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::hypercall::token;
-use arch_ppc64::topology::{MemoryMap, MemoryRange};
+use arch_ppc64::topology::{CpuTopology, MemoryMap, MemoryRange};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, HypercallHandler, Next, StartError, Status,
     VcpuHost,
@@ -154,7 +154,7 @@ impl Case {
         let mut builder = Vof::builder(TREE.clone(), &starts.memory)
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console)
-            .cpus(starts.clone());
+            .cpus(starts.clone(), &CpuTopology::new(2));
         if flags & 0x40 != 0 {
             builder = builder.cas(Box::new(negotiate));
         }

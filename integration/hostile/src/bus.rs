@@ -8,6 +8,7 @@ use arch_ppc64::layout::{FIRST_INTERRUPT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
 use arch_ppc64::platform::{Device, InterruptController, InterruptKind, SourceNumber};
 use arch_ppc64::rtas::{Rtas, StandardCalls, SystemParameters};
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, Next, Status};
 use vm_memory::GuestAddress;
@@ -59,10 +60,11 @@ impl Bus {
         let cpus = Arc::new(HostCpus::default());
         // A console that takes nothing makes `write` wait, which takes time.
         let console = Arc::new(HostConsole::new(1 + usize::from(flags & 31)));
-        let xics = Xics::new(CPUS, cpus.clone()).with_timebase(Arc::new(|| 7));
+        let topology = CpuTopology::new(CPUS);
+        let xics = Xics::new(&topology, cpus.clone()).with_timebase(Arc::new(|| 7));
         xics.claim(SourceNumber(FIRST_INTERRUPT), InterruptKind::Edge).expect("it can be");
         let xics = Arc::new(xics);
-        let parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES);
+        let parameters = SystemParameters::new(CPUS, &topology, RAM_BYTES);
         let calls = StandardCalls::new(parameters, cpus.clone(), console.clone())
             .with_interrupt_sources(xics.clone());
         let rtas = Rtas::new(&calls.devices()).expect("no call is answered twice");
@@ -77,9 +79,9 @@ impl Bus {
             vof.clone(),
             Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
             Arc::new(rtas),
-            Arc::new(PaprCalls::new(CPUS, None)),
-            Arc::new(ModeCalls::new(cpus.clone())),
-            Arc::new(DispatchCalls::new(CPUS, cpus.clone())),
+            Arc::new(PaprCalls::new(&topology, None)),
+            Arc::new(ModeCalls::new(&topology, cpus.clone())),
+            Arc::new(DispatchCalls::new(&topology, cpus.clone())),
             xics.clone(),
         ]);
         let bus = bus.expect("no token is answered twice");

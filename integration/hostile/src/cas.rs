@@ -282,7 +282,7 @@ fn check_client_interface(
     let policy = Box::new(case.platform.clone());
     let host = Arc::new(Host { answer: told, heard: Mutex::default() });
     let builder = Vof::builder(case.tree.clone(), case.machine.memory_map()).cas(policy);
-    let builder = builder.cpus(host.clone());
+    let builder = builder.cpus(host.clone(), case.machine.topology());
     let vof = builder.console("/vdevice/vty", Arc::new(NoConsole)).build().expect("there is a VTY");
     let before = vof.with_tree(DeviceTree::clone);
     // The structure ends where RAM does, so that nothing lies behind it.

@@ -10,6 +10,7 @@ use arch_ppc64::rtas::{
     self, AfterOsTerm, ERROR_LOG_BYTES_MAX, EventSources, HostTime, PowerButton, RealTimeClock,
     Rtas, StandardCalls, SystemParameters,
 };
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::Xics;
 use arch_ppc64::{CpuIndex, Hypercall, HypercallHandler, Next, Status, StopReason};
 
@@ -50,11 +51,12 @@ pub fn run(data: &[u8]) -> Reach {
     let flags = input.byte();
     let cpus = Arc::new(HostCpus::default());
     let console = Arc::new(HostConsole::new(usize::from(flags & 1)));
-    let xics = Arc::new(Xics::new(CPUS, cpus.clone()));
+    let topology = CpuTopology::new(CPUS);
+    let xics = Arc::new(Xics::new(&topology, cpus.clone()));
     let clock = Arc::new(RealTimeClock::new(Box::new(NoTime)));
     // Its end is not where the owner meant it to be, and it is longer than can be told.
     let name = if flags & 2 != 0 { "n".repeat(5000) } else { "a\0b".to_owned() };
-    let mut parameters = SystemParameters::new(CPUS, CPUS, RAM_BYTES).with_name(name);
+    let mut parameters = SystemParameters::new(CPUS, &topology, RAM_BYTES).with_name(name);
     if flags & 4 != 0 {
         parameters = parameters.with_uuid([7; 16]);
     }

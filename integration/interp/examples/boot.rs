@@ -24,7 +24,7 @@ use arch_ppc64::platform::outline;
 use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, VectorEntry};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
-    HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
+    HypercallHandler, Machine, Next, ServerNumber, StartError, Status, VcpuHost,
 };
 use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, System};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -151,7 +151,8 @@ impl InterruptSources for Xics {
     }
     fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
         let sources = self.sources.lock().unwrap();
-        Ok(sources.get(&source).copied().unwrap_or(VectorEntry { server: 0, priority: 0xff }))
+        let masked = VectorEntry { server: ServerNumber(0), priority: 0xff };
+        Ok(sources.get(&source).copied().unwrap_or(masked))
     }
     fn int_on(&self, _: u32) -> Result<(), UnknownSource> {
         Ok(())
@@ -233,8 +234,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bus = HypercallBus::new(vec![
         Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
         Arc::new(Rtas::new(&calls.devices())?),
-        Arc::new(PaprCalls::new(1, None)),
-        Arc::new(ModeCalls::new(modes.clone())),
+        Arc::new(PaprCalls::new(machine.topology(), None)),
+        Arc::new(ModeCalls::new(machine.topology(), modes.clone())),
         xics,
     ])?;
 

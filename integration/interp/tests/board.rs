@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arch_ppc64::platform::SaveState;
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{CpuIndex, EntryRegisters, VcpuExit};
 use interp::PageMap;
 use interp::board::{Clock, MemoryFlags, Vcpu, VcpuState, Vm, VmError, VmOptions, create_vm};
@@ -39,14 +40,14 @@ fn plug(vm: &Vm, slot: u32, ram: &Ram) -> Result<(), VmError> {
 }
 
 fn machine(ram: &Ram, cpus: u32, clock: Clock) -> Arc<Vm> {
-    let vm = create_vm(VmOptions::new(cpus, Arc::new(clock)));
+    let vm = create_vm(VmOptions::new(&CpuTopology::new(cpus), Arc::new(clock)));
     plug(&vm, 0, ram).unwrap();
     plug(&vm, 1, ram).unwrap();
     vm
 }
 
 fn started(vm: &Arc<Vm>, index: u32) -> Vcpu {
-    let mut vcpu = vm.create_vcpu(CpuIndex(index), index).unwrap();
+    let mut vcpu = vm.create_vcpu(CpuIndex(index)).unwrap();
     vcpu.start(&EntryRegisters::at(GuestAddress(CODE))).unwrap();
     vcpu
 }
@@ -110,7 +111,7 @@ fn a_guest_goes_on_in_another_machine() {
         let second = machine(&ram, 1, Clock::of_instructions());
         second.modes().restore(1, &modes).unwrap();
         second.clock().restore(1, &clock).unwrap();
-        let mut vcpu = second.create_vcpu(CpuIndex(0), 0).unwrap();
+        let mut vcpu = second.create_vcpu(CpuIndex(0)).unwrap();
         vcpu.restore(&through_json(state)).unwrap();
         assert_eq!(vcpu.save().unwrap(), *state);
         // Modes have changed.
@@ -119,6 +120,15 @@ fn a_guest_goes_on_in_another_machine() {
             read(&mut vcpu);
         }
         turn(&mut vcpu, 1 + 100 + 1000 + 1);
+    }
+}
+
+#[test]
+fn threads_of_a_core_are_refused() {
+    for threads in [1, 2, 4, 8] {
+        let topology = CpuTopology::new(8).with_threads(threads, 8).unwrap();
+        let vm = create_vm(VmOptions::new(&topology, Arc::new(Clock::of_host())));
+        assert_eq!(vm.create_vcpu(CpuIndex(1)).is_ok(), threads == 1, "{threads}");
     }
 }
 
@@ -133,9 +143,8 @@ fn cpus_and_slots_come_and_go() {
     assert_eq!(token(&mut first), 7);
     let mut second = started(&vm, 2);
     assert_eq!(token(&mut second), 7);
-    assert!(vm.create_vcpu(CpuIndex(2), 2).is_err());
-    assert!(vm.create_vcpu(CpuIndex(3), 3).is_err());
-    assert!(vm.create_vcpu(CpuIndex(1), 5).is_err());
+    assert!(vm.create_vcpu(CpuIndex(2)).is_err());
+    assert!(vm.create_vcpu(CpuIndex(3)).is_err());
     assert!(plug(&vm, 1, &ram).is_err());
     assert!(vm.remove_memory_region(9).is_err());
 

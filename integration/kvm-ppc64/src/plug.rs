@@ -27,10 +27,10 @@ impl Vm {
             .cpu_characteristics()
             .map(|[character, behaviour]| CpuCharacteristics { character, behaviour });
         vec![
-            Arc::new(KernelXics::new(self.max_cpus())),
+            Arc::new(KernelXics::new(self.topology())),
             Arc::new(KernelCalls::new(&["hcall-splpar"])),
-            Arc::new(PaprCalls::new(self.max_cpus(), characteristics)),
-            Arc::new(ModeCalls::new(self.modes().clone())),
+            Arc::new(PaprCalls::new(self.topology(), characteristics)),
+            Arc::new(ModeCalls::new(self.topology(), self.modes().clone())),
         ]
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use arch_ppc64::{CpuIndex, EntryRegisters, Kick, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, ServerNumber, VcpuExit};
 use vm_memory::GuestAddress;
 
 use crate::enter::Entrance;
@@ -21,19 +21,19 @@ const MSR_SF: u64 = 1 << 63;
 const MSR_ME: u64 = 1 << 12;
 
 impl Vm {
-    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
-    /// interrupt server (the unit address of its node, and the number that guests call it by).
-    /// CPUs may be made one by one, also while others run. A dropped one cannot be made again.
+    /// Makes a CPU, stopped: the one of this index in the machine, whose interrupt server has the
+    /// number that guests know it by. CPUs may be made one by one, also while others run. A dropped
+    /// one cannot be made again.
     ///
     /// # Errors
     /// [`KvmError::Refused`] for an index that the VM may not have; [`KvmError::Kernel`] when there
-    /// is one of that server number, or the host fails.
-    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, KvmError> {
-        let max = self.max_cpus();
+    /// is one of that index, or the host fails.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex) -> Result<Vcpu, KvmError> {
+        let max = self.topology().cpus();
         if index.0 >= max {
             return Err(KvmError::Refused(format!("{index}: the VM has at most {max} CPUs")));
         }
-        Vcpu::create(self, index, server)
+        Vcpu::create(self, index, self.topology().server(index))
     }
 }
 
@@ -60,8 +60,8 @@ enum Open {
 }
 
 impl Vcpu {
-    fn create(vm: &Arc<Vm>, index: CpuIndex, server: u32) -> Result<Self, KvmError> {
-        let fd = sys::with_value(vm.fd(), sys::CREATE_VCPU, server.into())
+    fn create(vm: &Arc<Vm>, index: CpuIndex, server: ServerNumber) -> Result<Self, KvmError> {
+        let fd = sys::with_value(vm.fd(), sys::CREATE_VCPU, server.0.into())
             .map(sys::owned)
             .map_err(KvmError::kernel("create a virtual CPU"))?;
         let area = RunArea::map(&fd, vm.run_area_bytes(), vm.kick_signal())
@@ -79,7 +79,7 @@ impl Vcpu {
         };
         vcpu.enable(sys::CAP_PPC_PAPR, 0, 0)
             .map_err(KvmError::kernel("make a virtual CPU a PAPR one"))?;
-        vcpu.enable(sys::CAP_IRQ_XICS, vm.interrupts().device_number(), server.into())
+        vcpu.enable(sys::CAP_IRQ_XICS, vm.interrupts().device_number(), server.0.into())
             .map_err(KvmError::kernel("connect a virtual CPU to the XICS"))?;
         vm.modes()
             .know(&vcpu.fd, &vcpu.area)

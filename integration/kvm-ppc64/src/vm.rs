@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arch_ppc64::platform::SourceNumber;
+use arch_ppc64::topology::CpuTopology;
 use vm_memory::GuestAddress;
 
 use crate::device::Device;
@@ -43,11 +44,11 @@ impl Kvm {
     pub fn create_vm(&self, options: VmOptions) -> Result<Arc<Vm>, KvmError> {
         modes::check_level(&self.0, options.compat)?;
         let fd = Arc::new(self.0.create_vm()?);
-        if options.threads_per_core != 1 {
-            let mut request =
-                sys::EnableCap::new(sys::CAP_PPC_SMT, options.threads_per_core.into(), 0);
+        let servers_per_core = options.topology.servers_per_core();
+        if servers_per_core != 1 {
+            let mut request = sys::EnableCap::new(sys::CAP_PPC_SMT, servers_per_core.into(), 0);
             sys::with_struct(&fd, sys::ENABLE_CAP, &mut request)
-                .map_err(KvmError::kernel("set the number of threads of a core"))?;
+                .map_err(KvmError::kernel("set the number of interrupt servers of a core"))?;
         }
         let xics = Arc::new(Xics::create(&fd)?);
         let modes =
@@ -64,28 +65,26 @@ impl Kvm {
 }
 
 /// What a virtual machine is made with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct VmOptions {
-    max_cpus: u32,
+    topology: CpuTopology,
     kick_signal: i32,
     compat: Option<u32>,
-    threads_per_core: u32,
     time_policy: TimePolicy,
 }
 
 impl VmOptions {
-    /// A VM that may have up to `max_cpus` CPUs, and whose CPUs are got out of guest code by
-    /// `kick_signal`.
+    /// A VM that may have these CPUs, and whose CPUs are got out of guest code by `kick_signal`.
+    /// Those of the topology's threads of a core share one in the kernel, too.
     ///
     /// The signal is the VMM's: it installs a handler, which may do nothing, without `SA_RESTART`
     /// and before the first kick, and sees to it that no thread that runs a CPU has the signal
     /// blocked. A signal from `SIGRTMIN` to `SIGRTMAX` that nothing else uses is a good choice.
-    pub const fn new(max_cpus: u32, kick_signal: i32) -> Self {
+    pub fn new(topology: &CpuTopology, kick_signal: i32) -> Self {
         Self {
-            max_cpus,
+            topology: topology.clone(),
             kick_signal,
             compat: None,
-            threads_per_core: 1,
             time_policy: TimePolicy::Frozen,
         }
     }
@@ -93,20 +92,13 @@ impl VmOptions {
     /// The same with the CPUs held to an architecture level: a logical PVR (LoPAPR §B.6.2.1,
     /// "cpu-version"), as `arch_ppc64::cpu::Cpu::compat` gives it. [`Vm::set_compat`] changes it.
     #[must_use]
-    pub const fn with_compat(self, level: Option<u32>) -> Self {
+    pub fn with_compat(self, level: Option<u32>) -> Self {
         Self { compat: level, ..self }
-    }
-
-    /// The same with 1, 2, 4 or 8 threads a core: server numbers are the core's number times that,
-    /// and then the thread's.
-    #[must_use]
-    pub const fn with_threads_per_core(self, threads: u32) -> Self {
-        Self { threads_per_core: threads, ..self }
     }
 
     /// The same with what a restored guest's time does.
     #[must_use]
-    pub const fn with_time_policy(self, policy: TimePolicy) -> Self {
+    pub fn with_time_policy(self, policy: TimePolicy) -> Self {
         Self { time_policy: policy, ..self }
     }
 }
@@ -176,9 +168,9 @@ impl Vm {
         self.slots.dirty_log(&self.fd, slot)
     }
 
-    /// How many CPUs it may have.
-    pub fn max_cpus(&self) -> u32 {
-        self.options.max_cpus
+    /// The CPUs that it may have, and how guests number them.
+    pub fn topology(&self) -> &CpuTopology {
+        &self.options.topology
     }
 
     /// Its interrupt controller.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arch_ppc64::layout::TIMEBASE_HZ;
 use arch_ppc64::platform::{InterruptController, InterruptKind, SaveState, Signal, SourceNumber};
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, VcpuExit};
 use kvm_ppc64::{Kvm, KvmError, MemoryFlags, RegisterValue, Vcpu, VcpuState, Vm, VmOptions};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -116,14 +117,14 @@ impl Guest {
             }
             Err(error) => panic!("{error}"),
         };
-        let vm = kvm.create_vm(VmOptions::new(2, SIGRTMIN())).unwrap();
+        let vm = kvm.create_vm(VmOptions::new(&CpuTopology::new(2), SIGRTMIN())).unwrap();
         let host = NonNull::new(ram.get_host_address(GuestAddress(0)).unwrap()).unwrap();
         // SAFETY: mapped as long as `ram`, which is dropped after the CPU; vm-memory accesses it
         // by volatile operations only.
         unsafe {
             vm.set_memory_region(0, GuestAddress(0), host, RAM_BYTES, MemoryFlags::PLAIN).unwrap();
         }
-        let vcpu = vm.create_vcpu(CpuIndex(0), 0).unwrap();
+        let vcpu = vm.create_vcpu(CpuIndex(0)).unwrap();
         vm.interrupts().claim(SOURCE, InterruptKind::Edge).unwrap();
         Some(Self { vcpu, vm, ram })
     }
@@ -350,13 +351,13 @@ fn a_cpu_that_comes_later_runs_beside_the_first() {
     let [a, b_] = token();
     let Some(mut guest) = Guest::new(&[a, b_, SC_1, b(-3)]) else { return };
     guest.call();
-    let mut second = guest.vm.create_vcpu(CpuIndex(1), 1).unwrap();
+    let mut second = guest.vm.create_vcpu(CpuIndex(1)).unwrap();
     second.start(&EntryRegisters::at(CODE).with_arguments([0, 9, 0])).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| assert_eq!(call(&mut second).0, 9));
         guest.call();
     });
-    let said = guest.vm.create_vcpu(CpuIndex(2), 2).unwrap_err().to_string();
+    let said = guest.vm.create_vcpu(CpuIndex(2)).unwrap_err().to_string();
     assert_eq!(said, "vcpu2: the VM has at most 2 CPUs");
 }
 

@@ -38,11 +38,12 @@ impl Backend for Kvm {
         machine: &Machine,
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError> {
+        self.check(machine)?;
         // Its arrival is what ends a run.
         register_signal_handler(SIGRTMIN(), on_kick)
             .map_err(|error| BackendError::Signal(io::Error::from_raw_os_error(error.errno())))?;
         let options =
-            VmOptions::new(machine.max_cpus(), SIGRTMIN()).with_compat(machine.cpu().compat());
+            VmOptions::new(machine.topology(), SIGRTMIN()).with_compat(machine.cpu().compat());
         let vm = self.0.create_vm(options)?;
         for (slot, region) in (0..).zip(ram.regions()) {
             let (at, host, bytes) = (region.start, region.host, region.bytes);
@@ -58,7 +59,7 @@ impl Backend for Kvm {
         }
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
         for id in machine.vcpus() {
-            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id, id.0)?, _ram: ram.clone() }));
+            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id)?, _ram: ram.clone() }));
         }
         Ok(VirtualMachine {
             vcpus,

@@ -92,13 +92,13 @@ pub trait Backend: std::fmt::Debug {
     /// [`BackendError`] when the host fails.
     fn host_pvr(&self) -> Result<Option<u32>, BackendError>;
 
-    /// Checks that the back end can be what `machine` is.
+    /// Checks that the back end can be what `machine` is; by default, that is any machine whose
+    /// cores have one thread.
     ///
     /// # Errors
     /// [`BackendError::Unsuitable`] says what it cannot be.
     fn check(&self, machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
-        let _ = machine;
-        Ok(())
+        one_thread_a_core(machine)
     }
 
     /// Makes a virtual machine around `ram`, all of its CPUs stopped. A restart of the guest is a
@@ -111,6 +111,16 @@ pub trait Backend: std::fmt::Debug {
         machine: &arch_ppc64::Machine,
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError>;
+}
+
+/// Checks that the CPUs of a machine are no threads of one core.
+pub(crate) fn one_thread_a_core(machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
+    match machine.topology().threads_per_core() {
+        1 => Ok(()),
+        threads => Err(BackendError::Unsuitable(format!(
+            "a core of this machine has {threads} threads; here it can have one"
+        ))),
+    }
 }
 
 /// The host failed a back end.
@@ -136,6 +146,48 @@ impl From<kvm_ppc64::KvmError> for BackendError {
         match error {
             kvm_ppc64::KvmError::Unsuitable(why) => Self::Unsuitable(why),
             other => Self::Kvm(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arch_ppc64::Machine;
+    use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+    use arch_ppc64::topology::{CpuTopology, CpuTopologyError};
+
+    struct Threads(u32);
+
+    impl MachineConfig for Threads {
+        fn memory(&self) -> Memory {
+            Memory::of_size(64 << 20)
+        }
+
+        fn cpus(&self) -> Cpus {
+            Cpus { boot: 8, max: 8, model: Default::default() }
+        }
+
+        fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
+            CpuTopology::new(8).with_threads(self.0, 8)
+        }
+
+        fn boot(&self) -> Boot<'_> {
+            Boot { cmdline: "" }
+        }
+
+        fn x_vof(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn threads_of_a_core_are_refused() {
+        let check = |threads| one_thread_a_core(&Machine::new(&Threads(threads)).unwrap());
+        assert!(check(1).is_ok());
+        for threads in [2, 4, 8] {
+            let error = check(threads).unwrap_err().to_string();
+            assert!(error.contains(&format!("{threads} threads")), "{error}");
         }
     }
 }

@@ -99,7 +99,7 @@ fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
 /// Tells the machine's CPUs. Without somebody who could change them, they are as they started.
 fn tell(state: &State, decision: &Decision) -> Negotiated {
     match &state.cpus {
-        Some(cpus) => cpus.negotiated(decision),
+        Some((cpus, _)) => cpus.negotiated(decision),
         None if decision.is_as_started() => Negotiated::Live,
         None => Negotiated::Refused,
     }

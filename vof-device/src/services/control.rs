@@ -1,6 +1,6 @@
 //! Control transfer (IEEE 1275 §6.3.2.5; `quiesce` and `start-cpu`, which the CHRP platforms added).
 
-use arch_ppc64::{CpuIndex, StopReason};
+use arch_ppc64::{StartError, StopReason};
 use vm_memory::GuestAddress;
 
 use super::{Call, DeviceCall, Program, Reply, Then};
@@ -82,12 +82,14 @@ pub(super) fn start_cpu(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [phandle, entry, argument] = call.arguments();
     let node = call.node(phandle)?;
     let state = &mut *call.state;
-    let cpus = state.cpus.as_ref().ok_or(Failed)?;
-    let number = state.cpu_number(node).ok_or(Failed)?;
-    let (cpu, entry) = (CpuIndex(number), GuestAddress(entry.into()));
-    let started = arch_ppc64::start_cpu(&**cpus, call.guest.ram(), cpu, entry, argument.into());
+    let (cpus, topology) = state.cpus.as_ref().ok_or(Failed)?;
+    let server = state.cpu_number(node).ok_or(Failed)?;
+    let entry = GuestAddress(entry.into());
+    let started = topology.index(server).ok_or(StartError::NoSuchCpu).and_then(|cpu| {
+        arch_ppc64::start_cpu(&**cpus, call.guest.ram(), cpu, entry, argument.into())
+    });
     started.map(|()| Reply::default()).map_err(|error| {
-        state.complaints.tell(format_args!("start-cpu {number}: {error}"));
+        state.complaints.tell(format_args!("start-cpu, {server}: {error}"));
         Failed
     })
 }

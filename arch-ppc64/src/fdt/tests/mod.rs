@@ -18,7 +18,7 @@ use crate::machine::Machine;
 use crate::machine::tests::TestConfig;
 use crate::platform::outline;
 use crate::rtas;
-use crate::topology::{MemoryRange, NumaNode, cpu_domains};
+use crate::topology::{CpuTopology, MemoryRange, NumaNode};
 
 const RTAS_BASE: GuestAddress = GuestAddress(0x200_0000);
 const INITRD: (GuestAddress, u64) = (GuestAddress(0x300_0000), 0x12_3456);
@@ -245,6 +245,42 @@ fn each_range_of_ram_has_its_node() {
     assert_eq!(list[list.len() - 6..], [2, 2 * LMB_BYTES as u32, connector + 2, 0, 3, 0]);
 }
 
+/// LoPAPR §B.6.2.1: a node a core, with a server a thread.
+#[test]
+fn each_core_has_its_node() {
+    for (threads, servers) in [(1, 1), (1, 8), (2, 2), (2, 8), (4, 4), (4, 8), (8, 8)] {
+        let nodes = [0, 0, 2, 5].map(NumaNode);
+        let topology = CpuTopology::new(32).with_threads(threads, servers).unwrap();
+        let tree = tree_of(&TestConfig {
+            cpus: Cpus { boot: 16, max: 32, model: CpuModel::Power9 },
+            topology: Some(topology.with_nodes(nodes)),
+            ..TestConfig::default()
+        });
+        let cores = &tree.node("/cpus").unwrap().children;
+        assert_eq!(cores.len() as u32, 16 / threads);
+        for (number, core) in (0..).zip(cores) {
+            let first = number * servers;
+            assert_eq!(core.name, format!("PowerPC,POWER9@{first:x}"));
+            let path = format!("/cpus/{}", core.name);
+            assert_eq!(tree.cells(&path, "reg"), [first]);
+            let numbers: Vec<u32> = (first..first + threads).collect();
+            assert_eq!(tree.cells(&path, "ibm,ppc-interrupt-server#s"), numbers);
+            let pairs: Vec<u32> = numbers.iter().flat_map(|&server| [server, 0]).collect();
+            assert_eq!(tree.cells(&path, "ibm,ppc-interrupt-gserver#s"), pairs);
+            let node = nodes.get(number as usize).map_or(0, |node| node.0.into());
+            assert_eq!(tree.cells(&path, "ibm,associativity"), [5, 0, 0, 0, node, first]);
+        }
+        let capacity = tree.cells("/rtas", "ibm,lrdr-capacity");
+        assert_eq!(capacity[4], 32 / threads, "in cores");
+        let ranges = tree.cells("/interrupt-controller", "ibm,interrupt-server-ranges");
+        assert_eq!(ranges, [0, (32 / threads - 1) * servers + threads]);
+        // There are as many nodes as the highest number of one says, of memory or of CPUs.
+        let highest = nodes.iter().take(32 / threads as usize).max().unwrap();
+        let most = tree.cells("/rtas", "ibm,max-associativity-domains");
+        assert_eq!(most, [4, 1, 1, 1, u32::from(highest.0) + 1]);
+    }
+}
+
 #[test]
 fn flat_tree_is_as_after_negotiation() {
     for config in shapes().into_iter().filter(|config| !config.x_vof) {
@@ -420,7 +456,7 @@ fn associativity_is_one_numa_node() {
     for vcpu in 0..3 {
         // What the tree says is what H_HOME_NODE_ASSOCIATIVITY answers.
         let domains = tree.cells(&format!("/cpus/PowerPC,POWER9@{vcpu}"), "ibm,associativity");
-        assert_eq!(domains[1..], cpu_domains(NumaNode(0), crate::CpuIndex(vcpu)));
+        assert_eq!(domains[1..], CpuTopology::new(3).domains(crate::CpuIndex(vcpu)));
     }
 }
 

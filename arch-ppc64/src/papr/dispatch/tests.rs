@@ -30,9 +30,13 @@ struct Guest {
 
 impl Guest {
     fn new() -> Self {
+        Self::with(&CpuTopology::new(CPUS))
+    }
+
+    fn with(topology: &CpuTopology) -> Self {
         let woken = Arc::new(Woken::default());
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
-        let guest = Self { calls: DispatchCalls::new(CPUS, woken.clone()), woken, ram };
+        let guest = Self { calls: DispatchCalls::new(topology, woken.clone()), woken, ram };
         guest.write(VPA + 4, &640_u16.to_be_bytes());
         guest.write(LOG + 4, &4096_u32.to_be_bytes());
         guest.write(SHADOW + 4, &128_u32.to_be_bytes());

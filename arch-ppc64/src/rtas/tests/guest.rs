@@ -11,7 +11,8 @@ use crate::platform::{
     InterruptController, InterruptError, InterruptKind, InterruptLine, Signal, SourceNumber,
 };
 use crate::rtas::*;
-use crate::vcpu::{CpuState, EntryRegisters, StartError, VcpuHost};
+use crate::topology::CpuTopology;
+use crate::vcpu::{CpuState, EntryRegisters, ServerNumber, StartError, VcpuHost};
 use crate::{Console, HypercallBus};
 
 pub(super) const RAM_BYTES: u64 = 0x10_0000;
@@ -133,7 +134,7 @@ impl HostTime for FixedTime {
 
 /// Two CPUs, room for eight, 512 MiB.
 pub(super) fn parameters() -> SystemParameters {
-    SystemParameters::new(2, 8, 512 << 20)
+    SystemParameters::new(2, &CpuTopology::new(8), 512 << 20)
 }
 
 /// A guest with its machine around it.
@@ -161,7 +162,7 @@ impl Guest {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
         let cpus = Arc::new(TwoCpus::default());
         let page = Arc::new(Page(Mutex::new((Vec::new(), 100))));
-        let masked = VectorEntry { server: 0, priority: 0xff };
+        let masked = VectorEntry { server: ServerNumber(0), priority: 0xff };
         let sources = Arc::new(OneSource(Mutex::new((masked, false))));
         let clock = Arc::new(RealTimeClock::new(Box::new(FixedTime)));
         let mut calls = StandardCalls::new(parameters, cpus.clone(), page.clone())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::StopReason;
+use crate::topology::CpuTopology;
 use guest::{BUFFER, DATA, FixedTime, Guest, RAM_BYTES, UNTOUCHED, parameters};
 
 #[test]
@@ -27,6 +28,22 @@ fn cpus_are_queried_and_started() {
     // (LoPAPR R1-7.3.8.2-2).
     assert_eq!(guest.status("start-cpu", &[1, 0x60, 0]), -1);
     assert_eq!(guest.status("start-cpu", &[7, 0x60, 0]), -3);
+}
+
+/// The guest's numbers are those of servers.
+#[test]
+fn cpus_are_named_by_their_server_numbers() {
+    let sparse = CpuTopology::new(8).with_threads(1, 8).unwrap();
+    let parameters = SystemParameters::new(2, &sparse, 512 << 20);
+    let guest = Guest::with(parameters, AfterOsTerm::Stop, false);
+    let state = |cpu| guest.call("query-cpu-stopped-state", &[cpu], 2);
+    assert_eq!(state(8), (0, vec![0]));
+    assert_eq!(state(1), (-3, vec![0]));
+    // There may be one of this number, but there is none.
+    assert_eq!(state(16), (-3, vec![0]));
+    assert_eq!(guest.status("start-cpu", &[1, 0x60, 7]), -3);
+    assert_eq!(guest.status("start-cpu", &[8, 0x60, 7]), 0);
+    assert_eq!(*guest.cpus.started.lock().unwrap(), [(CpuIndex(1), GuestAddress(0x60), 7)]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let lines = Arc::new(Lines::default());
-        let xics = Xics::new(SERVERS, lines.clone());
+        let xics = Xics::new(&CpuTopology::new(SERVERS), lines.clone());
         SOURCES.for_each(|source| xics.claim(SourceNumber(source), InterruptKind::Edge).unwrap());
         Self { xics, lines }
     }
@@ -89,7 +89,10 @@ impl Guest {
     }
 
     fn route(&self, source: u32, server: u32, priority: u8) {
-        assert_eq!(self.xics.set_xive(source, VectorEntry { server, priority }), Ok(()));
+        assert_eq!(
+            self.xics.set_xive(source, VectorEntry { server: ServerNumber(server), priority }),
+            Ok(())
+        );
     }
 
     fn lines(&self) -> [bool; SERVERS as usize] {
@@ -277,13 +280,13 @@ fn a_masked_edge_comes_when_it_is_unmasked() {
 fn a_source_that_is_off_keeps_its_priority() {
     let guest = Guest::ready();
     assert_eq!(guest.xics.int_off(FIRST), Ok(()));
-    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 0, priority: 5 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(0), priority: 5 }));
     guest.xics.raise(FIRST);
     // Set while it is off, to have effect when it is on.
     guest.route(FIRST, 2, 7);
     assert_eq!(guest.lines(), [false; 3]);
     assert_eq!(guest.xics.int_on(FIRST), Ok(()));
-    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 2, priority: 7 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(2), priority: 7 }));
     assert_eq!(guest.lines(), [false, false, true]);
 }
 
@@ -314,7 +317,7 @@ fn servers_and_sources_that_are_not_there_are_refused() {
         assert_eq!(guest.status(SERVERS, token, &[0xff00_0002]), Status::PARAMETER);
     }
     for source in [0, 1, IPI, FIRST - 1, SOURCES.end, u32::MAX] {
-        let xive = VectorEntry { server: 0, priority: 5 };
+        let xive = VectorEntry { server: ServerNumber(0), priority: 5 };
         assert_eq!(guest.xics.set_xive(source, xive), Err(UnknownSource));
         assert_eq!(guest.xics.xive(source), Err(UnknownSource));
         assert_eq!(guest.xics.int_on(source), Err(UnknownSource));
@@ -324,11 +327,11 @@ fn servers_and_sources_that_are_not_there_are_refused() {
     }
     for server in [SERVERS, u32::MAX] {
         assert_eq!(
-            guest.xics.set_xive(FIRST, VectorEntry { server, priority: 5 }),
+            guest.xics.set_xive(FIRST, VectorEntry { server: ServerNumber(server), priority: 5 }),
             Err(UnknownSource)
         );
     }
-    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: 0, priority: 5 }));
+    assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(0), priority: 5 }));
     assert_eq!(guest.changes(), []);
 }
 
@@ -368,7 +371,10 @@ fn at_reset_no_interrupt_comes() {
         guest.cppr(cpu, 0xff);
     }
     for source in SOURCES {
-        assert_eq!(guest.xics.xive(source), Ok(VectorEntry { server: 0, priority: 0xff }));
+        assert_eq!(
+            guest.xics.xive(source),
+            Ok(VectorEntry { server: ServerNumber(0), priority: 0xff })
+        );
         guest.route(source, 0, 5);
     }
     // Only the level is still there, for its device asserts it; and no source is off.
@@ -413,7 +419,7 @@ fn interrupts_are_stamped_where_there_is_time() {
 
 #[test]
 fn the_ipi_is_no_source_of_devices() {
-    let xics = Xics::new(1, Arc::new(Lines::default()));
+    let xics = Xics::new(&CpuTopology::new(1), Arc::new(Lines::default()));
     for number in [0, IPI, 1 << 24, u32::MAX] {
         let error = xics.claim(SourceNumber(number), InterruptKind::Edge).unwrap_err();
         assert!(error.to_string().contains(&format!("{number:#x}")), "{error}");
@@ -448,12 +454,50 @@ fn state_goes_to_another_controller() {
     }
 }
 
+/// A server of a saved source is the number that guests know, and leads to its CPU again.
+#[test]
+fn saved_servers_are_those_of_guests() {
+    let topology = CpuTopology::new(4).with_threads(2, 8).unwrap();
+    let controller = |lines: &Arc<Lines>| {
+        let xics = Xics::new(&topology, lines.clone());
+        xics.claim(SourceNumber(FIRST), InterruptKind::Edge).unwrap();
+        xics
+    };
+    let xics = controller(&Arc::default());
+    xics.set_xive(FIRST, VectorEntry { server: ServerNumber(8), priority: 5 }).unwrap();
+    xics.raise(FIRST);
+    let saved = xics.save().unwrap();
+    let other = controller(&Arc::default());
+    other.restore(1, &saved).unwrap();
+    let entry = VectorEntry { server: ServerNumber(8), priority: 5 };
+    assert_eq!(other.xive(FIRST), Ok(entry));
+    other.lock().change_server(CpuIndex(2), |server| server.cppr = 0xff).unwrap();
+    let (xirr, _) = other.lock().accept(CpuIndex(2), 0).unwrap();
+    assert_eq!(xirr, 0xff00_0000 | FIRST);
+
+    let text = serde_json::to_string(&saved).unwrap();
+    assert!(text.contains("\"server\":8"));
+    for server in [2, 7, 10, 16, u32::MAX] {
+        let wrong = text.replace("\"server\":8", &format!("\"server\":{server}"));
+        let wrong = serde_json::from_str(&wrong).unwrap();
+        let error = other.restore(1, &wrong).unwrap_err().to_string();
+        assert!(error.contains(&format!("server {server},")), "{error}");
+    }
+    assert_eq!(other.xive(FIRST), Ok(entry), "nothing has changed");
+}
+
 #[test]
 fn state_that_cannot_be_is_refused() {
     let guest = Guest::ready();
     let saved = guest.xics.save().unwrap();
-    assert!(Xics::new(1, guest.lines.clone()).restore(1, &saved).is_err(), "other servers");
-    assert!(Xics::new(SERVERS, guest.lines.clone()).restore(1, &saved).is_err(), "no sources");
+    assert!(
+        Xics::new(&CpuTopology::new(1), guest.lines.clone()).restore(1, &saved).is_err(),
+        "other servers"
+    );
+    assert!(
+        Xics::new(&CpuTopology::new(SERVERS), guest.lines.clone()).restore(1, &saved).is_err(),
+        "no sources"
+    );
     assert!(guest.xics.restore(2, &saved).is_err(), "a version that there is not");
     let text = serde_json::to_string(&saved).unwrap();
     for (from, to) in [

@@ -40,7 +40,7 @@ impl Model {
             cppr: [0; 3],
             mfrr: [0xff; 3],
             sources: levels.map(|level| ModelSource {
-                xive: VectorEntry { server: 0, priority: 0xff },
+                xive: VectorEntry { server: ServerNumber(0), priority: 0xff },
                 on: true,
                 latched: false,
                 level,
@@ -54,7 +54,7 @@ impl Model {
         let mut all = vec![(IPI, self.mfrr[cpu as usize])];
         for (number, source) in SOURCES.zip(self.sources) {
             let requests = (source.latched || source.level) && !source.in_service && source.on;
-            if requests && source.xive.server == cpu {
+            if requests && source.xive.server == ServerNumber(cpu) {
                 all.push((number, source.xive.priority));
             }
         }
@@ -76,7 +76,8 @@ impl Model {
                 guest.xics.set_level(number, level);
             }
             Event::Route(number, server, priority) => {
-                self.sources[source(number)].xive = VectorEntry { server, priority };
+                self.sources[source(number)].xive =
+                    VectorEntry { server: ServerNumber(server), priority };
                 guest.route(number, server, priority);
             }
             Event::Switch(number, on) => {

@@ -74,26 +74,29 @@ impl CpuBus for Bus<'_> {
 }
 
 impl Vm {
-    /// Makes a CPU, stopped: the one of this index in the machine, with this number as its
-    /// interrupt server. CPUs may be made one by one, also while others run.
+    /// Makes a CPU, stopped: the one of this index in the machine, whose interrupt server has the
+    /// number that guests know it by. CPUs may be made one by one, also while others run.
     ///
     /// # Errors
-    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a server
-    /// number that is not the index (a core has one thread here), and for a second CPU where the
-    /// clock counts instructions.
-    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex, server: u32) -> Result<Vcpu, VmError> {
+    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a
+    /// topology whose cores have more than one thread, and for a second CPU where the clock counts
+    /// instructions.
+    pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex) -> Result<Vcpu, VmError> {
         let refused = |why: String| Err(VmError::Refused(format!("{index}: {why}")));
         let number = index.0 as usize;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let has_others = made.iter().any(|&made| made);
         let Some(is_made) = made.get_mut(number) else {
-            return refused(format!("the machine has at most {} CPUs", self.options.max_cpus));
+            return refused(format!("the machine has at most {} CPUs", self.topology().cpus()));
         };
         if *is_made {
             return refused("there is one already".to_owned());
         }
-        if server != index.0 {
-            return refused(format!("interrupt server {server} would be another CPU's"));
+        match self.topology().threads_per_core() {
+            1 => {}
+            threads => {
+                return refused(format!("its core has {threads} threads; here it can have one"));
+            }
         }
         if has_others && self.options.clock.counts_instructions() {
             return refused("time that is counted in instructions is that of one CPU".to_owned());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arch_ppc64::Kick;
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
+use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::Xics;
 use vm_memory::{GuestAddress, VolatileSlice};
 
@@ -24,16 +25,16 @@ const PVR: u32 = 0x004e_1203;
 /// What a virtual machine is made with.
 #[derive(Debug, Clone)]
 pub struct VmOptions {
-    pub(super) max_cpus: u32,
+    pub(super) topology: CpuTopology,
     pub(super) pvr: u32,
     pub(super) clock: Arc<Clock>,
     pub(super) stops: bool,
 }
 
 impl VmOptions {
-    /// A machine that may have up to `max_cpus` CPUs, whose timebase is that of `clock`.
-    pub fn new(max_cpus: u32, clock: Arc<Clock>) -> Self {
-        Self { max_cpus, pvr: PVR, clock, stops: false }
+    /// A machine that may have these CPUs, one thread a core, whose timebase is that of `clock`.
+    pub fn new(topology: &CpuTopology, clock: Arc<Clock>) -> Self {
+        Self { topology: topology.clone(), pvr: PVR, clock, stops: false }
     }
 
     /// The same with another processor version register. Whatever it says, the processor is a
@@ -55,15 +56,16 @@ impl VmOptions {
 /// the clock may be the same.
 pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     options.clock.restart();
-    let cpus = options.max_cpus;
-    let lines = Arc::new(Lines::new(cpus as usize));
+    let topology = &options.topology;
+    let cpus = topology.cpus() as usize;
+    let lines = Arc::new(Lines::new(cpus));
     Arc::new(Vm {
-        system: Arc::new(System::new(cpus as usize)),
-        xics: Arc::new(Xics::new(cpus, lines.clone())),
+        system: Arc::new(System::new(cpus)),
+        xics: Arc::new(Xics::new(topology, lines.clone())),
         modes: Arc::new(Modes::new(lines.clone())),
-        dispatch: Arc::new(DispatchCalls::new(cpus, lines.clone())),
+        dispatch: Arc::new(DispatchCalls::new(topology, lines.clone())),
         memory: Memory::default(),
-        made: Mutex::new(vec![false; cpus as usize]),
+        made: Mutex::new(vec![false; cpus]),
         lines,
         options,
     })
@@ -180,17 +182,17 @@ impl Vm {
         Ok(DirtyPages { page_bytes: PAGE_BYTES, bitmap: pages.take_dirty() })
     }
 
-    /// How many CPUs it may have.
-    pub fn max_cpus(&self) -> u32 {
-        self.options.max_cpus
+    /// The CPUs that it may have, and how guests number them.
+    pub fn topology(&self) -> &CpuTopology {
+        &self.options.topology
     }
 
     /// The devices that only this back end can be: how interrupts are taken and where translations
     /// are, who sleeps and wakes, the interrupt controller. Before or after CPUs are made.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
         vec![
-            Arc::new(PaprCalls::new(self.options.max_cpus, None)),
-            Arc::new(ModeCalls::new(self.modes.clone())),
+            Arc::new(PaprCalls::new(self.topology(), None)),
+            Arc::new(ModeCalls::new(self.topology(), self.modes.clone())),
             self.dispatch.clone(),
             self.xics.clone(),
         ]

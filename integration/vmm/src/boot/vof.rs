@@ -32,7 +32,7 @@ pub(super) fn enter(
     let (client, client_bytes) = placement.client();
     let mut vof = Vof::builder(tree, machine.memory_map())
         .console(VTY_PATH, host.console)
-        .cpus(host.cpus)
+        .cpus(host.cpus, machine.topology())
         .boot_arguments(boot_arguments)
         .cas(Box::new(cas::Platform::of(machine)))
         .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES)

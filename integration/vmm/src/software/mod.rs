@@ -8,7 +8,9 @@ use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine};
+use crate::vcpu::{
+    ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine, one_thread_a_core,
+};
 
 pub use board::{Clock, GuestTime};
 
@@ -42,6 +44,7 @@ impl Backend for Software {
     }
 
     fn check(&self, machine: &Machine) -> Result<(), BackendError> {
+        one_thread_a_core(machine)?;
         let model = machine.cpu().model();
         if model != CpuModel::Power9 {
             return Err(BackendError::Unsuitable(format!(
@@ -64,7 +67,7 @@ impl Backend for Software {
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError> {
         self.check(machine)?;
-        let options = VmOptions::new(machine.max_cpus(), self.clock.clone())
+        let options = VmOptions::new(machine.topology(), self.clock.clone())
             .with_pvr(machine.cpu().pvr())
             .stop_at_unimplemented(self.stops);
         let vm = create_vm(options);
@@ -78,7 +81,7 @@ impl Backend for Software {
         }
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::new();
         for index in machine.vcpus() {
-            let vcpu = vm.create_vcpu(index, index.0).map_err(unsuitable)?;
+            let vcpu = vm.create_vcpu(index).map_err(unsuitable)?;
             vcpus.push(Box::new(SoftVcpu { vcpu, _ram: ram.clone() }));
         }
         Ok(VirtualMachine {
