@@ -66,7 +66,7 @@ enum Task {
     /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
     /// shell; with `autotest` on the kernel command line it powers off instead, with `autoreboot`
     /// it restarts once before, with `autoreboot=N` N times, and with `autorun=FILE` it runs that
-    /// program before.
+    /// program before. With `showram` it says where its RAM is, before any of that.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.

@@ -9,6 +9,7 @@ mod members;
 mod package;
 mod power10;
 mod pty;
+mod ranges;
 mod row;
 mod software;
 mod user_programs;
@@ -58,6 +59,11 @@ const STEPS: &[Step] = &[
     step("rust-1.85", "it builds with the oldest Rust", checks::oldest_rust),
     step("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
     step("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
+    step(
+        "soft-ranges",
+        "a guest has RAM in three ranges, none in the holes",
+        software::three_ranges,
+    ),
     step("soft-icount", "two runs in counted instructions are the same", software::icount),
     step("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
     step("soft-float128", "programs reckon in quadruple precision", user_programs::float128),

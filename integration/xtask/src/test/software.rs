@@ -11,6 +11,7 @@ use crate::kexec;
 use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
 use super::log::Log;
 use super::pty::Pty;
+use super::ranges;
 
 /// What the guest's kernel is told before anything else.
 const QUICK: &str = "console=hvc0 cryptomgr.notests";
@@ -51,6 +52,18 @@ pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
     let cpus = ["--cpus", "boot=4"];
     let console = run(log, &guest.kernel, &guest.initramfs, "autotest", &cpus)?;
     shows_times(&console, "processor\t: ", 4)
+}
+
+/// RAM with holes, by both ways in.
+pub(super) fn three_ranges(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    for machine in ["x-vof=on", "x-vof=off"] {
+        let machine = ["--memory", ranges::MEMORY, "--machine", machine];
+        let console = run(log, &guest.kernel, &guest.initramfs, ranges::TASK, &machine)?;
+        shows(&console, &["GUEST-READY"])?;
+        ranges::shown(&console)?;
+    }
+    Ok(())
 }
 
 /// Two runs in instructions are the same, word for word.
@@ -137,7 +150,10 @@ pub(super) fn run(
     arguments: &[&str],
 ) -> Result<String> {
     let mut command = Command::new(boot::build()?);
-    command.args(["--backend", "interp", "--memory", "size=512M", "--kernel"]).arg(kernel);
+    command.args(["--backend", "interp", "--kernel"]).arg(kernel);
+    if !arguments.contains(&"--memory") {
+        command.args(["--memory", "size=512M"]);
+    }
     command.arg("--initramfs").arg(initramfs);
     command.arg("--cmdline").arg(format!("{QUICK} {NO_WATCHDOGS} {task}"));
     log.run_with_input(command.args(arguments), "")
