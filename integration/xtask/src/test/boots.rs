@@ -12,6 +12,7 @@ use crate::program::cargo;
 
 use super::log::Log;
 use super::pty::Pty;
+use super::ranges;
 
 /// The shell's prompt, as the guest's init sets it.
 pub(super) const PROMPT: &str = "guest:/root# ";
@@ -109,6 +110,13 @@ pub(super) fn vof_2g(log: &mut Log) -> Result<()> {
     let console = boot(log, "autotest", &["--memory", "size=2G"])?;
     shows(&console, &VOF_LINES)?;
     shows(&console, &UP_LINES)
+}
+
+pub(super) fn three_ranges(log: &mut Log) -> Result<()> {
+    let console = boot(log, ranges::TASK, &["--memory", ranges::MEMORY])?;
+    shows(&console, &VOF_LINES)?;
+    shows(&console, &UP_LINES)?;
+    ranges::shown(&console)
 }
 
 pub(super) fn four_cpus(log: &mut Log) -> Result<()> {

@@ -85,6 +85,7 @@ const STEPS: &[Step] = &[
     step("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
     step("boot-256M", "a small guest boots", boots::vof_256m),
     step("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
+    step("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
     step("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
     step("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
     step("reboot", "a guest restarts and comes up again", boots::reboot),
