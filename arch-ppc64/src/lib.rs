@@ -5,7 +5,7 @@
 
 pub mod cas;
 pub mod config;
-mod console;
+pub mod console;
 pub mod cpu;
 pub mod fdt;
 pub mod hvterm;

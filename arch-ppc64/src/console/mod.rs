@@ -1,6 +1,10 @@
 //! The console that the host supplies to the machine.
 
+mod queued;
+
 use std::time::Duration;
+
+pub use queued::{INPUT_LIMIT_BYTES, QueuedConsole};
 
 /// Where console text goes to and comes from.
 ///
