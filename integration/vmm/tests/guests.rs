@@ -25,6 +25,17 @@ fn client_interface_and_rtas_answer_programs_of_both_widths() {
     }
 }
 
+/// RAM with holes, one of them up to 4 GiB, is loaded, run in, cleared and run in again.
+#[test]
+fn ram_may_have_holes() {
+    let ranges = ["--memory", "ranges=[64M@0,64M@1G,1M@4G/1]"];
+    for guest in BOTH {
+        let (status, shown, complaint) = run(guest, "restart", &ranges);
+        assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");
+        assert_eq!(shown, format!("{WORKS}restarting\n").repeat(3) + WORKS, "{guest}");
+    }
+}
+
 #[test]
 fn restarts_make_a_new_machine_each_time() {
     for guest in BOTH {

@@ -139,3 +139,6 @@ impl ArchitectureLevel for Power9 {
 fn unsuitable(error: VmError) -> BackendError {
     BackendError::Unsuitable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

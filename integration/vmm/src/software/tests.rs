@@ -1,0 +1,91 @@
+//! A machine whose RAM has a hole, from its configuration to the guest's accesses.
+
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::topology::{MemoryMap, MemoryMapError, MemoryRange};
+use arch_ppc64::{EntryRegisters, VcpuExit};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+use crate::boot::create_ram;
+
+const ENTRY: u64 = 0x100;
+/// In the hole.
+const HOLE: u64 = 0x2000_0000;
+/// Where RAM goes on.
+const BEHIND: u64 = 0x4000_0000;
+
+struct Config;
+
+impl MachineConfig for Config {
+    fn memory(&self) -> Memory {
+        Memory::of_size(64 << 20)
+    }
+
+    fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
+        MemoryMap::new([
+            MemoryRange::ram(GuestAddress(0), 64 << 20),
+            MemoryRange::ram(GuestAddress(BEHIND), 1 << 20),
+        ])
+    }
+
+    fn cpus(&self) -> Cpus {
+        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+    }
+
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: "" }
+    }
+
+    fn x_vof(&self) -> bool {
+        true
+    }
+}
+
+/// The guest loads, stores and runs code behind the hole; what it asks of the hole, the VMM hears.
+#[test]
+fn ram_behind_a_hole_is_ram() {
+    let machine = Machine::new(&Config).unwrap();
+    let ram = Arc::new(create_ram(&machine).unwrap());
+    let put = |at: u64, code: &[u32]| {
+        for (at, word) in (at..).step_by(4).zip(code) {
+            ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+        }
+    };
+    let at_first = [
+        0x3d20_4000, // lis r9,BEHIND@h
+        0xe889_0000, // ld r4,0(r9)
+        0x3860_0123, // li r3,0x123
+        0xf869_0008, // std r3,8(r9)
+        0x4400_0022, // sc 1
+        0x3d40_2000, // lis r10,HOLE@h
+        0x80aa_0000, // lwz r5,0(r10)
+        0x3929_0100, // addi r9,r9,0x100
+        0x7d29_03a6, // mtctr r9
+        0x4e80_0420, // bctr
+    ];
+    put(ENTRY, &at_first);
+    put(BEHIND + 0x100, &[0x7ca4_2b78, 0x3860_0456, 0x4400_0022]); // mr r4,r5; li r3,0x456; sc 1
+    let stored = 0x0011_2233_4455_6677_u64;
+    ram.write_obj(stored.to_be(), GuestAddress(BEHIND)).unwrap();
+
+    let host: Arc<dyn HostRam> = ram.clone();
+    let mut vm = Software::new(Arc::new(Clock::of_host())).create(&machine, &host).unwrap();
+    let vcpu = &mut vm.vcpus[0];
+    vcpu.start(&EntryRegisters::at(GuestAddress(ENTRY))).unwrap();
+    match vcpu.run().unwrap() {
+        VcpuExit::Hypercall(call) => assert_eq!((call.token, call.args[0]), (0x123, stored)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ram.read_obj::<u64>(GuestAddress(BEHIND + 8)).unwrap(), 0x123_u64.to_be());
+    match vcpu.run().unwrap() {
+        VcpuExit::MmioRead(at, data) => {
+            assert_eq!((at, data.len()), (GuestAddress(HOLE), 4));
+            data.copy_from_slice(&[0, 0, 0, 7]);
+        }
+        other => panic!("{other:?}"),
+    }
+    match vcpu.run().unwrap() {
+        VcpuExit::Hypercall(call) => assert_eq!((call.token, call.args[0]), (0x456, 7)),
+        other => panic!("{other:?}"),
+    }
+}
