@@ -18,6 +18,7 @@ pub mod hypercall;
 pub mod kvm_ioctls;
 pub mod layout;
 pub mod loader;
+pub mod log_limit;
 mod machine;
 mod memory_blocks;
 pub mod papr;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use arch_ppc64::log_limit::LogLimit;
 use arch_ppc64::topology::{CpuTopology, MemoryMap};
 use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
@@ -11,9 +13,9 @@ use crate::attachments::{AttachError, Attachments, ConsolePath};
 use crate::build_error::BuildError;
 use crate::claims::Claims;
 use crate::clock::Clock;
-use crate::complaints::Complaints;
 use crate::instances::Instances;
 use crate::interface::{Interface, Opened, lock};
+use crate::limits::{LOG_PERIOD_SECONDS, MAX_LOGGED_COMPLAINTS};
 use crate::memory_node::{AVAILABLE, MemoryNode};
 use crate::package::Package;
 use crate::packages::{ConsolePackage, MemoryPackage, MmuPackage, RootPackage, RtasPackage};
@@ -172,7 +174,7 @@ impl VofBuilder {
             restart: None,
             added_bytes: 0,
             clock: Clock::start(),
-            complaints: Complaints::default(),
+            complaints: complaints(),
             calls: [0; services::COUNT].into(),
             memory,
             cpus: self.cpus,
@@ -282,6 +284,13 @@ fn set(
     let path = tree.path(node);
     let set = tree.set_property(node, name, value);
     set.map_err(|source| BuildError::Property { path, name, source })
+}
+
+/// How much of what a guest does wrong goes to the log.
+fn complaints() -> LogLimit {
+    LogLimit::new(MAX_LOGGED_COMPLAINTS, Duration::from_secs(LOG_PERIOD_SECONDS))
+        .with_target("vof_device")
+        .with_topic("client interface")
 }
 
 fn claims(map: &MemoryMap, reserved: &[Reserved]) -> Result<Claims, BuildError> {

@@ -8,7 +8,6 @@ mod build_error;
 mod builder;
 mod claims;
 mod clock;
-mod complaints;
 mod instances;
 mod interface;
 pub mod limits;

@@ -100,7 +100,7 @@ pub const IN_FLIGHT_LAPSE: Duration = Duration::from_millis(500);
 pub const MAX_ARCHITECTURE_VECTOR_BYTES: usize = arch_ppc64::cas::MAX_VECTOR_BYTES;
 
 /// How many complaints about a guest are logged in a period of [`LOG_PERIOD_SECONDS`]; the others
-/// are counted.
+/// are counted, and the next that is logged says how many.
 pub const MAX_LOGGED_COMPLAINTS: u32 = 8;
 
 /// See [`MAX_LOGGED_COMPLAINTS`].

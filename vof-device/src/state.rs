@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use arch_ppc64::cas::Decision;
+use arch_ppc64::log_limit::LogLimit;
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{ServerNumber, VcpuHost};
 
 use crate::args::Guest;
 use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
-use crate::complaints::Complaints;
 use crate::memory_node::{AVAILABLE, MemoryNode};
 use crate::policy::{CasPolicy, PropertyPolicy};
 use crate::tree::{DeviceTree, NodeId, SetError};
@@ -34,7 +34,8 @@ pub(crate) struct State {
     /// [`set_bytes`](DeviceTree::set_bytes).
     pub(crate) added_bytes: usize,
     pub(crate) clock: Clock,
-    pub(crate) complaints: Complaints,
+    /// What a guest does wrong goes to the log, as much of it as a person can read.
+    pub(crate) complaints: LogLimit,
     /// How often each service was called, by its number.
     pub(crate) calls: Box<[u64]>,
     pub(crate) memory: Option<MemoryNode>,

@@ -117,7 +117,7 @@ impl Vof {
         let array = match ArgumentArray::read(&guest, at, &mut room) {
             Ok(array) => array,
             Err(error) => {
-                self.interface.state().complaints.tell(format_args!("{error}"));
+                self.interface.state().complaints.warn(format_args!("{error}"));
                 return (Status::PARAMETER, Then::Return);
             }
         };
@@ -148,20 +148,20 @@ impl Vof {
         let interface = &self.interface;
         let mut text = services::NAME_ROOM;
         let name = guest.text(array.service(), &mut text).map_err(|error| {
-            interface.state().complaints.tell(format_args!("name of a service: {error}"));
+            interface.state().complaints.warn(format_args!("name of a service: {error}"));
             Status::PARAMETER
         })?;
         let Some((number, service)) = services::find(name) else {
-            let complaints = &mut interface.state().complaints;
-            complaints.tell(format_args!("no service {}", name.escape_ascii()));
+            let complaints = &interface.state().complaints;
+            complaints.warn(format_args!("no service {}", name.escape_ascii()));
             return Err(Status::FUNCTION);
         };
         let arguments = array.arguments();
         if arguments.count() < service.arguments() {
             let name = name.escape_ascii();
             let count = arguments.count();
-            let complaints = &mut interface.state().complaints;
-            complaints.tell(format_args!("{name} with {count} arguments, which are too few"));
+            let complaints = &interface.state().complaints;
+            complaints.warn(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }
         Ok(service.run(number, &DeviceCall { interface, guest, caller, service, arguments }))

@@ -23,7 +23,6 @@ mod events;
 mod handler;
 mod instantiate;
 mod interrupts;
-mod messages;
 mod parameters;
 mod platform;
 mod sources;
@@ -39,11 +38,11 @@ use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, token};
+use crate::log_limit::LogLimit;
 use crate::platform::{Device, SaveState, StateError, StateValue};
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 use args::ArgumentBuffer;
-use messages::Messages;
 use table::{Entry, Table};
 
 pub use args::RtasStatus;
@@ -65,7 +64,7 @@ pub struct Rtas {
     devices: Vec<Arc<dyn Device>>,
     /// Changed only as a saved state is taken up.
     table: RwLock<Table>,
-    messages: Messages,
+    messages: LogLimit,
 }
 
 impl Rtas {
@@ -81,7 +80,7 @@ impl Rtas {
         let devices: Vec<_> =
             devices.iter().filter(|device| device.rtas().is_some()).cloned().collect();
         let table = RwLock::new(Table::new(&devices)?);
-        Ok(Self { devices, table, messages: Messages::default() })
+        Ok(Self { devices, table, messages: platform::messages() })
     }
 
     /// Every call by its name and its token, in the order of tokens: the properties of `/rtas`
@@ -128,15 +127,13 @@ impl HypercallHandler for Rtas {
                 self.answer(entry, &mut RtasInvocation { caller, ram, inputs, outputs })
             }
             Some(entry) => {
-                if self.messages.may_log() {
-                    log::warn!("RTAS call {} has wrong counts of arguments", entry.call.name);
-                }
+                let name = entry.call.name;
+                self.messages.warn(format_args!("RTAS call {name} has wrong counts of arguments"));
                 RtasStatus::PARAMETER_ERROR.into()
             }
             None => {
-                if self.messages.may_log() {
-                    log::warn!("there is no RTAS call {:#x}", buffer.token());
-                }
+                let token = buffer.token();
+                self.messages.warn(format_args!("there is no RTAS call {token:#x}"));
                 RtasStatus::PARAMETER_ERROR.into()
             }
         };

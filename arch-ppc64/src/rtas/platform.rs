@@ -1,19 +1,24 @@
 //! Calls about the machine as a whole: its power, its end, a line for messages.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use vm_memory::GuestAddress;
 
 use super::args::RtasStatus;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
-use super::messages::Messages;
 use crate::console::Console;
 use crate::hypercall::{Next, StopReason};
+use crate::log_limit::LogLimit;
 use crate::platform::Device;
 
 /// How much of a termination string is looked at. Linux's has at most 2,048 bytes.
 const OS_TERM_BYTES_MAX: usize = 2048;
+
+/// How many messages a guest can cause between two starts; those of [`Rtas`](super::Rtas) and of
+/// [`RtasPlatform`] are counted apart.
+const MESSAGES_MAX: u32 = 16;
 
 const DISPLAY: usize = 0;
 const POWER_OFF: usize = 1;
@@ -45,13 +50,13 @@ pub enum AfterOsTerm {
 pub struct RtasPlatform {
     console: Arc<dyn Console>,
     after_os_term: AfterOsTerm,
-    messages: Messages,
+    messages: LogLimit,
 }
 
 impl RtasPlatform {
     /// Calls of a machine whose characters go to `console`.
     pub fn new(console: Arc<dyn Console>, after_os_term: AfterOsTerm) -> Self {
-        Self { console, after_os_term, messages: Messages::default() }
+        Self { console, after_os_term, messages: messages() }
     }
 
     /// Input: a character, in the low byte of the cell (LoPAPR §7.3.5.3).
@@ -69,9 +74,8 @@ impl RtasPlatform {
         let mut bytes = vec![0; OS_TERM_BYTES_MAX];
         let available = call.ram.read_available(GuestAddress(string.into()), &mut bytes);
         bytes.truncate(available);
-        if self.messages.may_log() {
-            log::error!("the guest's system has come to its end: {}", printable(&bytes));
-        }
+        let reason = Printable(&bytes);
+        self.messages.error(format_args!("the guest's system has come to its end: {reason}"));
         match self.after_os_term {
             AfterOsTerm::Stop => {
                 RtasOutcome::DoneAnd(RtasStatus::SUCCESS, Next::Stop(StopReason::Crash))
@@ -120,14 +124,21 @@ impl fmt::Debug for RtasPlatform {
     }
 }
 
+/// The limit of what RTAS tells of a guest.
+pub(super) fn messages() -> LogLimit {
+    LogLimit::new(MESSAGES_MAX, Duration::MAX).with_target("arch_ppc64::rtas")
+}
+
 /// A guest's C string for the log: no control characters, no escape sequences.
-fn printable(bytes: &[u8]) -> String {
-    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default().trim_ascii();
-    match text {
-        [] => "it does not say why".to_owned(),
-        text => {
-            let text = String::from_utf8_lossy(text);
-            text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+struct Printable<'a>(&'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.split(|&byte| byte == 0).next().unwrap_or_default().trim_ascii();
+        if text.is_empty() {
+            return f.write_str("it does not say why");
         }
+        let text = String::from_utf8_lossy(text);
+        text.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
     }
 }

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::TRACE_TARGET;
+use arch_ppc64::log_limit::LogLimit;
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::outlet::{self, Lane};
@@ -22,8 +23,9 @@ const TRACE_LIMIT_BYTES: usize = 1 << 20;
 
 struct Logger {
     level: LevelFilter,
-    /// What a guest can cause is not told without end.
-    guests: Mutex<Budget>,
+    /// What a guest can cause is not told without end. One for the process: a guest restarts at no
+    /// cost.
+    guests: LogLimit,
     /// Where the trace goes, if one is wanted.
     trace: Option<Lane>,
 }
@@ -75,10 +77,7 @@ impl Log for Logger {
             _ => {
                 let is_guests = GUEST_TARGETS.iter().any(|t| record.target().starts_with(t));
                 if is_guests && self.level <= LevelFilter::Info {
-                    // Telling may take a while, and others have to come to their budget meanwhile.
-                    let budget = || self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-                    let share = budget().take(Instant::now());
-                    match share {
+                    match self.guests.admit(Instant::now()) {
                         None => return,
                         Some(0) => {}
                         Some(count) => outlet::tell(&format!(
@@ -101,30 +100,6 @@ const GUEST_TARGETS: [&str; 2] = ["arch_ppc64", "vof_device"];
 /// How many messages about the guest are shown in a [`PERIOD`].
 const MESSAGES: u32 = 32;
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// How much may still be told in a period. One for the process: a guest restarts at no cost.
-#[derive(Debug, Default)]
-struct Budget {
-    period_start: Option<Instant>,
-    told: u32,
-    left_out: u32,
-}
-
-impl Budget {
-    /// Whether a message may be shown, and then how many were not before it.
-    fn take(&mut self, now: Instant) -> Option<u32> {
-        if self.period_start.is_none_or(|start| now.duration_since(start) >= PERIOD) {
-            self.period_start = Some(now);
-            self.told = 0;
-        }
-        if self.told >= MESSAGES {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.told += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
 
 /// From here on, messages up to `level` are shown, and the trace is written to `trace`, if that is
 /// some: to a file, or to standard error.
@@ -151,7 +126,8 @@ pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), 
     let trace = trace.map(|lane| lane.of("lines of the trace"));
     outlet::set_messages(stderr(MESSAGES_LIMIT_BYTES)?);
     let most = if trace.is_some() { LevelFilter::Trace } else { level };
-    let logger = LOGGER.get_or_init(|| Logger { level, guests: Mutex::default(), trace });
+    let logger =
+        LOGGER.get_or_init(|| Logger { level, guests: LogLimit::new(MESSAGES, PERIOD), trace });
     if log::set_logger(logger).is_ok() {
         log::set_max_level(most);
     }
@@ -161,19 +137,4 @@ pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), 
 /// A word of this program on standard error. When that is gone there is nobody to tell.
 pub fn tell(message: &str) {
     outlet::tell(&format!("pseries-vmm: {message}"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_cut_and_counted() {
-        let mut budget = Budget::default();
-        let start = Instant::now();
-        let shown = (0..1000).filter(|_| budget.take(start).is_some()).count();
-        assert_eq!(shown, MESSAGES as usize);
-        assert_eq!(budget.take(start + PERIOD), Some(1000 - MESSAGES));
-        assert_eq!(budget.take(start + PERIOD), Some(0));
-    }
 }

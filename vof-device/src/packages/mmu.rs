@@ -92,7 +92,7 @@ fn map(state: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Resul
     if real_address::take(stack, cells)? == virt {
         return Ok(());
     }
-    state.complaints.tell(format_args!(
+    state.complaints.warn(format_args!(
         "map of {virt:#x} to another real address: there is no translation in real mode"
     ));
     Err(Throw::INVALID_ADDRESS)

@@ -58,20 +58,20 @@ fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
         Err(refusal) => {
             let reason = std::error::Error::source(&refusal).map(ToString::to_string);
             let reason = reason.unwrap_or_default();
-            state.complaints.tell(format_args!("{refusal}: {reason}"));
+            state.complaints.warn(format_args!("{refusal}: {reason}"));
             return Ok(false);
         }
     };
     if bytes_of(&changes) > MAX_NEGOTIATED_BYTES {
         let limit = MAX_NEGOTIATED_BYTES;
-        state.complaints.tell(format_args!("negotiation sets more than {limit} bytes"));
+        state.complaints.warn(format_args!("negotiation sets more than {limit} bytes"));
         return Ok(false);
     }
     let checked = match state.tree.check_changes(&changes, changes_what_is_fixed) {
         Ok(checked) => checked,
         Err(error) => {
             // A client can have filled a node.
-            state.complaints.tell(format_args!("negotiation {error}"));
+            state.complaints.warn(format_args!("negotiation {error}"));
             return Ok(false);
         }
     };
@@ -84,7 +84,7 @@ fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
             return Ok(true);
         }
         Some((decision, _)) => {
-            state.complaints.tell(format_args!(
+            state.complaints.warn(format_args!(
                 "the host refuses what was negotiated: cpu-version {:#010x}, {}, {}",
                 decision.cpu_version, decision.mmu, decision.interrupts
             ));

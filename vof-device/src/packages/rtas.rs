@@ -39,7 +39,7 @@ impl Instance for RtasPackage {
         let base = stack.pop()?;
         let entry = rtas::instantiate(context.guest().ram(), GuestAddress(base.into()));
         let entry = entry.map_err(|error| {
-            lock(&self.0).complaints.tell(format_args!("instantiate-rtas: {error}"));
+            lock(&self.0).complaints.warn(format_args!("instantiate-rtas: {error}"));
             Throw::ABORT
         })?;
         stack.push(u32::try_from(entry.0).map_err(|_| Throw::ABORT)?)?;

@@ -56,13 +56,13 @@ pub(super) fn chain(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [virt, size, entry, arguments, len] = call.arguments();
     let state = &mut *call.state;
     if entry % 4 != 0 || call.guest.check(entry, 4).is_err() {
-        state.complaints.tell(format_args!("chain: {entry:#x} is no entry point"));
+        state.complaints.warn(format_args!("chain: {entry:#x} is no entry point"));
         return Err(Failed);
     }
     if size > 0 {
         state.claims.release(virt, size).map_err(|error| {
-            let complaints = &mut state.complaints;
-            complaints.tell(format_args!("chain: {size:#x} bytes at {virt:#x}: {error}"));
+            let complaints = &state.complaints;
+            complaints.warn(format_args!("chain: {size:#x} bytes at {virt:#x}: {error}"));
             Failed
         })?;
     }
@@ -89,7 +89,7 @@ pub(super) fn start_cpu(call: &mut Call<'_>) -> Result<Reply, Failed> {
         arch_ppc64::start_cpu(&**cpus, call.guest.ram(), cpu, entry, argument.into())
     });
     started.map(|()| Reply::default()).map_err(|error| {
-        state.complaints.tell(format_args!("start-cpu, {server}: {error}"));
+        state.complaints.warn(format_args!("start-cpu, {server}: {error}"));
         Failed
     })
 }

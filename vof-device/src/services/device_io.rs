@@ -23,8 +23,8 @@ pub(super) fn open(call: &DeviceCall<'_>) -> Result<Reply, Failed> {
     };
     call.interface.open(node, &arguments).map(Reply::from).map_err(|error| {
         if error == CannotOpen::Full {
-            let complaints = &mut call.interface.state().complaints;
-            complaints.tell(format_args!("open: {MAX_INSTANCES} packages are open, the most"));
+            let complaints = &call.interface.state().complaints;
+            complaints.warn(format_args!("open: {MAX_INSTANCES} packages are open, the most"));
         }
         Failed
     })

@@ -145,7 +145,7 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let state = &mut *call.state;
     let path = state.tree.path(node);
     if is_structural(&path, name) || !state.properties.may_set(&path, name, &value) {
-        state.complaints.tell(format_args!("setprop: {name} of {path} may not be set"));
+        state.complaints.warn(format_args!("setprop: {name} of {path} may not be set"));
         return Err(Failed);
     }
     let is_new = state.tree.property(node, name).is_none();
@@ -157,11 +157,11 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let value_bytes = value.len() + ADDED_VALUE_BYTES;
     if added + state.tree.set_bytes() + value_bytes > MAX_ADDED_BYTES {
         let limit = MAX_ADDED_BYTES;
-        state.complaints.tell(format_args!("setprop: the tree has grown by {limit} bytes"));
+        state.complaints.warn(format_args!("setprop: the tree has grown by {limit} bytes"));
         return Err(Failed);
     }
     if let Err(error) = state.tree.set_property(node, name, &value) {
-        state.complaints.tell(format_args!("setprop: {name} of {path}: {error}"));
+        state.complaints.warn(format_args!("setprop: {name} of {path}: {error}"));
         return Err(Failed);
     }
     state.added_bytes = added;

@@ -21,8 +21,8 @@ pub(super) fn claim(call: &mut Call<'_>) -> Result<Reply, Failed> {
 pub(super) fn release(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [virt, size] = call.arguments();
     call.state.claims.release(virt, size).map_err(|error| {
-        let complaints = &mut call.state.complaints;
-        complaints.tell(format_args!("release of {size:#x} bytes at {virt:#x}: {error}"));
+        let complaints = &call.state.complaints;
+        complaints.warn(format_args!("release of {size:#x} bytes at {virt:#x}: {error}"));
         Failed
     })?;
     Ok(Reply::default())

@@ -46,7 +46,7 @@ pub(super) fn interpret(call: &mut Call<'_>) -> Result<Reply, Failed> {
         Some(known) => Ok(known.stop.map(Reply::stopping).unwrap_or_default().and(0)),
         None => {
             let shown = words.get(..SHOWN_BYTES).unwrap_or(words).escape_ascii();
-            call.state.complaints.tell(format_args!("interpret: nobody here knows \"{shown}\""));
+            call.state.complaints.warn(format_args!("interpret: nobody here knows \"{shown}\""));
             Ok((Throw::UNDEFINED_WORD.0 as u32).into())
         }
     }
