@@ -6,8 +6,7 @@ use arch_ppc64::cas::Decision;
 use arch_ppc64::platform::{Device, SaveState, StateError, StateValue};
 use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{
-    CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, StopReason, TRACE_TARGET,
-    hypercall::token,
+    CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, hypercall::token,
 };
 
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
@@ -134,9 +133,7 @@ impl Vof {
         }
         let written = array.write_results(&guest, reply.results());
         let status = written.map_or(Status::PARAMETER, |()| status);
-        // What was agreed on has to be waited for, whichever CPU calls meanwhile.
-        let restarts = self.interface.state().restart.is_some();
-        (status, if restarts { Then::Stop(StopReason::Reset) } else { reply.then() })
+        (status, reply.then())
     }
 
     fn make(

@@ -214,7 +214,16 @@ impl MemoryMap {
     }
 
     /// How many bytes of RAM there are from `at` on until the next hole; 0 when `at` is in none.
+    #[inline]
     pub fn ram_from(&self, at: GuestAddress) -> u64 {
+        // Nearly all that is asked about lies in the first stretch, which starts at 0.
+        match self.spans.first() {
+            Some(first) if at.0 < first.end => first.end - at.0,
+            _ => self.ram_further_up(at),
+        }
+    }
+
+    fn ram_further_up(&self, at: GuestAddress) -> u64 {
         let behind = self.spans.partition_point(|span| span.start <= at.0);
         let span = behind.checked_sub(1).and_then(|last| self.spans.get(last));
         span.map_or(0, |span| span.end.saturating_sub(at.0))

@@ -184,7 +184,8 @@ impl Service {
         })
     }
 
-    /// A call that has no answer yet is not counted: it will be made again.
+    /// A call that has no answer yet is not counted: it will be made again. One in which the machine
+    /// and its guest agreed on what takes a restart does not come back.
     #[inline(never)]
     fn run_free(
         &self,
@@ -193,10 +194,15 @@ impl Service {
         run: fn(&DeviceCall<'_>) -> Result<Reply, Failed>,
     ) -> Result<Reply, Failed> {
         let answer = run(call);
-        if !answer.is_ok_and(|reply| reply.then() == Then::Again) {
-            call.interface.state().count(number);
+        if answer.is_ok_and(|reply| reply.then() == Then::Again) {
+            return answer;
         }
-        answer
+        let mut state = call.interface.state();
+        state.count(number);
+        match state.restart {
+            Some(_) => answer.map(|reply| Reply { then: Then::Stop(StopReason::Reset), ..reply }),
+            None => answer,
+        }
     }
 }
 
