@@ -81,7 +81,7 @@ impl Vof {
 
     /// What the client and the machine have agreed on for the machine's next start, where
     /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated) said that it takes one:
-    /// [`StopReason::Reset`] has asked for it.
+    /// [`StopReason::Reset`](arch_ppc64::StopReason::Reset) has asked for it.
     ///
     /// It is for [`fdt::Start::decision`](arch_ppc64::fdt::Start::decision) of that start, whose
     /// [`boot_arguments`](Self::boot_arguments) are then those of this one.
