@@ -63,6 +63,12 @@ impl OpenConsole {
     fn new(device: Arc<dyn Console>) -> Self {
         Self { device, empty_reads: 0, written: 0, waited: Duration::ZERO }
     }
+
+    fn end_write(&mut self) -> Transfer {
+        let written = self.written;
+        self.abandon();
+        Transfer::Done(written)
+    }
 }
 
 impl Instance for OpenConsole {
@@ -99,18 +105,21 @@ impl Instance for OpenConsole {
             let len = CHUNK_BYTES.min(buffer.len() - self.written);
             let text = chunk.get_mut(..len).unwrap_or_default();
             buffer.get(self.written, text)?;
-            let taken = self.device.write(text).min(len);
-            self.written += taken;
-            if taken == 0 && self.waited < MAX_WRITE_WAIT {
-                return Ok(Transfer::NotYet);
-            }
-            if taken == 0 {
-                break;
+            // A console may take a character at a time: the text is read once all the same.
+            let mut rest = &*text;
+            while !rest.is_empty() {
+                let taken = self.device.write(rest).min(rest.len());
+                if taken == 0 && self.waited < MAX_WRITE_WAIT {
+                    return Ok(Transfer::NotYet);
+                }
+                if taken == 0 {
+                    return Ok(self.end_write());
+                }
+                rest = rest.get(taken..).unwrap_or_default();
+                self.written += taken;
             }
         }
-        let written = self.written;
-        self.abandon();
-        Ok(Transfer::Done(written))
+        Ok(self.end_write())
     }
 
     fn method(
