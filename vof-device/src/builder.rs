@@ -18,7 +18,7 @@ use crate::interface::{Interface, Opened, lock};
 use crate::limits::{LOG_PERIOD_SECONDS, MAX_LOGGED_COMPLAINTS};
 use crate::memory_node::{AVAILABLE, MemoryNode};
 use crate::package::Package;
-use crate::packages::{ConsolePackage, MemoryPackage, MmuPackage, RootPackage, RtasPackage};
+use crate::packages::{self, ConsolePackage};
 use crate::policy::{CasPolicy, KnownProperties, PropertyPolicy};
 use crate::saved::{RestoreError, VofState};
 use crate::services;
@@ -183,10 +183,10 @@ impl VofBuilder {
         }));
         let attachments = Attachments {
             by_path,
-            root: negotiates.then(|| Arc::new(RootPackage(state.clone())) as Arc<dyn Package>),
-            rtas: Arc::new(RtasPackage(state.clone())),
-            memory: Arc::new(MemoryPackage(state.clone())),
-            mmu: Arc::new(MmuPackage(state.clone())),
+            root: negotiates.then(|| Arc::new(packages::root(&state)) as Arc<dyn Package>),
+            rtas: Arc::new(packages::rtas(&state)),
+            memory: Arc::new(packages::memory(&state)),
+            mmu: Arc::new(packages::mmu(&state)),
             console,
         };
         let interface = interface(state, attachments)?;

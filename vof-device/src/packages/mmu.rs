@@ -5,15 +5,19 @@
 //! is RAM, and cannot be mapped to anything else. Virtual addresses are kept apart from RAM all
 //! the same, for clients that claim the two one after the other.
 
-use std::sync::{Arc, Mutex};
-
+use super::own::Method;
 use super::real_address;
-use crate::args::Failed;
-use crate::interface::lock;
-use crate::package::{Context, Instance, Package, Progress, Stack, Throw};
+use crate::package::{Context, Stack, Throw};
 use crate::state::State;
 
-pub(super) const METHODS: [&str; 6] = ["claim", "release", "translate", "map", "modify", "unmap"];
+pub(super) const METHODS: &[Method] = &[
+    ("claim", claim),
+    ("release", release),
+    ("translate", translate),
+    ("map", map),
+    ("modify", modify),
+    ("unmap", unmap),
+];
 
 /// The storage attributes of RAM in real mode, as `translate` tells them: WIMG and PP of a
 /// page-table entry, with memory coherence required, read and write (PowerPC binding, `map`).
@@ -22,42 +26,8 @@ const RAM_MODE: u32 = 0x12;
 /// What a client passes for "the usual" (PowerPC binding, `map`).
 const USUAL_MODE: u32 = u32::MAX;
 
-/// The translation of any processor.
-pub(crate) struct MmuPackage(pub(crate) Arc<Mutex<State>>);
-
-impl Package for MmuPackage {
-    fn open(&self, _arguments: &str) -> Result<Box<dyn Instance>, Failed> {
-        Ok(Box::new(Self(self.0.clone())))
-    }
-
-    fn methods(&self) -> &[&'static str] {
-        &METHODS
-    }
-}
-
-impl Instance for MmuPackage {
-    fn method(
-        &mut self,
-        context: &Context<'_>,
-        name: &str,
-        stack: &mut Stack<'_>,
-    ) -> Result<Progress, Throw> {
-        let mut state = lock(&self.0);
-        match name {
-            "claim" => claim(&mut state, stack),
-            "release" => release(&mut state, stack),
-            "translate" => translate(&state, context, stack),
-            "map" => map(&mut state, context, stack),
-            "modify" => modify(context, stack),
-            "unmap" => unmap(context, stack),
-            _ => Err(Throw::UNDEFINED_WORD),
-        }?;
-        Ok(Progress::Done)
-    }
-}
-
 /// claim ( [virt] size align -- base ) of virtual addresses.
-fn claim(state: &mut State, stack: &mut Stack<'_>) -> Result<(), Throw> {
+fn claim(state: &mut State, _: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
     let (align, size) = (stack.pop()?, stack.pop()?);
     let at = if align == 0 { stack.pop()? } else { 0 };
     let claimed = state.virtual_claims.claim(at, size, align);
@@ -65,13 +35,13 @@ fn claim(state: &mut State, stack: &mut Stack<'_>) -> Result<(), Throw> {
 }
 
 /// release ( virt size -- ) of virtual addresses.
-fn release(state: &mut State, stack: &mut Stack<'_>) -> Result<(), Throw> {
+fn release(state: &mut State, _: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
     let (size, virt) = (stack.pop()?, stack.pop()?);
     state.virtual_claims.release(virt, size).map_err(|_| Throw::INVALID_ADDRESS)
 }
 
 /// translate ( virt -- false | phys mode true ).
-fn translate(state: &State, context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
+fn translate(state: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
     let virt = stack.pop()?;
     if context.check(virt, 1).is_err() {
         return stack.push(0);
@@ -99,13 +69,13 @@ fn map(state: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Resul
 }
 
 /// modify ( virt size mode -- ): to the attributes that it has.
-fn modify(context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
+fn modify(_: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
     let (mode, size, virt) = (stack.pop()?, stack.pop()?, stack.pop()?);
     is_mapped(context, virt, size, mode)
 }
 
 /// unmap ( virt size -- ): nothing, for what is mapped stays so in real mode.
-fn unmap(context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
+fn unmap(_: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
     let (size, virt) = (stack.pop()?, stack.pop()?);
     is_mapped(context, virt, size, RAM_MODE)
 }

@@ -1,52 +1,25 @@
 //! The root, where a system and its platform come together.
 
-use std::sync::{Arc, Mutex};
-
 use arch_ppc64::cas::{Decision, Negotiated, TreeChange};
 
-use crate::args::Failed;
-use crate::interface::lock;
+use super::own::Method;
 use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_NEGOTIATED_BYTES};
-use crate::package::{Context, Instance, Package, Progress, Stack, Throw};
+use crate::package::{Context, Stack, Throw};
 use crate::policy::{Agreement, changes_what_is_fixed};
 use crate::state::State;
 
-pub(super) const METHODS: [&str; 1] = ["ibm,client-architecture-support"];
+pub(super) const METHODS: &[Method] = &[("ibm,client-architecture-support", support)];
 
-/// The root of a machine that negotiates.
-pub(crate) struct RootPackage(pub(crate) Arc<Mutex<State>>);
-
-impl Package for RootPackage {
-    fn open(&self, _arguments: &str) -> Result<Box<dyn Instance>, Failed> {
-        Ok(Box::new(Self(self.0.clone())))
+/// ibm,client-architecture-support (vectors -- failed?) (LoPAPR §B.6.2.3).
+fn support(state: &mut State, context: &Context<'_>, stack: &mut Stack<'_>) -> Result<(), Throw> {
+    let vectors_at = stack.pop()?;
+    let mut vectors = vec![0; MAX_ARCHITECTURE_VECTOR_BYTES];
+    let vectors = context.guest().read_available(vectors_at.into(), &mut vectors);
+    if vectors.is_empty() {
+        return Err(Throw::INVALID_ADDRESS);
     }
-
-    fn methods(&self) -> &[&'static str] {
-        &METHODS
-    }
-}
-
-impl Instance for RootPackage {
-    /// ibm,client-architecture-support (vectors -- failed?) (LoPAPR §B.6.2.3).
-    fn method(
-        &mut self,
-        context: &Context<'_>,
-        name: &str,
-        stack: &mut Stack<'_>,
-    ) -> Result<Progress, Throw> {
-        if name != METHODS[0] {
-            return Err(Throw::UNDEFINED_WORD);
-        }
-        let vectors_at = stack.pop()?;
-        let mut vectors = vec![0; MAX_ARCHITECTURE_VECTOR_BYTES];
-        let vectors = context.guest().read_available(vectors_at.into(), &mut vectors);
-        if vectors.is_empty() {
-            return Err(Throw::INVALID_ADDRESS);
-        }
-        let agreed = negotiate(&mut lock(&self.0), vectors)?;
-        stack.push(if agreed { 0 } else { u32::MAX })?;
-        Ok(Progress::Done)
-    }
+    let agreed = negotiate(state, vectors)?;
+    stack.push(if agreed { 0 } else { u32::MAX })
 }
 
 /// The changes that the machine makes are all made, or none is; and none before its CPUs have
