@@ -21,6 +21,7 @@ pub mod loader;
 pub mod log_limit;
 mod machine;
 mod memory_blocks;
+pub mod memory_slot;
 pub mod papr;
 pub mod platform;
 mod ram;

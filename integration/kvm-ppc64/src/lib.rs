@@ -16,9 +16,9 @@ mod time;
 mod vcpu;
 mod vm;
 
+pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
 pub use interrupts::{IN_KERNEL_RTAS_CALLS, Xics};
-pub use memory::{DirtyPages, MemoryFlags};
 pub use modes::Modes;
 pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, VcpuState};
 pub use sys::IOCTLS;

@@ -5,59 +5,11 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use vm_memory::GuestAddress;
 
 use crate::error::KvmError;
 use crate::sys;
-
-/// How a slot is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct MemoryFlags {
-    /// The kernel notes which pages the guest writes: see [`Vm::dirty_log`](crate::Vm::dirty_log).
-    pub log_dirty: bool,
-}
-
-impl MemoryFlags {
-    /// Ordinary memory, of which nothing is noted.
-    pub const PLAIN: Self = Self { log_dirty: false };
-
-    /// The same with the dirty log on or off.
-    #[must_use]
-    pub const fn with_dirty_log(self, on: bool) -> Self {
-        Self { log_dirty: on }
-    }
-
-    const fn bits(self) -> u32 {
-        if self.log_dirty { sys::MEM_LOG_DIRTY_PAGES } else { 0 }
-    }
-}
-
-/// Which pages of a slot the guest wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DirtyPages {
-    /// How long a page is, in bytes: a page of the host.
-    pub page_bytes: u64,
-    /// A bit for each page, the lowest of the first word for the first page.
-    pub bitmap: Vec<u64>,
-}
-
-impl DirtyPages {
-    /// The offsets in the slot at which the pages begin, in bytes.
-    pub fn offsets(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..).zip(&self.bitmap).flat_map(move |(nth, &word)| {
-            (0..64)
-                .filter(move |bit| word >> bit & 1 != 0)
-                .map(move |bit| (nth * 64 + bit) * self.page_bytes)
-        })
-    }
-
-    /// How many pages there are.
-    pub fn count(&self) -> u64 {
-        self.bitmap.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-}
 
 /// The slots of a VM.
 #[derive(Debug, Default)]
@@ -76,7 +28,7 @@ impl Slot {
     fn region(&self, number: u32) -> sys::MemoryRegion {
         sys::MemoryRegion {
             slot: number,
-            flags: self.flags.bits(),
+            flags: if self.flags.log_dirty { sys::MEM_LOG_DIRTY_PAGES } else { 0 },
             guest_phys_addr: self.at.0,
             memory_size: self.bytes,
             userspace_addr: self.host,
@@ -150,7 +102,7 @@ impl Slots {
         // SAFETY: as many words as the slot has pages; it cannot change while `slots` is locked.
         unsafe { sys::with_bitmap(vm, number, &mut bitmap) }
             .map_err(KvmError::kernel("read the dirty log"))?;
-        Ok(DirtyPages { page_bytes, bitmap })
+        Ok(DirtyPages::new(page_bytes, bitmap))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Slot>> {
@@ -214,12 +166,5 @@ mod tests {
             let said = check(&wrong, PAGE).unwrap_err().to_string();
             assert!(said.starts_with(what), "{said}");
         }
-    }
-
-    #[test]
-    fn dirty_pages_are_counted_from_the_lowest_bit() {
-        let pages = DirtyPages { page_bytes: 0x1000, bitmap: vec![1 << 63 | 1, 2] };
-        assert_eq!(pages.offsets().collect::<Vec<_>>(), [0, 63 * 0x1000, 65 * 0x1000]);
-        assert_eq!(pages.count(), 3);
     }
 }

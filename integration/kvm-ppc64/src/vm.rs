@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::platform::SourceNumber;
 use arch_ppc64::topology::CpuTopology;
 use vm_memory::GuestAddress;
@@ -11,7 +12,7 @@ use vm_memory::GuestAddress;
 use crate::device::Device;
 use crate::error::KvmError;
 use crate::interrupts::{self, Xics};
-use crate::memory::{DirtyPages, MemoryFlags, Slots};
+use crate::memory::Slots;
 use crate::modes::{self, Modes};
 use crate::sys;
 use crate::time::TimePolicy;

@@ -9,45 +9,6 @@ use super::error::VmError;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::region::RamRegion;
 
-/// How a slot is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct MemoryFlags {
-    /// Writes are noted: see [`Vm::dirty_log`](super::Vm::dirty_log).
-    pub log_dirty: bool,
-}
-
-impl MemoryFlags {
-    /// Ordinary memory, of which nothing is noted.
-    pub const PLAIN: Self = Self { log_dirty: false };
-
-    /// The same with the dirty log on or off.
-    #[must_use]
-    pub const fn with_dirty_log(self, on: bool) -> Self {
-        Self { log_dirty: on }
-    }
-}
-
-/// Which pages of a slot were written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DirtyPages {
-    /// How long a page is, in bytes.
-    pub page_bytes: u64,
-    /// A bit for each page, the lowest of the first word for the first page.
-    pub bitmap: Vec<u64>,
-}
-
-impl DirtyPages {
-    /// The offsets in the slot at which the pages begin, in bytes.
-    pub fn offsets(&self) -> impl Iterator<Item = u64> + '_ {
-        let pages = (0..).zip(&self.bitmap).flat_map(|(nth, &word)| {
-            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| nth * 64 + bit)
-        });
-        pages.map(|page: u64| page * self.page_bytes)
-    }
-}
-
 /// The slots of a machine. A CPU reads them for as long as it is in guest code, so that a slot that
 /// is removed is used by nobody any more.
 #[derive(Debug, Default)]

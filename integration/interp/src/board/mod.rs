@@ -14,9 +14,9 @@ mod modes;
 mod vcpu;
 mod vm;
 
+pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use clock::{Clock, GuestTime};
 pub use error::VmError;
-pub use memory::{DirtyPages, MemoryFlags};
 pub use modes::Modes;
 pub use vcpu::{Vcpu, VcpuState};
 pub use vm::{Vm, VmOptions, create_vm};

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::Kick;
+use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
 use arch_ppc64::topology::CpuTopology;
@@ -14,7 +15,7 @@ use vm_memory::{GuestAddress, VolatileSlice};
 use super::clock::Clock;
 use super::error::VmError;
 use super::lines::Lines;
-use super::memory::{DirtyPages, Memory, MemoryFlags};
+use super::memory::Memory;
 use super::modes::Modes;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
@@ -179,7 +180,7 @@ impl Vm {
         if !pages.logs() {
             return Err(VmError::Refused(format!("the dirty log of slot {slot} is off")));
         }
-        Ok(DirtyPages { page_bytes: PAGE_BYTES, bitmap: pages.take_dirty() })
+        Ok(DirtyPages::new(PAGE_BYTES, pages.take_dirty()))
     }
 
     /// The CPUs that it may have, and how guests number them.
