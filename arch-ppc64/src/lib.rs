@@ -39,6 +39,6 @@ pub use hypercall::{
 pub use machine::{ConfigError, Machine};
 pub use ram::{GuestRam, MemoryFault};
 pub use vcpu::{
-    CpuIndex, CpuState, EntryRegisters, Kick, ServerNumber, StartError, VcpuExit, VcpuHost,
+    CpuIndex, CpuState, EntryRegisters, Kick, NoCpus, ServerNumber, StartError, VcpuExit, VcpuHost,
     start_cpu,
 };

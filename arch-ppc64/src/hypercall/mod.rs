@@ -233,8 +233,16 @@ impl<H: MutHypercallHandler> HypercallHandler for Mutex<H> {
 
 /// Two handlers claim the same token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("two handlers answer hypercall {0:#x}")]
-pub struct DuplicateToken(pub u64);
+#[error("two handlers answer hypercall {token:#x}")]
+#[non_exhaustive]
+pub struct DuplicateToken {
+    /// The token.
+    pub token: u64,
+    /// Which of the list has it.
+    pub first: usize,
+    /// Which one later in the list has it, too.
+    pub second: usize,
+}
 
 /// Maps hypercall tokens to their handlers.
 ///
@@ -256,15 +264,15 @@ impl HypercallBus {
         let mut tokens: BTreeMap<u64, Answerer> = BTreeMap::new();
         for (index, handler) in handlers.iter().enumerate() {
             for &token in handler.tokens() {
-                match (handler.unit(), tokens.get_mut(&token)) {
-                    (None, None) => drop(tokens.insert(token, Answerer::One(index))),
-                    (Some(unit), None) => {
-                        tokens.insert(token, Answerer::ByUnit(BTreeMap::from([(unit, index)])));
-                    }
-                    (Some(unit), Some(Answerer::ByUnit(units))) if !units.contains_key(&unit) => {
-                        units.insert(unit, index);
-                    }
-                    _ => return Err(DuplicateToken(token)),
+                let unit = handler.unit();
+                let taken = tokens.get(&token).and_then(|known| known.in_the_way_of(unit));
+                if let Some(first) = taken {
+                    return Err(DuplicateToken { token, first, second: index });
+                }
+                let by_unit = || Answerer::ByUnit(BTreeMap::new());
+                match (unit, tokens.entry(token).or_insert_with(by_unit)) {
+                    (Some(unit), Answerer::ByUnit(units)) => drop(units.insert(unit, index)),
+                    (_, known) => *known = Answerer::One(index),
                 }
             }
         }
@@ -309,6 +317,17 @@ enum Answerer {
     One(usize),
     /// The handlers of these places, by the unit addresses that they are for.
     ByUnit(BTreeMap<u64, usize>),
+}
+
+impl Answerer {
+    /// Who answers already what a handler for `unit`, or for all, is to answer.
+    fn in_the_way_of(&self, unit: Option<u64>) -> Option<usize> {
+        match (self, unit) {
+            (Self::One(index), _) => Some(*index),
+            (Self::ByUnit(units), Some(unit)) => units.get(&unit).copied(),
+            (Self::ByUnit(units), None) => units.values().next().copied(),
+        }
+    }
 }
 
 /// A hypercall that was answered, for the trace: as many arguments and results as say something.
@@ -388,7 +407,8 @@ mod tests {
     fn duplicate_token_is_an_error() {
         let handlers: Vec<Arc<dyn HypercallHandler>> =
             vec![Arc::new(Mutex::new(Counter(0))), Arc::new(Mutex::new(Counter(0)))];
-        assert_eq!(HypercallBus::new(handlers).unwrap_err(), DuplicateToken(0xf100));
+        let twice = DuplicateToken { token: 0xf100, first: 0, second: 1 };
+        assert_eq!(HypercallBus::new(handlers).unwrap_err(), twice);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::mmio_bus::MmioBus;
 use super::numbers::InterruptNumbers;
 use super::state::StateValue;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
-use crate::hypercall::{Hypercall, HypercallBus, HypercallHandler, Next};
+use crate::hypercall::{DuplicateToken, Hypercall, HypercallBus, HypercallHandler, Next};
 use crate::machine::Machine;
 use crate::ram::GuestRam;
 use crate::rtas::Rtas;
@@ -193,32 +193,18 @@ fn views(
     devices: &[Arc<dyn Device>],
 ) -> Result<(Arc<HypercallBus>, Arc<MmioBus>), PlatformError> {
     let mut ids = BTreeSet::new();
-    // Who answers a token, and for which unit if not for all.
-    let mut by_token: BTreeMap<u64, Vec<(Option<u64>, &str)>> = BTreeMap::new();
-    for device in devices {
-        let id = device.id();
-        if !ids.insert(id) {
-            return Err(PlatformError::DuplicateDevice { id: id.to_owned() });
-        }
-        let Some(handler) = device.hypercalls() else { continue };
-        let unit = handler.unit();
-        for &token in handler.tokens() {
-            let others = by_token.entry(token).or_default();
-            let same = |other: &Option<u64>| other.is_none() || unit.is_none() || *other == unit;
-            if let Some((_, first)) = others.iter().find(|(other, _)| same(other)) {
-                let (first, second) = ((*first).to_owned(), id.to_owned());
-                return Err(PlatformError::DuplicateHypercall { token, first, second });
-            }
-            others.push((unit, id));
-        }
+    if let Some(twice) = devices.iter().find(|device| !ids.insert(device.id())) {
+        return Err(PlatformError::DuplicateDevice { id: twice.id().to_owned() });
     }
-    let handlers = devices.iter().filter(|device| device.hypercalls().is_some());
-    let handlers = handlers.map(|device| Arc::new(Calls(device.clone())) as Arc<_>).collect();
-    let bus = HypercallBus::new(handlers).map_err(|error| PlatformError::DuplicateHypercall {
-        token: error.0,
-        first: String::new(),
-        second: String::new(),
-    })?;
+    let answering: Vec<_> =
+        devices.iter().filter(|device| device.hypercalls().is_some()).cloned().collect();
+    let handlers = answering.iter().map(|device| Arc::new(Calls(device.clone())) as Arc<_>);
+    let bus = HypercallBus::new(handlers.collect()).map_err(
+        |DuplicateToken { token, first, second }| {
+            let id = |index: usize| answering[index].id().to_owned();
+            PlatformError::DuplicateHypercall { token, first: id(first), second: id(second) }
+        },
+    )?;
     Ok((Arc::new(bus), Arc::new(MmioBus::new(devices, machine.memory_map())?)))
 }
 

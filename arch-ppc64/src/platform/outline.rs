@@ -12,7 +12,7 @@ use crate::hvterm::{self, HvTerm};
 use crate::layout::VTY_UNIT;
 use crate::machine::Machine;
 use crate::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls};
-use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, StartError, VcpuHost};
+use crate::vcpu::NoCpus;
 use crate::xics::KernelXics;
 
 /// A machine of the devices that each has, with nothing behind them: for its
@@ -33,16 +33,4 @@ pub fn outline(machine: &Machine) -> Result<Platform, PlatformError> {
         .add(Arc::new(EventSources::new(warnings, Arc::default())))
         .add_all(StandardCalls::new(machine, Arc::new(NoCpus), Arc::new(NoConsole)).devices());
     builder.build()
-}
-
-struct NoCpus;
-
-impl VcpuHost for NoCpus {
-    fn state(&self, _: CpuIndex) -> Option<CpuState> {
-        None
-    }
-
-    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
-        Err(StartError::NoSuchCpu)
-    }
 }

@@ -122,3 +122,17 @@ pub trait VcpuHost: Send + Sync {
         if decision.is_as_started() { Negotiated::Live } else { Negotiated::Refused }
     }
 }
+
+/// No virtual CPUs: for a machine that is only described.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCpus;
+
+impl VcpuHost for NoCpus {
+    fn state(&self, _: CpuIndex) -> Option<CpuState> {
+        None
+    }
+
+    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
+        Err(StartError::NoSuchCpu)
+    }
+}

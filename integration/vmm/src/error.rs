@@ -32,9 +32,6 @@ pub enum VmmError {
         #[source]
         source: io::Error,
     },
-    /// Two parts answer the same hypercall.
-    #[error(transparent)]
-    Bus(#[from] arch_ppc64::DuplicateToken),
     /// A bug of this program.
     #[error("the thread of {0} panicked")]
     Panic(CpuIndex),

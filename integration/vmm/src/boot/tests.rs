@@ -3,25 +3,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use arch_ppc64::platform::NoInterrupts;
-use arch_ppc64::{
-    CpuIndex, CpuState, MemoryFault, NoConsole, StartError, VcpuHost, hypercall::token,
-};
+use arch_ppc64::{MemoryFault, NoConsole, NoCpus, hypercall::token};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
-
-struct NoCpus;
-
-impl VcpuHost for NoCpus {
-    fn state(&self, _: CpuIndex) -> Option<CpuState> {
-        None
-    }
-
-    fn start(&self, _: CpuIndex, _: EntryRegisters) -> Result<(), StartError> {
-        Err(StartError::NoSuchCpu)
-    }
-}
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
 fn kernel() -> Vec<u8> {
