@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 
 use arch_ppc64::cas;
-use arch_ppc64::cas::{InterruptMode, Mmu, Negotiated};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::fdt::Start;
 use arch_ppc64::hvterm::{self, HvTerm};
@@ -138,15 +137,9 @@ impl Board {
         self.ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges)?);
         let (vm, vcpus) = self.create_vm(kvm)?;
         let own_vm = vm.clone();
-        let mailboxes = Arc::new(Mailboxes::new().with_negotiated(move |decision| {
-            match (decision.mmu, decision.interrupts) {
-                // Each CPU takes the level on its way into the guest, and is kicked out for it.
-                (Mmu::Radix, InterruptMode::Xics) if own_vm.set_compat(decision.compat).is_ok() => {
-                    Negotiated::Live
-                }
-                _ => Negotiated::Refused,
-            }
-        }));
+        let mailboxes =
+            Mailboxes::new().with_negotiated(move |decision| own_vm.negotiated(decision));
+        let mailboxes = Arc::new(mailboxes);
         for vcpu in &vcpus {
             mailboxes.add(vcpu.kicker());
         }

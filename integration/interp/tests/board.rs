@@ -5,9 +5,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Platform};
+use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::platform::SaveState;
+use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::topology::CpuTopology;
-use arch_ppc64::{CpuIndex, EntryRegisters, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Machine, VcpuExit, VcpuHost};
 use interp::PageMap;
 use interp::board::{Clock, MemoryFlags, Vcpu, VcpuState, Vm, VmError, VmOptions, create_vm};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -230,4 +234,39 @@ fn the_log_of_a_slot_has_stores_of_all() {
         let dirty = vm.dirty_log(1).unwrap();
         assert_eq!(dirty.offsets().collect::<Vec<_>>(), [0, 0x5000]);
     }
+}
+
+struct Config;
+
+impl MachineConfig for Config {
+    fn memory(&self) -> Memory {
+        Memory::of_size(512 << 20)
+    }
+    fn cpus(&self) -> Cpus {
+        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+    }
+    fn boot(&self) -> Boot<'_> {
+        Boot { cmdline: "" }
+    }
+    fn x_vof(&self) -> bool {
+        true
+    }
+}
+
+/// What the processor cannot be is refused, and so is what the board does not do.
+#[test]
+fn what_is_negotiated_is_up_to_the_back_end() {
+    let vm = create_vm(VmOptions::new(&CpuTopology::new(1), Arc::new(Clock::of_host())));
+    let cpus = Mailboxes::new().with_negotiated(move |decision| vm.negotiated(decision));
+    let usual = Decision::default_for(&Platform::of(&Machine::new(&Config).unwrap()));
+    let of = |change: fn(&mut Decision)| {
+        let mut decision = usual;
+        change(&mut decision);
+        cpus.negotiated(&decision)
+    };
+    assert_eq!(of(|_| {}), Negotiated::Live);
+    assert_eq!(of(|usual| usual.compat = Some(0x0f00_0005)), Negotiated::Live);
+    assert_eq!(of(|usual| usual.compat = Some(0x0f00_0006)), Negotiated::Refused);
+    assert_eq!(of(|usual| usual.mmu = Mmu::Hash), Negotiated::Refused);
+    assert_eq!(of(|usual| usual.interrupts = InterruptMode::Xive), Negotiated::Refused);
 }

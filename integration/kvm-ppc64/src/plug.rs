@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arch_ppc64::Status;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal, SourceNumber,
@@ -32,6 +33,20 @@ impl Vm {
             Arc::new(PaprCalls::new(self.topology(), characteristics)),
             Arc::new(ModeCalls::new(self.topology(), self.modes().clone())),
         ]
+    }
+}
+
+impl Vm {
+    /// What its CPUs make of an agreement between a guest and its platform, for
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): radix translation and XICS they
+    /// do, and a level that the host has each takes before its next entry.
+    pub fn negotiated(&self, decision: &Decision) -> Negotiated {
+        match (decision.mmu, decision.interrupts) {
+            (Mmu::Radix, InterruptMode::Xics) if self.set_compat(decision.compat).is_ok() => {
+                Negotiated::Live
+            }
+            _ => Negotiated::Refused,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use crate::ram::{HostRam, SharedRam};
-use crate::vcpu::{ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine};
+use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine};
 
 /// KVM of this host.
 #[derive(Debug)]
@@ -64,20 +64,12 @@ impl Backend for Kvm {
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),
-            level: Arc::new(Level(vm.clone())),
             interrupts: vm.interrupts().clone(),
+            negotiated: Box::new(move |decision| vm.negotiated(decision)),
             // The kernel answers the calls.
             sources: None,
             ram: Arc::new(SharedRam(ram.clone())),
         })
-    }
-}
-
-struct Level(Arc<kvm_ppc64::Vm>);
-
-impl ArchitectureLevel for Level {
-    fn set(&self, level: Option<u32>) -> bool {
-        self.0.set_compat(level).is_ok()
     }
 }
 

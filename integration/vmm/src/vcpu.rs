@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::cas::{Decision, Negotiated};
 use arch_ppc64::platform::{Device, InterruptController};
 use arch_ppc64::rtas::InterruptSources;
 use arch_ppc64::{EntryRegisters, GuestRam, Kick, VcpuExit};
@@ -48,8 +48,9 @@ pub struct VirtualMachine {
     pub vcpus: Vec<Box<dyn Vcpu>>,
     /// The back end's own devices: what only it can answer.
     pub devices: Vec<Arc<dyn Device>>,
-    /// What holds its CPUs to a level of the architecture.
-    pub level: Arc<dyn ArchitectureLevel>,
+    /// What its CPUs make of an agreement between a guest and its platform: see
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated).
+    pub negotiated: Box<NegotiatedFn>,
     /// Its interrupt controller.
     pub interrupts: Arc<dyn InterruptController>,
     /// Where RTAS sets up the sources of interrupts; `None` where the back end answers those RTAS
@@ -65,20 +66,8 @@ impl std::fmt::Debug for VirtualMachine {
     }
 }
 
-/// Which level of the architecture the CPUs of a machine have, for who negotiates it.
-pub trait ArchitectureLevel: Send + Sync {
-    /// Holds every CPU to this level, given as its logical PVR (LoPAPR §B.6.2.1), before it next
-    /// runs guest code; `None` for as much as the host has. Waits for no CPU. Gives whether that
-    /// can be: if not, nothing has changed.
-    fn set(&self, level: Option<u32>) -> bool;
-}
-
-/// What a machine's CPUs make of a negotiation: this package's back ends do radix and XICS, and
-/// change levels while the machine runs.
-pub(crate) fn negotiated(level: &dyn ArchitectureLevel, decision: &Decision) -> Negotiated {
-    let is_here = decision.mmu == Mmu::Radix && decision.interrupts == InterruptMode::Xics;
-    if is_here && level.set(decision.compat) { Negotiated::Live } else { Negotiated::Refused }
-}
+/// What CPUs make of an agreement between a guest and its platform.
+pub type NegotiatedFn = dyn Fn(&Decision) -> Negotiated + Send + Sync;
 
 /// A way to run guest code.
 pub trait Backend: std::fmt::Debug {

@@ -22,7 +22,7 @@ use crate::ram::HostRam;
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::{self, Backend};
+use crate::vcpu::Backend;
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -206,9 +206,7 @@ impl Life {
         nth: &Nth,
     ) -> Result<Self, VmmError> {
         let vm = setup.backend.create(&setup.machine, ram)?;
-        let level = vm.level;
-        let negotiated = move |decision: &_| vcpu::negotiated(&*level, decision);
-        let cpus = Arc::new(Mailboxes::new().with_negotiated(negotiated));
+        let cpus = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
         for vcpu in &vm.vcpus {
             cpus.add(vcpu.kicker());
         }

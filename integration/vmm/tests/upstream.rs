@@ -2,8 +2,8 @@
 //! any host; docs/upstream.md has the rest, and the changes that they need.
 //!
 //! When vmm-sys-util encodes ioctl numbers for POWER, this file stops compiling for a POWER host
-//! (which `cargo xtask test` does on every machine). Delete it then, and in `src/kvm/sys.rs`
-//! `number`, its three directions, and the assertions of what it makes.
+//! (which `cargo xtask test` does on every machine). Delete it then, and in kvm-ppc64's
+//! `src/sys/numbers.rs` `number`, its three directions, and the assertions of what it makes.
 
 use std::ffi::{c_uint, c_ulong};
 

@@ -5,6 +5,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::Kick;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
@@ -202,6 +204,22 @@ impl Vm {
     /// The interrupt controller: for devices, and for the RTAS calls that set up its sources.
     pub fn interrupts(&self) -> &Arc<Xics> {
         &self.xics
+    }
+
+    /// What its CPUs make of an agreement between a guest and its platform, for
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): radix translation and XICS they
+    /// do. The processor is a POWER9: held to that level, it is what it is, as it has nothing that
+    /// a register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
+    pub fn negotiated(&self, decision: &Decision) -> Negotiated {
+        let own = CpuModel::Power9.logical_pvr();
+        match (decision.mmu, decision.interrupts) {
+            (Mmu::Radix, InterruptMode::Xics)
+                if decision.compat.is_none_or(|level| level == own) =>
+            {
+                Negotiated::Live
+            }
+            _ => Negotiated::Refused,
+        }
     }
 
     /// The modes that the guest has set for all of its CPUs; they have state.

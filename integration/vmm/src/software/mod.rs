@@ -8,9 +8,7 @@ use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{
-    ArchitectureLevel, Backend, BackendError, Vcpu, VirtualMachine, one_thread_a_core,
-};
+use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, one_thread_a_core};
 
 pub use board::{Clock, GuestTime};
 
@@ -87,10 +85,10 @@ impl Backend for Software {
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),
-            level: Arc::new(Power9),
             interrupts: vm.interrupts().clone(),
             sources: Some(vm.interrupts().clone()),
             ram: Arc::new(SharedRam(ram.clone())),
+            negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
     }
 }
@@ -123,16 +121,6 @@ impl Vcpu for SoftVcpu {
 
     fn instructions(&self) -> Option<u64> {
         Some(self.vcpu.instructions())
-    }
-}
-
-/// The processor is a POWER9: held to that level, it is what it is, as it has nothing that a
-/// register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
-struct Power9;
-
-impl ArchitectureLevel for Power9 {
-    fn set(&self, level: Option<u32>) -> bool {
-        level.is_none_or(|level| level == CpuModel::Power9.logical_pvr())
     }
 }
 
