@@ -19,7 +19,7 @@ use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptKind, InterruptLine, Platform, PlatformBuilder,
-    PlatformError, outline,
+    PlatformError,
 };
 use arch_ppc64::rtas::{
     self, EPOW, EVENT_SOURCES_ID, EventSources, InterruptSources, PowerButton, RealTimeClock,
@@ -103,15 +103,6 @@ pub(crate) fn prepare(
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
     let Parts { ram, cpus, sources, boot_count, interrupts, devices, boot_arguments } = parts;
-    payload.check_unchanged()?;
-    let plan = Plan::new(machine, payload)?;
-    let placement = &plan.placement;
-    let loaded = loader::load(&plan.client, placement, payload.initrd(), ram);
-    // What was changed meanwhile is the reason of whatever came of it.
-    payload.check_unchanged()?;
-    loaded.map_err(|source| payload.unusable(source))?;
-    let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
-    let start = Start::of_placement(placement, rng_seed).number(boot_count);
     let console = &board.console;
     let mut builder = PlatformBuilder::new(machine, interrupts);
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
@@ -130,6 +121,15 @@ pub(crate) fn prepare(
         .add_all(calls.devices())
         .add(Arc::new(events));
     let mut platform = builder.build()?;
+    payload.check_unchanged()?;
+    let plan = Plan::new(&platform, payload)?;
+    let placement = &plan.placement;
+    let loaded = loader::load(&plan.client, placement, payload.initrd(), ram);
+    // What was changed meanwhile is the reason of whatever came of it.
+    payload.check_unchanged()?;
+    loaded.map_err(|source| payload.unusable(source))?;
+    let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
+    let start = Start::of_placement(placement, rng_seed).number(boot_count);
     let tree = platform.blob(&start)?;
     let (registers, client_interface): (_, Option<(ClientReporter, Arc<dyn Device>)>) =
         match placement.flat_tree() {
@@ -159,9 +159,9 @@ pub(crate) fn prepare(
 }
 
 impl<'a> Plan<'a> {
-    fn new(machine: &Machine, payload: &'a Payload) -> Result<Self, BootError> {
+    fn new(platform: &Platform, payload: &'a Payload) -> Result<Self, BootError> {
         let client = payload.client()?;
-        let request = plan_request(machine, payload.initrd_bytes())?;
+        let request = plan_request(platform, payload.initrd_bytes())?;
         let placement =
             Placement::plan(&client, &request).map_err(|source| payload.unusable(source))?;
         Ok(Self { client, placement })
@@ -170,14 +170,15 @@ impl<'a> Plan<'a> {
 
 /// What a machine needs room for, besides its program.
 fn plan_request(
-    machine: &Machine,
+    platform: &Platform,
     initrd_bytes: Option<u64>,
 ) -> Result<PlanRequest<'_>, BootError> {
+    let machine = platform.machine();
     let request = PlanRequest::new(machine.memory_map()).with_initrd(initrd_bytes);
     if machine.x_vof() {
         return Ok(request);
     }
-    let tree_bytes = flat::tree_bytes(&outline(machine)?, initrd_bytes.is_some())?;
+    let tree_bytes = flat::tree_bytes(platform, initrd_bytes.is_some())?;
     Ok(request.with_flat_tree(tree_bytes, rtas::SIZE_BYTES.into()))
 }
 

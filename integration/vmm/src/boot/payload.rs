@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use arch_ppc64::Machine;
 use arch_ppc64::loader::{Client, LoadError, Part, Placement, Source};
+use arch_ppc64::platform::{Platform, outline};
 
 use super::spool::Spool;
 use super::{BootError, Plan, plan_request, room};
@@ -33,18 +34,20 @@ impl Payload {
     /// read, [`BootError::Unusable`] says what is wrong with a file, or what there is no room for.
     pub fn open(config: &PayloadConfig, machine: &Machine) -> Result<Self, BootError> {
         let path = config.kernel.as_deref().ok_or(BootError::NoKernel)?;
-        let kernel = Named::open("kernel", path, |pipe| keep_program(pipe, path, machine))?;
+        // Its devices are not there yet; what they say in the tree is as long.
+        let platform = outline(machine)?;
+        let kernel = Named::open("kernel", path, |pipe| keep_program(pipe, path, &platform))?;
         let payload = Self { kernel, initramfs: None };
         // Before anything is read of what comes with it.
-        let plan = Plan::new(machine, &payload)?;
+        let plan = Plan::new(&platform, &payload)?;
         let Some(path) = config.initramfs.as_deref() else { return Ok(payload) };
         let initramfs = Named::open("initramfs", path, |pipe| {
-            let room = Placement::initrd_room(&plan.client, &plan_request(machine, None)?)
+            let room = Placement::initrd_room(&plan.client, &plan_request(&platform, None)?)
                 .map_err(|source| unusable(path, source))?;
             keep_all(pipe, room).map_err(|source| unreadable(path, source))
         })?;
         let payload = Self { initramfs: Some(initramfs), ..payload };
-        Plan::new(machine, &payload)?;
+        Plan::new(&platform, &payload)?;
         Ok(payload)
     }
 
@@ -59,7 +62,7 @@ impl Payload {
 
     /// Where everything goes in `machine`.
     pub(crate) fn placement(&self, machine: &Machine) -> Result<Placement, BootError> {
-        Plan::new(machine, self).map(|plan| plan.placement)
+        Plan::new(&outline(machine)?, self).map(|plan| plan.placement)
     }
 
     /// An error if a file is not what it was when it was opened.
@@ -164,15 +167,16 @@ impl Stamp {
 }
 
 /// Keeps of a program from a pipe what has to be loaded, if it can be started and fits.
-fn keep_program(pipe: Pipe, path: &Path, machine: &Machine) -> Result<File, BootError> {
+fn keep_program(pipe: Pipe, path: &Path, platform: &Platform) -> Result<File, BootError> {
     let unreadable = |source| unreadable(path, source);
-    let spool = Spool::new(pipe, machine.memory_map().ram_bytes()).map_err(unreadable)?;
+    let spool =
+        Spool::new(pipe, platform.machine().memory_map().ram_bytes()).map_err(unreadable)?;
     // Whether anything comes at all.
     spool.keep(1).map_err(unreadable)?;
     match Client::parse(&spool) {
         Ok(client) => {
             let needed = client.file_bytes();
-            Placement::plan(&client, &plan_request(machine, None)?)
+            Placement::plan(&client, &plan_request(platform, None)?)
                 .map_err(|source| unusable(path, source))?;
             spool.keep(needed).map_err(unreadable)?;
         }
