@@ -188,8 +188,13 @@ impl<W: Write + Send> Console for QueuedConsole<W> {
             (Ok(taken), flushed) => (taken, flushed.err()),
             (Err(error), _) => (text.len(), Some(error)),
         };
-        if let Some(error) = failure {
-            output.fail(&error);
+        let Some(error) = failure else { return taken };
+        let is_first = output.errors == 0;
+        output.errors = output.errors.saturating_add(1);
+        // The log may go to this very console.
+        drop(output);
+        if is_first {
+            log::warn!("the console cannot show text, which is lost: {error}");
         }
         taken
     }
@@ -214,15 +219,6 @@ impl<W> fmt::Debug for QueuedConsole<W> {
         f.debug_struct("QueuedConsole")
             .field("input_limit_bytes", &self.input_limit_bytes)
             .finish_non_exhaustive()
-    }
-}
-
-impl<W> Output<W> {
-    fn fail(&mut self, error: &io::Error) {
-        if self.errors == 0 {
-            log::warn!("the console cannot show text, which is lost: {error}");
-        }
-        self.errors = self.errors.saturating_add(1);
     }
 }
 
