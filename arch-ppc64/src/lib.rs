@@ -3,6 +3,7 @@
 #![cfg_attr(not(feature = "kvm-ioctls"), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
+pub mod boot;
 pub mod cas;
 pub mod config;
 pub mod console;

@@ -29,7 +29,7 @@ impl fmt::Display for Part {
 
 impl Part {
     /// As [`Source::size_bytes`], of this part's source.
-    pub(super) fn size_bytes(self, source: &dyn Source) -> Result<u64, LoadError> {
+    pub(crate) fn size_bytes(self, source: &dyn Source) -> Result<u64, LoadError> {
         source.size_bytes().map_err(|error| self.cannot_be_read(error))
     }
 
@@ -262,6 +262,19 @@ pub enum LoadError {
     /// RAM is not as large as was said.
     #[error("cannot write to guest memory")]
     Memory(#[from] MemoryFault),
+}
+
+impl LoadError {
+    /// Which of the two it is about: the program, unless it is the initial RAM disk alone.
+    pub fn part(&self) -> Part {
+        match self {
+            Self::InitrdEmpty | Self::InitrdTooLarge { .. } | Self::OtherInitrd { .. } => {
+                Part::Initrd
+            }
+            Self::Shrunk { part } | Self::Read { part, .. } => *part,
+            _ => Part::Program,
+        }
+    }
 }
 
 /// What would be right.

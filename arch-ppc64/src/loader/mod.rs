@@ -224,4 +224,4 @@ impl Copier<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

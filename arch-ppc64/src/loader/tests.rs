@@ -34,7 +34,7 @@ impl Part {
 
 /// An ELF file to be written.
 #[derive(Clone)]
-struct Elf {
+pub(crate) struct Elf {
     is_64: bool,
     little: bool,
     machine: u16,
@@ -45,7 +45,7 @@ struct Elf {
 
 impl Elf {
     /// A kernel as Linux links it: at 0xc000_0000_0000_0000, loaded at 0, `memory_bytes` large.
-    fn kernel(memory_bytes: u64) -> Self {
+    pub(crate) fn kernel(memory_bytes: u64) -> Self {
         let mut text = Part::new(0, b"text", 0x1000);
         text.vaddr = 0xc000_0000_0000_0000;
         let mut data = Part::new(0x2000, b"data and bss", memory_bytes - 0x2000);
@@ -61,7 +61,7 @@ impl Elf {
     }
 
     /// A client program linked at 2 MiB, as GRUB is.
-    fn program() -> Self {
+    pub(crate) fn program() -> Self {
         Self {
             is_64: false,
             little: false,
@@ -80,7 +80,7 @@ impl Elf {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let word = if self.is_64 { 8 } else { 4 };
         let (header, program_header) = if self.is_64 { (64, 56) } else { (52, 32) };
         let mut file = vec![0x7f, b'E', b'L', b'F', word as u8 / 4, 2 - u8::from(self.little), 1];
