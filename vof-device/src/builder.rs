@@ -28,7 +28,39 @@ use crate::vof::Vof;
 
 impl Vof {
     /// Starts to put together the client interface of a machine with this tree and this memory. A
-    /// restart of the machine is a new one.
+    /// restart of the machine is a new one. For machines of `arch-ppc64`, [`boot()`](crate::boot())
+    /// and [`plug_in`](crate::plug_in) do it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use arch_ppc64::topology::MemoryMap;
+    /// use arch_ppc64::{HypercallBus, NoConsole};
+    /// use vm_memory::GuestAddress;
+    /// use vof_device::{DeviceTree, Vof};
+    ///
+    /// # fn blob() -> Vec<u8> {
+    /// #     let mut fdt = vm_fdt::FdtWriter::new().unwrap();
+    /// #     let root = fdt.begin_node("").unwrap();
+    /// #     fdt.property_phandle(1).unwrap();
+    /// #     for (phandle, name) in [(2, "chosen"), (3, "vty@71000000")] {
+    /// #         let node = fdt.begin_node(name).unwrap();
+    /// #         fdt.property_phandle(phandle).unwrap();
+    /// #         fdt.end_node(node).unwrap();
+    /// #     }
+    /// #     fdt.end_node(root).unwrap();
+    /// #     fdt.finish().unwrap()
+    /// # }
+    /// let tree = DeviceTree::from_blob(&blob())?;
+    /// let vof = Vof::builder(tree, &MemoryMap::of_size(512 << 20)?)
+    ///     .console("/vty@71000000", Arc::new(NoConsole))
+    ///     .firmware(GuestAddress(0), 64 << 10)
+    ///     .reserve(GuestAddress(4 << 20), 32 << 20) // the kernel
+    ///     .build()?;
+    /// // Any number of vCPU threads call `bus.dispatch` with the registers of each hypercall.
+    /// let bus = HypercallBus::new(vec![Arc::new(vof)])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder(tree: DeviceTree, memory: &MemoryMap) -> VofBuilder {
         VofBuilder::new(tree, memory.clone())
     }

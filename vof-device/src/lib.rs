@@ -4,6 +4,7 @@
 
 mod args;
 mod attachments;
+mod boot;
 mod build_error;
 mod builder;
 mod claims;
@@ -25,6 +26,7 @@ mod tree;
 mod vof;
 
 pub use args::Failed;
+pub use boot::{BootError, Booted, boot, plug_in};
 pub use build_error::BuildError;
 pub use builder::VofBuilder;
 pub use package::{Buffer, Context, Instance, Package, Progress, Stack, Throw, Transfer};
