@@ -10,7 +10,7 @@ use std::time::Duration;
 
 mod run;
 
-use run::{Run, program, run, state};
+use run::{Run, program, rebuild, run, state};
 
 const WORKS: &str = "client interface works\n";
 
@@ -213,32 +213,7 @@ fn time_that_is_counted_needs_the_right_back_end_and_one_cpu() {
 #[test]
 #[ignore = "needs GNU binutils and C for powerpc64; `cargo xtask test` installs and uses them"]
 fn programs_rebuild_to_the_same_bytes() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
-    let built = Command::new("sh").arg(program("build.sh")).arg(&folder).output().unwrap();
-    let complaint = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "build.sh failed: {complaint}");
-    for entry in std::fs::read_dir(program("")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if !name.ends_with(".elf") {
-            continue;
-        }
-        let shipped = std::fs::read(program(&name)).unwrap();
-        let rebuilt = std::fs::read(folder.join(&name)).unwrap();
-        // Another compiler makes other code of the same source, and says which one it is.
-        if shipped != rebuilt && compiler(&shipped) != compiler(&rebuilt) {
-            eprintln!("{name} was built by {:?}", compiler(&shipped));
-            continue;
-        }
-        assert!(shipped == rebuilt, "{name} is not what its source builds");
-    }
-}
-
-/// What the compiler left of itself in a program, in the section `.comment`.
-fn compiler(program: &[u8]) -> Option<String> {
-    let sign = b"GCC: (";
-    let at = program.windows(sign.len()).position(|bytes| bytes == sign)?;
-    let text = program[at..].split(|&byte| byte == 0).next()?;
-    Some(String::from_utf8_lossy(text).into_owned())
+    rebuild::check(&program(""), &Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests"));
 }
 
 /// What can be read but once is there for every start.

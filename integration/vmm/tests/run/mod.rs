@@ -2,6 +2,7 @@
 #![allow(dead_code)] // No test needs all of it.
 
 pub(crate) mod pty;
+pub(crate) mod rebuild;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
