@@ -77,7 +77,7 @@ pub(super) fn unit_no_vof(log: &mut Log) -> Result<()> {
 /// Tests that `cargo test` leaves out, as they need tools that not everybody has.
 pub(super) fn tools(log: &mut Log) -> Result<()> {
     packages::ensure(&[Tool::PowerBinutils, Tool::PowerCompiler, Tool::DeviceTreeCompiler])?;
-    for package in ["vof-firmware", "arch-ppc64", "vof-device", "pseries-vmm"] {
+    for package in ["vof-firmware", "arch-ppc64", "vof-device", "pseries-vmm", "example-vmm"] {
         let mut cargo = workspace("test");
         cargo.args(["--package", package, "--all-features", "--", "--ignored", "--skip", WIDE]);
         log.run(&mut cargo)?;
