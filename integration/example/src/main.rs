@@ -11,22 +11,19 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::{fs::File, path::PathBuf, process::ExitCode, thread};
 
-use arch_ppc64::cas;
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
-use arch_ppc64::fdt::Start;
 use arch_ppc64::hvterm::{self, HvTerm};
 use arch_ppc64::layout::{VTY_PATH, VTY_UNIT};
-use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
+use arch_ppc64::loader::Source;
 use arch_ppc64::platform::{InterruptKind, InterruptLine, Platform, PlatformBuilder};
 use arch_ppc64::rtas::{self, RealTimeClock, StandardCalls};
 use arch_ppc64::{CpuIndex, Hypercall, Next, StopReason, VcpuHost, smp::Mailboxes};
-use arch_ppc64::{EntryRegisters, GuestRam, Machine};
+use arch_ppc64::{EntryRegisters, GuestRam, Machine, boot};
 use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, Kvm, MemoryFlags, Vcpu, Vm, VmOptions};
 use serde::Deserialize;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, bitmap::AtomicBitmap};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 use vmm_sys_util::terminal::Terminal;
-use vof_device::{DeviceTree, Vof};
 
 use console::StdioConsole;
 use vcpu::{AllCpus, CallbackVcpu, ExitHandler};
@@ -145,9 +142,9 @@ impl Board {
         }
         let event_loop = self.console.event_loop.clone();
         let cpus = AllCpus { mailboxes: mailboxes.clone(), event_loop };
-        let (platform, input) = self.plug_in(mailboxes.clone(), &vm, boot_count)?;
+        let (platform, input, registers) = self.boot(mailboxes.clone(), &vm, boot_count)?;
         eprintln!("start {boot_count}: {} pages written before it", self.dirty_pages());
-        mailboxes.start(CpuIndex(0), EntryRegisters::at(GuestAddress(vof_firmware::ENTRY)))?;
+        mailboxes.start(CpuIndex(0), registers)?;
         let reason = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (id, vcpu) in self.machine.vcpus().zip(vcpus) {
@@ -192,45 +189,34 @@ impl Board {
         Ok((vm, vcpus))
     }
 
-    /// Puts the guest in place, and its devices around it: those of the back end, and the rest.
-    /// Gives the console's interrupt, too.
-    fn plug_in(
+    /// Makes the devices, those of the back end and the rest, and puts the guest in place. Gives
+    /// the console's interrupt, too, and how the first CPU is entered.
+    fn boot(
         &self,
         cpus: Arc<Mailboxes>,
         vm: &Vm,
         count: u32,
-    ) -> Result<(Platform, InterruptLine)> {
-        let (machine, ram, initrd) = (&self.machine, &*self.ram, self.initramfs.as_ref());
-        let client = Client::parse(&self.kernel)?;
-        let initrd_bytes = initrd.map(Source::size_bytes).transpose()?;
-        let request = PlanRequest::new(machine.memory_map()).with_initrd(initrd_bytes);
-        let placement = Placement::plan(&client, &request)?;
-        loader::load(&client, &placement, initrd.map(|file| file as &dyn Source), ram)?;
-        ram.write_slice(vof_firmware::IMAGE, GuestAddress(vof_firmware::LOAD_ADDRESS))?;
-        let mut rng_seed = [0; 32];
-        File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
-        let start = Start::of_placement(&placement, rng_seed).number(count);
-        let calls = StandardCalls::new(machine, cpus.clone(), self.console.clone());
+    ) -> Result<(Platform, InterruptLine, EntryRegisters)> {
+        let (machine, console) = (&self.machine, &self.console);
+        let calls = StandardCalls::new(machine, cpus.clone(), console.clone());
         let mut builder = PlatformBuilder::new(machine, vm.interrupts().clone());
         let vty = hvterm::id_of(VTY_UNIT);
         let input = builder.interrupt(&vty, hvterm::INPUT, InterruptKind::Edge)?;
-        let vty = HvTerm::new(VTY_UNIT, self.console.clone()).with_interrupt(input.clone());
+        let vty = HvTerm::new(VTY_UNIT, console.clone()).with_interrupt(input.clone());
         builder
             .add_all(vm.devices())
             .add(Arc::new(vty))
             .add_all(calls.with_clock(self.clock.clone()).devices());
         let mut platform = builder.build()?;
-        let tree = DeviceTree::from_blob(&platform.blob(&start)?)?;
-        let mut vof = Vof::builder(tree, machine.memory_map())
-            .console(VTY_PATH, self.console.clone())
-            .cas(Box::new(cas::Platform::of(machine)))
-            .cpus(cpus.clone(), machine.topology())
-            .firmware(GuestAddress(0), vof_firmware::RESERVED_BYTES);
-        for (at, bytes) in [placement.client()].into_iter().chain(placement.initrd()) {
-            vof = vof.reserve(at, bytes);
-        }
-        platform.plug_in(Arc::new(vof.build()?))?;
-        Ok((platform, input))
+        let mut rng_seed = [0; 32];
+        File::open("/dev/urandom")?.read_exact(&mut rng_seed)?;
+        let boot = boot::Boot::new(&self.kernel, rng_seed)
+            .with_initrd(self.initramfs.as_ref().map(|file| file as &dyn Source))
+            .number(count);
+        let booted = vof_device::boot(&boot, &mut platform, &*self.ram, |vof| {
+            vof.console(VTY_PATH, console.clone()).cpus(cpus, machine.topology())
+        })?;
+        Ok((platform, input, booted.registers))
     }
 
     /// How many pages this process wrote through vm-memory since this was last asked.

@@ -13,21 +13,20 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::boot::Boot;
+use arch_ppc64::config::{self, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::fdt::Start;
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::layout::VTY_UNIT;
-use arch_ppc64::loader::{self, Client, Placement, PlanRequest, Source};
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::outline;
-use arch_ppc64::rtas::{self, InterruptSources, Rtas, StandardCalls, UnknownSource, VectorEntry};
+use arch_ppc64::rtas::{InterruptSources, Rtas, StandardCalls, UnknownSource, VectorEntry};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
     HypercallHandler, Machine, Next, ServerNumber, StartError, Status, VcpuHost,
 };
 use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, System};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
 
 struct Config {
     cmdline: String,
@@ -40,8 +39,8 @@ impl MachineConfig for Config {
     fn cpus(&self) -> Cpus {
         Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
     }
-    fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: &self.cmdline }
+    fn boot(&self) -> config::Boot<'_> {
+        config::Boot { cmdline: &self.cmdline }
     }
     fn x_vof(&self) -> bool {
         false
@@ -200,29 +199,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cmdline = rest.first().cloned().unwrap_or("console=hvc0 cryptomgr.notests".into());
     let machine = Machine::new(&Config { cmdline })?;
     let (kernel, initrd) = (File::open(kernel)?, File::open(initrd)?);
-    let initrd_bytes = initrd.size_bytes()?;
     let map = machine.memory_map();
     let ranges: Vec<_> = map.ram().map(|range| (range.start, range.bytes as usize)).collect();
     let ram: GuestMemoryMmap<PageMap> = GuestMemoryMmap::from_ranges(&ranges)?;
 
-    let client = Client::parse(&kernel)?;
-    let start = |placement: Option<&Placement>| {
-        let entry = placement.map_or(GuestAddress(0), Placement::entry);
-        let initrd = (GuestAddress(0), initrd_bytes);
-        let initrd = placement.and_then(|placement| placement.initrd()).unwrap_or(initrd);
-        let rtas = placement.and_then(Placement::rtas).unwrap_or(GuestAddress(0));
-        Start::new(entry, [7; 32]).with_initrd(Some(initrd)).with_flat_rtas(Some(rtas))
-    };
-    let tree_bytes = outline(&machine)?.blob(&start(None))?.len() as u64;
-    let request = PlanRequest::new(map)
-        .with_initrd(Some(initrd_bytes))
-        .with_flat_tree(tree_bytes, rtas::SIZE_BYTES.into());
-    let placement = Placement::plan(&client, &request)?;
-    loader::load(&client, &placement, Some(&initrd), &ram)?;
-    let tree = outline(&machine)?.blob(&start(Some(&placement)))?;
-    let tree_at = placement.flat_tree().ok_or("no place for the tree")?;
-    GuestRam::write(&ram, tree_at, &tree)?;
-    rtas::instantiate(&ram, placement.rtas().ok_or("no place for RTAS")?)?;
+    let boot = Boot::new(&kernel, [7; 32]).with_initrd(Some(&initrd));
+    let registers = boot.flat(&outline(&machine)?, &ram)?;
 
     let console = Arc::new(Terminal {
         input: input.replace("\\n", "\n").into_bytes(),
@@ -246,9 +228,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let system = Arc::new(System::new(1));
     let mut cpu = Cpu::new(0, machine.cpu().pvr(), system.clone());
     cpu.stop_at_unimplemented(true);
-    cpu.start(placement.entry().0, true);
-    cpu.set_gpr(3, tree_at.0);
-    cpu.set_gpr(4, placement.client().0.0);
+    cpu.start(registers.pc.0, registers.is_64bit);
+    cpu.set_gpr(3, registers.r3);
+    cpu.set_gpr(4, registers.r4);
 
     let begin = Instant::now();
     let mut calls = BTreeMap::<u64, u64>::new();

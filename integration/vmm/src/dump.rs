@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use arch_ppc64::Machine;
 use arch_ppc64::fdt::Start;
 use arch_ppc64::layout::PAGE_BYTES;
 use arch_ppc64::loader::KERNEL_BASE;
 use arch_ppc64::platform::outline;
+use arch_ppc64::{Machine, boot};
 use vm_memory::GuestAddress;
 
 use crate::boot::{BootError, Payload};
@@ -54,14 +54,14 @@ pub enum DumpError {
 /// [`DumpError`].
 pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Result<(), DumpError> {
     let rtas_base = GuestAddress(KERNEL_BASE.0 - PAGE_BYTES);
+    let platform = outline(machine).map_err(BootError::from)?;
     let mut start =
         Start::new(KERNEL_BASE, [0; 32]).with_flat_rtas((!machine.x_vof()).then_some(rtas_base));
     if config.payload.kernel.is_some() {
         let payload = Payload::open(&config.payload, machine)?;
-        start = Start::of_placement(&payload.placement(machine)?, [0; 32]);
+        start = Start::of_placement(&payload.plan(&platform)?, [0; 32]);
     }
-    let platform = outline(machine).map_err(BootError::from)?;
-    let tree = platform.blob(&start).map_err(BootError::from)?;
+    let tree = platform.blob(&start).map_err(boot::BootError::from).map_err(BootError::from)?;
     let path = path.to_owned();
     let written = if path.as_os_str() == "-" {
         let mut output = io::stdout().lock();

@@ -3,11 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use arch_ppc64::MemoryFault;
-use arch_ppc64::fdt::FdtError;
+use arch_ppc64::boot;
 use arch_ppc64::loader::LoadError;
 use arch_ppc64::platform::PlatformError;
-use arch_ppc64::rtas::InstantiateError;
 
 use crate::{host_file, quoted};
 
@@ -60,25 +58,16 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
-    /// The tree cannot be written.
-    #[error("cannot describe the machine to the guest")]
-    Tree(#[from] FdtError),
-    /// Guest memory is not where it should be.
-    #[error("cannot write to guest memory")]
-    Write(#[from] MemoryFault),
-    /// There is no place for RTAS.
-    #[error("cannot put RTAS in place")]
-    Rtas(#[from] InstantiateError),
+    /// The guest cannot be put in place.
+    #[error(transparent)]
+    Start(#[from] boot::BootError),
     /// The devices cannot be one machine.
     #[error(transparent)]
     Platform(#[from] PlatformError),
-    /// The client interface refuses the machine.
+    /// There can be no client interface.
     #[cfg(feature = "vof")]
-    #[error("cannot set up the client interface")]
-    Vof(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The client interface is not built in.
-    #[error("this pseries-vmm was built without the client interface (cargo feature \"vof\")")]
-    NoVof,
+    #[error(transparent)]
+    Vof(vof_device::BootError),
     /// The host has no randomness.
     #[error("cannot get randomness for the guest from /dev/urandom")]
     Random(#[source] io::Error),
@@ -88,11 +77,21 @@ impl BootError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
         match self {
-            Self::NoKernel | Self::NoPath { .. } | Self::Changed { .. } | Self::NoVof => true,
+            Self::NoKernel | Self::NoPath { .. } | Self::Changed { .. } => true,
             Self::File { source, .. } => !host_file::is_the_hosts(source),
             // It could be opened, and was as long.
             Self::Unusable { source, .. } => !matches!(source, LoadError::Read { .. }),
             _ => false,
+        }
+    }
+}
+
+#[cfg(feature = "vof")]
+impl From<vof_device::BootError> for BootError {
+    fn from(error: vof_device::BootError) -> Self {
+        match error {
+            vof_device::BootError::Start(error) => Self::Start(error),
+            error => Self::Vof(error),
         }
     }
 }

@@ -1,28 +1,26 @@
 //! The start of a machine: its RAM, what is in it, and who answers the guest's hypercalls.
 
 mod error;
-mod flat;
 mod payload;
 mod ram;
 mod room;
 mod spool;
-#[cfg(feature = "vof")]
-mod vof;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use arch_ppc64::fdt::Start;
+use arch_ppc64::boot::Boot;
 use arch_ppc64::hvterm::{self, HvTerm};
+#[cfg(feature = "vof")]
+use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::layout::VTY_UNIT;
-use arch_ppc64::loader::{self, Client, Placement, PlanRequest};
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptKind, InterruptLine, Platform, PlatformBuilder,
     PlatformError,
 };
 use arch_ppc64::rtas::{
-    self, EPOW, EVENT_SOURCES_ID, EventSources, InterruptSources, PowerButton, RealTimeClock,
+    EPOW, EVENT_SOURCES_ID, EventSources, InterruptSources, PowerButton, RealTimeClock,
     StandardCalls,
 };
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
@@ -89,12 +87,6 @@ pub(crate) struct ClientReport {
 /// Makes a report.
 pub(crate) type ClientReporter = Box<dyn Fn() -> ClientReport + Send>;
 
-/// Where a payload goes in a machine, and how it is started there.
-struct Plan<'a> {
-    client: Client<'a>,
-    placement: Placement,
-}
-
 /// Puts everything in its place for one start of the machine.
 pub(crate) fn prepare(
     machine: &Machine,
@@ -121,65 +113,47 @@ pub(crate) fn prepare(
         .add_all(calls.devices())
         .add(Arc::new(events));
     let mut platform = builder.build()?;
+    let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
+    let boot = payload.boot(rng_seed).number(boot_count);
+    let boot = boot.with_boot_arguments(boot_arguments.as_deref());
     payload.check_unchanged()?;
-    let plan = Plan::new(&platform, payload)?;
-    let placement = &plan.placement;
-    let loaded = loader::load(&plan.client, placement, payload.initrd(), ram);
+    let started = start(&boot, &mut platform, ram, console.clone(), cpus);
     // What was changed meanwhile is the reason of whatever came of it.
     payload.check_unchanged()?;
-    loaded.map_err(|source| payload.unusable(source))?;
-    let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
-    let start = Start::of_placement(placement, rng_seed).number(boot_count);
-    let tree = platform.blob(&start)?;
-    let (registers, client_interface): (_, Option<(ClientReporter, Arc<dyn Device>)>) =
-        match placement.flat_tree() {
-            Some(at) => (flat::enter(placement, at, &tree, ram)?, None),
-            #[cfg(feature = "vof")]
-            None => {
-                let host = vof::Host { console: board.console.clone(), cpus: cpus.clone() };
-                let (registers, vof) =
-                    vof::enter(machine, placement, &tree, ram, host, boot_arguments)?;
-                (registers, Some((vof::reporter(&vof), vof)))
-            }
-            #[cfg(not(feature = "vof"))]
-            None => {
-                // Nobody can have asked for any.
-                drop(boot_arguments);
-                return Err(BootError::NoVof);
-            }
-        };
-    let client = match client_interface {
-        Some((reporter, device)) => {
-            platform.plug_in(device)?;
-            Some(reporter)
-        }
-        None => None,
-    };
+    let (registers, client) = started.map_err(|error| payload.named(error))?;
     Ok(Prepared { platform, registers, input, power_button, client })
 }
 
-impl<'a> Plan<'a> {
-    fn new(platform: &Platform, payload: &'a Payload) -> Result<Self, BootError> {
-        let client = payload.client()?;
-        let request = plan_request(platform, payload.initrd_bytes())?;
-        let placement =
-            Placement::plan(&client, &request).map_err(|source| payload.unusable(source))?;
-        Ok(Self { client, placement })
-    }
+/// Starts the way that the machine says; how the first CPU is entered then, and what tells what the
+/// client did.
+#[cfg(feature = "vof")]
+fn start(
+    boot: &Boot<'_>,
+    platform: &mut Platform,
+    ram: &dyn GuestRam,
+    console: Arc<dyn Console>,
+    cpus: Arc<dyn VcpuHost>,
+) -> Result<(EntryRegisters, Option<ClientReporter>), BootError> {
+    let topology = platform.machine().topology().clone();
+    let booted = vof_device::boot(boot, platform, ram, |vof| {
+        vof.console(VTY_PATH, console).cpus(cpus, &topology)
+    })?;
+    let reporter = booted.vof.map(|vof| -> ClientReporter {
+        Box::new(move || ClientReport { calls: vof.calls(), boot_arguments: vof.boot_arguments() })
+    });
+    Ok((booted.registers, reporter))
 }
 
-/// What a machine needs room for, besides its program.
-fn plan_request(
-    platform: &Platform,
-    initrd_bytes: Option<u64>,
-) -> Result<PlanRequest<'_>, BootError> {
-    let machine = platform.machine();
-    let request = PlanRequest::new(machine.memory_map()).with_initrd(initrd_bytes);
-    if machine.x_vof() {
-        return Ok(request);
-    }
-    let tree_bytes = flat::tree_bytes(platform, initrd_bytes.is_some())?;
-    Ok(request.with_flat_tree(tree_bytes, rtas::SIZE_BYTES.into()))
+/// The only way there is without the client interface.
+#[cfg(not(feature = "vof"))]
+fn start(
+    boot: &Boot<'_>,
+    platform: &mut Platform,
+    ram: &dyn GuestRam,
+    _: Arc<dyn Console>,
+    _: Arc<dyn VcpuHost>,
+) -> Result<(EntryRegisters, Option<ClientReporter>), BootError> {
+    Ok((boot.flat(platform, ram)?, None))
 }
 
 /// Randomness for the guest's own generator.

@@ -6,11 +6,12 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use arch_ppc64::Machine;
+use arch_ppc64::boot::{self, Boot};
 use arch_ppc64::loader::{Client, LoadError, Part, Placement, Source};
 use arch_ppc64::platform::{Platform, outline};
 
 use super::spool::Spool;
-use super::{BootError, Plan, plan_request, room};
+use super::{BootError, room};
 use crate::config::PayloadConfig;
 use crate::host_file::{self, HostFile, Pipe};
 
@@ -39,15 +40,15 @@ impl Payload {
         let kernel = Named::open("kernel", path, |pipe| keep_program(pipe, path, &platform))?;
         let payload = Self { kernel, initramfs: None };
         // Before anything is read of what comes with it.
-        let plan = Plan::new(&platform, &payload)?;
+        payload.plan(&platform)?;
         let Some(path) = config.initramfs.as_deref() else { return Ok(payload) };
         let initramfs = Named::open("initramfs", path, |pipe| {
-            let room = Placement::initrd_room(&plan.client, &plan_request(&platform, None)?)
-                .map_err(|source| unusable(path, source))?;
+            let room = payload.boot(NO_SEED).initrd_room(&platform);
+            let room = room.map_err(|error| payload.named(error.into()))?;
             keep_all(pipe, room).map_err(|source| unreadable(path, source))
         })?;
         let payload = Self { initramfs: Some(initramfs), ..payload };
-        Plan::new(&platform, &payload)?;
+        payload.plan(&platform)?;
         Ok(payload)
     }
 
@@ -56,13 +57,15 @@ impl Payload {
     /// # Errors
     /// As [`open`](Self::open), of the kernel.
     pub fn hint(&self, machine: &Machine) -> Result<Option<String>, BootError> {
-        let initrd_bytes = self.initrd_bytes().unwrap_or(0);
-        Ok(room::hint(&self.client()?, initrd_bytes, machine.memory_map().ram_bytes()))
+        let client =
+            Client::parse(&self.kernel).map_err(|source| unusable(&self.kernel.path, source))?;
+        let initrd_bytes = self.initramfs.as_ref().map_or(0, |initramfs| initramfs.stamp.bytes);
+        Ok(room::hint(&client, initrd_bytes, machine.memory_map().ram_bytes()))
     }
 
-    /// Where everything goes in `machine`.
-    pub(crate) fn placement(&self, machine: &Machine) -> Result<Placement, BootError> {
-        Plan::new(&outline(machine)?, self).map(|plan| plan.placement)
+    /// Where everything goes in a machine.
+    pub(crate) fn plan(&self, platform: &Platform) -> Result<Placement, BootError> {
+        self.boot(NO_SEED).plan(platform).map_err(|error| self.named(error.into()))
     }
 
     /// An error if a file is not what it was when it was opened.
@@ -70,32 +73,22 @@ impl Payload {
         std::iter::once(&self.kernel).chain(&self.initramfs).try_for_each(Named::check_unchanged)
     }
 
-    pub(super) fn client(&self) -> Result<Client<'_>, BootError> {
-        Client::parse(&self.kernel).map_err(|source| self.unusable(source))
+    /// A start from these files.
+    pub(super) fn boot(&self, rng_seed: [u8; 32]) -> Boot<'_> {
+        let initrd = self.initramfs.as_ref().map(|initramfs| initramfs as &dyn Source);
+        Boot::new(&self.kernel, rng_seed).with_initrd(initrd)
     }
 
-    pub(super) fn initrd(&self) -> Option<&dyn Source> {
-        self.initramfs.as_ref().map(|initramfs| initramfs as &dyn Source)
-    }
-
-    pub(super) fn initrd_bytes(&self) -> Option<u64> {
-        self.initramfs.as_ref().map(|initramfs| initramfs.stamp.bytes)
-    }
-
-    /// Says of the file that it is about that it cannot be used.
-    pub(super) fn unusable(&self, source: LoadError) -> BootError {
-        let about_initrd = matches!(
-            source,
-            LoadError::InitrdEmpty
-                | LoadError::InitrdTooLarge { .. }
-                | LoadError::OtherInitrd { .. }
-                | LoadError::Shrunk { part: Part::Initrd }
-                | LoadError::Read { part: Part::Initrd, .. }
-        );
-        let file = self.initramfs.as_ref().filter(|_| about_initrd).unwrap_or(&self.kernel);
-        unusable(&file.path, source)
+    /// The same error, naming the file that it is about, if it is about one.
+    pub(super) fn named(&self, error: BootError) -> BootError {
+        let BootError::Start(boot::BootError::Load(source)) = error else { return error };
+        let initramfs = self.initramfs.as_ref().filter(|_| source.part() == Part::Initrd);
+        unusable(&initramfs.unwrap_or(&self.kernel).path, source)
     }
 }
+
+/// For what is planned and not started: no guest sees it.
+const NO_SEED: [u8; 32] = [0; 32];
 
 /// A file that can be read at any place, again and again.
 #[derive(Debug)]
@@ -175,10 +168,11 @@ fn keep_program(pipe: Pipe, path: &Path, platform: &Platform) -> Result<File, Bo
     spool.keep(1).map_err(unreadable)?;
     match Client::parse(&spool) {
         Ok(client) => {
-            let needed = client.file_bytes();
-            Placement::plan(&client, &plan_request(platform, None)?)
-                .map_err(|source| unusable(path, source))?;
-            spool.keep(needed).map_err(unreadable)?;
+            Boot::new(&spool, NO_SEED).plan(platform).map_err(|error| match error {
+                boot::BootError::Load(source) => unusable(path, source),
+                error => error.into(),
+            })?;
+            spool.keep(client.file_bytes()).map_err(unreadable)?;
         }
         // It ended: what is wrong with what came is found out as with any file.
         Err(LoadError::Shrunk { .. }) => {}

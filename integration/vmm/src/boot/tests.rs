@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use arch_ppc64::platform::NoInterrupts;
-use arch_ppc64::{MemoryFault, NoConsole, NoCpus, hypercall::token};
+use arch_ppc64::{MemoryFault, NoConsole, NoCpus};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
@@ -65,14 +65,6 @@ fn board() -> Board {
     Board { console: Arc::new(NoConsole), clock: Arc::default(), randomness: Randomness::Host }
 }
 
-fn started(config: &VmConfig) -> (Ram, Prepared) {
-    let machine = Machine::new(config).unwrap();
-    let payload = Payload::open(&config.payload, &machine).unwrap();
-    let ram = create_ram(&machine).unwrap();
-    let prepared = prepare(&machine, &payload, &board(), parts(&ram)).unwrap();
-    (ram, prepared)
-}
-
 fn parts(ram: &dyn GuestRam) -> Parts<'_> {
     Parts {
         ram,
@@ -83,41 +75,6 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
         devices: Vec::new(),
         boot_arguments: None,
     }
-}
-
-fn bytes<const N: usize>(ram: &Ram, at: u64) -> [u8; N] {
-    let mut bytes = [0; N];
-    ram.read_slice(&mut bytes, GuestAddress(at)).unwrap();
-    bytes
-}
-
-#[test]
-fn flat_way_in_has_tree_and_rtas_in_place() {
-    let files = Files::new("flat");
-    let (ram, prepared) = started(&files.config(false));
-    let registers = prepared.registers;
-    assert_eq!((registers.pc.0, registers.r4), (0x40_0000, 0x40_0000));
-    assert_eq!(bytes(&ram, 0x40_0000), *b"the code");
-    assert_eq!(bytes(&ram, registers.r3), [0xd0, 0x0d, 0xfe, 0xed]);
-    // The first reservation of the tree is RTAS.
-    let reservations: u32 = u32::from_be_bytes(bytes(&ram, registers.r3 + 16));
-    let rtas = u64::from_be_bytes(bytes(&ram, registers.r3 + u64::from(reservations)));
-    assert_eq!(bytes(&ram, rtas), *vof_firmware::RTAS_SHIM);
-    let bus = prepared.platform.hypercalls();
-    assert!(!format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
-}
-
-#[cfg(feature = "vof")]
-#[test]
-fn open_firmware_way_in_starts_the_image() {
-    let files = Files::new("vof");
-    let (ram, prepared) = started(&files.config(true));
-    assert_eq!(prepared.registers.pc.0, vof_firmware::ENTRY);
-    let mut image = vec![0; vof_firmware::IMAGE.len()];
-    ram.read_slice(&mut image, GuestAddress(vof_firmware::LOAD_ADDRESS)).unwrap();
-    assert_eq!(image, vof_firmware::IMAGE);
-    let bus = prepared.platform.hypercalls();
-    assert!(format!("{bus:?}").contains(&token::VOF_CLIENT.to_string()));
 }
 
 #[test]
