@@ -7,11 +7,13 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{
     DispatchCalls, ModeCalls, PaprCalls, ProcessTable, ProcessorModes, Prod, ResetTargets,
 };
-use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
-use arch_ppc64::rtas::{InterruptSources, VectorEntry};
+use arch_ppc64::platform::{Device, InterruptController, InterruptKind, SourceNumber};
+use arch_ppc64::rtas::{Rtas, token_of};
 use arch_ppc64::topology::{CpuTopology, NumaNode};
 use arch_ppc64::xics::{InterruptOutput, Xics};
-use arch_ppc64::{CpuIndex, Hypercall, HypercallBus, HypercallHandler, ServerNumber, Status};
+use arch_ppc64::{
+    CpuIndex, GuestRam, Hypercall, HypercallBus, HypercallHandler, ServerNumber, Status,
+};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 const SOURCE: u32 = 0x1000;
@@ -86,6 +88,7 @@ impl Guest {
         xics.claim(SourceNumber(SOURCE), InterruptKind::Edge).unwrap();
         let handlers: Vec<Arc<dyn HypercallHandler>> = vec![
             xics.clone(),
+            Arc::new(Rtas::new(&[xics.clone() as Arc<dyn Device>]).unwrap()),
             Arc::new(DispatchCalls::new(&topology, events.clone())),
             Arc::new(ModeCalls::new(&topology, events.clone())),
             Arc::new(PaprCalls::new(&topology, None)),
@@ -103,6 +106,20 @@ impl Guest {
         let mut call = Hypercall::new(token, args);
         let _ = self.bus.dispatch(CpuIndex(caller), &self.ram, &mut call);
         call
+    }
+
+    /// Makes an RTAS call on the first CPU; returns its outputs, the status first.
+    fn rtas(&self, name: &str, inputs: &[u32], outputs: usize) -> Vec<u32> {
+        let ram: &dyn GuestRam = &self.ram;
+        let at = |cell: usize| GuestAddress(0x8000 + 4 * cell as u64);
+        let header = [token_of(name).unwrap(), inputs.len() as u32, outputs as u32];
+        let cells = [&header[..], inputs].concat();
+        for (number, &cell) in cells.iter().enumerate() {
+            ram.write_be_u32(at(number), cell).unwrap();
+        }
+        assert_eq!(self.call(0, token::RTAS, &[at(0).0]).status(), Status::SUCCESS);
+        let results = cells.len()..cells.len() + outputs;
+        results.map(|cell| ram.read_be_u32(at(cell)).unwrap()).collect()
     }
 }
 
@@ -132,9 +149,8 @@ fn each_number_is_that_of_its_cpu() {
             assert_eq!(happens(token::CONFER, &[number, 0]), []);
             assert_eq!(happens(token::SIGNAL_SYS_RESET, &[number]), [Event::Reset(index)]);
 
-            let xive = VectorEntry { server: ServerNumber(server), priority: 5 };
-            guest.xics.set_xive(SOURCE, xive).unwrap();
-            assert_eq!(guest.xics.xive(SOURCE), Ok(xive));
+            assert_eq!(guest.rtas("ibm,set-xive", &[SOURCE, server, 5], 1), [0]);
+            assert_eq!(guest.rtas("ibm,get-xive", &[SOURCE], 3), [0, server, 5]);
             guest.xics.raise(SOURCE);
             assert_eq!(guest.events.take(), [Event::Line(index, true)]);
             // The CPU itself accepts it and ends it.
@@ -167,8 +183,8 @@ fn numbers_between_are_nobodys() {
             }
             let home = guest.call(0, token::HOME_NODE_ASSOCIATIVITY, &[1, number]);
             assert_eq!(home.status(), Status::P2, "{server}");
-            let xive = VectorEntry { server, priority: 5 };
-            assert!(guest.xics.set_xive(SOURCE, xive).is_err(), "{server}");
+            let status = guest.rtas("ibm,set-xive", &[SOURCE, server.0, 5], 1);
+            assert_eq!(status, [-3_i32 as u32], "{server}");
             // Nor has a CPU of another number an area for it.
             let beyond = guest.call(0, token::PROD, &[number | 1 << 32]);
             assert_eq!(beyond.status(), Status::PARAMETER);
@@ -181,8 +197,8 @@ fn numbers_between_are_nobodys() {
 #[test]
 fn areas_are_those_of_the_number() {
     let guest = Guest::new(CpuTopology::new(8).with_threads(2, 8).unwrap());
-    arch_ppc64::GuestRam::write(&guest.ram, GuestAddress(0x1004), &640_u16.to_be_bytes()).unwrap();
-    arch_ppc64::GuestRam::write(&guest.ram, GuestAddress(0x2004), &64_u32.to_be_bytes()).unwrap();
+    GuestRam::write(&guest.ram, GuestAddress(0x1004), &640_u16.to_be_bytes()).unwrap();
+    GuestRam::write(&guest.ram, GuestAddress(0x2004), &64_u32.to_be_bytes()).unwrap();
     let register = |function: u64, server: u64, at: u64| {
         guest.call(0, token::REGISTER_VPA, &[function << 45, server, at]).status()
     };

@@ -8,8 +8,9 @@
 //! for the device tree: `/rtas` has a property for each call.
 //!
 //! Each group of calls is a device with what it needs and nothing else; [`StandardCalls`] makes
-//! those that every machine has. A device of yours answers calls in the same way, under names
-//! that nobody else has.
+//! those that are for RTAS only. The interrupt controller answers those about its sources
+//! ([`xics`](crate::xics)). A device of yours answers calls in the same way, under names that
+//! nobody else has.
 //!
 //! The tree's writer also has to know: `ibm,os-term` is used by Linux only where `/rtas` has the
 //! property `ibm,extended-os-term` (see [`AfterOsTerm`]), and `rtas-event-scan-rate` is 0, as
@@ -22,10 +23,8 @@ mod cpus;
 mod events;
 mod handler;
 mod instantiate;
-mod interrupts;
 mod parameters;
 mod platform;
-mod sources;
 mod standard;
 mod table;
 mod tokens;
@@ -51,10 +50,8 @@ pub use cpus::RtasCpus;
 pub use events::{EPOW, ERROR_LOG_BYTES_MAX, EVENT_SOURCES_ID, EventSources, PowerButton};
 pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 pub use instantiate::{InstantiateError, SIZE_BYTES, instantiate};
-pub use interrupts::RtasInterrupts;
 pub use parameters::SystemParameters;
 pub use platform::{AfterOsTerm, RtasPlatform};
-pub use sources::{InterruptSources, UnknownSource, VectorEntry};
 pub use standard::StandardCalls;
 pub use table::DuplicateCall;
 pub use tokens::{calls, token_of};

@@ -4,33 +4,32 @@ use std::sync::Arc;
 
 use super::clock::{RealTimeClock, RtasClock};
 use super::cpus::RtasCpus;
-use super::interrupts::RtasInterrupts;
 use super::parameters::SystemParameters;
 use super::platform::{AfterOsTerm, RtasPlatform};
-use super::sources::InterruptSources;
 use crate::console::Console;
 use crate::platform::Device;
 use crate::vcpu::VcpuHost;
 
 /// What the groups of calls that every machine has are made of. [`EventSources`] are not among
-/// them, as they need an interrupt.
+/// them, as they need an interrupt, nor are the calls of the interrupt controller, which are its
+/// own ([`Xics`], [`KernelXics`]).
 ///
 /// [`EventSources`]: super::EventSources
+/// [`Xics`]: crate::xics::Xics
+/// [`KernelXics`]: crate::xics::KernelXics
 pub struct StandardCalls {
     cpus: Arc<dyn VcpuHost>,
     console: Arc<dyn Console>,
     clock: Arc<RealTimeClock>,
     parameters: SystemParameters,
     after_os_term: AfterOsTerm,
-    sources: Option<Arc<dyn InterruptSources>>,
 }
 
 impl StandardCalls {
     /// Those of a machine (a [`Machine`](crate::Machine), or one with a name) with these CPUs,
     /// which guests number as the machine says, and this console.
     ///
-    /// It has the host's clock, stops when its system crashes, and has no interrupt sources of its
-    /// own: KVM's XICS answers the calls about them by itself.
+    /// It has the host's clock, and stops when its system crashes.
     pub fn new(
         machine: impl Into<SystemParameters>,
         cpus: Arc<dyn VcpuHost>,
@@ -42,7 +41,6 @@ impl StandardCalls {
             clock: Arc::new(RealTimeClock::default()),
             parameters: machine.into(),
             after_os_term: AfterOsTerm::default(),
-            sources: None,
         }
     }
 
@@ -50,12 +48,6 @@ impl StandardCalls {
     #[must_use]
     pub fn with_clock(self, clock: Arc<RealTimeClock>) -> Self {
         Self { clock, ..self }
-    }
-
-    /// With interrupt sources, for a back end whose interrupt controller the VMM emulates.
-    #[must_use]
-    pub fn with_interrupt_sources(self, sources: Arc<dyn InterruptSources>) -> Self {
-        Self { sources: Some(sources), ..self }
     }
 
     /// With something else to happen once the guest's system has said that it is at its end.
@@ -71,7 +63,6 @@ impl StandardCalls {
             Arc::new(RtasClock::new(self.clock)),
             Arc::new(RtasPlatform::new(self.console, self.after_os_term)),
             Arc::new(self.parameters),
-            Arc::new(RtasInterrupts::new(self.sources)),
         ]
     }
 }

@@ -8,6 +8,7 @@ use crate::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, SaveState, Signal,
     SourceNumber, StateError, StateValue,
 };
+use crate::rtas::RtasHandler;
 use crate::topology::CpuTopology;
 
 const ID: &str = "interrupt-controller";
@@ -28,6 +29,10 @@ impl Device for Xics {
 
     fn function_sets(&self) -> &[&'static str] {
         FUNCTION_SETS
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
     }
 
     fn state(&self) -> Option<&dyn SaveState> {
@@ -78,7 +83,8 @@ impl SaveState for Xics {
 }
 
 /// The XICS of a back end's kernel, which answers hypercalls and RTAS calls by itself: what the
-/// tree says of it.
+/// tree says of it. An RTAS call that the kernel does not answer is about a source that there is
+/// not, and is told so.
 #[derive(Debug, Clone)]
 pub struct KernelXics {
     topology: CpuTopology,
@@ -102,6 +108,10 @@ impl Device for KernelXics {
 
     fn function_sets(&self) -> &[&'static str] {
         FUNCTION_SETS
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
     }
 }
 

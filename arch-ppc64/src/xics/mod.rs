@@ -9,10 +9,10 @@
 //! ```
 //! use std::sync::Arc;
 //! use arch_ppc64::platform::{InterruptController, InterruptKind, SourceNumber};
-//! use arch_ppc64::rtas::{InterruptSources, VectorEntry};
+//! use arch_ppc64::rtas::{RtasHandler, RtasInvocation};
 //! use arch_ppc64::xics::{InterruptOutput, Xics};
 //! use arch_ppc64::topology::CpuTopology;
-//! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, ServerNumber, hypercall::token};
+//! use arch_ppc64::{Hypercall, HypercallHandler, CpuIndex, hypercall::token};
 //!
 //! /// The lines of the CPUs: here, they tell.
 //! struct Lines;
@@ -27,18 +27,22 @@
 //! xics.claim(SourceNumber(0x1003), InterruptKind::Edge)?;
 //! # let ram: vm_memory::GuestMemoryMmap =
 //! #     vm_memory::GuestMemoryMmap::from_ranges(&[(vm_memory::GuestAddress(0), 0x1000)])?;
-//! // The guest: RTAS sets up a source, and a hypercall lets the CPU have interrupts.
-//! xics.set_xive(0x1003, VectorEntry { server: ServerNumber(0), priority: 5 })?;
-//! let _ = xics.handle(CpuIndex(0), &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
+//! // The guest: RTAS sets up a source (`ibm,set-xive`: source, server, priority), and a hypercall
+//! // lets the CPU have interrupts.
+//! let caller = CpuIndex(0);
+//! let inputs = &[0x1003, 0, 5];
+//! let _ = xics.call(0, &mut RtasInvocation { caller, ram: &ram, inputs, outputs: &mut [] });
+//! let _ = xics.handle(caller, &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
 //! // A device: `vcpu0: true`.
 //! xics.raise(0x1003);
 //! // The guest accepts the interrupt: `vcpu0: false`.
 //! let mut call = Hypercall::new(token::XIRR, &[]);
-//! let _ = xics.handle(CpuIndex(0), &ram, &mut call);
+//! let _ = xics.handle(caller, &ram, &mut call);
 //! assert_eq!(call.args[0], 0xff00_1003);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod calls;
 mod device;
 mod state;
 
@@ -47,7 +51,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
-use crate::rtas::{InterruptSources, UnknownSource, VectorEntry};
 use crate::topology::CpuTopology;
 use crate::vcpu::{CpuIndex, ServerNumber};
 
@@ -69,8 +72,8 @@ pub trait InterruptOutput: Send + Sync {
     fn set_external_interrupt(&self, cpu: CpuIndex, asserted: bool);
 }
 
-/// The interrupt controller of a machine: a handler of hypercalls, the sources of
-/// [`Rtas`](crate::rtas::Rtas), and the place where devices raise interrupts.
+/// The interrupt controller of a machine: a [device](crate::platform::Device) that answers
+/// hypercalls and RTAS calls, and the place where devices raise interrupts.
 ///
 /// All of it can be used from any thread. A source needs no kind: [`raise`](Self::raise) is for
 /// edges, [`set_level`](Self::set_level) for levels. Either way, an accepted interrupt does not
@@ -216,28 +219,6 @@ impl HypercallHandler for Xics {
             _ => Status::FUNCTION,
         };
         call.finish(status)
-    }
-}
-
-impl InterruptSources for Xics {
-    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
-        let now = self.now();
-        let target = self.topology.index(xive.server).ok_or(UnknownSource)?;
-        self.lock().change(source, now, |source| (source.xive, source.target) = (xive, target))
-    }
-
-    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
-        self.lock().xive(source)
-    }
-
-    fn int_on(&self, source: u32) -> Result<(), UnknownSource> {
-        let now = self.now();
-        self.lock().change(source, now, |source| source.on = true)
-    }
-
-    fn int_off(&self, source: u32) -> Result<(), UnknownSource> {
-        let now = self.now();
-        self.lock().change(source, now, |source| source.on = false)
     }
 }
 

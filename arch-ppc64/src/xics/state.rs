@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{IPI, InterruptOutput};
-use crate::rtas::{UnknownSource, VectorEntry};
 use crate::topology::CpuTopology;
 use crate::vcpu::{CpuIndex, ServerNumber};
 
@@ -18,6 +17,13 @@ const NOTHING: u32 = 0;
 
 const MOST_FAVOURED: u8 = 0;
 const LEAST_FAVOURED: u8 = 0xff;
+
+/// Where the interrupts of a source go: its external interrupt vector entry (LoPAPR §7.3.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct VectorEntry {
+    pub(super) server: ServerNumber,
+    pub(super) priority: u8,
+}
 
 /// The presentation of interrupts to one CPU.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +118,7 @@ struct Presented {
     since: u64,
 }
 
-/// There is no server of that number, or what the caller wants is not for it to have.
+/// There is no source or server of that number, or what the caller wants is not for it to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refused;
 
@@ -159,8 +165,8 @@ impl State {
         self.sources.entry(source).or_insert(Source::AT_RESET);
     }
 
-    pub(super) fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
-        self.sources.get(&source).map(|source| source.xive).ok_or(UnknownSource)
+    pub(super) fn xive(&self, source: u32) -> Result<VectorEntry, Refused> {
+        self.sources.get(&source).map(|source| source.xive).ok_or(Refused)
     }
 
     /// Changes a source, and the lines of the servers that this is for.
@@ -169,8 +175,8 @@ impl State {
         number: u32,
         now: u64,
         change: impl FnOnce(&mut Source),
-    ) -> Result<(), UnknownSource> {
-        let source = self.sources.get_mut(&number).ok_or(UnknownSource)?;
+    ) -> Result<(), Refused> {
+        let source = self.sources.get_mut(&number).ok_or(Refused)?;
         let (requested, before) = (source.requests(), source.place(number));
         change(source);
         if source.requests() && !requested {

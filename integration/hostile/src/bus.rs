@@ -65,9 +65,9 @@ impl Bus {
         xics.claim(SourceNumber(FIRST_INTERRUPT), InterruptKind::Edge).expect("it can be");
         let xics = Arc::new(xics);
         let parameters = SystemParameters::new(CPUS, &topology, RAM_BYTES);
-        let calls = StandardCalls::new(parameters, cpus.clone(), console.clone())
-            .with_interrupt_sources(xics.clone());
-        let rtas = Rtas::new(&calls.devices()).expect("no call is answered twice");
+        let mut devices = StandardCalls::new(parameters, cpus.clone(), console.clone()).devices();
+        devices.push(xics.clone());
+        let rtas = Rtas::new(&devices).expect("no call is answered twice");
         let vof = Vof::builder(TREE.clone(), &of_size(RAM_BYTES))
             .firmware(GuestAddress(0), FIRMWARE_BYTES)
             .console("/vdevice/vty", console.clone())

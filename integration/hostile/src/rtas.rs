@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::FIRST_INTERRUPT;
-use arch_ppc64::platform::{InterruptController, InterruptKind, InterruptLine, SourceNumber};
+use arch_ppc64::platform::{
+    Device, InterruptController, InterruptKind, InterruptLine, SourceNumber,
+};
 use arch_ppc64::rtas::{
     self, AfterOsTerm, ERROR_LOG_BYTES_MAX, EventSources, HostTime, PowerButton, RealTimeClock,
     Rtas, StandardCalls, SystemParameters,
@@ -62,15 +64,14 @@ pub fn run(data: &[u8]) -> Reach {
     }
     let calls = StandardCalls::new(parameters, cpus.clone(), console)
         .with_clock(clock.clone())
-        .with_interrupt_sources(xics.clone())
         .after_os_term(if flags & 8 != 0 { AfterOsTerm::Stop } else { AfterOsTerm::Return });
     let source = SourceNumber(FIRST_INTERRUPT);
     xics.claim(source, InterruptKind::Edge).expect("it can be");
-    let line = InterruptLine::new(xics, source, InterruptKind::Edge);
+    let line = InterruptLine::new(xics.clone(), source, InterruptKind::Edge);
     let events = EventSources::new(line, clock);
     let button = events.power_button();
     let mut devices = calls.devices();
-    devices.push(Arc::new(events));
+    devices.extend([xics as Arc<dyn Device>, Arc::new(events)]);
     let handler = Rtas::new(&devices).expect("no call is answered twice");
     let ram = WatchedRam::new(RAM_BYTES);
     for _ in 0..CALLS_MAX {

@@ -17,13 +17,15 @@ use arch_ppc64::boot::Boot;
 use arch_ppc64::config::{self, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::hvterm::HvTerm;
+use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::VTY_UNIT;
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::outline;
-use arch_ppc64::rtas::{InterruptSources, Rtas, StandardCalls, UnknownSource, VectorEntry};
+use arch_ppc64::rtas::{Rtas, StandardCalls};
+use arch_ppc64::xics::{InterruptOutput, Xics};
 use arch_ppc64::{
     Console, CpuIndex, CpuState, EntryRegisters, GuestRam, Hypercall, HypercallBus,
-    HypercallHandler, Machine, Next, ServerNumber, StartError, Status, VcpuHost,
+    HypercallHandler, Machine, Next, StartError, Status, VcpuHost,
 };
 use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, System};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap};
@@ -117,47 +119,23 @@ impl ProcessorModes for Modes {
     }
 }
 
-/// An interrupt controller that nothing is connected to.
-#[derive(Default)]
-struct Xics {
-    cppr: Mutex<u8>,
-    sources: Mutex<BTreeMap<u32, VectorEntry>>,
+/// The interrupt controller is connected to nothing: the one CPU hears of no device.
+struct NoLine;
+
+impl InterruptOutput for NoLine {
+    fn set_external_interrupt(&self, _: CpuIndex, _: bool) {}
 }
 
-impl HypercallHandler for Xics {
+/// H_CEDE and H_REGISTER_VPA, as little as Linux can do with.
+struct Sleep;
+
+impl HypercallHandler for Sleep {
     fn tokens(&self) -> &[u64] {
-        // H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_CEDE, H_REGISTER_VPA.
-        &[0x64, 0x68, 0x6c, 0x70, 0x74, 0xe0, 0xdc]
+        &[token::CEDE, token::REGISTER_VPA]
     }
     fn handle(&self, _: CpuIndex, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
-        match call.token {
-            0xe0 => {
-                let _ = call.finish(Status::SUCCESS);
-                return Next::Cede;
-            }
-            0x68 => *self.cppr.lock().unwrap() = call.args[0] as u8,
-            0x74 => call.args[0] = u64::from(*self.cppr.lock().unwrap()) << 24,
-            _ => {}
-        }
-        call.finish(Status::SUCCESS)
-    }
-}
-
-impl InterruptSources for Xics {
-    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
-        self.sources.lock().unwrap().insert(source, xive);
-        Ok(())
-    }
-    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
-        let sources = self.sources.lock().unwrap();
-        let masked = VectorEntry { server: ServerNumber(0), priority: 0xff };
-        Ok(sources.get(&source).copied().unwrap_or(masked))
-    }
-    fn int_on(&self, _: u32) -> Result<(), UnknownSource> {
-        Ok(())
-    }
-    fn int_off(&self, _: u32) -> Result<(), UnknownSource> {
-        Ok(())
+        let next = call.finish(Status::SUCCESS);
+        if call.token == token::CEDE { Next::Cede } else { next }
     }
 }
 
@@ -210,14 +188,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         input: input.replace("\\n", "\n").into_bytes(),
         ..Terminal::default()
     });
-    let (modes, xics) = (Arc::new(Modes::default()), Arc::new(Xics::default()));
-    let calls = StandardCalls::new(&machine, Arc::new(OneCpu), console.clone())
-        .with_interrupt_sources(xics.clone());
+    let modes = Arc::new(Modes::default());
+    let xics = Arc::new(Xics::new(machine.topology(), Arc::new(NoLine)));
+    let mut devices = StandardCalls::new(&machine, Arc::new(OneCpu), console.clone()).devices();
+    devices.push(xics.clone());
     let bus = HypercallBus::new(vec![
         Arc::new(HvTerm::new(VTY_UNIT, console.clone())),
-        Arc::new(Rtas::new(&calls.devices())?),
+        Arc::new(Rtas::new(&devices)?),
         Arc::new(PaprCalls::new(machine.topology(), None)),
         Arc::new(ModeCalls::new(machine.topology(), modes.clone())),
+        Arc::new(Sleep),
         xics,
     ])?;
 

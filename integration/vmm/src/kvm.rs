@@ -66,8 +66,6 @@ impl Backend for Kvm {
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
-            // The kernel answers the calls.
-            sources: None,
             ram: Arc::new(SharedRam(ram.clone())),
         })
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, Negotiated};
 use arch_ppc64::platform::{Device, InterruptController};
-use arch_ppc64::rtas::InterruptSources;
 use arch_ppc64::{EntryRegisters, GuestRam, Kick, VcpuExit};
 
 use crate::ram::HostRam;
@@ -53,9 +52,6 @@ pub struct VirtualMachine {
     pub negotiated: Box<NegotiatedFn>,
     /// Its interrupt controller.
     pub interrupts: Arc<dyn InterruptController>,
-    /// Where RTAS sets up the sources of interrupts; `None` where the back end answers those RTAS
-    /// calls by itself.
-    pub sources: Option<Arc<dyn InterruptSources>>,
     /// RAM for the handlers of hypercalls: a back end may have to know what they write.
     pub ram: Arc<dyn GuestRam>,
 }

@@ -213,7 +213,6 @@ impl Life {
         let parts = Parts {
             ram: &*vm.ram,
             cpus: cpus.clone(),
-            sources: vm.sources,
             boot_count: nth.boot_count,
             interrupts: vm.interrupts,
             devices: vm.devices,

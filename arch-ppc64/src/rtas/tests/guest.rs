@@ -12,7 +12,7 @@ use crate::platform::{
 };
 use crate::rtas::*;
 use crate::topology::CpuTopology;
-use crate::vcpu::{CpuState, EntryRegisters, ServerNumber, StartError, VcpuHost};
+use crate::vcpu::{CpuState, EntryRegisters, StartError, VcpuHost};
 use crate::{Console, HypercallBus};
 
 pub(super) const RAM_BYTES: u64 = 0x10_0000;
@@ -87,42 +87,6 @@ impl Console for Page {
     }
 }
 
-/// One interrupt source, number 0x1000.
-pub(super) struct OneSource(pub(super) Mutex<(VectorEntry, bool)>);
-
-impl OneSource {
-    fn with(
-        &self,
-        source: u32,
-        change: impl FnOnce(&mut (VectorEntry, bool)),
-    ) -> Result<(), UnknownSource> {
-        if source != 0x1000 {
-            return Err(UnknownSource);
-        }
-        change(&mut self.0.lock().unwrap());
-        Ok(())
-    }
-}
-
-impl InterruptSources for OneSource {
-    fn set_xive(&self, source: u32, xive: VectorEntry) -> Result<(), UnknownSource> {
-        self.with(source, |state| state.0 = xive)
-    }
-
-    fn xive(&self, source: u32) -> Result<VectorEntry, UnknownSource> {
-        self.with(source, |_| ())?;
-        Ok(self.0.lock().unwrap().0)
-    }
-
-    fn int_on(&self, source: u32) -> Result<(), UnknownSource> {
-        self.with(source, |state| state.1 = true)
-    }
-
-    fn int_off(&self, source: u32) -> Result<(), UnknownSource> {
-        self.with(source, |state| state.1 = false)
-    }
-}
-
 pub(super) struct FixedTime;
 
 impl HostTime for FixedTime {
@@ -143,7 +107,6 @@ pub(super) struct Guest {
     pub(super) bus: HypercallBus,
     pub(super) cpus: Arc<TwoCpus>,
     pub(super) page: Arc<Page>,
-    pub(super) sources: Arc<OneSource>,
     pub(super) clock: Arc<RealTimeClock>,
     pub(super) line: Arc<Line>,
     pub(super) events: Arc<EventSources>,
@@ -151,26 +114,17 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new() -> Self {
-        Self::with(parameters(), AfterOsTerm::Stop, true)
+        Self::with(parameters(), AfterOsTerm::Stop)
     }
 
-    pub(super) fn with(
-        parameters: SystemParameters,
-        after_os_term: AfterOsTerm,
-        has_sources: bool,
-    ) -> Self {
+    pub(super) fn with(parameters: SystemParameters, after_os_term: AfterOsTerm) -> Self {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
         let cpus = Arc::new(TwoCpus::default());
         let page = Arc::new(Page(Mutex::new((Vec::new(), 100))));
-        let masked = VectorEntry { server: ServerNumber(0), priority: 0xff };
-        let sources = Arc::new(OneSource(Mutex::new((masked, false))));
         let clock = Arc::new(RealTimeClock::new(Box::new(FixedTime)));
-        let mut calls = StandardCalls::new(parameters, cpus.clone(), page.clone())
+        let calls = StandardCalls::new(parameters, cpus.clone(), page.clone())
             .with_clock(clock.clone())
             .after_os_term(after_os_term);
-        if has_sources {
-            calls = calls.with_interrupt_sources(sources.clone());
-        }
         let line = Arc::new(Line::default());
         let interrupt = InterruptLine::new(line.clone(), EPOW, InterruptKind::Edge);
         let events = Arc::new(EventSources::new(interrupt, clock.clone()));
@@ -178,7 +132,7 @@ impl Guest {
         devices.push(events.clone());
         let rtas = Rtas::new(&devices).unwrap();
         let bus = HypercallBus::new(vec![Arc::new(rtas)]).unwrap();
-        Self { ram, bus, cpus, page, sources, clock, line, events }
+        Self { ram, bus, cpus, page, clock, line, events }
     }
 
     pub(super) fn ram(&self) -> &dyn GuestRam {

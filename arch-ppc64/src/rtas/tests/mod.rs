@@ -35,7 +35,7 @@ fn cpus_are_queried_and_started() {
 fn cpus_are_named_by_their_server_numbers() {
     let sparse = CpuTopology::new(8).with_threads(1, 8).unwrap();
     let parameters = SystemParameters::new(2, &sparse, 512 << 20);
-    let guest = Guest::with(parameters, AfterOsTerm::Stop, false);
+    let guest = Guest::with(parameters, AfterOsTerm::Stop);
     let state = |cpu| guest.call("query-cpu-stopped-state", &[cpu], 2);
     assert_eq!(state(8), (0, vec![0]));
     assert_eq!(state(1), (-3, vec![0]));
@@ -119,7 +119,7 @@ fn os_term_stops_a_crashed_machine() {
 /// "The ibm,os-term call must always return" (R1-7.3.9.1-5).
 #[test]
 fn os_term_returns_where_that_is_wanted() {
-    let guest = Guest::with(parameters(), AfterOsTerm::Return, true);
+    let guest = Guest::with(parameters(), AfterOsTerm::Return);
     guest.ram().write(GuestAddress(RAM_BYTES - 4), b"long").unwrap();
     // In RAM, at its end without a NUL, outside.
     for string in [DATA, RAM_BYTES as u32 - 4, RAM_BYTES as u32, u32::MAX] {
@@ -197,7 +197,7 @@ fn system_parameter_needs_a_buffer_in_ram() {
 fn name_and_uuid_are_told_where_there_are_any() {
     let uuid = *b"0123456789abcdef";
     let named = parameters().with_name("guest\0x").with_uuid(uuid);
-    let guest = Guest::with(named, AfterOsTerm::Stop, true);
+    let guest = Guest::with(named, AfterOsTerm::Stop);
     assert_eq!(guest.status("ibm,get-system-parameter", &[55, DATA, 100]), 0);
     assert_eq!(guest.bytes(DATA, 8), b"\0\x06guest\0");
     assert_eq!(guest.status("ibm,get-system-parameter", &[48, DATA, 100]), 0);
@@ -209,7 +209,7 @@ fn name_and_uuid_are_told_where_there_are_any() {
 /// "Output strings from ibm,get-system-parameters not to exceed 4000 bytes" (R1-7.3.16-12).
 #[test]
 fn long_name_is_cut() {
-    let guest = Guest::with(parameters().with_name("n".repeat(70_000)), AfterOsTerm::Stop, true);
+    let guest = Guest::with(parameters().with_name("n".repeat(70_000)), AfterOsTerm::Stop);
     assert_eq!(guest.status("ibm,get-system-parameter", &[55, DATA, u32::MAX]), 0);
     assert_eq!(guest.bytes(DATA, 2), 4000_u16.to_be_bytes());
     assert_eq!(guest.bytes(DATA + 4000, 3), b"n\0\0");
@@ -222,35 +222,6 @@ fn system_parameters_cannot_be_set() {
     let guest = Guest::new();
     assert_eq!(guest.status("ibm,set-system-parameter", &[20, DATA]), -9002);
     assert_eq!(guest.status("ibm,set-system-parameter", &[43, u32::MAX]), -3);
-}
-
-#[test]
-fn interrupt_sources_are_set_up() {
-    let guest = Guest::new();
-    let xive = || guest.call("ibm,get-xive", &[0x1000], 3);
-    // "Priority initialized to least favored level by firmware at boot" (R1-7.3.10.1-4).
-    assert_eq!(xive(), (0, vec![0, 0xff]));
-    assert_eq!(guest.status("ibm,set-xive", &[0x1000, 1, 5]), 0);
-    assert_eq!(xive(), (0, vec![1, 5]));
-    assert_eq!(guest.status("ibm,int-on", &[0x1000]), 0);
-    assert!(guest.sources.0.lock().unwrap().1);
-    assert_eq!(guest.status("ibm,int-off", &[0x1000]), 0);
-    assert!(!guest.sources.0.lock().unwrap().1);
-}
-
-/// "Must return the Status of -3 (Argument Error) for an unimplemented Interrupt number"
-/// (R1-7.3.10.1-5, R1-7.3.10.2-5, R1-7.3.10.3-6, R1-7.3.10.4-6).
-#[test]
-fn unknown_interrupt_sources_are_refused() {
-    let without = Guest::with(parameters(), AfterOsTerm::Stop, false);
-    for (guest, source) in [(Guest::new(), 0x1001), (without, 0x1000)] {
-        assert_eq!(guest.status("ibm,set-xive", &[source, 0, 5]), -3);
-        assert_eq!(guest.call("ibm,get-xive", &[source], 3), (-3, vec![0, 0]));
-        assert_eq!(guest.status("ibm,int-on", &[source]), -3);
-        assert_eq!(guest.status("ibm,int-off", &[source]), -3);
-    }
-    // "Priority 0x00 - 0xFF".
-    assert_eq!(Guest::new().status("ibm,set-xive", &[0x1000, 0, 0x100]), -3);
 }
 
 /// "The appropriate return code for invalid parameters is -3" (§7.2.7).
@@ -295,7 +266,7 @@ fn buffer_has_to_be_in_ram_and_to_have_a_status() {
 /// Whatever the guest passes: an answer, and no panic.
 #[test]
 fn arbitrary_buffers_are_answered() {
-    let guest = Guest::with(parameters(), AfterOsTerm::Return, true);
+    let guest = Guest::with(parameters(), AfterOsTerm::Return);
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         seed ^= seed << 13;

@@ -1,11 +1,13 @@
 //! The controller as a guest, its devices and its CPUs see it.
 
+mod calls;
 mod model;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use std::ops::Range;
 
+use super::state::{Refused, VectorEntry};
 use super::*;
 use crate::platform::{Device, InterruptController, InterruptKind, SaveState, SourceNumber};
 
@@ -269,23 +271,23 @@ fn a_masked_edge_comes_when_it_is_unmasked() {
     assert_eq!(guest.lines(), [false; 3]);
     guest.route(FIRST, 1, 5);
     assert_eq!(guest.lines(), [false, true, false]);
-    assert_eq!(guest.xics.int_off(FIRST), Ok(()));
+    assert_eq!(guest.xics.switch(FIRST, false), Ok(()));
     assert_eq!(guest.lines(), [false; 3]);
     assert_eq!(guest.xirr(1), 0xff00_0000);
-    assert_eq!(guest.xics.int_on(FIRST), Ok(()));
+    assert_eq!(guest.xics.switch(FIRST, true), Ok(()));
     assert_eq!(guest.xirr(1), 0xff00_1000);
 }
 
 #[test]
 fn a_source_that_is_off_keeps_its_priority() {
     let guest = Guest::ready();
-    assert_eq!(guest.xics.int_off(FIRST), Ok(()));
+    assert_eq!(guest.xics.switch(FIRST, false), Ok(()));
     assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(0), priority: 5 }));
     guest.xics.raise(FIRST);
     // Set while it is off, to have effect when it is on.
     guest.route(FIRST, 2, 7);
     assert_eq!(guest.lines(), [false; 3]);
-    assert_eq!(guest.xics.int_on(FIRST), Ok(()));
+    assert_eq!(guest.xics.switch(FIRST, true), Ok(()));
     assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(2), priority: 7 }));
     assert_eq!(guest.lines(), [false, false, true]);
 }
@@ -318,17 +320,17 @@ fn servers_and_sources_that_are_not_there_are_refused() {
     }
     for source in [0, 1, IPI, FIRST - 1, SOURCES.end, u32::MAX] {
         let xive = VectorEntry { server: ServerNumber(0), priority: 5 };
-        assert_eq!(guest.xics.set_xive(source, xive), Err(UnknownSource));
-        assert_eq!(guest.xics.xive(source), Err(UnknownSource));
-        assert_eq!(guest.xics.int_on(source), Err(UnknownSource));
-        assert_eq!(guest.xics.int_off(source), Err(UnknownSource));
+        assert_eq!(guest.xics.set_xive(source, xive), Err(Refused));
+        assert_eq!(guest.xics.xive(source), Err(Refused));
+        assert_eq!(guest.xics.switch(source, true), Err(Refused));
+        assert_eq!(guest.xics.switch(source, false), Err(Refused));
         guest.xics.raise(source);
         guest.xics.set_level(source, true);
     }
     for server in [SERVERS, u32::MAX] {
         assert_eq!(
             guest.xics.set_xive(FIRST, VectorEntry { server: ServerNumber(server), priority: 5 }),
-            Err(UnknownSource)
+            Err(Refused)
         );
     }
     assert_eq!(guest.xics.xive(FIRST), Ok(VectorEntry { server: ServerNumber(0), priority: 5 }));
@@ -361,7 +363,7 @@ fn at_reset_no_interrupt_comes() {
     guest.xics.raise(FIRST + 2);
     guest.route(FIRST + 2, 1, 5);
     guest.xirr(1);
-    assert_eq!(guest.xics.int_off(FIRST + 3), Ok(()));
+    assert_eq!(guest.xics.switch(FIRST + 3, false), Ok(()));
     guest.ipi(2, 4);
     guest.changes();
     Device::reset(&guest.xics);

@@ -82,8 +82,7 @@ impl Model {
             }
             Event::Switch(number, on) => {
                 self.sources[source(number)].on = on;
-                let done = if on { guest.xics.int_on(number) } else { guest.xics.int_off(number) };
-                assert_eq!(done, Ok(()));
+                assert_eq!(guest.xics.switch(number, on), Ok(()));
             }
             Event::Cppr(cpu, cppr) => {
                 self.cppr[cpu as usize] = cppr;

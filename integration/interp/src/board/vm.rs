@@ -201,7 +201,7 @@ impl Vm {
         ]
     }
 
-    /// The interrupt controller: for devices, and for the RTAS calls that set up its sources.
+    /// The interrupt controller: for devices, as one of which it is in the platform, too.
     pub fn interrupts(&self) -> &Arc<Xics> {
         &self.xics
     }

@@ -20,8 +20,7 @@ use arch_ppc64::platform::{
     PlatformError,
 };
 use arch_ppc64::rtas::{
-    EPOW, EVENT_SOURCES_ID, EventSources, InterruptSources, PowerButton, RealTimeClock,
-    StandardCalls,
+    EPOW, EVENT_SOURCES_ID, EventSources, PowerButton, RealTimeClock, StandardCalls,
 };
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 
@@ -49,8 +48,6 @@ pub enum Randomness {
 pub(crate) struct Parts<'a> {
     pub(crate) ram: &'a dyn GuestRam,
     pub(crate) cpus: Arc<dyn VcpuHost>,
-    /// The interrupt sources that RTAS sets up, unless the back end answers those calls.
-    pub(crate) sources: Option<Arc<dyn InterruptSources>>,
     /// The number of this start, 1 for the first.
     pub(crate) boot_count: u32,
     /// The back end's interrupt controller.
@@ -94,7 +91,7 @@ pub(crate) fn prepare(
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, sources, boot_count, interrupts, devices, boot_arguments } = parts;
+    let Parts { ram, cpus, boot_count, interrupts, devices, boot_arguments } = parts;
     let console = &board.console;
     let mut builder = PlatformBuilder::new(machine, interrupts);
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
@@ -102,11 +99,8 @@ pub(crate) fn prepare(
     let warnings = interrupt(EVENT_SOURCES_ID, EPOW).map_err(PlatformError::from)?;
     let events = EventSources::new(warnings, board.clock.clone());
     let power_button = events.power_button();
-    let mut calls =
+    let calls =
         StandardCalls::new(machine, cpus.clone(), console.clone()).with_clock(board.clock.clone());
-    if let Some(sources) = sources {
-        calls = calls.with_interrupt_sources(sources);
-    }
     builder
         .add_all(devices)
         .add(Arc::new(HvTerm::new(VTY_UNIT, console.clone()).with_interrupt(input.clone())))

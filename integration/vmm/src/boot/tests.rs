@@ -69,7 +69,6 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
     Parts {
         ram,
         cpus: Arc::new(NoCpus),
-        sources: None,
         boot_count: 1,
         interrupts: Arc::new(NoInterrupts),
         devices: Vec::new(),

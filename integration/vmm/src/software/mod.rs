@@ -86,7 +86,6 @@ impl Backend for Software {
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
-            sources: Some(vm.interrupts().clone()),
             ram: Arc::new(SharedRam(ram.clone())),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
