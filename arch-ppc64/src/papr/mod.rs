@@ -178,6 +178,8 @@ pub trait ProcessorModes: Send + Sync {
 
 /// The handler of H_SET_MODE, H_REGISTER_PROC_TBL and H_SIGNAL_SYS_RESET: it decodes and checks,
 /// a [`ProcessorModes`] does.
+///
+/// It remembers nothing and so has no state: what a guest has set is the back end's to save.
 pub struct ModeCalls {
     topology: CpuTopology,
     modes: Arc<dyn ProcessorModes>,

@@ -128,7 +128,9 @@ impl Platform {
         Ok(PlatformState { interrupts: self.numbers.clone(), devices })
     }
 
-    /// Takes up the state of a machine that was saved. Only before its first CPU runs.
+    /// Takes up the state of a machine that was saved. Only before its first CPU runs, and after
+    /// the states of the back end's virtual machine and of its CPUs were taken up: a controller
+    /// tells these of their interrupts.
     ///
     /// # Errors
     /// [`PlatformError`] names what does not fit; the machine cannot run then.

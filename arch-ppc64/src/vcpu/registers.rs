@@ -1,5 +1,6 @@
 //! What a virtual CPU finds in its registers when it starts.
 
+use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 /// The registers that a virtual CPU starts with; all others are zero.
@@ -7,10 +8,14 @@ use vm_memory::GuestAddress;
 /// It starts in real mode, big-endian, with machine checks enabled (MSR.ME): so PAPR guests are
 /// entered at boot (LoPAPR §B.2, by way of IEEE 1275's PowerPC binding §8), and so does RTAS
 /// `start-cpu` start the others (LoPAPR §7.3.8.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// As serde data, it is a map of all of these; the address is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EntryRegisters {
     /// Address of the first instruction.
+    #[serde(with = "Address")]
     pub pc: GuestAddress,
     /// 64-bit mode (MSR.SF = 1), else 32-bit mode.
     pub is_64bit: bool,
@@ -42,3 +47,8 @@ impl EntryRegisters {
         Self { r3, r4, r5, ..self }
     }
 }
+
+/// A [`GuestAddress`] as serde data.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "GuestAddress")]
+struct Address(u64);

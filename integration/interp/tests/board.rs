@@ -5,15 +5,18 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Platform};
+use arch_ppc64::cas::{self, Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::platform::SaveState;
+use arch_ppc64::hypercall::token;
+use arch_ppc64::platform::{Platform, PlatformBuilder, SaveState, StateValue};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::topology::CpuTopology;
-use arch_ppc64::{CpuIndex, EntryRegisters, Machine, VcpuExit, VcpuHost};
-use interp::PageMap;
+use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Machine, Status, VcpuExit, VcpuHost};
 use interp::board::{Clock, MemoryFlags, Vcpu, VcpuState, Vm, VmError, VmOptions, create_vm};
+use interp::{PageMap, ProcessTable};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 type Ram = GuestMemoryMmap<PageMap>;
@@ -57,14 +60,14 @@ fn started(vm: &Arc<Vm>, index: u32) -> Vcpu {
 }
 
 /// The token of the hypercall that comes next, which is left open.
-fn token(vcpu: &mut Vcpu) -> u64 {
+fn next_token(vcpu: &mut Vcpu) -> u64 {
     match vcpu.run().unwrap() {
         VcpuExit::Hypercall(call) => call.token,
         other => panic!("{other:?}"),
     }
 }
 
-fn through_json(state: &VcpuState) -> VcpuState {
+fn through_json<T: Serialize + DeserializeOwned>(state: &T) -> T {
     serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap()
 }
 
@@ -109,12 +112,11 @@ fn a_guest_goes_on_in_another_machine() {
     assert!(vcpu.save().is_err());
     assert!(vcpu.complete().unwrap().is_none());
     let after_read = vcpu.save().unwrap();
-    let (modes, clock) = (first.modes().save().unwrap(), first.clock().save().unwrap());
+    let vm = first.save().unwrap();
 
     for (state, has_read) in [(&after_call, false), (&after_read, true)] {
         let second = machine(&ram, 1, Clock::of_instructions());
-        second.modes().restore(1, &modes).unwrap();
-        second.clock().restore(1, &clock).unwrap();
+        second.restore(1, &vm).unwrap();
         let mut vcpu = second.create_vcpu(CpuIndex(0)).unwrap();
         vcpu.restore(&through_json(state)).unwrap();
         assert_eq!(vcpu.save().unwrap(), *state);
@@ -125,6 +127,111 @@ fn a_guest_goes_on_in_another_machine() {
         }
         turn(&mut vcpu, 1 + 100 + 1000 + 1);
     }
+}
+
+fn platform(vm: &Vm) -> Platform {
+    let machine = Machine::new(&Config).unwrap();
+    let mut builder = PlatformBuilder::new(&machine, vm.interrupts().clone());
+    builder.add_all(vm.devices());
+    builder.build().unwrap()
+}
+
+/// The modes that a guest has set are the machine's: of the CPU that goes on, and of one that is
+/// started when all is restored.
+#[test]
+fn modes_go_on_in_another_machine() {
+    /// What CPUs are to have.
+    fn modes(state: &VcpuState) -> (bool, u8, Option<ProcessTable>) {
+        let cpu = &state.cpu;
+        (cpu.interrupts_are_little_endian, cpu.interrupt_location, cpu.process_table)
+    }
+    // The first instruction of a system call interrupt, in whatever byte order it is taken.
+    const SYSTEM_CALL: u64 = 0xc00;
+    let ram = ram();
+    // sc 1; li r3,1; sc; b .
+    put(&ram, CODE, &[END, 0x3860_0001, 0x4400_0002, 0x4800_0000]);
+    // sc 1, little-endian.
+    put(&ram, SYSTEM_CALL, &[END.swap_bytes()]);
+    let first = machine(&ram, 2, Clock::of_host());
+    let mut vcpu = started(&first, 0);
+    next_token(&mut vcpu);
+    let devices = platform(&first);
+    for (token, args) in [
+        (token::SET_MODE, [1, 4, 0, 0, 0]),
+        (token::SET_MODE, [3, 3, 0, 0, 0]),
+        (token::REGISTER_PROC_TBL, [0x1d, 0x8_0000, 0, 0, 0]),
+    ] {
+        let mut call = Hypercall::new(token, &args);
+        let _ = devices.hypercalls().dispatch(CpuIndex(0), &ram, &mut call);
+        assert_eq!(call.status(), Status::SUCCESS, "{token:#x}");
+    }
+    assert!(vcpu.complete().unwrap().is_none());
+    let vm = through_json(&first.save().unwrap());
+    let saved = through_json(&devices.save().unwrap());
+    // The CPU itself has not heard of any of this yet.
+    let cpu = through_json(&vcpu.save().unwrap());
+    assert_eq!(modes(&cpu), (false, 0, None));
+
+    let second = machine(&ram, 2, Clock::of_host());
+    let mut vcpus = [0, 1].map(|index| second.create_vcpu(CpuIndex(index)).unwrap());
+    second.restore(1, &vm).unwrap();
+    vcpus[0].restore(&cpu).unwrap();
+    platform(&second).restore(&saved).unwrap();
+    vcpus[1].start(&EntryRegisters::at(GuestAddress(CODE + 4))).unwrap();
+    let table = ProcessTable { base: 0x8_0000, size_bytes: 4096 };
+    for vcpu in &mut vcpus {
+        let token = loop {
+            match vcpu.run().unwrap() {
+                VcpuExit::Hypercall(call) => break call.token,
+                // It was told of the change.
+                VcpuExit::Interrupted => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(token, 1);
+        assert!(vcpu.complete().unwrap().is_none());
+        let state = vcpu.save().unwrap();
+        assert_eq!(state.cpu.pc, SYSTEM_CALL + 4);
+        assert_eq!(modes(&state), (true, 3, Some(table)));
+    }
+    // A CPU has what its machine has, not what its own state says.
+    let third = machine(&ram, 2, Clock::of_host());
+    let mut vcpu = third.create_vcpu(CpuIndex(0)).unwrap();
+    let mut other = cpu;
+    (other.cpu.pc, other.cpu.interrupts_are_little_endian) = (CODE, true);
+    (other.cpu.interrupt_location, other.cpu.process_table) = (3, Some(table));
+    vcpu.restore(&other).unwrap();
+    next_token(&mut vcpu);
+    assert!(vcpu.complete().unwrap().is_none());
+    assert_eq!(modes(&vcpu.save().unwrap()), (false, 0, None));
+}
+
+/// The modes may be right and the clock wrong, or the other way round: nothing has changed then.
+#[test]
+fn a_machine_takes_up_all_of_a_state_or_nothing() {
+    let ram = ram();
+    let vm = machine(&ram, 1, Clock::of_instructions());
+    let own = vm.save().unwrap();
+    let text = serde_json::to_string(&own).unwrap();
+    let good = text.replace("\"ail\":0", "\"ail\":3").replace("\"slept\":0", "\"slept\":9");
+    let table = r#""table":{"base":18446744073709551615,"size_bytes":4096}"#;
+    for (from, to) in [
+        ("\"ail\":3", "\"ail\":1"),
+        ("\"table\":null", table),
+        ("\"slept\":9", "\"slept\":null"),
+        ("\"slept\":9", "\"slept\":-9"),
+        ("\"slept\":9", "\"slept\":9,\"more\":1"),
+        ("\"ail\":3", "\"ail\":3,\"more\":1"),
+    ] {
+        assert!(good.contains(from), "{good}");
+        let wrong: StateValue = serde_json::from_str(&good.replace(from, to)).unwrap();
+        assert!(vm.restore(1, &wrong).is_err(), "{to}");
+        assert_eq!(vm.save().unwrap(), own, "{to}");
+    }
+    let good: StateValue = serde_json::from_str(&good).unwrap();
+    assert!(vm.restore(2, &good).is_err());
+    vm.restore(1, &good).unwrap();
+    assert_eq!(vm.save().unwrap(), good);
 }
 
 #[test]
@@ -144,9 +251,9 @@ fn cpus_and_slots_come_and_go() {
     ram.write_obj(7_u32.to_be(), GuestAddress(HIGH)).unwrap();
     let vm = machine(&ram, 3, Clock::of_host());
     let mut first = started(&vm, 0);
-    assert_eq!(token(&mut first), 7);
+    assert_eq!(next_token(&mut first), 7);
     let mut second = started(&vm, 2);
-    assert_eq!(token(&mut second), 7);
+    assert_eq!(next_token(&mut second), 7);
     assert!(vm.create_vcpu(CpuIndex(2)).is_err());
     assert!(vm.create_vcpu(CpuIndex(3)).is_err());
     assert!(plug(&vm, 1, &ram).is_err());
@@ -173,7 +280,7 @@ fn cpus_and_slots_come_and_go() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(token(&mut first), 7);
+    assert_eq!(next_token(&mut first), 7);
 }
 
 /// A slot is removed while CPUs run: when that returns, nobody uses it.
@@ -258,7 +365,7 @@ impl MachineConfig for Config {
 fn what_is_negotiated_is_up_to_the_back_end() {
     let vm = create_vm(VmOptions::new(&CpuTopology::new(1), Arc::new(Clock::of_host())));
     let cpus = Mailboxes::new().with_negotiated(move |decision| vm.negotiated(decision));
-    let usual = Decision::default_for(&Platform::of(&Machine::new(&Config).unwrap()));
+    let usual = Decision::default_for(&cas::Platform::of(&Machine::new(&Config).unwrap()));
     let of = |change: fn(&mut Decision)| {
         let mut decision = usual;
         change(&mut decision);

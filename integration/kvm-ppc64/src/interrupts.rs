@@ -6,7 +6,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arch_ppc64::ServerNumber;
 use arch_ppc64::platform::{InterruptKind, Signal, SourceNumber};
+use arch_ppc64::topology::CpuTopology;
+use arch_ppc64::xics::KernelXics;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::error::KvmError;
@@ -26,12 +29,15 @@ const LEAST_FAVORED: u8 = 0xff;
 
 /// The kernel's XICS: the interrupt controller of a VM.
 ///
-/// It implements `arch_ppc64::platform::InterruptController` and, with the feature `serde`,
-/// `SaveState`.
+/// It is a device of the machine (`arch_ppc64::platform::Device`), with its sources for state if
+/// there is the feature `serde`, and the `InterruptController` of the others.
 #[derive(Debug)]
 pub struct Xics {
     vm: Arc<OwnedFd>,
     device: OwnedFd,
+    topology: CpuTopology,
+    /// What the machine sees of it.
+    pub(crate) described: KernelXics,
     claimed: Mutex<BTreeMap<u32, Source>>,
 }
 
@@ -99,12 +105,18 @@ impl SourceState {
 }
 
 impl Xics {
-    pub(crate) fn create(vm: &Arc<OwnedFd>) -> Result<Self, KvmError> {
+    pub(crate) fn create(vm: &Arc<OwnedFd>, topology: &CpuTopology) -> Result<Self, KvmError> {
         let mut device = sys::CreateDevice { kind: sys::DEV_TYPE_XICS, ..Default::default() };
         sys::with_struct(vm, sys::CREATE_DEVICE, &mut device)
             .map_err(KvmError::kernel("create the XICS"))?;
         let device = sys::owned(device.fd as i32);
-        Ok(Self { vm: vm.clone(), device, claimed: Mutex::default() })
+        Ok(Self {
+            vm: vm.clone(),
+            device,
+            topology: topology.clone(),
+            described: KernelXics::new(topology),
+            claimed: Mutex::default(),
+        })
     }
 
     /// What KVM connects a CPU to.
@@ -179,19 +191,27 @@ impl Xics {
         claimed.keys().map(read).collect()
     }
 
-    /// Takes up what was saved of the sources that were claimed here.
+    /// Takes up what was saved of the sources that were claimed here: of each of them.
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
     pub(crate) fn restore(&self, saved: &[SourceState]) -> Result<(), KvmError> {
         let claimed = self.lock();
+        let refused =
+            |number, why| Err(KvmError::State(format!("interrupt source {number:#x} {why}")));
         let mut seen = BTreeSet::new();
         for source in saved {
             let wrong = match claimed.get(&source.number) {
                 None => "was not claimed",
                 Some(known) if known.is_level != source.level => "is of the other kind",
                 Some(_) if !seen.insert(source.number) => "is there twice",
+                Some(_) if self.topology.index(ServerNumber(source.server)).is_none() => {
+                    "is for a server that there is not"
+                }
                 Some(_) => continue,
             };
-            return Err(KvmError::State(format!("interrupt source {:#x} {wrong}", source.number)));
+            return refused(source.number, wrong);
+        }
+        if let Some(&missing) = claimed.keys().find(|number| !seen.contains(number)) {
+            return refused(missing, "is not in the state");
         }
         for &source in saved {
             self.set(source).map_err(KvmError::kernel("restore an interrupt source"))?;

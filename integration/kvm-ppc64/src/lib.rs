@@ -19,7 +19,6 @@ mod vm;
 pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
 pub use interrupts::{IN_KERNEL_RTAS_CALLS, Xics};
-pub use modes::Modes;
 pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, VcpuState};
 pub use sys::IOCTLS;
 pub use time::TimePolicy;
@@ -33,5 +32,4 @@ const _: () = {
     shared::<Vm>();
     shared::<Vcpu>();
     shared::<Xics>();
-    shared::<Modes>();
 };

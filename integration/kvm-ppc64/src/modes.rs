@@ -31,7 +31,7 @@ const PROCESS_TABLE_RADIX: u64 = 1 << 63;
 /// so a change is written down here and every CPU applies it by itself on its way into the guest;
 /// those that are inside are kicked out.
 #[derive(Debug)]
-pub struct Modes {
+pub(crate) struct Modes {
     device: Arc<Device>,
     vm: Arc<OwnedFd>,
     time_policy: TimePolicy,

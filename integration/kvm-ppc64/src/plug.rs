@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use arch_ppc64::Status;
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::fdt::{FdtError, Tree};
 use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
-    Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal, SourceNumber,
+    Describe, Device, InterruptController, InterruptError, InterruptKind, KernelCalls, SaveState,
+    Signal, SourceNumber,
 };
-use arch_ppc64::xics::KernelXics;
+use arch_ppc64::rtas::RtasHandler;
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::interrupts::Xics;
@@ -17,18 +19,18 @@ use crate::modes::{MmuConfig, Modes};
 use crate::vm::Vm;
 
 impl Vm {
-    /// The hypercalls that only KVM can answer, and that it does not answer in the kernel: how
-    /// interrupts are taken, where the process table is, what the processor does against
-    /// speculation attacks. Before or after CPUs are made.
+    /// The interrupt controller, and the hypercalls that only KVM can answer, and that it does not
+    /// answer in the kernel: how interrupts are taken, where the process table is, what the
+    /// processor does against speculation attacks. Before or after CPUs are made.
     ///
-    /// Two of the devices stand for what the kernel answers by itself.
+    /// One of the devices stands for what else the kernel answers by itself.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
         let characteristics = self
             .modes()
             .cpu_characteristics()
             .map(|[character, behaviour]| CpuCharacteristics { character, behaviour });
         vec![
-            Arc::new(KernelXics::new(self.topology())),
+            self.interrupts().clone(),
             Arc::new(KernelCalls::new(&["hcall-splpar"])),
             Arc::new(PaprCalls::new(self.topology(), characteristics)),
             Arc::new(ModeCalls::new(self.topology(), self.modes().clone())),
@@ -81,6 +83,33 @@ impl ProcessorModes for Modes {
     }
 }
 
+/// What the tree says of it, and the sources as its state. A platform with it is restored after the
+/// CPUs.
+impl Device for Xics {
+    fn id(&self) -> &str {
+        self.described.id()
+    }
+
+    fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
+        self.described.describe(tree, cx)
+    }
+
+    fn function_sets(&self) -> &[&'static str] {
+        self.described.function_sets()
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        self.described.rtas()
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        #[cfg(feature = "serde")]
+        return Some(self);
+        #[cfg(not(feature = "serde"))]
+        None
+    }
+}
+
 impl InterruptController for Xics {
     fn claim(&self, source: SourceNumber, kind: InterruptKind) -> Result<(), InterruptError> {
         self.add(source, kind)
@@ -103,7 +132,7 @@ mod saved {
     use arch_ppc64::platform::{SaveState, StateError, StateValue};
     use serde::{Deserialize, Serialize};
 
-    use super::{MmuConfig, Modes, Xics};
+    use super::{MmuConfig, Vm, Xics};
     use crate::error::KvmError;
     use crate::interrupts::SourceState;
     use crate::modes::Snapshot;
@@ -111,10 +140,10 @@ mod saved {
 
     const VERSION: u32 = 1;
 
-    /// [`Modes`], saved.
+    /// A [`Vm`], saved.
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct ModesState {
+    struct VmState {
         little_endian_interrupts: bool,
         /// LPCR.AIL.
         interrupt_location: u8,
@@ -135,11 +164,13 @@ mod saved {
         entry: u64,
     }
 
-    /// Restored after the CPUs are made, and before their states are.
-    impl SaveState for Modes {
+    /// What is set for all CPUs at once, and time: the modes that the guest chose, the architecture
+    /// level, the time base. Restored after the CPUs are made, and before their states are; the
+    /// platform with its devices comes after these.
+    impl SaveState for Vm {
         fn save(&self) -> Result<StateValue, StateError> {
-            let now = self.snapshot().map_err(state_error)?;
-            StateValue::of(&ModesState {
+            let now = self.modes().snapshot().map_err(state_error)?;
+            StateValue::of(&VmState {
                 little_endian_interrupts: now.little_endian_interrupts,
                 interrupt_location: now.ail,
                 compat: now.compat,
@@ -153,7 +184,7 @@ mod saved {
 
         fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
             check_version(version)?;
-            let saved: ModesState = state.get()?;
+            let saved: VmState = state.get()?;
             let process_table = saved
                 .process_table
                 .map(|ProcessTableState { gtse, entry }| MmuConfig { gtse, table: entry });
@@ -164,7 +195,7 @@ mod saved {
                 process_table,
                 time: HostTime { timebase: saved.timebase, unix_ns: saved.unix_ns },
             };
-            Self::restore(self, &snapshot).map_err(state_error)
+            self.modes().restore(&snapshot).map_err(state_error)
         }
     }
 

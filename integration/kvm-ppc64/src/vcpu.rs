@@ -201,8 +201,8 @@ impl Vcpu {
         state::read(self.index, &self.fd)
     }
 
-    /// Takes up a state, here or on another host. The VM's modes are restored before it, and its
-    /// interrupt sources after all CPUs.
+    /// Takes up a state, here or on another host. The [`Vm`] is restored before it, and the platform
+    /// with the interrupt sources after all CPUs.
     ///
     /// # Errors
     /// [`KvmError::State`] when it is none of such a CPU, [`KvmError::Register`] when the host does

@@ -51,7 +51,7 @@ impl Kvm {
             sys::with_struct(&fd, sys::ENABLE_CAP, &mut request)
                 .map_err(KvmError::kernel("set the number of interrupt servers of a core"))?;
         }
-        let xics = Arc::new(Xics::create(&fd)?);
+        let xics = Arc::new(Xics::create(&fd, &options.topology)?);
         let modes =
             Arc::new(Modes::new(self.0.clone(), fd.clone(), options.compat, options.time_policy));
         Ok(Arc::new(Vm {
@@ -108,6 +108,9 @@ impl VmOptions {
 ///
 /// It ends when it and all its CPUs and their kickers are dropped, and nobody has its interrupt
 /// controller or handlers any more: for a restart of the guest, drop them and make another one.
+///
+/// What is set for all of its CPUs at once, and time, is its state: with the feature `serde`, it
+/// implements `arch_ppc64::platform::SaveState`.
 #[derive(Debug)]
 pub struct Vm {
     fd: Arc<OwnedFd>,
@@ -179,9 +182,7 @@ impl Vm {
         &self.xics
     }
 
-    /// What is set for all of its CPUs at once. It implements
-    /// `arch_ppc64::platform::SaveState` (with the feature `serde`).
-    pub fn modes(&self) -> &Arc<Modes> {
+    pub(crate) fn modes(&self) -> &Arc<Modes> {
         &self.modes
     }
 

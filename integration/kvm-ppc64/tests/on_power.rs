@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::layout::TIMEBASE_HZ;
-use arch_ppc64::platform::{InterruptController, InterruptKind, SaveState, Signal, SourceNumber};
+use arch_ppc64::platform::{
+    Device, InterruptController, InterruptKind, SaveState, Signal, SourceNumber,
+};
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, VcpuExit};
 use kvm_ppc64::{Kvm, KvmError, MemoryFlags, RegisterValue, Vcpu, VcpuState, Vm, VmOptions};
@@ -141,20 +143,26 @@ impl Guest {
 
     fn moved_after(mut self, pause: Duration) -> Self {
         assert!(self.vcpu.complete().unwrap().is_none());
-        let modes = self.vm.modes().save().unwrap();
-        let sources = self.vm.interrupts().save().unwrap();
-        let saved = serde_json::to_string(&(self.vcpu.save().unwrap(), modes, sources)).unwrap();
+        let vm = self.vm.save().unwrap();
+        let sources = controller(&self.vm).state().unwrap().save().unwrap();
+        let saved = serde_json::to_string(&(vm, self.vcpu.save().unwrap(), sources)).unwrap();
         let ram = self.ram.clone();
         drop(self);
         thread::sleep(pause);
 
         let mut guest = Self::around(ram).unwrap();
-        let (cpu, modes, sources): (VcpuState, _, _) = serde_json::from_str(&saved).unwrap();
-        SaveState::restore(&**guest.vm.modes(), 1, &modes).unwrap();
+        let (vm, cpu, sources): (_, VcpuState, _) = serde_json::from_str(&saved).unwrap();
+        guest.vm.restore(1, &vm).unwrap();
         guest.vcpu.restore(&cpu).unwrap();
-        SaveState::restore(&**guest.vm.interrupts(), 1, &sources).unwrap();
+        controller(&guest.vm).state().unwrap().restore(1, &sources).unwrap();
         guest
     }
+}
+
+/// The device that the sources are the state of, in any platform.
+fn controller(vm: &Vm) -> Arc<dyn Device> {
+    let mut devices = vm.devices().into_iter();
+    devices.find(|device| device.id() == "interrupt-controller").unwrap()
 }
 
 fn call(vcpu: &mut Vcpu) -> (u64, u64) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arch_ppc64::layout::TIMEBASE_HZ;
-use arch_ppc64::platform::{SaveState, StateError, StateValue};
+use arch_ppc64::platform::StateError;
 use arch_ppc64::rtas::HostTime;
 
 /// Where a guest's timebase comes from: the host's clock, or the instructions that it executes.
@@ -123,50 +123,50 @@ impl Clock {
 }
 
 /// The clock as it is saved.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClockState {
+pub(super) struct ClockState {
     /// What the guest's timebase was.
     timebase: u64,
     /// Where instructions are counted: how many of its ticks were slept through.
     slept: Option<u64>,
 }
 
-/// The guest's timebase goes on where it was: time in which the guest did not run has not passed.
-impl SaveState for Clock {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&match &self.0 {
+impl Clock {
+    pub(super) fn state(&self) -> ClockState {
+        match &self.0 {
             Source::Host { .. } => ClockState { timebase: self.timebase(0), slept: None },
             Source::Instructions { slept, now, .. } => ClockState {
                 timebase: now.load(Ordering::Relaxed),
                 slept: Some(slept.load(Ordering::Relaxed)),
             },
-        })
+        }
     }
 
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        let newest = self.version();
-        if version != newest {
-            return Err(StateError::Version { found: version, newest });
+    /// Whether the clock can go on from there.
+    pub(super) fn check_state(&self, saved: ClockState) -> Result<(), StateError> {
+        if self.counts_instructions() && saved.slept.is_none() {
+            let what = "time of the host for a clock that counts instructions";
+            return Err(StateError::Value(what.to_owned()));
         }
-        let saved: ClockState = state.get()?;
-        match (&self.0, saved.slept) {
-            (Source::Host { start, at_start }, _) => {
+        Ok(())
+    }
+
+    /// The guest's timebase goes on where it was: time in which the guest did not run has not
+    /// passed. The state was [checked](Self::check_state).
+    pub(super) fn set_state(&self, saved: ClockState) {
+        match &self.0 {
+            Source::Host { start, at_start } => {
                 let passed = ticks(start.elapsed());
                 at_start.store(saved.timebase.wrapping_sub(passed), Ordering::Relaxed);
             }
-            (Source::Instructions { slept, now, pace }, Some(was)) => {
-                slept.store(was, Ordering::Relaxed);
+            Source::Instructions { slept, now, pace } => {
+                slept.store(saved.slept.unwrap_or(0), Ordering::Relaxed);
                 now.store(saved.timebase, Ordering::Relaxed);
                 let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
                 *pace = Pace { host: Instant::now(), guest: saved.timebase };
             }
-            (Source::Instructions { .. }, None) => {
-                let what = "time of the host for a clock that counts instructions";
-                return Err(StateError::Value(what.to_owned()));
-            }
         }
-        Ok(())
     }
 }
 
@@ -248,13 +248,13 @@ mod tests {
             first.sleep(1 << 40);
             let timebase = first.timebase(100);
             let second = make();
-            second.restore(1, &first.save().unwrap()).unwrap();
+            second.check_state(first.state()).unwrap();
+            second.set_state(first.state());
             let now = second.timebase(100);
             assert!((timebase..timebase + (1 << 39)).contains(&now), "{timebase} {now}");
-            assert!(second.restore(2, &first.save().unwrap()).is_err());
         }
-        let state = Clock::of_host().save().unwrap();
-        assert!(Clock::of_instructions().restore(1, &state).is_err());
+        let of_host = Clock::of_host().state();
+        assert!(Clock::of_instructions().check_state(of_host).is_err());
     }
 
     #[test]

@@ -4,25 +4,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::papr::{ProcessTable, ProcessorModes};
-use arch_ppc64::platform::{SaveState, StateError, StateValue};
+use arch_ppc64::platform::StateError;
 use arch_ppc64::{Kick, Status};
 
 use super::lines::Lines;
 use crate::cpu::Cpu;
 
 /// The modes that the guest sets for all of its CPUs: the byte order and the place of interrupts,
-/// and where translations are. Their state is [`SaveState`]'s.
+/// and where translations are.
 #[derive(Debug)]
-pub struct Modes {
-    wanted: Mutex<Wanted>,
-    /// Counts the changes of `wanted`; 0 is before the first.
+pub(super) struct Modes {
+    wanted: Mutex<ModesState>,
+    /// Counts the changes of `wanted`. A CPU that may have anything has seen 0 of them.
     generation: AtomicU64,
     lines: Arc<Lines>,
 }
 
+/// What every CPU is to have, and what is saved of that.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct ModesState {
     little_endian: bool,
     ail: u8,
     table: Option<crate::ProcessTable>,
@@ -30,7 +31,7 @@ struct Wanted {
 
 impl Modes {
     pub(super) fn new(lines: Arc<Lines>) -> Self {
-        Self { wanted: Mutex::default(), generation: AtomicU64::new(0), lines }
+        Self { wanted: Mutex::default(), generation: AtomicU64::new(1), lines }
     }
 
     /// Sets what `cpu` should have, if that changed since it last did so.
@@ -39,14 +40,23 @@ impl Modes {
         if *seen == generation {
             return;
         }
-        let wanted = *self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.state();
         cpu.set_interrupt_endianness(wanted.little_endian);
         cpu.set_interrupt_location(wanted.ail);
         cpu.set_process_table(wanted.table);
         *seen = generation;
     }
 
-    fn change(&self, change: impl FnOnce(&mut Wanted)) -> Status {
+    pub(super) fn state(&self) -> ModesState {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up modes that were [checked](ModesState::check).
+    pub(super) fn set_state(&self, saved: ModesState) {
+        let _ = self.change(|wanted| *wanted = saved);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ModesState)) -> Status {
         change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         self.generation.fetch_add(1, Ordering::SeqCst);
         for line in self.lines.all() {
@@ -76,25 +86,16 @@ impl ProcessorModes for Modes {
     }
 }
 
-impl SaveState for Modes {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&*self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        let newest = self.version();
-        if version != newest {
-            return Err(StateError::Version { found: version, newest });
+impl ModesState {
+    /// Whether a machine can have these modes.
+    pub(super) fn check(&self) -> Result<(), StateError> {
+        if !matches!(self.ail, 0 | 2 | 3) {
+            return Err(StateError::Value(format!("LPCR.AIL of {}", self.ail)));
         }
-        let saved: Wanted = state.get()?;
-        if !matches!(saved.ail, 0 | 2 | 3) {
-            return Err(StateError::Value(format!("LPCR.AIL of {}", saved.ail)));
-        }
-        let table = saved.table;
+        let table = self.table;
         if table.is_some_and(|table| table.base.checked_add(table.size_bytes).is_none()) {
             return Err(StateError::Value(format!("the process table {table:x?}")));
         }
-        self.change(|wanted| *wanted = saved);
         Ok(())
     }
 }

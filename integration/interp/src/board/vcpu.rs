@@ -134,7 +134,7 @@ impl Vcpu {
     pub fn start(&mut self, registers: &EntryRegisters) -> Result<(), VmError> {
         self.open = Open::Nothing;
         self.cpu.start(registers.pc.0, registers.is_64bit);
-        // Modes are those of a reset now.
+        // Whatever it had: it gets what the machine has.
         self.modes_seen = 0;
         for (number, value) in
             [(1, registers.r1), (3, registers.r3), (4, registers.r4), (5, registers.r5)]
@@ -227,13 +227,15 @@ impl Vcpu {
         }
     }
 
-    /// Takes up what was saved of another one. The CPU runs on from there.
+    /// Takes up what was saved of another one. The CPU runs on from there, in the modes of its
+    /// machine, whose state is restored before. The platform is restored after all CPUs.
     ///
     /// # Errors
     /// [`VmError::State`] says what cannot be; nothing has changed then.
     pub fn restore(&mut self, state: &VcpuState) -> Result<(), VmError> {
         self.cpu.set_state(&state.cpu)?;
         self.open = Open::Nothing;
+        // The modes are the state's now: what the machine has is set before it runs.
         self.modes_seen = 0;
         self.line.set_prod(state.prodded);
         Ok(())

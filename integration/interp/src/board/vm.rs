@@ -75,6 +75,9 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
 }
 
 /// A virtual machine. All of it may be called from any thread.
+///
+/// What is set for all of its CPUs at once, and time, is its
+/// [state](arch_ppc64::platform::SaveState).
 pub struct Vm {
     pub(super) options: VmOptions,
     pub(super) system: Arc<System>,
@@ -222,13 +225,11 @@ impl Vm {
         }
     }
 
-    /// The modes that the guest has set for all of its CPUs; they have state.
-    pub fn modes(&self) -> &Arc<Modes> {
+    pub(super) fn modes(&self) -> &Modes {
         &self.modes
     }
 
-    /// The clock; it has state.
-    pub fn clock(&self) -> &Arc<Clock> {
+    pub(super) fn clock(&self) -> &Clock {
         &self.options.clock
     }
 
