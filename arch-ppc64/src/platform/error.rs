@@ -75,7 +75,7 @@ pub enum PlatformError {
     #[error("the saved machine has other interrupt numbers")]
     OtherInterrupts,
     /// The state of a device cannot be saved or taken up.
-    #[error("the state of {id} cannot be had")]
+    #[error("the state of {id} cannot be saved or taken up")]
     State {
         /// The id of the device.
         id: String,

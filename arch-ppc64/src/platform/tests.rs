@@ -335,9 +335,9 @@ fn states_of_other_machines_are_refused() {
     let unknown = error(&|saved| saved["devices"]["three"] = saved["devices"]["two"].clone());
     assert_eq!(unknown, "the saved machine has a device three, and this one has none");
     let newer = error(&|saved| saved["devices"]["two"]["version"] = 2.into());
-    assert_eq!(newer, "the state of two cannot be had");
+    assert_eq!(newer, "the state of two cannot be saved or taken up");
     let other = error(&|saved| saved["devices"]["two"]["state"] = "text".into());
-    assert_eq!(other, "the state of two cannot be had");
+    assert_eq!(other, "the state of two cannot be saved or taken up");
     let numbers = error(&|saved| saved["interrupts"]["two"]["overflow"]["first"] = 0x1005.into());
     assert_eq!(numbers, "the saved machine has other interrupt numbers");
 }

@@ -1,4 +1,4 @@
-//! What `example-vmm` says of a configuration file. None of this runs a guest, on any host.
+//! What `example-vmm` says of a configuration file and of its arguments. None of this runs a guest.
 
 use std::fs;
 use std::path::Path;
@@ -27,13 +27,11 @@ fn changed(from: &str, to: &str) -> String {
     GOOD.replace(from, to)
 }
 
-/// A host without KVM for POWER ends it there; on one that has it, there is no such kernel.
 #[test]
 fn the_example_file_is_a_machine() {
     let content = changed("vmlinux-6.1", "no-such-kernel");
     let said = complaint("good.json", &content);
-    let past_the_file = ["KVM", "/dev/kvm", "cannot read no-such-kernel: "];
-    assert!(past_the_file.iter().any(|words| said.contains(words)), "{said}");
+    assert!(said.contains("cannot read no-such-kernel: No such file"), "{said}");
 }
 
 #[test]
@@ -45,7 +43,6 @@ fn files_that_are_no_machine_are_refused() {
         ("type.json", changed("536870912", "\"512M\""), "invalid type: string \"512M\""),
         ("cpus.json", changed("\"boot_vcpus\": 2", "\"boot_vcpus\": 0"), "at least 1 virtual CPU"),
         ("memory.json", changed("536870912", "536870913"), "not a multiple of 65536"),
-        ("flat.json", changed("true", "false"), "x-vof has to be on"),
     ] {
         let said = complaint(name, &content);
         assert!(said.contains(words), "{name}: {said}");
@@ -58,7 +55,18 @@ fn arguments_are_checked() {
     let said = String::from_utf8(missing.stderr).unwrap();
     assert_eq!(missing.status.code(), Some(1));
     assert!(said.contains("cannot read no-such-file.json: No such file"), "{said}");
-    let none = run(&[]);
-    assert_eq!(none.status.code(), Some(1));
-    assert!(String::from_utf8(none.stderr).unwrap().contains("usage: example-vmm machine.json"));
+    for (arguments, words) in [
+        (&[][..], "<MACHINE.json>"),
+        (&["m.json", "--hypervisor", "qemu"], "[possible values: kvm, software]"),
+        (&["m.json", "--save", "folder"], "--after <COUNT|TIMEms>"),
+        (&["m.json", "--save", "folder", "--after", "0"], "such as 1200"),
+        (&["m.json", "--save", "folder", "--after", "-1ms"], "such as 1200"),
+        (&["m.json", "--restore", "folder"], "cannot be used with"),
+    ] {
+        let arguments: Vec<&Path> = arguments.iter().map(Path::new).collect();
+        let output = run(&arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
 }

@@ -1,4 +1,4 @@
-//! docs/integrate.md quotes the source, and the example is as small as it says.
+//! docs/integrate.md quotes the source, and its links lead somewhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,12 +80,4 @@ fn anchor(line: &str) -> Option<String> {
     let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|&c| c.is_alphanumeric() || c == ' ' || c == '-');
     Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
-}
-
-#[test]
-fn the_example_is_under_500_lines() {
-    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-    let lines = |file: fs::DirEntry| fs::read_to_string(file.path()).unwrap().lines().count();
-    let count: usize = files.map(|file| lines(file.unwrap())).sum();
-    assert!(count < 500, "{count}");
 }

@@ -1,0 +1,123 @@
+//! KVM of a POWER host.
+
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use arch_ppc64::cas::{Decision, Negotiated};
+use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next, rtas};
+use interp::PageMap;
+use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
+use vm_memory::GuestAddress;
+use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
+
+use super::{ExitHandler, Hypervisor, Vcpu, Vm, answer, lock};
+use crate::Result;
+
+pub(crate) struct Kvm(kvm_ppc64::Kvm);
+
+impl Kvm {
+    pub(crate) fn open() -> Result<Self> {
+        let kvm = kvm_ppc64::Kvm::open()?;
+        register_signal_handler(SIGRTMIN(), on_kick)?;
+        Ok(Self(kvm))
+    }
+}
+
+/// The signal that ends a run: its arrival is enough.
+extern "C" fn on_kick(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+impl Hypervisor for Kvm {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn host_pvr(&self) -> Result<Option<u32>> {
+        Ok(Some(self.0.host_pvr()?))
+    }
+
+    fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {
+        let options = VmOptions::new(machine.topology(), SIGRTMIN());
+        let vm = self.0.create_vm(options.with_compat(machine.cpu().compat()))?;
+        for name in IN_KERNEL_RTAS_CALLS {
+            vm.define_rtas_call(name, rtas::token_of(name).ok_or("an RTAS call is missing")?)?;
+        }
+        Ok(Arc::new(KvmVm(vm)))
+    }
+}
+
+struct KvmVm(Arc<kvm_ppc64::Vm>);
+
+impl Vm for KvmVm {
+    #[allow(unsafe_code)]
+    unsafe fn set_memory_region(
+        &self,
+        slot: u32,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+        _: &PageMap,
+    ) -> Result<()> {
+        // SAFETY: says the caller.
+        unsafe { self.0.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
+        Ok(())
+    }
+
+    fn create_vcpu(&self, index: CpuIndex, exits: Arc<dyn ExitHandler>) -> Result<Arc<dyn Vcpu>> {
+        let vcpu = self.0.create_vcpu(index)?;
+        Ok(Arc::new(KvmVcpu { kicker: vcpu.kicker(), vcpu: Mutex::new(vcpu), exits }))
+    }
+
+    fn devices(&self) -> Vec<Arc<dyn Device>> {
+        self.0.devices()
+    }
+
+    fn interrupts(&self) -> Arc<dyn InterruptController> {
+        self.0.interrupts().clone()
+    }
+
+    fn negotiated(&self, decision: &Decision) -> Negotiated {
+        self.0.negotiated(decision)
+    }
+
+    fn state(&self) -> &dyn SaveState {
+        &*self.0
+    }
+}
+
+struct KvmVcpu {
+    vcpu: Mutex<kvm_ppc64::Vcpu>,
+    kicker: Arc<dyn Kick>,
+    exits: Arc<dyn ExitHandler>,
+}
+
+impl Vcpu for KvmVcpu {
+    fn start(&self, registers: &EntryRegisters) -> Result<()> {
+        Ok(lock(&self.vcpu).start(registers)?)
+    }
+
+    fn run(&self) -> Result<Next> {
+        let mut vcpu = lock(&self.vcpu);
+        let index = vcpu.index();
+        // The kernel answers H_CEDE: a CPU that is idle sleeps there.
+        answer(&*self.exits, index, vcpu.run()?)
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        self.kicker.clone()
+    }
+
+    fn save(&self) -> Result<StateValue> {
+        let mut vcpu = lock(&self.vcpu);
+        let index = vcpu.index();
+        while let Some(exit) = vcpu.complete()? {
+            // Of an instruction with several accesses, the next: nothing to stop for.
+            let _ = answer(&*self.exits, index, exit)?;
+        }
+        Ok(StateValue::of(&vcpu.save()?)?)
+    }
+
+    fn restore(&self, state: &StateValue) -> Result<()> {
+        Ok(lock(&self.vcpu).restore(&state.get()?)?)
+    }
+}
