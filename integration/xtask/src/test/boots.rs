@@ -7,7 +7,7 @@ use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest::{self, NO_WATCHDOGS};
 use crate::host::base_name;
-use crate::power::{self, Compiler};
+use crate::power::Compiler;
 use crate::program::cargo;
 
 use super::log::Log;
@@ -197,28 +197,6 @@ fn example_file(name: &str) -> PathBuf {
     folders::workspace().join("integration/vmm/examples").join(name)
 }
 
-/// The example VMM boots the same guest, with two CPUs, and restarts it.
-pub(super) fn example_vmm(log: &mut Log) -> Result<()> {
-    let example = folders::workspace().join("integration/example");
-    let machine = example.join("machine.json");
-    let vmm = power::build("example-vmm")?;
-    let restarting = folders::target().join("test/restarting.json");
-    let text = folders::read(&machine)?;
-    let text = String::from_utf8_lossy(&text).replace("autotest", "autoreboot");
-    folders::write(&restarting, text.as_bytes())?;
-    for (machine, starts) in [(&machine, 1), (&restarting, 2)] {
-        let name = base_name(machine)?;
-        let mut command = on_power_with(&[&vmm, machine], &["./example-vmm", name])?;
-        let console = log.run_with_input(&mut command, "")?;
-        shows_times(&console, "GUEST-READY", starts)?;
-        shows_times(&console, "processor\t: ", 2 * starts)?;
-        for line in VOF_LINES {
-            shows_times(&console, line, starts)?;
-        }
-    }
-    Ok(())
-}
-
 /// What is wrong is said, with the right status, also where only the host knows that it is wrong.
 pub(super) fn refusals(log: &mut Log) -> Result<()> {
     let console = log.run_with_input(&mut on_power(&["sh", "-c", REFUSALS])?, "")?;
@@ -312,7 +290,7 @@ fn on_power(command: &[&str]) -> Result<Command> {
 }
 
 /// A command on the host, with a guest's files and others.
-fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
+pub(super) fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
     on_power_host("powernv9", files, command)
 }
 

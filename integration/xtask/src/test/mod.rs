@@ -11,6 +11,7 @@ mod power10;
 mod pty;
 mod ranges;
 mod row;
+mod saves;
 mod software;
 mod user_programs;
 
@@ -75,6 +76,8 @@ const STEPS: &[Step] = &[
         "a guest shuts down at the press of its power button",
         software::power_button,
     ),
+    step("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
+    step("soft-saves", "they are saved at random points, and go on", saves::software),
     step("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     step("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
     step("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
@@ -91,7 +94,8 @@ const STEPS: &[Step] = &[
     step("reboot", "a guest restarts and comes up again", boots::reboot),
     step("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     step("examples", "configuration files boot, with older and newer kernels", boots::examples),
-    step("example-vmm", "the example VMM boots and restarts a guest", boots::example_vmm),
+    step("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
+    step("saves", "guests are saved at random points, and go on", saves::kvm),
     step("power10", "guests of each level boot on a POWER10 host", power10::levels),
     step("refusals", "what a POWER host cannot do is refused", boots::refusals),
     step("pipe", "a guest takes its commands from a pipe", boots::pipe),

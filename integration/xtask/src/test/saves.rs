@@ -1,0 +1,150 @@
+//! Guests of the example VMM: booted, started again, and saved at random points of their boot.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::{Attempt, Failure, Result};
+use crate::folders;
+use crate::guest::{self, Guest};
+use crate::host::base_name;
+use crate::power;
+use crate::program::{cargo, progress, run};
+
+use super::boots::{VOF_LINES, on_power_with, shows_times};
+use super::log::Log;
+
+/// What saves guests, on this machine and on an emulated host.
+const SAVES: &str = "integration/xtask/host/saves";
+
+const VMM: &str = "example-vmm";
+const EXAMPLE: &str = "integration/example/machine.json";
+
+/// How often guests are saved: in software, and on KVM, where everything takes longer.
+const SOFTWARE_SAVES: u32 = 50;
+const KVM_SAVES: u32 = 20;
+
+/// Where the points come from: a failure says at which of them it was.
+const SEED: &str = "1";
+
+/// In software: both ways in, and a restart by each.
+pub(super) fn software_boots(log: &mut Log) -> Result<()> {
+    let vmm = build()?;
+    let guest = guest::make(false)?;
+    for (x_vof, starts_by_vof) in [(true, 2), (false, 0)] {
+        let mut machine = Machine::of(&guest)?;
+        machine.0["machine"]["x-vof"] = x_vof.into();
+        let file = machine.restarting()?.write("restarting.json")?;
+        let mut command = Command::new(&vmm);
+        let console =
+            log.run_with_input(command.args(["--hypervisor", "software"]).arg(file), "")?;
+        booted(&console, 2, starts_by_vof)?;
+    }
+    Ok(())
+}
+
+/// On KVM, by the file as it is, and with a restart.
+pub(super) fn kvm_boots(log: &mut Log) -> Result<()> {
+    let vmm = power::build(VMM)?;
+    let restarting = Machine::example()?.restarting()?.write("restarting.json")?;
+    for (machine, starts) in [(folders::workspace().join(EXAMPLE), 1), (restarting, 2)] {
+        let command = ["./example-vmm", "--hypervisor", "kvm", base_name(&machine)?];
+        let mut command = on_power_with(&[&vmm, &machine], &command)?;
+        booted(&log.run_with_input(&mut command, "")?, starts, starts)?;
+    }
+    Ok(())
+}
+
+pub(super) fn software(log: &mut Log) -> Result<()> {
+    let vmm = build()?;
+    let machine = Machine::of(&guest::make(false)?)?.small().write("saved.json")?;
+    let folder = folders::target().join("test/saves");
+    folders::make(&folder)?;
+    let mut command = Command::new("sh");
+    command.arg(folders::workspace().join(SAVES)).args([&SOFTWARE_SAVES.to_string(), SEED]);
+    command.arg(vmm).arg("software").arg(machine).current_dir(folder);
+    saved(&log.run_with_input(&mut command, "")?, SOFTWARE_SAVES)
+}
+
+pub(super) fn kvm(log: &mut Log) -> Result<()> {
+    let vmm = power::build(VMM)?;
+    let machine = Machine::example()?.small().write("saved.json")?;
+    let (saves, count) = (folders::workspace().join(SAVES), KVM_SAVES.to_string());
+    let command = ["sh", "./saves", &count, SEED, "./example-vmm", "kvm", base_name(&machine)?];
+    let mut command = on_power_with(&[&vmm, &machine, &saves], &command)?;
+    saved(&log.run_with_input(&mut command, "")?, KVM_SAVES)
+}
+
+/// Builds the VMM for this machine.
+fn build() -> Result<PathBuf> {
+    progress!("building {VMM}");
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", VMM]);
+    run(cargo.current_dir(folders::workspace()))?;
+    folders::target().join("release").join(VMM).canonicalize().attempt(|| format!("find {VMM}"))
+}
+
+/// A machine of the example VMM.
+struct Machine(serde_json::Value);
+
+impl Machine {
+    /// The one that comes with it.
+    fn example() -> Result<Self> {
+        let text = folders::read(&folders::workspace().join(EXAMPLE))?;
+        let machine = serde_json::from_slice(&text).map(Self);
+        machine.map_err(|error| Failure::new(format!("cannot read {EXAMPLE}: {error}")))
+    }
+
+    /// The same with the guest's files where they are on this machine.
+    fn of(guest: &Guest) -> Result<Self> {
+        let mut machine = Self::example()?;
+        machine.0["payload"]["kernel"] = path(&guest.kernel)?.into();
+        machine.0["payload"]["initramfs"] = path(&guest.initramfs)?.into();
+        Ok(machine)
+    }
+
+    /// With a guest that restarts once.
+    fn restarting(mut self) -> Result<Self> {
+        let cmdline = self.0["payload"]["cmdline"].as_str().unwrap_or_default();
+        let restarting = cmdline.replace("autotest", "autoreboot");
+        if restarting == cmdline {
+            return Err(Failure::new(
+                "the guest of the example VMM is not told to switch itself off",
+            ));
+        }
+        self.0["payload"]["cmdline"] = restarting.into();
+        Ok(self)
+    }
+
+    /// With as little memory as its guest needs: all of it is written and read each time.
+    fn small(mut self) -> Self {
+        self.0["memory"]["size"] = (256 << 20).into();
+        self
+    }
+
+    fn write(&self, name: &str) -> Result<PathBuf> {
+        let folder = folders::target().join("test");
+        folders::make(&folder)?;
+        let file = folder.join(name);
+        folders::write(&file, self.0.to_string().as_bytes())?;
+        Ok(file)
+    }
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Failure::new(format!("{} is no UTF-8", path.display())))
+}
+
+fn booted(console: &str, starts: usize, starts_by_vof: usize) -> Result<()> {
+    shows_times(console, "GUEST-READY", starts)?;
+    shows_times(console, "processor\t: ", 2 * starts)?;
+    VOF_LINES.iter().try_for_each(|line| shows_times(console, line, starts_by_vof))
+}
+
+/// The script looks at each boot by itself, and its status says so.
+fn saved(console: &str, count: u32) -> Result<()> {
+    let saves = console.lines().filter(|line| line.contains(", save ")).count();
+    if saves < count as usize {
+        return Err(Failure::new(format!("there were {saves} saves instead of {count}")));
+    }
+    Ok(())
+}
