@@ -195,24 +195,7 @@ impl Xics {
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
     pub(crate) fn restore(&self, saved: &[SourceState]) -> Result<(), KvmError> {
         let claimed = self.lock();
-        let refused =
-            |number, why| Err(KvmError::State(format!("interrupt source {number:#x} {why}")));
-        let mut seen = BTreeSet::new();
-        for source in saved {
-            let wrong = match claimed.get(&source.number) {
-                None => "was not claimed",
-                Some(known) if known.is_level != source.level => "is of the other kind",
-                Some(_) if !seen.insert(source.number) => "is there twice",
-                Some(_) if self.topology.index(ServerNumber(source.server)).is_none() => {
-                    "is for a server that there is not"
-                }
-                Some(_) => continue,
-            };
-            return refused(source.number, wrong);
-        }
-        if let Some(&missing) = claimed.keys().find(|number| !seen.contains(number)) {
-            return refused(missing, "is not in the state");
-        }
+        check(saved, &claimed, &self.topology)?;
         for &source in saved {
             self.set(source).map_err(KvmError::kernel("restore an interrupt source"))?;
         }
@@ -227,6 +210,33 @@ impl Xics {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Source>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Refuses sources that are not those that were claimed, or go to nobody.
+#[cfg_attr(not(feature = "serde"), allow(dead_code))]
+fn check(
+    saved: &[SourceState],
+    claimed: &BTreeMap<u32, Source>,
+    topology: &CpuTopology,
+) -> Result<(), KvmError> {
+    let refused = |number, why| Err(KvmError::State(format!("interrupt source {number:#x} {why}")));
+    let mut seen = BTreeSet::new();
+    for source in saved {
+        let wrong = match claimed.get(&source.number) {
+            None => "was not claimed",
+            Some(known) if known.is_level != source.level => "is of the other kind",
+            Some(_) if !seen.insert(source.number) => "is there twice",
+            Some(_) if topology.index(ServerNumber(source.server)).is_none() => {
+                "is for a server that there is not"
+            }
+            Some(_) => continue,
+        };
+        return refused(source.number, wrong);
+    }
+    if let Some(&missing) = claimed.keys().find(|number| !seen.contains(number)) {
+        return refused(missing, "is not in the state");
+    }
+    Ok(())
 }
 
 /// Has the kernel pulse a source when a file is written to, or no longer (`IRQFD_DEASSIGN`).
@@ -263,6 +273,26 @@ mod tests {
         assert_eq!(all.to_kvm(), 0x1f05_0000_0007);
         for state in [fresh, all] {
             assert_eq!(SourceState::of_kvm(0x1000, state.to_kvm()), state);
+        }
+    }
+
+    #[test]
+    fn sources_that_cannot_be_are_refused_by_name() {
+        let edge = |is_level| Source { is_level, irqfd: None };
+        let claimed = BTreeMap::from([(0x1000, edge(false)), (0x1001, edge(true))]);
+        let topology = CpuTopology::new(4).with_threads(2, 8).unwrap();
+        let good = [SourceState::fresh(0x1000, false), SourceState::fresh(0x1001, true)];
+        assert!(check(&good, &claimed, &topology).is_ok());
+        let [edge, level] = good;
+        for (saved, message) in [
+            (vec![edge, level, SourceState::fresh(0x1002, true)], "0x1002 was not claimed"),
+            (vec![SourceState { level: true, ..edge }, level], "0x1000 is of the other kind"),
+            (vec![edge, level, edge], "0x1000 is there twice"),
+            (vec![edge], "0x1001 is not in the state"),
+            (vec![edge, SourceState { server: 7, ..level }], "0x1001 is for a server"),
+        ] {
+            let error = check(&saved, &claimed, &topology).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
         }
     }
 }
