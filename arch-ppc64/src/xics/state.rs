@@ -291,7 +291,8 @@ impl State {
             mfrr: server.mfrr,
             ipi_since: server.ipi_since,
         };
-        let source = |(&number, source): (&u32, &Source)| SourceState {
+        let arrivals = ranks(self.sources.values().map(|source| source.arrival));
+        let source = |((&number, source), arrival): ((&u32, &Source), u64)| SourceState {
             number,
             server: source.xive.server.0,
             priority: source.xive.priority,
@@ -299,12 +300,12 @@ impl State {
             latched: source.latched,
             level: source.level,
             in_service: source.in_service,
-            arrival: source.arrival,
+            arrival,
             since: source.since,
         };
         XicsState {
             servers: self.servers.iter().map(server).collect(),
-            sources: self.sources.iter().map(source).collect(),
+            sources: self.sources.iter().zip(arrivals).map(source).collect(),
         }
     }
 
@@ -329,15 +330,13 @@ impl State {
                     "interrupt source {number:#x} is for server {server}, which there is not"
                 ));
             };
-            if source.arrival == u64::MAX {
-                return Err(format!("the state of interrupt source {:#x}", source.number));
-            }
             targets.push(target);
         }
         self.waiting.clear();
-        self.arrivals = 0;
-        let sources = state.sources.iter().zip(targets).zip(&mut self.sources);
-        for ((saved, target), (&number, source)) in sources {
+        let arrivals = ranks(state.sources.iter().map(|source| source.arrival));
+        self.arrivals = arrivals.len() as u64;
+        let sources = state.sources.iter().zip(targets).zip(arrivals).zip(&mut self.sources);
+        for (((saved, target), arrival), (&number, source)) in sources {
             let server = ServerNumber(saved.server);
             *source = Source {
                 xive: VectorEntry { server, priority: saved.priority },
@@ -346,11 +345,10 @@ impl State {
                 latched: saved.latched,
                 level: saved.level,
                 in_service: saved.in_service,
-                arrival: saved.arrival,
+                arrival,
                 since: saved.since,
             };
             self.waiting.extend(source.place(number));
-            self.arrivals = self.arrivals.max(saved.arrival + 1);
         }
         for (saved, server) in state.servers.iter().zip(&mut self.servers) {
             let line = server.line;
@@ -362,6 +360,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The place of each number among all of them: only their order means something, and a saved one may
+/// be any.
+fn ranks(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    let numbers: Vec<u64> = numbers.collect();
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by_key(|&at| numbers[at]);
+    let mut ranks = vec![0; numbers.len()];
+    for (rank, at) in (0..).zip(order) {
+        ranks[at] = rank;
+    }
+    ranks
 }
 
 /// What is saved of the controller.
