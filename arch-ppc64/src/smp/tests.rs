@@ -166,18 +166,3 @@ fn a_run_state_is_text_and_back() {
         assert!(serde_json::from_str::<RunState>(wrong).is_err(), "{wrong}");
     }
 }
-
-/// Starting a CPU wakes it alone: starting n of them is n wake-ups.
-#[test]
-fn a_start_wakes_one() {
-    let (cpus, _) = two();
-    thread::scope(|scope| {
-        let zero = scope.spawn(|| cpus.wait(CpuIndex(0)));
-        let one = scope.spawn(|| cpus.wait(CpuIndex(1)));
-        cpus.start(CpuIndex(0), entry()).unwrap();
-        assert_eq!(zero.join().unwrap(), Order::Start(entry()));
-        assert!(!one.is_finished());
-        cpus.end();
-        assert_eq!(one.join().unwrap(), Order::End);
-    });
-}
