@@ -173,19 +173,29 @@ impl Cpu {
                 return Err(CpuStateError::Version { found: value, own });
             }
         }
-        let value = |register, value, fits: bool| match fits {
-            true => Ok(()),
-            false => Err(CpuStateError::Value { register, value }),
-        };
         let is_64bit = state.msr & msr::SF != 0;
         value("MSR", state.msr, msr::with_implied(state.msr) == state.msr)?;
         let fits = state.pc & 3 == 0 && (is_64bit || state.pc >> 32 == 0);
         value("the program counter", state.pc, fits)?;
-        let location = state.interrupt_location;
-        value("LPCR.AIL", location.into(), matches!(location, 0 | 2 | 3))?;
-        let table = state.process_table;
-        let base = table.map_or(0, |table| table.base);
-        let end = table.map_or(Some(0), |table| table.base.checked_add(table.size_bytes));
-        value("the address of the process table", base, end.is_some())
+        check_modes(state.interrupt_location, state.process_table)
+    }
+}
+
+/// Where interrupts (LPCR.AIL) and translations can be.
+pub(crate) fn check_modes(
+    interrupt_location: u8,
+    process_table: Option<ProcessTable>,
+) -> Result<(), CpuStateError> {
+    let is_location = matches!(interrupt_location, 0 | 2 | 3);
+    value("LPCR.AIL", interrupt_location.into(), is_location)?;
+    let base = process_table.map_or(0, |table| table.base);
+    let end = process_table.map_or(Some(0), |table| table.base.checked_add(table.size_bytes));
+    value("the address of the process table", base, end.is_some())
+}
+
+fn value(register: &'static str, value: u64, fits: bool) -> Result<(), CpuStateError> {
+    match fits {
+        true => Ok(()),
+        false => Err(CpuStateError::Value { register, value }),
     }
 }

@@ -9,6 +9,7 @@ use arch_ppc64::{Kick, Status};
 
 use super::lines::Lines;
 use crate::cpu::Cpu;
+use crate::cpu_state::check_modes;
 
 /// The modes that the guest sets for all of its CPUs: the byte order and the place of interrupts,
 /// and where translations are.
@@ -89,13 +90,6 @@ impl ProcessorModes for Modes {
 impl ModesState {
     /// Whether a machine can have these modes.
     pub(super) fn check(&self) -> Result<(), StateError> {
-        if !matches!(self.ail, 0 | 2 | 3) {
-            return Err(StateError::Value(format!("LPCR.AIL of {}", self.ail)));
-        }
-        let table = self.table;
-        if table.is_some_and(|table| table.base.checked_add(table.size_bytes).is_none()) {
-            return Err(StateError::Value(format!("the process table {table:x?}")));
-        }
-        Ok(())
+        check_modes(self.ail, self.table).map_err(|error| StateError::Value(error.to_string()))
     }
 }
