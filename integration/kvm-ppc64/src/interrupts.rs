@@ -8,17 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::ServerNumber;
 use arch_ppc64::platform::{InterruptKind, Signal, SourceNumber};
+use arch_ppc64::rtas::{self, RtasHandler};
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::KernelXics;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::error::KvmError;
 use crate::sys;
-
-/// The RTAS calls that the kernel's XICS answers by itself, once it knows their tokens
-/// ([`Vm::define_rtas_call`](crate::Vm::define_rtas_call)): H_RTAS with one of them does not exit.
-pub const IN_KERNEL_RTAS_CALLS: [&str; 4] =
-    ["ibm,set-xive", "ibm,get-xive", "ibm,int-on", "ibm,int-off"];
 
 /// The numbers that sources can have: those below are inter-processor interrupts.
 const FIRST_SOURCE: u32 = 16;
@@ -117,6 +113,18 @@ impl Xics {
             described: KernelXics::new(topology),
             claimed: Mutex::default(),
         })
+    }
+
+    /// Tells the kernel the tokens of the RTAS calls that it answers by itself, so that H_RTAS with
+    /// one of them does not exit.
+    pub(crate) fn define_rtas_calls(&self) -> Result<(), KvmError> {
+        for name in self.described.calls().iter().map(|call| call.name) {
+            let call = rtas::token_of(name).and_then(|token| sys::RtasToken::new(name, token));
+            let mut call = call.ok_or_else(|| KvmError::Refused(format!("{name} has no token")))?;
+            sys::with_struct(&self.vm, sys::PPC_RTAS_DEFINE_TOKEN, &mut call)
+                .map_err(KvmError::kernel("give an RTAS call to the kernel"))?;
+        }
+        Ok(())
     }
 
     /// What KVM connects a CPU to.

@@ -18,7 +18,7 @@ mod vm;
 
 pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
-pub use interrupts::{IN_KERNEL_RTAS_CALLS, Xics};
+pub use interrupts::Xics;
 pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, VcpuState};
 pub use sys::IOCTLS;
 pub use time::TimePolicy;

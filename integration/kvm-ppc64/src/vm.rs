@@ -38,7 +38,9 @@ impl Kvm {
         self.0.host_pvr()
     }
 
-    /// Makes a virtual machine that has an interrupt controller, and neither memory nor CPUs.
+    /// Makes a virtual machine that has an interrupt controller, and neither memory nor CPUs. The
+    /// kernel answers the RTAS calls about interrupt sources (`ibm,set-xive` and its kin), by the
+    /// tokens that they have in every machine (`arch_ppc64::rtas::token_of`).
     ///
     /// # Errors
     /// [`KvmError::Refused`] when the options cannot be, [`KvmError::Kernel`] when the host fails.
@@ -52,6 +54,7 @@ impl Kvm {
                 .map_err(KvmError::kernel("set the number of interrupt servers of a core"))?;
         }
         let xics = Arc::new(Xics::create(&fd, &options.topology)?);
+        xics.define_rtas_calls()?;
         let modes =
             Arc::new(Modes::new(self.0.clone(), fd.clone(), options.compat, options.time_policy));
         Ok(Arc::new(Vm {
@@ -193,23 +196,6 @@ impl Vm {
     /// [`KvmError::Refused`] when the host cannot do that level; nothing has changed then.
     pub fn set_compat(&self, level: Option<u32>) -> Result<(), KvmError> {
         self.modes.set_compat(level)
-    }
-
-    /// Lets the kernel answer an RTAS call by itself: one of [`IN_KERNEL_RTAS_CALLS`], with the
-    /// token that the machine's tree gives it. To be done for all of them before a CPU runs.
-    ///
-    /// # Errors
-    /// [`KvmError::Refused`] for a name that is too long; [`KvmError::Kernel`] for one that the
-    /// kernel does not know, or a token that is taken.
-    ///
-    /// [`IN_KERNEL_RTAS_CALLS`]: crate::IN_KERNEL_RTAS_CALLS
-    pub fn define_rtas_call(&self, name: &str, token: u32) -> Result<(), KvmError> {
-        let mut call = sys::RtasToken::new(name, token).ok_or_else(|| {
-            KvmError::Refused("the name of an RTAS call has up to 119 bytes".to_owned())
-        })?;
-        sys::with_struct(&self.fd, sys::PPC_RTAS_DEFINE_TOKEN, &mut call)
-            .map_err(KvmError::kernel("give an RTAS call to the kernel"))?;
-        Ok(())
     }
 
     /// Has the kernel pulse a source whenever an eventfd is written to.

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit, rtas};
-use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
+use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
+use kvm_ppc64::{MemoryFlags, VmOptions};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use crate::ram::{HostRam, SharedRam};
@@ -50,12 +50,6 @@ impl Backend for Kvm {
             // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
             // holds `ram`.
             unsafe { vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
-        }
-        for name in IN_KERNEL_RTAS_CALLS {
-            let token = rtas::token_of(name).ok_or_else(|| {
-                BackendError::Unsuitable(format!("the machine has no RTAS call {name}"))
-            })?;
-            vm.define_rtas_call(name, token)?;
         }
         let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
         for id in machine.vcpus() {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use arch_ppc64::cas::{Decision, Negotiated};
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
-use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next, rtas};
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next};
 use interp::PageMap;
-use kvm_ppc64::{IN_KERNEL_RTAS_CALLS, MemoryFlags, VmOptions};
+use kvm_ppc64::{MemoryFlags, VmOptions};
 use vm_memory::GuestAddress;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
@@ -39,9 +39,6 @@ impl Hypervisor for Kvm {
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {
         let options = VmOptions::new(machine.topology(), SIGRTMIN());
         let vm = self.0.create_vm(options.with_compat(machine.cpu().compat()))?;
-        for name in IN_KERNEL_RTAS_CALLS {
-            vm.define_rtas_call(name, rtas::token_of(name).ok_or("an RTAS call is missing")?)?;
-        }
         Ok(Arc::new(KvmVm(vm)))
     }
 }
@@ -107,14 +104,18 @@ impl Vcpu for KvmVcpu {
         self.kicker.clone()
     }
 
-    fn save(&self) -> Result<StateValue> {
+    fn complete(&self) -> Result<()> {
         let mut vcpu = lock(&self.vcpu);
         let index = vcpu.index();
         while let Some(exit) = vcpu.complete()? {
             // Of an instruction with several accesses, the next: nothing to stop for.
             let _ = answer(&*self.exits, index, exit)?;
         }
-        Ok(StateValue::of(&vcpu.save()?)?)
+        Ok(())
+    }
+
+    fn save(&self) -> Result<StateValue> {
+        Ok(StateValue::of(&lock(&self.vcpu).save()?)?)
     }
 
     fn restore(&self, state: &StateValue) -> Result<()> {
