@@ -1,10 +1,12 @@
 //! The machine that the user wants: a configuration file in JSON, or the one of a saved machine.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -59,10 +61,40 @@ impl VmConfig {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         /// No such file is longer.
         const MAX_BYTES: u64 = 1 << 20;
-        Ok(serde_json::from_reader(open(path)?.take(MAX_BYTES))?)
+        read_json(path, MAX_BYTES)
+    }
+
+    /// The same with paths that lead to the same files from everywhere.
+    pub(crate) fn with_absolute_paths(&self) -> Result<Self> {
+        let absolute = |path: &PathBuf| {
+            fs::canonicalize(path)
+                .map_err(|error| format!("cannot find {}: {error}", path.display()))
+        };
+        let mut config = self.clone();
+        config.payload.kernel = absolute(&self.payload.kernel)?;
+        config.payload.initramfs = self.payload.initramfs.as_ref().map(absolute).transpose()?;
+        Ok(config)
     }
 }
 
+/// A file as JSON that has no more than so many bytes.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, max_bytes: u64) -> Result<T> {
+    let file = open(path)?;
+    if file.metadata()?.len() > max_bytes {
+        return Err(format!("{} has more than {max_bytes} bytes", path.display()).into());
+    }
+    let json = serde_json::from_reader(BufReader::new(file.take(max_bytes)));
+    json.map_err(|error| format!("cannot use {}: {error}", path.display()).into())
+}
+
+/// Opens a regular file: nothing else can be read without waiting.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+    let open = || {
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::other("it is not a regular file")),
+        }
+    };
+    open().map_err(|error| format!("cannot read {}: {error}", path.display()).into())
 }

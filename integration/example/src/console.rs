@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arch_ppc64::{Console, platform::InterruptLine, smp::Mailboxes};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::pause::PauseAfter;
 
 pub(crate) struct StdioConsole {
     /// Not `Stdin`: epoll would not know what is in its buffer.
@@ -19,8 +21,6 @@ pub(crate) struct StdioConsole {
     shown: Mutex<VecDeque<u8>>,
     /// Wakes the event loop: there is something to show, or the machine has ended or is paused.
     pub(crate) event_loop: Arc<EventFd>,
-    /// When the machine is to be paused.
-    pause_at: Mutex<Option<Instant>>,
 }
 
 /// Called by vCPU threads: none waits for a person.
@@ -50,17 +50,24 @@ impl StdioConsole {
     pub(crate) fn new() -> io::Result<Self> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let event_loop = Arc::new(EventFd::new(EFD_NONBLOCK)?);
-        let (ready, shown, pause_at) = Default::default();
-        Ok(Self { stdin, ready, shown, event_loop, pause_at })
+        Ok(Self { stdin, ready: Mutex::default(), shown: Mutex::default(), event_loop })
     }
 
-    /// Has the event loop pause the machine once so much time has passed.
-    pub(crate) fn pause_after(&self, time: Duration) {
-        *self.pause_at.lock().unwrap() = Some(Instant::now() + time);
+    /// Shows what the guest has written. Nobody may be there to see it; that is not the guest's
+    /// concern.
+    pub(crate) fn show(&self) {
+        let text: Vec<u8> = self.shown.lock().unwrap().drain(..).collect();
+        let _ = io::stdout().write_all(&text).and_then(|()| io::stdout().flush());
     }
 
-    /// The event loop of the main thread, until the machine ends or is paused.
-    pub(crate) fn serve(&self, cpus: &Mailboxes, input_line: &InterruptLine) -> io::Result<()> {
+    /// The event loop of the main thread, until the machine ends or is paused, which it is when
+    /// its time has come.
+    pub(crate) fn serve(
+        &self,
+        cpus: &Mailboxes,
+        input_line: &InterruptLine,
+        pause: &PauseAfter,
+    ) -> io::Result<()> {
         let epoll = Epoll::new()?;
         let wake = EpollEvent::new(EventSet::IN, 0);
         epoll.ctl(ControlOperation::Add, self.event_loop.as_raw_fd(), wake)?;
@@ -68,21 +75,23 @@ impl StdioConsole {
         let watch_input = |operation| epoll.ctl(operation, self.stdin.as_raw_fd(), input);
         let _ = watch_input(ControlOperation::Add);
         let mut events = [EpollEvent::default(); 2];
-        let mut is_over = false;
-        while !is_over {
-            let count = match epoll.wait(self.wait_ms(), &mut events) {
+        loop {
+            self.show();
+            if cpus.ending() || cpus.is_paused() {
+                return Ok(());
+            }
+            let time_left = pause.time_left();
+            if time_left == Some(Duration::ZERO) {
+                cpus.pause();
+                continue;
+            }
+            let wait_ms = time_left
+                .map_or(-1, |left| left.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX));
+            let count = match epoll.wait(wait_ms, &mut events) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => 0,
                 count => count?,
             };
             let _ = self.event_loop.read();
-            if self.wait_ms() == 0 {
-                *self.pause_at.lock().unwrap() = None;
-                cpus.pause();
-            }
-            is_over = cpus.ending() || cpus.is_paused();
-            let text: Vec<u8> = self.shown.lock().unwrap().drain(..).collect();
-            // Nobody may be there to see it; that is not the guest's concern.
-            let _ = io::stdout().write_all(&text).and_then(|()| io::stdout().flush());
             let mut ready = self.ready.lock().unwrap();
             let arrived = events[..count].iter().any(|event| event.data() == input.data());
             // What epoll does not take, a file, can always be read.
@@ -91,13 +100,5 @@ impl StdioConsole {
                 input_line.pulse();
             }
         }
-        Ok(())
-    }
-
-    /// For how long there is nothing to do unless something happens; -1 is for ever.
-    fn wait_ms(&self) -> i32 {
-        let Some(at) = *self.pause_at.lock().unwrap() else { return -1 };
-        let rest = at.saturating_duration_since(Instant::now());
-        rest.as_micros().div_ceil(1000).try_into().unwrap_or(i32::MAX)
     }
 }

@@ -93,7 +93,10 @@ impl SaveState for Counter {
     fn save(&self) -> Result<StateValue, StateError> {
         StateValue::of(&self.count.load(SeqCst))
     }
-    fn restore(&self, _: u32, state: &StateValue) -> Result<(), StateError> {
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version != self.version() {
+            return Err(StateError::Version { found: version, newest: self.version() });
+        }
         self.count.store(state.get()?, SeqCst);
         Ok(())
     }
@@ -108,9 +111,17 @@ impl Package for Counter {
         &["read", "seek"]
     }
     fn reopen(&self, _: &str, state: &StateValue) -> Result<Box<dyn Instance>, StateError> {
-        Ok(Box::new(Reader { count: self.count.clone(), position: state.get()? }))
+        let position = place(state.get()?);
+        let position = position.map_err(|Failed| StateError::Value("a position".to_owned()))?;
+        Ok(Box::new(Reader { count: self.count.clone(), position }))
     }
 }
+
+fn place(position: u64) -> Result<usize, Failed> {
+    usize::try_from(position).ok().filter(|&place| place <= DIGITS).ok_or(Failed)
+}
+
+const DIGITS: usize = 8;
 
 struct Reader {
     count: Arc<AtomicU32>,
@@ -119,7 +130,7 @@ struct Reader {
 
 impl Instance for Reader {
     fn read(&mut self, _: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
-        let digits = format!("{:08x}", self.count.load(SeqCst));
+        let digits = format!("{:0DIGITS$x}", self.count.load(SeqCst));
         let rest = digits.as_bytes().get(self.position..).ok_or(Failed)?;
         let bytes = &rest[..rest.len().min(buffer.len())];
         buffer.put(0, bytes)?;
@@ -127,7 +138,7 @@ impl Instance for Reader {
         Ok(Transfer::Done(bytes.len()))
     }
     fn seek(&mut self, _: &Context<'_>, position: u64) -> Result<Progress, Failed> {
-        self.position = usize::try_from(position).ok().filter(|&to| to <= 8).ok_or(Failed)?;
+        self.position = place(position)?;
         Ok(Progress::Done)
     }
     fn state(&self) -> Result<Option<StateValue>, StateError> {

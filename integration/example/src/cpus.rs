@@ -9,8 +9,8 @@ use arch_ppc64::{CpuIndex, Next, StopReason};
 use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::Result;
 use crate::hypervisor::Vcpu;
+use crate::{Result, with_causes};
 
 /// Why a CPU's thread ended: with the machine's reason, if it was this CPU's.
 type Ended = Result<Option<StopReason>>;
@@ -55,6 +55,10 @@ impl CpuManager {
 
     /// Each CPU's state. Only while the machine is paused.
     pub(crate) fn save(&self) -> Result<Vec<SavedCpu>> {
+        // All of them first: what one has left open may still interrupt another.
+        for vcpu in &self.vcpus {
+            vcpu.complete()?;
+        }
         let mut saved = Vec::new();
         for (index, vcpu) in (0..).map(CpuIndex).zip(&self.vcpus) {
             let registers = vcpu.save()?;
@@ -70,7 +74,10 @@ impl CpuManager {
             return Err("the saved machine has another number of CPUs".into());
         }
         for ((index, vcpu), saved) in (0..).map(CpuIndex).zip(&self.vcpus).zip(saved) {
-            vcpu.restore(&saved.registers)?;
+            let restored = vcpu.restore(&saved.registers);
+            restored.map_err(|error| {
+                format!("cannot take up the state of {index}: {}", with_causes(&*error))
+            })?;
             self.mailboxes.set_run_state(index, saved.run)?;
         }
         Ok(())
@@ -80,11 +87,11 @@ impl CpuManager {
     /// reason, the last one's is told.
     pub(crate) fn end(&mut self) -> Ended {
         drop(EndOfAll { mailboxes: &self.mailboxes, event_loop: &self.event_loop });
-        let mut reason = None;
-        for thread in self.threads.drain(..) {
-            reason = thread.join().map_err(|_| "a CPU's thread panicked")??.or(reason);
-        }
-        Ok(reason)
+        let panicked = |_| Err("a CPU's thread panicked".into());
+        let join = |thread: JoinHandle<Ended>| thread.join().unwrap_or_else(panicked);
+        // All of them, whatever one of them says.
+        let ended: Vec<Ended> = self.threads.drain(..).map(join).collect();
+        ended.into_iter().try_fold(None, |reason, ended| Ok(ended?.or(reason)))
     }
 }
 

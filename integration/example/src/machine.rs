@@ -1,9 +1,8 @@
 //! A machine from one start to the next: made, paused, saved, restored, ended.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arch_ppc64::boot::Boot;
 use arch_ppc64::hvterm::{self, HvTerm};
@@ -26,6 +25,7 @@ use crate::counter::{self, Counter};
 use crate::cpus::CpuManager;
 use crate::hypervisor::{ExitHandler, Hypervisor, Vm};
 use crate::memory::{self, Ram};
+use crate::pause::PauseAfter;
 use crate::snapshot::{Folder, Snapshot, Versioned};
 
 /// What stays over restarts of the machine.
@@ -35,8 +35,8 @@ pub(crate) struct Board {
     machine: Machine,
     pub(crate) console: Arc<StdioConsole>,
     clock: Arc<RealTimeClock>,
-    /// How many hypercalls are left until the machine pauses itself.
-    pub(crate) calls_left: Arc<AtomicU64>,
+    /// When the machine pauses itself.
+    pub(crate) pause: Arc<PauseAfter>,
 }
 
 /// A machine at work. All that it has is its own, RAM too: nothing of one client is for the next.
@@ -72,11 +72,11 @@ impl Board {
             machine,
             console: Arc::new(StdioConsole::new()?),
             clock: Arc::default(),
-            calls_left: Arc::new(AtomicU64::new(u64::MAX)),
+            pause: Arc::default(),
         })
     }
 
-    /// The machine from its beginning, for the first time or again.
+    /// The machine from its beginning, for the first time or again; it is paused.
     pub(crate) fn boot(&self, boot_count: u32) -> Result<RunningMachine> {
         let mut parts = self.plug_in(InterruptNumbers::default())?;
         let (kernel, initramfs) = (&self.config.payload.kernel, &self.config.payload.initramfs);
@@ -88,9 +88,9 @@ impl Board {
             .with_initrd(initramfs.as_ref().map(|file| file as &dyn Source))
             .number(boot_count);
         let host = self.host(&parts);
-        let booted = vof_device::boot(&boot, &mut parts.platform, &*parts.ram, host)?;
+        let registers = vof_device::boot(&boot, &mut parts.platform, &*parts.ram, host)?.registers;
         let machine = self.run(parts, boot_count)?;
-        machine.cpus.mailboxes().start(CpuIndex(0), booted.registers)?;
+        machine.cpus.mailboxes().start(CpuIndex(0), registers)?;
         Ok(machine)
     }
 
@@ -99,8 +99,7 @@ impl Board {
         let mut parts = self.plug_in(saved.platform.interrupts().clone())?;
         let host = self.host(&parts);
         vof_device::plug_in(&mut parts.platform, host)?;
-        memory::restore(&parts.ram, &mut BufReader::new(folder.open_memory()?))?;
-        parts.mailboxes.pause();
+        folder.read_memory(|file| memory::restore(&parts.ram, saved.memory_pieces, file))?;
         let machine = self.run(parts, saved.boot_count)?;
         saved.vm.restore(machine.vm.state())?;
         machine.cpus.restore(&saved.cpus)?;
@@ -113,7 +112,7 @@ impl Board {
         let machine = &self.machine;
         let ram = Arc::new(memory::create(machine.memory_map())?);
         let vm = self.hypervisor.create_vm(machine)?;
-        // SAFETY: whoever has the VM or a CPU of it has the RAM as well, and drops it last.
+        // SAFETY: whoever has a CPU of the VM has the RAM as well, and drops it last.
         #[allow(unsafe_code)]
         unsafe {
             memory::add_to_vm(&ram, &*vm)?;
@@ -149,16 +148,17 @@ impl Board {
         }
     }
 
-    /// Gives the machine its CPUs, all of them stopped.
+    /// Gives the machine its CPUs, all of them stopped, and pauses it: the terminal is not ready.
     fn run(&self, parts: Parts, boot_count: u32) -> Result<RunningMachine> {
         let Parts { ram, vm, platform, input, mailboxes, .. } = parts;
         let (platform, event_loop) = (Arc::new(platform), self.console.event_loop.clone());
+        mailboxes.pause();
         let exits = Arc::new(Exits {
             platform: platform.clone(),
             ram: ram.clone(),
             mailboxes: mailboxes.clone(),
             event_loop: event_loop.clone(),
-            calls_left: self.calls_left.clone(),
+            pause: self.pause.clone(),
         });
         let mut cpus = CpuManager::new(mailboxes, event_loop);
         for index in self.machine.vcpus() {
@@ -171,7 +171,7 @@ impl Board {
 impl RunningMachine {
     /// Shows what the guest has to say, until the machine ends or pauses.
     pub(crate) fn attend(&self, board: &Board) -> Result<()> {
-        Ok(board.console.serve(self.cpus.mailboxes(), &self.input)?)
+        Ok(board.console.serve(self.cpus.mailboxes(), &self.input, &board.pause)?)
     }
 
     /// Gets every CPU out of the guest. False when the machine ended instead.
@@ -186,21 +186,24 @@ impl RunningMachine {
 
     /// Writes the paused machine into a folder.
     pub(crate) fn save(&self, board: &Board, folder: &Folder) -> Result<()> {
-        // What CPUs have left open is completed first, and may still change the others' state.
+        // CPUs come first: what they have left open may still change devices.
         let cpus = self.cpus.save()?;
-        let snapshot = Snapshot {
+        let vm = Versioned::save(self.vm.state())?;
+        let platform = self.platform.save()?;
+        let memory_pieces = folder.write_memory(|file| memory::save(&self.ram, file))?;
+        folder.write_state(&Snapshot {
             hypervisor: board.hypervisor.name().to_owned(),
-            config: board.config.clone(),
+            config: board.config.with_absolute_paths()?,
             boot_count: self.boot_count,
+            memory_pieces,
+            vm,
             cpus,
-            vm: Versioned::save(self.vm.state())?,
-            platform: self.platform.save()?,
-        };
-        folder.write(&snapshot, |file| memory::save(&self.ram, file))
+            platform,
+        })
     }
 
     /// Waits for the CPUs of a machine that ends; why it does. `None`: because it is told to here.
-    pub(crate) fn end(mut self) -> Result<Option<StopReason>> {
+    pub(crate) fn end(&mut self) -> Result<Option<StopReason>> {
         self.cpus.end()
     }
 
@@ -212,15 +215,16 @@ impl RunningMachine {
 /// What exits lead to: the buses of the platform.
 struct Exits {
     platform: Arc<Platform>,
-    ram: Arc<Ram>,
     mailboxes: Arc<Mailboxes>,
     event_loop: Arc<EventFd>,
-    calls_left: Arc<AtomicU64>,
+    pause: Arc<PauseAfter>,
+    /// Dropped last: the others may have the VM.
+    ram: Arc<Ram>,
 }
 
 impl ExitHandler for Exits {
     fn hypercall(&self, caller: CpuIndex, call: &mut Hypercall) -> Next {
-        if self.calls_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.pause.hypercall() {
             self.mailboxes.pause();
             let _ = self.event_loop.write(1);
         }

@@ -11,13 +11,12 @@ mod cpus;
 mod hypervisor;
 mod machine;
 mod memory;
+mod pause;
 mod snapshot;
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use arch_ppc64::StopReason;
 use clap::Parser;
@@ -25,6 +24,7 @@ use vmm_sys_util::terminal::Terminal;
 
 use config::VmConfig;
 use machine::Board;
+use pause::After;
 use snapshot::Folder;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -55,7 +55,7 @@ struct Cli {
     save: Option<PathBuf>,
 
     /// So many hypercalls (1200), or so much time (350ms)
-    #[arg(long, value_name = "COUNT|TIMEms", requires = "save", allow_hyphen_values = true, value_parser = after)]
+    #[arg(long, value_name = "COUNT|TIMEms", requires = "save", allow_hyphen_values = true)]
     after: Option<After>,
 
     /// Let the machine go on when it is saved; else it ends
@@ -63,69 +63,64 @@ struct Cli {
     go_on: bool,
 }
 
-/// When a machine is saved.
-#[derive(Debug, Clone, Copy)]
-enum After {
-    Calls(u64),
-    Time(Duration),
-}
-
-fn after(text: &str) -> std::result::Result<After, String> {
-    let number = |digits: &str| match digits.parse() {
-        Ok(number @ 1..) => Ok(number),
-        _ => Err("it is a number from 1 on, such as 1200, or with ms behind it".to_owned()),
-    };
-    match text.strip_suffix("ms") {
-        Some(digits) => Ok(After::Time(Duration::from_millis(number(digits)?))),
-        None => Ok(After::Calls(number(text)?)),
-    }
-}
-
 fn main() -> ExitCode {
     let ended = run(&Cli::parse());
     let _ = io::stdin().lock().set_canon_mode();
     let Err(error) = ended else { return ExitCode::SUCCESS };
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-    eprintln!("example-vmm: {error}{causes}");
+    eprintln!("example-vmm: {}", with_causes(&*error));
     ExitCode::FAILURE
+}
+
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn run(cli: &Cli) -> Result<()> {
     let saved = cli.restore.clone().map(Folder::new);
-    let saved = saved.map(|folder| Ok::<_, Error>((folder.read()?, folder))).transpose()?;
+    let saved = saved.map(|folder| Ok::<_, Error>((folder.read_state()?, folder))).transpose()?;
     let (hypervisor, config) = match (&saved, &cli.machine) {
         (Some((saved, _)), _) => (Some(&*saved.hypervisor), saved.config.clone()),
         (None, Some(file)) => (cli.hypervisor.as_deref(), VmConfig::read(file)?),
         (None, None) => return Err("there is no machine".into()),
     };
     let board = Board::new(hypervisor::open(hypervisor)?, config)?;
-    match cli.after {
-        Some(After::Calls(calls)) => board.calls_left.store(calls, Ordering::SeqCst),
-        Some(After::Time(time)) => board.console.pause_after(time),
-        None => {}
-    }
     let mut machine = match &saved {
         Some((saved, folder)) => board.restore(saved, folder)?,
         None => board.boot(1)?,
     };
     io::stdin().lock().set_raw_mode()?;
     let mut save = cli.save.clone().map(Folder::new);
-    machine.resume();
+    if let Some(after) = cli.after {
+        board.pause.start(after);
+    }
     loop {
+        // Its moment may have come as the machine before it ended: then it stays paused.
+        if !(save.is_some() && board.pause.has_come()) {
+            machine.resume();
+        }
         machine.attend(&board)?;
-        if let (true, Some(folder)) = (machine.pause(), save.take()) {
+        if machine.pause() {
+            let Some(folder) = save.take() else { continue };
             machine.save(&board, &folder)?;
+            board.console.show();
             if !cli.go_on {
                 return Ok(());
             }
-            machine.resume();
             continue;
         }
-        let boot_count = machine.boot_count() + 1;
-        match machine.end()? {
-            Some(StopReason::Reset) => machine = board.boot(boot_count)?,
-            Some(StopReason::PowerOff) => return Ok(()),
+        let ended = machine.end();
+        board.console.show();
+        match ended? {
+            Some(StopReason::Reset) => {
+                machine = board.boot(machine.boot_count().saturating_add(1))?;
+            }
+            Some(StopReason::PowerOff) => {
+                // Devices may still have had something to say.
+                drop(machine);
+                board.console.show();
+                return Ok(());
+            }
             reason => return Err(format!("the guest ended: {reason:?}").into()),
         }
     }

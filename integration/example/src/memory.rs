@@ -1,6 +1,6 @@
 //! The guest's RAM: in this process, in slots of the VM, and in a file.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::ptr::NonNull;
 
 use arch_ppc64::topology::MemoryMap;
@@ -39,9 +39,10 @@ pub(crate) unsafe fn add_to_vm(ram: &Ram, vm: &dyn Vm) -> Result<()> {
     Ok(())
 }
 
-/// Writes what is not zero.
-pub(crate) fn save(ram: &Ram, file: &mut dyn Write) -> Result<()> {
+/// Writes what is not zero, in the order of addresses. Gives the number of pieces.
+pub(crate) fn save(ram: &Ram, file: &mut dyn Write) -> Result<u64> {
     let (mut piece, zero) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
+    let mut pieces = 0;
     for region in ram.iter() {
         for offset in (0..region.len()).step_by(PIECE_BYTES) {
             let at = GuestAddress(region.start_addr().0 + offset);
@@ -49,21 +50,31 @@ pub(crate) fn save(ram: &Ram, file: &mut dyn Write) -> Result<()> {
             if piece != zero {
                 file.write_all(&at.0.to_be_bytes())?;
                 file.write_all(&piece)?;
+                pieces += 1;
             }
         }
     }
-    Ok(())
+    Ok(pieces)
 }
 
-/// Takes up what was saved, in RAM that is all zero.
-pub(crate) fn restore(ram: &Ram, file: &mut dyn Read) -> Result<()> {
+/// Takes up so many pieces that were saved, in RAM that is all zero. More than there is room for are
+/// not read, as each has to be behind the one before.
+pub(crate) fn restore(ram: &Ram, pieces: u64, file: &mut dyn Read) -> Result<()> {
     let (mut piece, mut address) = (vec![0; PIECE_BYTES], [0; 8]);
-    loop {
-        match file.read_exact(&mut address) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            read => read?,
-        }
+    let mut free_from = 0;
+    for _ in 0..pieces {
+        file.read_exact(&mut address)?;
         file.read_exact(&mut piece)?;
-        ram.write_slice(&piece, GuestAddress(u64::from_be_bytes(address)))?;
+        let at = u64::from_be_bytes(address);
+        if at < free_from {
+            return Err(format!("what is for {at:#x} is not in its place").into());
+        }
+        let written = ram.write_slice(&piece, GuestAddress(at));
+        written.map_err(|error| format!("what is for {at:#x} has no place: {error}"))?;
+        free_from = at + PIECE_BYTES as u64;
+    }
+    match file.read(&mut address)? {
+        0 => Ok(()),
+        _ => Err(format!("there is more than {pieces} pieces").into()),
     }
 }

@@ -2,6 +2,7 @@
 //! and saved machines. Its source is in `guests/`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -75,22 +76,23 @@ fn a_guest_uses_every_view_of_the_device() {
 #[test]
 fn a_saved_guest_goes_on_in_another_process() {
     let files = Files::new("goes-on");
-    let calls = (1..60).step_by(4).chain((60..1100).step_by(130)).map(|calls| calls.to_string());
+    // It makes more calls than these, most of them while it counts.
+    let calls = (1..60).step_by(4).chain((60..1000).step_by(130)).map(|calls| calls.to_string());
     let times = [1, 2, 4, 8, 16].map(|time| format!("{time}ms"));
-    let (mut saves, mut counting) = (0, 0);
+    let mut counting = 0;
     for after in calls.chain(times) {
         let _ = fs::remove_dir_all(files.0.join("saved"));
         let save = format!("--hypervisor software machine.json --save saved --after {after}");
         let mut shown = files.shown(&save);
-        // It may have been faster.
         if files.0.join("saved/state.json").exists() {
-            saves += 1;
             counting += usize::from(shown.ends_with("counting\n"));
             shown += &files.shown("--restore saved");
+        } else {
+            assert!(after.ends_with("ms"), "not saved after {after}: {shown}");
         }
         assert_eq!(shown, ALL, "saved after {after}");
     }
-    assert!(saves >= 20 && counting >= 5, "{saves} saves, {counting} while it counts");
+    assert!(counting >= 5, "{counting} saves while it counts");
 }
 
 #[test]
@@ -108,29 +110,83 @@ fn a_machine_may_go_on_after_it_was_saved() {
 }
 
 #[test]
-fn saved_machines_that_cannot_be_are_refused() {
-    let files = Files::new("refused");
+fn states_that_cannot_be_are_refused() {
+    let files = Files::new("states");
     let save = "--hypervisor software machine.json --save saved --after 300";
     assert!(files.complaint("--restore saved").contains("cannot read saved/state.json: No such"));
     for (pointer, value, words) in [
         ("/hypervisor", "other".into(), "no hypervisor"),
         ("/cpus", serde_json::json!([]), "another number of CPUs"),
-        ("/cpus/0/registers/cpu/pc", 3.into(), "program counter"),
+        (
+            "/cpus/0/registers/cpu/pc",
+            3.into(),
+            "vcpu0: the CPU does not have such a state: the program counter cannot be 0x3",
+        ),
         ("/vm/version", 99.into(), "version 99"),
         ("/platform/devices/counter/state", "x".into(), "counter"),
+        ("/platform/devices/counter/version", 7.into(), "counter"),
         ("/config/memory/size", (128 << 20).into(), "67108864 bytes of RAM"),
+        ("/memory_pieces", 7.into(), "cannot use saved/memory: there is more than 7 pieces"),
+        ("/memory_pieces", 1_000_000.into(), "cannot use saved/memory: failed to fill"),
     ] {
         files.shown(save);
         files.change(pointer, value);
         let said = files.complaint("--restore saved");
         assert!(said.contains(words), "{words}: {said}");
     }
+    // What is not looked at before it is used has an end, too.
     files.shown(save);
+    files.change("/boot_count", u32::MAX.into());
+    files.change("/platform/devices/interrupt-controller/state/sources/0/arrival", u64::MAX.into());
+    assert_eq!(files.shown("--restore saved"), ALL[ALL.find("counted").unwrap()..]);
+}
+
+#[test]
+fn files_that_are_no_saved_memory_are_refused() {
+    const PIECE: usize = 8 + (64 << 10);
+    let files = Files::new("memory");
+    files.shown("--hypervisor software machine.json --save saved --after 300");
     let memory = files.0.join("saved/memory");
-    let bytes = fs::read(&memory).unwrap();
-    let beyond = [&u64::MAX.to_be_bytes()[..], &[0; 64 << 10]].concat();
-    for content in [&bytes[..bytes.len() - 1], &beyond] {
+    let good = fs::read(&memory).unwrap();
+    let other = |at: usize, address: u64| {
+        let mut bytes = good.clone();
+        bytes[at..at + 8].copy_from_slice(&address.to_be_bytes());
+        bytes
+    };
+    for (content, words) in [
+        (vec![], "failed to fill whole buffer"),
+        (good[..PIECE].to_vec(), "failed to fill whole buffer"),
+        (good[..good.len() - 1].to_vec(), "failed to fill whole buffer"),
+        ([&good[..], &[0]].concat(), "there is more than"),
+        (other(PIECE, 0), "what is for 0x0 is not in its place"),
+        (other(good.len() - PIECE, u64::MAX), "0xffffffffffffffff"),
+    ] {
         fs::write(&memory, content).unwrap();
-        files.complaint("--restore saved");
+        let said = files.complaint("--restore saved");
+        assert!(said.contains("cannot use saved/memory: ") && said.contains(words), "{said}");
     }
+    for kind in ["memory", "state.json"] {
+        let file = files.0.join("saved").join(kind);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        let said = files.complaint("--restore saved");
+        assert!(said.contains(&format!("saved/{kind}: it is not a regular file")), "{said}");
+        fs::remove_dir(&file).unwrap();
+        symlink("/dev/zero", &file).unwrap();
+        let said = files.complaint("--restore saved");
+        assert!(said.contains(&format!("saved/{kind}: it is not a regular file")), "{said}");
+    }
+}
+
+/// A folder that has no state has no machine: also when one was there before.
+#[test]
+fn a_save_that_fails_leaves_no_machine() {
+    let files = Files::new("fails");
+    let save = "--hypervisor software machine.json --save saved --after 300";
+    files.shown(save);
+    fs::remove_file(files.0.join("saved/memory")).unwrap();
+    fs::create_dir(files.0.join("saved/memory")).unwrap();
+    let said = files.complaint(save);
+    assert!(said.contains("cannot save in saved: Is a directory"), "{said}");
+    assert!(!files.0.join("saved/state.json").exists());
 }

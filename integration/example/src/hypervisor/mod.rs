@@ -35,7 +35,7 @@ pub(crate) trait Vm: Send + Sync {
     ///
     /// # Safety
     /// From `host` on, `bytes` bytes must stay mapped, and be accessed by this process as memory
-    /// that others change at any time, until the VM and its CPUs are gone.
+    /// that others change at any time, until no CPU of the VM is left.
     #[allow(unsafe_code)]
     unsafe fn set_memory_region(
         &self,
@@ -73,7 +73,10 @@ pub(crate) trait Vcpu: Send + Sync {
     /// Gets the CPU out of guest code, from any thread.
     fn kicker(&self) -> Arc<dyn Kick>;
 
-    /// Its state. The last exit is completed first.
+    /// Gives the CPU the results of its last exit, without running guest code.
+    fn complete(&self) -> Result<()>;
+
+    /// Its state, when it is complete.
     fn save(&self) -> Result<StateValue>;
 
     /// Takes up a state.

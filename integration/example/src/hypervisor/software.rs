@@ -102,13 +102,17 @@ impl Vcpu for SoftwareVcpu {
         self.kicker.clone()
     }
 
-    fn save(&self) -> Result<StateValue> {
+    fn complete(&self) -> Result<()> {
         let mut vcpu = lock(&self.vcpu);
         while let Some(exit) = vcpu.complete()? {
             // Of an instruction with several accesses, the next: nothing to stop for.
             let _ = answer(&*self.exits, self.index, exit)?;
         }
-        Ok(StateValue::of(&vcpu.save()?)?)
+        Ok(())
+    }
+
+    fn save(&self) -> Result<StateValue> {
+        Ok(StateValue::of(&lock(&self.vcpu).save()?)?)
     }
 
     fn restore(&self, state: &StateValue) -> Result<()> {
