@@ -1,7 +1,5 @@
 //! What a VMM says about the machine it wants.
 
-use serde::{Deserialize, Serialize};
-
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
 use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange};
@@ -11,6 +9,7 @@ use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, 
 /// ```
 /// use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 /// use arch_ppc64::Machine;
+/// use arch_ppc64::cpu::CpuModel;
 ///
 /// /// What some VMM reads from its configuration file.
 /// struct VmConfig {
@@ -35,7 +34,8 @@ use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, 
 ///     }
 /// }
 ///
-/// let machine: PseriesOptions = serde_json::from_str(r#"{"x-vof": true, "cpu": "POWER9"}"#)?;
+/// // With serde: `{"x-vof": true, "cpu": "POWER9"}`.
+/// let machine = PseriesOptions { x_vof: Some(true), cpu: CpuModel::Power9 };
 /// let config = VmConfig { memory_mib: 512, vcpus: 2, cmdline: "console=hvc0".into(), machine };
 /// let machine = Machine::new(&config)?;
 /// assert!(machine.x_vof());
@@ -132,19 +132,23 @@ pub struct Boot<'a> {
 
 /// The part of a configuration file that only the pseries machine has, for a VMM to embed under a
 /// key such as `"machine"`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields)]
 pub struct PseriesOptions {
     /// Whether the guest finds an Open Firmware client interface in the VMM. When the file does
     /// not say, the VMM decides: on, if it was built with it.
-    #[serde(rename = "x-vof", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "x-vof", skip_serializing_if = "Option::is_none")
+    )]
     pub x_vof: Option<bool>,
     /// The processor that the guest sees.
     pub cpu: CpuModel,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "serde"))]
 mod tests {
     use super::*;
 

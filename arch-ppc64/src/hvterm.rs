@@ -1,5 +1,8 @@
 //! The virtual terminal of the guest's console (LoPAPR §17.5, "Virtual Terminal").
 
+#[cfg(feature = "serde")]
+mod saved;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use crate::console::Console;
 use crate::fdt::{FdtError, Tree};
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
-use crate::platform::{Describe, Device, InterruptLine, SaveState, StateError, StateValue};
+use crate::platform::{Describe, Device, InterruptLine};
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 
@@ -184,7 +187,8 @@ impl Device for HvTerm {
         &["hcall-term"]
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn crate::platform::SaveState> {
         Some(self)
     }
 
@@ -195,26 +199,6 @@ impl Device for HvTerm {
 
 /// The alias of the first terminal.
 const ALIAS: &str = "hvterm";
-
-/// What is saved: what the console did not take yet.
-impl SaveState for HvTerm {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&*self.flush())
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > self.version() {
-            return Err(StateError::Version { found: version, newest: self.version() });
-        }
-        let rest: Vec<u8> = state.get()?;
-        if rest.len() >= CHARS_MAX {
-            let message = format!("{} characters wait; the most is {}", rest.len(), CHARS_MAX - 1);
-            return Err(StateError::Value(message));
-        }
-        *self.flush() = rest;
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

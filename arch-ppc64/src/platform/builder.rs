@@ -11,7 +11,7 @@ use super::interrupts::{
 };
 use super::machine::Platform;
 use super::numbers::InterruptNumbers;
-use super::state::StateError;
+use super::state_error::StateError;
 use crate::machine::Machine;
 
 /// What messages of a device are called among its interrupts.

@@ -1,7 +1,6 @@
 //! What a device shows of itself.
 
 use super::mmio::MmioHandler;
-use super::state::SaveState;
 use crate::fdt::{FdtError, Phandle, Start, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::machine::Machine;
@@ -115,8 +114,9 @@ pub trait Device: Send + Sync {
         None
     }
 
-    /// What has to be saved of it.
-    fn state(&self) -> Option<&dyn SaveState> {
+    /// What has to be saved of it. (Feature `serde`.)
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn super::state::SaveState> {
         None
     }
 

@@ -1,7 +1,7 @@
 //! Devices that cannot be one machine.
 
 use super::interrupts::InterruptError;
-use super::state::StateError;
+use super::state_error::StateError;
 use crate::rtas::DuplicateCall;
 
 /// Why a list of devices is no machine, or a saved state not that of this one.

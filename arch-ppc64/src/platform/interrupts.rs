@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The number of an interrupt source: what the tree's `interrupts` properties and the interrupt
@@ -18,8 +17,9 @@ impl fmt::Display for SourceNumber {
 }
 
 /// How a source tells of an interrupt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum InterruptKind {
     /// By an edge: each is one interrupt. Messages (MSI) are edges, too.

@@ -1,16 +1,16 @@
 //! A machine: its devices, and the views of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "serde")]
+mod saved;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use super::device::{Describe, Device};
 use super::error::PlatformError;
 use super::mmio_bus::MmioBus;
 use super::numbers::InterruptNumbers;
-use super::state::StateValue;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
 use crate::hypercall::{DuplicateToken, Hypercall, HypercallBus, HypercallHandler, Next};
 use crate::machine::Machine;
@@ -18,12 +18,16 @@ use crate::ram::GuestRam;
 use crate::rtas::Rtas;
 use crate::vcpu::CpuIndex;
 
+#[cfg(feature = "serde")]
+pub use saved::PlatformState;
+
 /// A machine from one start to the next. [`PlatformBuilder`](super::PlatformBuilder) makes it.
 ///
 /// Whatever it has, it has from its devices. A restart is a new platform around the same RAM, with
 /// the devices that the VMM keeps, such as its console and its clock.
 pub struct Platform {
     machine: Machine,
+    #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only saved states tell them"))]
     numbers: InterruptNumbers,
     devices: Vec<Arc<dyn Device>>,
     rtas: Arc<Rtas>,
@@ -111,52 +115,6 @@ impl Platform {
     pub fn blob(&self, start: &Start) -> Result<Vec<u8>, FdtError> {
         self.tree(start)?.flatten(SLACK_BYTES)
     }
-
-    /// What there is to be saved of the machine, but its CPUs and its RAM. Only while no CPU runs.
-    ///
-    /// # Errors
-    /// [`PlatformError::State`] names the device whose state cannot be had.
-    pub fn save(&self) -> Result<PlatformState, PlatformError> {
-        let mut devices = BTreeMap::new();
-        for device in &self.devices {
-            let Some(view) = device.state() else { continue };
-            let id = device.id().to_owned();
-            let state =
-                view.save().map_err(|source| PlatformError::State { id: id.clone(), source })?;
-            devices.insert(id, DeviceState { version: view.version(), state });
-        }
-        Ok(PlatformState { interrupts: self.numbers.clone(), devices })
-    }
-
-    /// Takes up the state of a machine that was saved. Only before its first CPU runs, and after
-    /// the states of the back end's virtual machine and of its CPUs were taken up: a controller
-    /// tells these of their interrupts.
-    ///
-    /// # Errors
-    /// [`PlatformError`] names what does not fit; the machine cannot run then.
-    pub fn restore(&self, state: &PlatformState) -> Result<(), PlatformError> {
-        if state.interrupts != self.numbers {
-            return Err(PlatformError::OtherInterrupts);
-        }
-        let mut own = BTreeMap::new();
-        for device in &self.devices {
-            if let Some(view) = device.state() {
-                own.insert(device.id(), view);
-            }
-        }
-        if let Some(id) = state.devices.keys().find(|id| !own.contains_key(id.as_str())) {
-            return Err(PlatformError::UnknownState { id: id.clone() });
-        }
-        for (id, view) in own {
-            let id = id.to_owned();
-            let Some(saved) = state.devices.get(&id) else {
-                return Err(PlatformError::MissingState { id });
-            };
-            view.restore(saved.version, &saved.state)
-                .map_err(|source| PlatformError::State { id, source })?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Debug for Platform {
@@ -164,29 +122,6 @@ impl fmt::Debug for Platform {
         let ids: Vec<&str> = self.devices.iter().map(|device| device.id()).collect();
         f.debug_struct("Platform").field("devices", &ids).finish_non_exhaustive()
     }
-}
-
-/// The saved state of a machine's devices, and which interrupts they have.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlatformState {
-    interrupts: InterruptNumbers,
-    devices: BTreeMap<String, DeviceState>,
-}
-
-impl PlatformState {
-    /// The interrupt numbers, for the
-    /// [builder](super::PlatformBuilder::with_interrupts) of the machine that takes the state up.
-    pub fn interrupts(&self) -> &InterruptNumbers {
-        &self.interrupts
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeviceState {
-    version: u32,
-    state: StateValue,
 }
 
 /// Hypercalls and registers of devices, if these can be one machine.

@@ -15,7 +15,9 @@ mod mmio_bus;
 mod numbers;
 mod outline;
 mod simple;
+#[cfg(feature = "serde")]
 mod state;
+mod state_error;
 
 pub use builder::PlatformBuilder;
 pub use device::{Describe, Device};
@@ -24,13 +26,17 @@ pub use interrupts::{
     InterruptController, InterruptError, InterruptKind, InterruptLine, MAX_SOURCES, NoInterrupts,
     Signal, SourceNumber,
 };
-pub use machine::{Platform, PlatformState};
+pub use machine::Platform;
+#[cfg(feature = "serde")]
+pub use machine::PlatformState;
 pub use mmio::{MmioHandler, MmioRange};
 pub use mmio_bus::MmioBus;
 pub use numbers::InterruptNumbers;
 pub use outline::outline;
 pub use simple::{HypercallDevice, KernelCalls, Nodes};
-pub use state::{SaveState, StateError, StateValue};
+#[cfg(feature = "serde")]
+pub use state::{SaveState, StateValue};
+pub use state_error::StateError;
 
 #[cfg(test)]
 mod tests;

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::interrupts::{InterruptError, InterruptKind, MAX_SOURCES};
-use super::state::StateError;
+use super::state_error::StateError;
 use crate::layout::FIRST_INTERRUPT;
 
 /// Past the last number of a source.
 const END: u32 = FIRST_INTERRUPT + MAX_SOURCES;
 
 /// The numbers of a device's interrupts: one, or a range of them for messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 struct Numbers {
     first: u32,
     count: u32,
@@ -28,8 +27,9 @@ impl Numbers {
 
 /// The interrupt numbers of a machine's devices, by the devices' ids and by what they call their
 /// interrupts. A machine that is restored has those of the one that was saved.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct InterruptNumbers(BTreeMap<String, BTreeMap<String, Numbers>>);
 
 impl InterruptNumbers {

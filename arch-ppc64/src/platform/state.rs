@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::state_error::StateError;
+
 /// The state of a device as plain data, in any of serde's formats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -14,7 +16,7 @@ impl StateValue {
     /// # Errors
     /// [`StateError::Format`] for what has no plain form, such as a map whose keys are no strings.
     pub fn of(state: &impl Serialize) -> Result<Self, StateError> {
-        Ok(Self(serde_json::to_value(state).map_err(StateError::format)?))
+        Ok(Self(serde_json::to_value(state).map_err(format)?))
     }
 
     /// The state, if this is the plain form of one.
@@ -22,36 +24,7 @@ impl StateValue {
     /// # Errors
     /// [`StateError::Format`] names what does not fit.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T, StateError> {
-        T::deserialize(&self.0).map_err(StateError::format)
-    }
-}
-
-/// A state that cannot be saved or taken up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// It is not of the form that the device has.
-    #[error("the saved state is not of the form that belongs here: {0}")]
-    Format(String),
-    /// It was written in a version that is not known.
-    #[error("the saved state has version {found}; known are those up to {newest}")]
-    Version {
-        /// That of the state.
-        found: u32,
-        /// That which is written here.
-        newest: u32,
-    },
-    /// A value of it is none that the device can have.
-    #[error("the saved state cannot be: {0}")]
-    Value(String),
-    /// The back end failed.
-    #[error("the host failed")]
-    Host(#[from] std::io::Error),
-}
-
-impl StateError {
-    fn format(error: serde_json::Error) -> Self {
-        Self::Format(error.to_string())
+        T::deserialize(&self.0).map_err(format)
     }
 }
 
@@ -75,4 +48,8 @@ pub trait SaveState: Send + Sync {
     /// # Errors
     /// [`StateError`] says what cannot be.
     fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError>;
+}
+
+fn format(error: serde_json::Error) -> StateError {
+    StateError::Format(error.to_string())
 }

@@ -25,20 +25,20 @@ mod handler;
 mod instantiate;
 mod parameters;
 mod platform;
+#[cfg(feature = "serde")]
+mod saved;
 mod standard;
 mod table;
 mod tokens;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, token};
 use crate::log_limit::LogLimit;
-use crate::platform::{Device, SaveState, StateError, StateValue};
+use crate::platform::Device;
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 use args::ArgumentBuffer;
@@ -169,31 +169,9 @@ impl Device for Rtas {
         self.messages.reset();
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn crate::platform::SaveState> {
         Some(self)
-    }
-}
-
-/// What is saved of RTAS: the tokens that are not well known, by the names of their calls.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RtasState {
-    tokens: BTreeMap<String, u32>,
-}
-
-impl SaveState for Rtas {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&RtasState { tokens: self.with_table(Table::others) })
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > self.version() {
-            return Err(StateError::Version { found: version, newest: self.version() });
-        }
-        let RtasState { tokens } = state.get()?;
-        let table = self.with_table(|table| table.with_others(&tokens))?;
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::handler::RtasCall;
 use super::tokens::{FIRST_OTHER, token_of};
-use crate::platform::{Device, StateError};
+use crate::platform::Device;
 
 /// Two devices answer the same call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,41 +66,8 @@ impl Table {
         &self.0
     }
 
-    /// The tokens of the calls that are not well known.
-    pub(super) fn others(&self) -> BTreeMap<String, u32> {
-        let others = self.0.iter().filter(|entry| token_of(entry.call.name).is_none());
-        others.map(|entry| (entry.call.name.to_owned(), entry.token)).collect()
-    }
-
-    /// The same calls, with the tokens that the guest knows those by that are not well known. What
-    /// it does not know gets numbers behind these.
-    pub(super) fn with_others(&self, known: &BTreeMap<String, u32>) -> Result<Self, StateError> {
-        let refused = |name: &str, why: &str| {
-            Err(StateError::Value(format!("the RTAS call {name} of the guest {why}")))
-        };
-        let own = self.others();
-        let mut tokens: Vec<u32> = Vec::with_capacity(known.len());
-        for (name, &token) in known {
-            if !own.contains_key(name) {
-                return refused(name, "is answered by no device here");
-            }
-            if token < FIRST_OTHER || tokens.contains(&token) {
-                return refused(name, &format!("cannot have the token {token:#x}"));
-            }
-            tokens.push(token);
-        }
-        let mut free = (FIRST_OTHER..).filter(|token| !tokens.contains(token));
-        let mut entries = self.0.clone();
-        for entry in &mut entries {
-            if own.contains_key(entry.call.name) {
-                let token = known.get(entry.call.name).copied().or_else(|| free.next());
-                entry.token = token.unwrap_or(u32::MAX);
-            }
-        }
-        Ok(Self::sorted(entries))
-    }
-
-    fn sorted(mut entries: Vec<Entry>) -> Self {
+    /// Of these calls, in any order.
+    pub(super) fn sorted(mut entries: Vec<Entry>) -> Self {
         entries.sort_unstable_by_key(|entry| entry.token);
         Self(entries)
     }

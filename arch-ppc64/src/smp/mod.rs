@@ -34,8 +34,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use serde::{Deserialize, Serialize};
-
 use crate::cas::{Decision, Negotiated};
 use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
 
@@ -58,8 +56,9 @@ pub enum Order {
 /// are the guest's, as those of a CPU that runs are. [`start_cpu`](crate::start_cpu) has looked at
 /// them when the guest asked for the start; where they were changed since, the guest has an
 /// interrupt where it starts, and the host has no harm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 pub enum RunState {
     /// In the RTAS stopped state (LoPAPR §7.3.8.1, `stop-self`): waits for `start-cpu`.
     Stopped,

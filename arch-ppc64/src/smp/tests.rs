@@ -146,6 +146,7 @@ fn a_restored_cpu_goes_on_as_it_stood() {
     assert_eq!(cpus.wait(CpuIndex(1)), Order::Start(entry()));
 }
 
+#[cfg(feature = "serde")]
 #[test]
 fn a_run_state_is_text_and_back() {
     let starting = RunState::Starting(entry());

@@ -1,6 +1,5 @@
 //! What a virtual CPU finds in its registers when it starts.
 
-use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 /// The registers that a virtual CPU starts with; all others are zero.
@@ -10,12 +9,13 @@ use vm_memory::GuestAddress;
 /// `start-cpu` start the others (LoPAPR §7.3.8.2).
 ///
 /// As serde data, it is a map of all of these; the address is a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct EntryRegisters {
     /// Address of the first instruction.
-    #[serde(with = "Address")]
+    #[cfg_attr(feature = "serde", serde(with = "Address"))]
     pub pc: GuestAddress,
     /// 64-bit mode (MSR.SF = 1), else 32-bit mode.
     pub is_64bit: bool,
@@ -49,6 +49,7 @@ impl EntryRegisters {
 }
 
 /// A [`GuestAddress`] as serde data.
-#[derive(Serialize, Deserialize)]
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
 #[serde(remote = "GuestAddress")]
 struct Address(u64);

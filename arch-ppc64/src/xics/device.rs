@@ -5,8 +5,7 @@ use super::{IPI, Xics};
 use crate::fdt::{FdtError, INTERRUPT_CONTROLLER_PATH, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::platform::{
-    Describe, Device, InterruptController, InterruptError, InterruptKind, SaveState, Signal,
-    SourceNumber, StateError, StateValue,
+    Describe, Device, InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
 };
 use crate::rtas::RtasHandler;
 use crate::topology::CpuTopology;
@@ -35,7 +34,8 @@ impl Device for Xics {
         Some(self)
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn crate::platform::SaveState> {
         Some(self)
     }
 
@@ -65,20 +65,6 @@ impl InterruptController for Xics {
             Signal::High => self.set_level(source.0, true),
             Signal::Low => self.set_level(source.0, false),
         }
-    }
-}
-
-impl SaveState for Xics {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&self.lock().save())
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > self.version() {
-            return Err(StateError::Version { found: version, newest: self.version() });
-        }
-        let state = state.get()?;
-        self.lock().restore(&state, &self.topology).map_err(StateError::Value)
     }
 }
 

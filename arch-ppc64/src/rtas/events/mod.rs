@@ -6,20 +6,21 @@
 //! come with an interrupt, and so `event-scan` never finds any.
 
 mod log;
+#[cfg(feature = "serde")]
+mod saved;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 use super::args::RtasStatus;
-use super::clock::{LATEST, RealTimeClock};
+use super::clock::RealTimeClock;
 use super::handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
 use crate::fdt::{FdtError, Tree};
-use crate::platform::{Describe, Device, InterruptLine, SaveState, StateError, StateValue};
+use crate::platform::{Describe, Device, InterruptLine};
 
 pub use log::ERROR_LOG_BYTES_MAX;
 
@@ -122,9 +123,8 @@ impl Shared {
     }
 }
 
-/// What waits for the guest. It is what is saved of the device.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What waits for the guest.
+#[derive(Debug, Clone)]
 struct Queue {
     next_id: u32,
     waiting: VecDeque<Event>,
@@ -136,8 +136,7 @@ impl Default for Queue {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 struct Event {
     /// Tells it from others of the machine.
     id: u32,
@@ -146,8 +145,7 @@ struct Event {
     what: What,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy)]
 enum What {
     PowerButton,
 }
@@ -184,29 +182,6 @@ impl RtasHandler for EventSources {
     }
 }
 
-impl SaveState for EventSources {
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&*self.shared.queue())
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > self.version() {
-            return Err(StateError::Version { found: version, newest: self.version() });
-        }
-        let queue: Queue = state.get()?;
-        let count = queue.waiting.len();
-        if count > EVENTS_MAX {
-            let most = format!("at most {EVENTS_MAX} wait, not {count}");
-            return Err(StateError::Value(format!("events of a machine: {most}")));
-        }
-        if let Some(late) = queue.waiting.iter().find(|event| event.at_s > LATEST.as_secs()) {
-            return Err(StateError::Value(format!("an event of a machine: at {} s", late.at_s)));
-        }
-        *self.shared.queue() = queue;
-        Ok(())
-    }
-}
-
 impl Device for EventSources {
     fn id(&self) -> &str {
         EVENT_SOURCES_ID
@@ -231,7 +206,8 @@ impl Device for EventSources {
         Some(self)
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn crate::platform::SaveState> {
         Some(self)
     }
 

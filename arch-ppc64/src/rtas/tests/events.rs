@@ -3,15 +3,14 @@
 use vm_memory::GuestAddress;
 
 use super::guest::{BUFFER, DATA, EPOW, Guest, RAM_BYTES};
-use crate::platform::{SaveState, StateError, StateValue};
 
 const EXTERNAL_INTERRUPT: u32 = 0x500;
 /// The class of environmental and power warnings.
 const WARNINGS: u32 = 0x4000_0000;
-const LOG_BYTES: usize = 116;
+pub(super) const LOG_BYTES: usize = 116;
 
 /// Linux's `ras_epow_interrupt`: gives the status.
-fn check(guest: &Guest, buffer: u32, length: u32) -> i32 {
+pub(super) fn check(guest: &Guest, buffer: u32, length: u32) -> i32 {
     let inputs = [EXTERNAL_INTERRUPT, EPOW.0, WARNINGS, 0, buffer, length];
     guest.status("check-exception", &inputs)
 }
@@ -127,37 +126,4 @@ fn event_waits_for_a_buffer_that_can_be_used() {
     // The buffer may be that of the call: what is written last is the status.
     assert_eq!(check(&guest, BUFFER.0 as u32, 64), 0);
     assert_eq!(check(&guest, DATA, 2048), 1);
-}
-
-#[test]
-fn events_that_wait_are_saved() {
-    let (source, destination) = (Guest::new(), Guest::new());
-    source.events.power_button().press();
-    source.events.power_button().press();
-    assert_eq!(check(&source, DATA, 2048), 0);
-    destination.events.restore(1, &source.events.save().unwrap()).unwrap();
-    assert_eq!(destination.line.take(), 0, "the edge is the controller's to remember");
-    assert_eq!(check(&source, DATA, 2048), 0);
-    assert_eq!(check(&destination, DATA, 2048), 0);
-    assert_eq!(destination.bytes(DATA, LOG_BYTES), source.bytes(DATA, LOG_BYTES));
-    assert_eq!(check(&destination, DATA, 2048), 1);
-}
-
-#[test]
-fn state_that_cannot_be_is_refused() {
-    let guest = Guest::new();
-    let event = |at_s: u64| serde_json::json!({ "id": 1, "at_s": at_s, "what": "power-button" });
-    let state = |waiting: Vec<serde_json::Value>| {
-        StateValue::of(&serde_json::json!({ "next_id": 7, "waiting": waiting })).unwrap()
-    };
-    for waiting in [vec![event(0); 9], vec![event(u64::MAX)], vec![event(253_402_300_800)]] {
-        let refused = guest.events.restore(1, &state(waiting));
-        assert!(matches!(refused, Err(StateError::Value(_))));
-    }
-    let refused = guest.events.restore(1, &state(vec![serde_json::json!("flood")]));
-    assert!(matches!(refused, Err(StateError::Format(_))));
-    assert!(matches!(guest.events.restore(2, &state(vec![])), Err(StateError::Version { .. })));
-    assert_eq!(check(&guest, DATA, 2048), 1);
-    guest.events.restore(1, &state(vec![event(0)])).unwrap();
-    assert_eq!(check(&guest, DATA, 2048), 0);
 }

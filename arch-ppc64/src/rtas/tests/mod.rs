@@ -3,6 +3,8 @@
 mod events;
 mod guest;
 mod registration;
+#[cfg(feature = "serde")]
+mod saved;
 
 use std::time::Duration;
 

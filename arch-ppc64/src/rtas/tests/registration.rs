@@ -1,14 +1,13 @@
 //! Who answers which call, and under which token.
 
 use super::*;
-use crate::platform::StateValue;
 use vm_memory::GuestMemoryMmap;
 
 /// A device that answers calls of these names with their numbers.
-struct Named(&'static str, Vec<RtasCall>);
+pub(super) struct Named(&'static str, Vec<RtasCall>);
 
 impl Named {
-    fn with(id: &'static str, calls: &[&'static str]) -> Arc<dyn Device> {
+    pub(super) fn with(id: &'static str, calls: &[&'static str]) -> Arc<dyn Device> {
         let call = |name: &&'static str| RtasCall::new(name, &[0], 2);
         Arc::new(Self(id, calls.iter().map(call).collect()))
     }
@@ -36,7 +35,7 @@ impl RtasHandler for Named {
 }
 
 /// The result of the call of that token, made by CPU 3.
-fn result(rtas: &Rtas, token: u32) -> (i32, u32) {
+pub(super) fn result(rtas: &Rtas, token: u32) -> (i32, u32) {
     let memory: GuestMemoryMmap =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
     let ram: &dyn GuestRam = &memory;
@@ -66,35 +65,4 @@ fn name_that_two_have_is_an_error() {
     let devices = [Named::with("one", &["x,call"]), Named::with("two", &["x,other", "x,call"])];
     let error = Rtas::new(&devices).unwrap_err();
     assert_eq!(error.to_string(), "two devices answer the RTAS call x,call: one and two");
-}
-
-#[test]
-fn guest_keeps_its_tokens_where_devices_come_in_another_order() {
-    let (one, two) = (Named::with("one", &["x,a", "x,b"]), Named::with("two", &["x,c"]));
-    let source = Rtas::new(&[one.clone(), two.clone()]).unwrap();
-    let new = Named::with("new", &["x,new"]);
-    let destination = Rtas::new(&[new, two, one]).unwrap();
-    destination.restore(1, &source.save().unwrap()).unwrap();
-    let mut calls = source.calls();
-    calls.push(("x,new", 0x1003));
-    assert_eq!(destination.calls(), calls);
-    assert_eq!(result(&destination, 0x1001), (0, 1 + 21));
-}
-
-#[test]
-fn tokens_that_cannot_be_are_refused() {
-    let rtas = Rtas::new(&[Named::with("one", &["x,a", "x,b"])]).unwrap();
-    let before = rtas.calls();
-    for tokens in [
-        vec![("x,absent", 0x1000)],
-        vec![("x,a", 4)],
-        vec![("x,a", 0x1000), ("x,b", 0x1000)],
-        vec![("get-time-of-day", 0x1000)],
-    ] {
-        let tokens = tokens.into_iter().map(|(name, token)| (name.to_owned(), token)).collect();
-        let state = StateValue::of(&RtasState { tokens }).unwrap();
-        assert!(matches!(rtas.restore(1, &state), Err(StateError::Value(_))));
-    }
-    assert!(matches!(rtas.restore(2, &rtas.save().unwrap()), Err(StateError::Version { .. })));
-    assert_eq!(rtas.calls(), before);
 }
