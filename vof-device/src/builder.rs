@@ -20,7 +20,6 @@ use crate::memory_node::{AVAILABLE, MemoryNode};
 use crate::package::Package;
 use crate::packages::{self, ConsolePackage};
 use crate::policy::{CasPolicy, KnownProperties, PropertyPolicy};
-use crate::saved::{RestoreError, VofState};
 use crate::services;
 use crate::state::State;
 use crate::tree::{DeviceTree, NodeId};
@@ -232,24 +231,6 @@ impl VofBuilder {
             })?;
         }
         Ok(Vof::new(interface, self.memory))
-    }
-
-    /// As [`build`](Self::build), and then what was [saved](Vof::state) of another interface is
-    /// taken up: the next calls get the answers that they would have got there.
-    ///
-    /// The tree is that which was saved, with nodes and properties that another release, or other
-    /// devices, have made. Only what this machine has attached to nodes has to be in it: console,
-    /// packages, memory. What this machine's own tree has besides is not there.
-    ///
-    /// Guest memory, which clients have pointers to, is for the VMM to carry over, and so is what
-    /// its own policies have learnt: they are not told anew.
-    ///
-    /// # Errors
-    /// [`RestoreError`] names the field of `saved` that cannot be, and there is no interface.
-    pub fn restore(self, saved: &VofState) -> Result<Vof, RestoreError> {
-        let vof = self.build()?;
-        vof.take_up(saved)?;
-        Ok(vof)
     }
 }
 

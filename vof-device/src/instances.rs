@@ -1,5 +1,8 @@
 //! Open packages and the handles that clients have of them.
 
+#[cfg(feature = "serde")]
+mod saved;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -10,6 +13,9 @@ use arch_ppc64::CpuIndex;
 use crate::limits::MAX_INSTANCES;
 use crate::package::{Instance, Package};
 use crate::tree::NodeId;
+
+#[cfg(feature = "serde")]
+pub(crate) use saved::BadSlots;
 
 /// Bits of an ihandle that tell the slot, counted from 1.
 const SLOT_BITS: u32 = 11;
@@ -88,15 +94,6 @@ pub(crate) struct Slot {
     pub(crate) open: Option<Open>,
 }
 
-/// Slots that cannot be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BadSlots {
-    /// There are too many, or this one has a generation that there is not.
-    Slot(usize, u32),
-    /// The list of the empty ones is none.
-    Free,
-}
-
 impl Instances {
     /// Adds an instance; gives its ihandle, or `None` when [`MAX_INSTANCES`] are open.
     pub(crate) fn open(&mut self, open: Open) -> Option<u32> {
@@ -133,32 +130,6 @@ impl Instances {
         slot.generation = (generation + 1) % GENERATIONS;
         self.free.push_back(number);
         slot.open.take()
-    }
-
-    /// All slots, in the order of their numbers.
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// The numbers of the empty slots, the one that is used first first.
-    pub(crate) fn free(&self) -> impl Iterator<Item = u32> + '_ {
-        self.free.iter().copied()
-    }
-
-    /// Of these slots, of which so many are empty.
-    pub(crate) fn from_slots(slots: Vec<Slot>, free: &[u32]) -> Result<Self, BadSlots> {
-        for (number, slot) in slots.iter().enumerate() {
-            if number >= MAX_INSTANCES || slot.generation >= GENERATIONS {
-                return Err(BadSlots::Slot(number, slot.generation));
-            }
-        }
-        let mut sorted = free.to_vec();
-        sorted.sort_unstable();
-        let empty = (0..).zip(&slots).filter(|(_, slot)| slot.open.is_none());
-        if !sorted.into_iter().eq(empty.map(|(number, _)| number)) {
-            return Err(BadSlots::Free);
-        }
-        Ok(Self { slots, free: free.iter().copied().collect() })
     }
 }
 

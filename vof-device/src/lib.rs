@@ -16,6 +16,7 @@ mod memory_node;
 mod package;
 mod packages;
 mod policy;
+#[cfg(feature = "serde")]
 mod saved;
 mod services;
 mod state;
@@ -31,6 +32,7 @@ pub use build_error::BuildError;
 pub use builder::VofBuilder;
 pub use package::{Buffer, Context, Instance, Package, Progress, Stack, Throw, Transfer};
 pub use policy::{Agreement, CasPolicy, CasRefusal, KnownProperties, PropertyPolicy};
+#[cfg(feature = "serde")]
 pub use saved::{
     RestoreError, STATE_VERSION, Saved, SavedCall, SavedInstance, SavedInstances, SavedNode,
     SavedRange, SavedSlot, SavedTable, VofState,

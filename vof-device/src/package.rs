@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use arch_ppc64::CpuIndex;
+#[cfg(feature = "serde")]
 use arch_ppc64::platform::{StateError, StateValue};
 use vm_memory::GuestAddress;
 
@@ -81,10 +82,11 @@ pub trait Package: Send + Sync {
     }
 
     /// An instance that was opened with these arguments, and then saved as `state`, in another
-    /// process. Nobody vouches for either.
+    /// process. Nobody vouches for either. (Feature `serde`.)
     ///
     /// # Errors
     /// [`StateError`] says what cannot be.
+    #[cfg(feature = "serde")]
     fn reopen(&self, arguments: &str, state: &StateValue) -> Result<Box<dyn Instance>, StateError> {
         let _ = (arguments, state);
         Err(StateError::Value("the package keeps no state".to_owned()))
@@ -97,7 +99,7 @@ pub trait Package: Send + Sync {
 /// one after the other, from any vCPU thread. None of them waits for the host, for the CPU cannot
 /// be stopped meanwhile: an instance that has no answer yet says so ([`Transfer::NotYet`],
 /// [`Progress::NotYet`]), and the same call comes again, until there is one. What is
-/// [under way](Self::state) is the instance's to keep: when the machine is paused or saved between
+/// under way is the instance's to keep: when the machine is paused or saved between
 /// two tries, the call has not been made yet.
 pub trait Instance: Send {
     /// Reads into a client's buffer, from where the instance is.
@@ -153,9 +155,11 @@ pub trait Instance: Send {
 
     /// What has to be saved of it, for [`Package::reopen`]; `None` for one that is as if it were
     /// opened just now. Called while no CPU runs. A call that has no answer yet may be begun anew.
+    /// (Feature `serde`.)
     ///
     /// # Errors
     /// [`StateError`] when it cannot be had.
+    #[cfg(feature = "serde")]
     fn state(&self) -> Result<Option<StateValue>, StateError> {
         Ok(None)
     }

@@ -12,7 +12,10 @@
 //! assert_eq!(client.getprop(chosen, "bootargs").as_deref(), Some(&b"console=hvc0\0"[..]));
 //! ```
 
+#[cfg(feature = "serde")]
 pub mod model;
+#[cfg(feature = "serde")]
+mod saved;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +27,7 @@ use arch_ppc64::{Console, CpuIndex, GuestRam, Hypercall, HypercallBus, Next, Sta
 use vm_fdt::FdtWriter;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use crate::{DeviceTree, RestoreError, Vof, VofBuilder, VofState};
+use crate::{DeviceTree, Vof, VofBuilder};
 
 /// Where a [`TestMachine`]'s firmware is, and how many bytes of it there are.
 pub const FIRMWARE_BYTES: u64 = 0x1_0000;
@@ -428,24 +431,6 @@ impl TestMachine {
         let (ram, builder, console) = Self::parts(tree, memory);
         let vof = change(builder).build().expect("the test's interface can be built");
         Self::of(ram, vof, console)
-    }
-
-    /// As [`in_memory`](Self::in_memory), and then it takes up what was saved of another one; RAM is
-    /// new.
-    ///
-    /// # Errors
-    /// [`RestoreError`] when the state is refused.
-    ///
-    /// # Panics
-    /// If the interface cannot be built.
-    pub fn restored(
-        tree: DeviceTree,
-        memory: &MemoryMap,
-        change: impl FnOnce(VofBuilder) -> VofBuilder,
-        saved: &VofState,
-    ) -> Result<Self, RestoreError> {
-        let (ram, builder, console) = Self::parts(tree, memory);
-        Ok(Self::of(ram, change(builder).restore(saved)?, console))
     }
 
     fn of(ram: GuestMemoryMmap, vof: Vof, console: Arc<TestConsole>) -> Self {

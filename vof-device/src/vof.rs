@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arch_ppc64::cas::Decision;
-use arch_ppc64::platform::{Device, SaveState, StateError, StateValue};
+use arch_ppc64::platform::Device;
 use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{
     CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, hypercall::token,
@@ -12,7 +12,6 @@ use arch_ppc64::{
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
 use crate::interface::Interface;
 use crate::memory_node::AVAILABLE;
-use crate::saved::{self, RestoreError, STATE_VERSION, Saved, VofState};
 use crate::services::{self, DeviceCall, MINUS_ONE, Reply, Then};
 use crate::trace;
 use crate::tree::DeviceTree;
@@ -41,7 +40,7 @@ use crate::tree::DeviceTree;
 /// those that reach an open package, which hold no lock of the interface meanwhile: see
 /// [`Instance`](crate::Instance).
 pub struct Vof {
-    interface: Interface,
+    pub(crate) interface: Interface,
     memory: MemoryMap,
 }
 
@@ -87,21 +86,6 @@ impl Vof {
     /// [`boot_arguments`](Self::boot_arguments) are then those of this one.
     pub fn restart_decision(&self) -> Option<Decision> {
         self.interface.state().restart
-    }
-
-    /// What clients can see, as plain data: to be saved, and to be taken up by
-    /// [`VofBuilder::restore`](crate::VofBuilder::restore) in another process. To be called while
-    /// no CPU runs.
-    ///
-    /// # Errors
-    /// [`StateError`] when an open package of the VMM's cannot be saved.
-    pub fn state(&self) -> Result<VofState, StateError> {
-        saved::save(&self.interface)
-    }
-
-    /// Takes up what was saved of another one. Nothing has changed where it is refused.
-    pub(crate) fn take_up(&self, saved: &VofState) -> Result<(), RestoreError> {
-        saved::restore(&self.interface, saved)
     }
 
     /// How often each service was called, in the order of IEEE 1275.
@@ -201,26 +185,9 @@ impl Device for Vof {
         Some(self)
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn arch_ppc64::platform::SaveState> {
         Some(self)
-    }
-}
-
-impl SaveState for Vof {
-    fn version(&self) -> u32 {
-        STATE_VERSION
-    }
-
-    fn save(&self) -> Result<StateValue, StateError> {
-        StateValue::of(&self.state()?.vof)
-    }
-
-    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version != STATE_VERSION {
-            return Err(StateError::Version { found: version, newest: STATE_VERSION });
-        }
-        let state = VofState { version, vof: state.get::<Saved>()? };
-        self.take_up(&state).map_err(|error| StateError::Value(error.to_string()))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The board as a VMM uses it.
-#![cfg(feature = "board")]
+#![cfg(all(feature = "board", feature = "serde"))]
 
 use std::ptr::NonNull;
 use std::sync::Arc;

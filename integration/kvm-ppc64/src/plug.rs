@@ -8,8 +8,8 @@ use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::fdt::{FdtError, Tree};
 use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
-    Describe, Device, InterruptController, InterruptError, InterruptKind, KernelCalls, SaveState,
-    Signal, SourceNumber,
+    Describe, Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal,
+    SourceNumber,
 };
 use arch_ppc64::rtas::RtasHandler;
 use vmm_sys_util::eventfd::EventFd;
@@ -102,11 +102,9 @@ impl Device for Xics {
         self.described.rtas()
     }
 
-    fn state(&self) -> Option<&dyn SaveState> {
-        #[cfg(feature = "serde")]
-        return Some(self);
-        #[cfg(not(feature = "serde"))]
-        None
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn arch_ppc64::platform::SaveState> {
+        Some(self)
     }
 }
 

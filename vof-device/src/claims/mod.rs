@@ -2,6 +2,8 @@
 //! (IEEE 1275 §6.3.2.4 and the PowerPC binding §8.2).
 
 mod free_ranges;
+#[cfg(feature = "serde")]
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -70,28 +72,10 @@ impl Claims {
         Self { free, memory: Arc::new(memory.clone()), firmware: Vec::new() }
     }
 
-    /// Where RAM is.
-    pub(crate) fn memory(&self) -> &MemoryMap {
-        &self.memory
-    }
-
     /// Whether all of `range` is RAM.
     pub(crate) fn is_ram(&self, range: &Range<u64>) -> bool {
         let bytes = range.end.checked_sub(range.start);
         bytes.is_some_and(|bytes| self.memory.is_ram(GuestAddress(range.start), bytes))
-    }
-
-    /// The same memory with these ranges free and no other; they are in order, apart, and RAM.
-    /// `None` if one of them is the firmware's.
-    pub(crate) fn with_free(&self, ranges: impl Iterator<Item = Range<u64>>) -> Option<Self> {
-        let mut free = FreeRanges::none();
-        for range in ranges {
-            if self.is_firmware(&range) {
-                return None;
-            }
-            free.give(range);
-        }
-        Some(Self { free, memory: self.memory.clone(), firmware: self.firmware.clone() })
     }
 
     /// Puts `range` into use, whatever is there; gives false when it is not all RAM.

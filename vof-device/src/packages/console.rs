@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arch_ppc64::Console;
+#[cfg(feature = "serde")]
 use arch_ppc64::platform::{StateError, StateValue};
 
 use crate::args::Failed;
@@ -35,6 +36,7 @@ impl Package for ConsolePackage {
         MAX_TRANSFER_BYTES
     }
 
+    #[cfg(feature = "serde")]
     fn reopen(
         &self,
         _arguments: &str,
@@ -151,6 +153,7 @@ impl Instance for OpenConsole {
         self.waited = Duration::ZERO;
     }
 
+    #[cfg(feature = "serde")]
     fn state(&self) -> Result<Option<StateValue>, StateError> {
         if self.written == 0 { Ok(None) } else { StateValue::of(&self.written).map(Some) }
     }

@@ -8,6 +8,7 @@ mod error;
 mod hex;
 mod restore;
 mod version;
+mod vof;
 
 use std::ops::Range;
 
@@ -15,7 +16,6 @@ use arch_ppc64::platform::{StateError, StateValue};
 use serde::{Deserialize, Serialize};
 
 pub use error::{RestoreError, SavedTable};
-pub(crate) use restore::restore;
 
 use crate::attachments::Attachments;
 use crate::claims::Claims;
@@ -146,7 +146,7 @@ pub struct SavedCall {
 }
 
 /// What is saved of an interface.
-pub(crate) fn save(interface: &Interface) -> Result<VofState, StateError> {
+fn save(interface: &Interface) -> Result<VofState, StateError> {
     let slots = saved_slots(interface)?;
     let opened = interface.opened();
     let state = interface.state();

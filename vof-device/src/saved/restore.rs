@@ -27,7 +27,7 @@ use crate::tree::{ChangedNode, DeviceTree};
 ///
 /// The tree is taken as it is: what this machine's own tree says does not matter. Clients see it,
 /// and what else goes by it (memory, processors, packages) is looked at here or where it is used.
-pub(crate) fn restore(interface: &Interface, saved: &VofState) -> Result<(), RestoreError> {
+pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), RestoreError> {
     let VofState { version, vof: saved } = saved;
     if *version != STATE_VERSION {
         return Err(RestoreError::Version { found: *version });

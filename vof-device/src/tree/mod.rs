@@ -12,6 +12,7 @@ mod path;
 mod phandles;
 mod properties;
 mod read;
+#[cfg(feature = "serde")]
 mod restored;
 mod strings;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use names::Names;
 use phandles::Phandles;
 use properties::{Slot, Values};
 pub(crate) use properties::{Value, is_property_name};
+#[cfg(feature = "serde")]
 pub(crate) use restored::ChangedNode;
 
 /// No node.

@@ -313,6 +313,7 @@ impl Slot {
     const UNUSED: Self = Self { len: 0, payload: [0; INLINE_BYTES] };
 
     /// Whether its value has memory of its own, as one that was set after the tree was built.
+    #[inline]
     pub(super) fn is_boxed(&self) -> bool {
         self.len & BOXED != 0
     }
@@ -347,7 +348,7 @@ impl Values {
 
     #[inline]
     pub(super) fn get<'a>(&'a self, slot: &'a Slot) -> &'a [u8] {
-        if slot.len & BOXED != 0 {
+        if slot.is_boxed() {
             return self.boxes.get(slot.place()).map_or(&[], |value| value);
         }
         let len = slot.len as usize;
@@ -377,7 +378,7 @@ impl Values {
     }
 
     pub(super) fn free(&mut self, slot: &Slot) {
-        if slot.len & BOXED != 0 {
+        if slot.is_boxed() {
             if let Some(place) = self.boxes.get_mut(slot.place()) {
                 self.boxed_bytes -= place.len();
                 *place = Box::default();

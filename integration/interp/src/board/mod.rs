@@ -7,13 +7,14 @@
 //! `arch-ppc64`: [`Vm::devices`] for its platform, [`Vm::interrupts`] for its devices.
 //!
 //! A machine that was saved is restored in this order: the [`Vm`]
-//! ([`SaveState`](arch_ppc64::platform::SaveState)), each CPU ([`Vcpu::restore`]), the platform.
+//! (feature `serde`: `arch_ppc64::platform::SaveState`), each CPU ([`Vcpu::restore`]), the platform.
 
 mod clock;
 mod error;
 mod lines;
 mod memory;
 mod modes;
+#[cfg(feature = "serde")]
 mod saved;
 mod vcpu;
 mod vm;

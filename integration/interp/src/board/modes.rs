@@ -1,15 +1,16 @@
 //! What the guest sets for all of its CPUs at once, until each of them has taken it over.
 
+#[cfg(feature = "serde")]
+mod saved;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::papr::{ProcessTable, ProcessorModes};
-use arch_ppc64::platform::StateError;
 use arch_ppc64::{Kick, Status};
 
 use super::lines::Lines;
 use crate::cpu::Cpu;
-use crate::cpu_state::check_modes;
 
 /// The modes that the guest sets for all of its CPUs: the byte order and the place of interrupts,
 /// and where translations are.
@@ -22,8 +23,9 @@ pub(super) struct Modes {
 }
 
 /// What every CPU is to have, and what is saved of that.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub(super) struct ModesState {
     little_endian: bool,
     ail: u8,
@@ -50,11 +52,6 @@ impl Modes {
 
     pub(super) fn state(&self) -> ModesState {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes up modes that were [checked](ModesState::check).
-    pub(super) fn set_state(&self, saved: ModesState) {
-        let _ = self.change(|wanted| *wanted = saved);
     }
 
     fn change(&self, change: impl FnOnce(&mut ModesState)) -> Status {
@@ -84,12 +81,5 @@ impl ProcessorModes for Modes {
             // "A request for an unimplemented function results in an H_Parameter."
             ProcessTable::Hash => Status::PARAMETER,
         }
-    }
-}
-
-impl ModesState {
-    /// Whether a machine can have these modes.
-    pub(super) fn check(&self) -> Result<(), StateError> {
-        check_modes(self.ail, self.table).map_err(|error| StateError::Value(error.to_string()))
     }
 }

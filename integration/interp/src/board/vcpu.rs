@@ -32,7 +32,8 @@ pub struct Vcpu {
 }
 
 /// What is saved of a CPU.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct VcpuState {
     /// The processor.

@@ -13,20 +13,26 @@ use crate::toolchain::Toolchain;
 
 use super::boots::xtask;
 use super::log::Log;
+use super::members;
 
 const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];
 
 /// Every set of features that a user may choose: a package, and what Cargo is told.
 const FEATURES: &[(&str, &[&str])] = &[
     ("arch-ppc64", &[]),
+    ("arch-ppc64", &["--no-default-features"]),
     ("arch-ppc64", &["--features", "kvm-ioctls"]),
     ("arch-ppc64", &["--features", "schema"]),
     ("vof-bench", &[]),
     ("vof-device", &[]),
+    ("vof-device", &["--no-default-features"]),
     ("vof-device", &["--features", "test-utils"]),
+    ("vof-device", &["--no-default-features", "--features", "test-utils"]),
     ("example-vmm", &[]),
     ("interp", &[]),
     ("interp", &["--no-default-features"]),
+    ("interp", &["--no-default-features", "--features", "board"]),
+    ("interp", &["--no-default-features", "--features", "serde"]),
     ("kvm-ppc64", &[]),
     ("kvm-ppc64", &["--no-default-features"]),
     ("pseries-vmm", &[]),
@@ -55,6 +61,21 @@ pub(super) fn features(log: &mut Log) -> Result<()> {
         let mut cargo = workspace("clippy");
         cargo.args(["--package", package, "--all-targets"]).args(*features);
         log.run(cargo.args(DENY_WARNINGS))?;
+    }
+    published_without_serde(log)
+}
+
+/// Whoever saves no machine can have the published crates without serde, what they need included.
+fn published_without_serde(log: &mut Log) -> Result<()> {
+    for member in members::all()?.iter().filter(|member| member.is_published) {
+        let mut tree = workspace("tree");
+        tree.args(["--package", &member.name, "--no-default-features"]);
+        let listed = output_of(tree.args(["--edges", "normal", "--prefix", "none"]))?;
+        log.add(listed.as_bytes())?;
+        if let Some(serde) = listed.lines().find(|line| line.starts_with("serde")) {
+            let name = &member.name;
+            return Err(Failure::new(format!("{name} without default features needs {serde}")));
+        }
     }
     Ok(())
 }
