@@ -24,10 +24,10 @@ use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, 
 ///         Memory::of_size(self.memory_mib << 20)
 ///     }
 ///     fn cpus(&self) -> Cpus {
-///         Cpus { boot: self.vcpus, max: self.vcpus, model: self.machine.cpu }
+///         Cpus::new(self.vcpus, self.machine.cpu)
 ///     }
 ///     fn boot(&self) -> Boot<'_> {
-///         Boot { cmdline: &self.cmdline }
+///         Boot::new(&self.cmdline)
 ///     }
 ///     fn x_vof(&self) -> bool {
 ///         self.machine.x_vof.unwrap_or(true)
@@ -35,7 +35,7 @@ use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, 
 /// }
 ///
 /// // With serde: `{"x-vof": true, "cpu": "POWER9"}`.
-/// let machine = PseriesOptions { x_vof: Some(true), cpu: CpuModel::Power9 };
+/// let machine = PseriesOptions::default().with_x_vof(true).with_cpu(CpuModel::Power9);
 /// let config = VmConfig { memory_mib: 512, vcpus: 2, cmdline: "console=hvc0".into(), machine };
 /// let machine = Machine::new(&config)?;
 /// assert!(machine.x_vof());
@@ -83,6 +83,7 @@ pub trait MachineConfig {
 
 /// The memory of a machine whose RAM has no holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Memory {
     /// RAM at boot in bytes: one range from real address 0; a multiple of
     /// [`crate::layout::PAGE_BYTES`].
@@ -96,6 +97,12 @@ impl Memory {
     /// Memory of a fixed size in bytes.
     pub const fn of_size(size_bytes: u64) -> Self {
         Self { size_bytes, hotplug_bytes: 0 }
+    }
+
+    /// The same with room for so many bytes more.
+    #[must_use]
+    pub const fn with_hotplug(self, hotplug_bytes: u64) -> Self {
+        Self { hotplug_bytes, ..self }
     }
 
     /// Where it is.
@@ -112,6 +119,7 @@ impl Memory {
 
 /// The virtual CPUs of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cpus {
     /// How many there are at boot, at least 1.
     pub boot: u32,
@@ -122,12 +130,33 @@ pub struct Cpus {
     pub model: CpuModel,
 }
 
+impl Cpus {
+    /// So many, and no room for more.
+    pub const fn new(boot: u32, model: CpuModel) -> Self {
+        Self { boot, max: boot, model }
+    }
+
+    /// The same with room for `max` of them.
+    #[must_use]
+    pub const fn with_max(self, max: u32) -> Self {
+        Self { max, ..self }
+    }
+}
+
 /// What the guest is told at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Boot<'a> {
     /// The command line, `bootargs` of `/chosen`: at most [`crate::layout::MAX_CMDLINE_BYTES`]
     /// bytes and no NUL.
     pub cmdline: &'a str,
+}
+
+impl<'a> Boot<'a> {
+    /// This command line.
+    pub const fn new(cmdline: &'a str) -> Self {
+        Self { cmdline }
+    }
 }
 
 /// The part of a configuration file that only the pseries machine has, for a VMM to embed under a
@@ -136,6 +165,7 @@ pub struct Boot<'a> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct PseriesOptions {
     /// Whether the guest finds an Open Firmware client interface in the VMM. When the file does
     /// not say, the VMM decides: on, if it was built with it.
@@ -146,6 +176,20 @@ pub struct PseriesOptions {
     pub x_vof: Option<bool>,
     /// The processor that the guest sees.
     pub cpu: CpuModel,
+}
+
+impl PseriesOptions {
+    /// The same with the client interface, or without it.
+    #[must_use]
+    pub const fn with_x_vof(self, x_vof: bool) -> Self {
+        Self { x_vof: Some(x_vof), ..self }
+    }
+
+    /// The same with this processor.
+    #[must_use]
+    pub const fn with_cpu(self, cpu: CpuModel) -> Self {
+        Self { cpu, ..self }
+    }
 }
 
 #[cfg(all(test, feature = "serde"))]

@@ -80,6 +80,7 @@ impl fmt::Display for CpuModel {
 /// A name that is no [`CpuModel`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no CPU model \"{0}\"; there are {AllModels}")]
+#[non_exhaustive]
 pub struct UnknownCpu(pub String);
 
 /// The names of all models, for messages.
@@ -169,6 +170,7 @@ impl Cpu {
 
 /// Why a host cannot provide a CPU model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CpuError {
     /// The host's processor is of an earlier generation.
     #[error("a {model} guest needs a {model} host or a later one; this host is a {host}")]

@@ -71,6 +71,7 @@ const _: () = {
 /// The vCPU did not stop for a hypercall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("KVM's exit reason is {exit_reason}, not that of a PAPR hypercall")]
+#[non_exhaustive]
 pub struct NotPaprHcall {
     /// What `kvm_run.exit_reason` says instead of `KVM_EXIT_PAPR_HCALL` (19).
     pub exit_reason: u32,

@@ -129,6 +129,7 @@ impl Machine {
 
 /// A configuration that no machine can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// There is no such memory.
     #[error(transparent)]
@@ -252,7 +253,7 @@ pub(crate) mod tests {
             Self {
                 memory: Memory::of_size(512 << 20),
                 ranges: vec![],
-                cpus: Cpus { boot: 1, max: 1, model: CpuModel::Power9 },
+                cpus: Cpus::new(1, CpuModel::Power9),
                 topology: None,
                 cmdline: "console=hvc0".to_owned(),
                 x_vof: true,
@@ -277,7 +278,7 @@ pub(crate) mod tests {
             Ok(self.topology.clone().unwrap_or(CpuTopology::new(self.cpus.max)))
         }
         fn boot(&self) -> Boot<'_> {
-            Boot { cmdline: &self.cmdline }
+            Boot::new(&self.cmdline)
         }
         fn x_vof(&self) -> bool {
             self.x_vof
@@ -291,7 +292,7 @@ pub(crate) mod tests {
     #[test]
     fn memory_must_be_possible() {
         let with = |size_bytes, hotplug_bytes| TestConfig {
-            memory: Memory { size_bytes, hotplug_bytes },
+            memory: Memory::of_size(size_bytes).with_hotplug(hotplug_bytes),
             ..TestConfig::default()
         };
         assert_eq!(error(&with(0, 0)), ConfigError::MemoryTooSmall { bytes: 0 });
@@ -354,7 +355,7 @@ pub(crate) mod tests {
     #[test]
     fn cpus_must_be_possible() {
         let with = |boot, max| TestConfig {
-            cpus: Cpus { boot, max, model: CpuModel::Power9 },
+            cpus: Cpus::new(boot, CpuModel::Power9).with_max(max),
             ..TestConfig::default()
         };
         assert_eq!(error(&with(0, 1)), ConfigError::NoCpus);
@@ -366,7 +367,7 @@ pub(crate) mod tests {
     #[test]
     fn cores_are_whole() {
         let with = |boot, max, topology: CpuTopology| TestConfig {
-            cpus: Cpus { boot, max, model: CpuModel::Power9 },
+            cpus: Cpus::new(boot, CpuModel::Power9).with_max(max),
             topology: Some(topology),
             ..TestConfig::default()
         };

@@ -9,11 +9,19 @@ use vm_memory::{Bytes, GuestAddress, VolatileMemoryError, VolatileSlice, WriteVo
 /// the interface they implement; it never ends the VMM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{len} bytes at guest real address {:#x} are not all RAM", .at.0)]
+#[non_exhaustive]
 pub struct MemoryFault {
     /// First real address of the access.
     pub at: GuestAddress,
     /// Length of the access in bytes.
     pub len: usize,
+}
+
+impl MemoryFault {
+    /// Of an access to `len` bytes at `at`.
+    pub const fn new(at: GuestAddress, len: usize) -> Self {
+        Self { at, len }
+    }
 }
 
 /// Guest RAM as the hypercall handlers see it: bytes at real addresses.
@@ -64,12 +72,12 @@ pub trait GuestRam: Send + Sync {
 impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
     fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
         let len = buf.len();
-        self.read_slice(buf, at).map_err(|_| MemoryFault { at, len })
+        self.read_slice(buf, at).map_err(|_| MemoryFault::new(at, len))
     }
 
     fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
         let len = data.len();
-        self.write_slice(data, at).map_err(|_| MemoryFault { at, len })
+        self.write_slice(data, at).map_err(|_| MemoryFault::new(at, len))
     }
 
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
@@ -78,13 +86,13 @@ impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
 
     fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
         let Ok(len) = usize::try_from(bytes) else {
-            return Err(MemoryFault { at, len: usize::MAX });
+            return Err(MemoryFault::new(at, usize::MAX));
         };
         if len == 0 {
             return Ok(());
         }
         // Memory hands over its slices one by one, and nobody looks into them.
-        self.write_all_volatile_to(at, &mut Unread, len).map_err(|_| MemoryFault { at, len })
+        self.write_all_volatile_to(at, &mut Unread, len).map_err(|_| MemoryFault::new(at, len))
     }
 }
 

@@ -55,11 +55,11 @@ impl MachineConfig for Config {
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 2, max: 2, model: Default::default() }
+        Cpus::new(2, Default::default())
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "" }
+        Boot::new("")
     }
 
     fn x_vof(&self) -> bool {
@@ -147,7 +147,7 @@ fn a_range_is_ram_if_every_byte_is() {
         (u64::MAX, 1),
         (u64::MAX, u64::MAX),
     ] {
-        let at_fault = MemoryFault { at: GuestAddress(at), len: len as usize };
+        let at_fault = MemoryFault::new(GuestAddress(at), len as usize);
         assert_eq!(check(at, len), Err(at_fault), "{len:#x} bytes at {at:#x}");
     }
 }

@@ -35,11 +35,11 @@ impl MachineConfig for Config {
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 1, model: Default::default() }
+        Cpus::new(1, Default::default())
     }
 
     fn boot(&self) -> config::Boot<'_> {
-        config::Boot { cmdline: "console=hvc0" }
+        config::Boot::new("console=hvc0")
     }
 
     fn x_vof(&self) -> bool {

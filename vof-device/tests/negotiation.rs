@@ -27,10 +27,10 @@ impl MachineConfig for Config {
         Memory::of_size(64 << 20)
     }
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 2, max: 2, model: self.0 }
+        Cpus::new(2, self.0)
     }
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
+        Boot::new("console=hvc0")
     }
     fn x_vof(&self) -> bool {
         true

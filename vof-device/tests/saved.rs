@@ -272,6 +272,7 @@ fn a_state_that_cannot_be_is_refused_field_by_field() {
             match table {
                 SavedTable::Memory => &mut bad.vof.free_memory,
                 SavedTable::Virtual => &mut bad.vof.free_virtual,
+                other => panic!("{other:?}"),
             }
         }
         let last = range(RAM_BYTES - 0x100, RAM_BYTES - 0x10);

@@ -262,7 +262,7 @@ fn the_budget_of_clients_is_carried_over_exactly() {
 #[test]
 fn a_full_tree_that_negotiation_makes_longer_is_taken_up() {
     // So much memory is to come that negotiation makes the tree much longer.
-    let memory = Memory { size_bytes: 256 << 20, hotplug_bytes: 1 << 40 };
+    let memory = Memory::of_size(256 << 20).with_hotplug(1 << 40);
     let machine = Machine::new(&Config { memory, boot_cpus: 1, max_cpus: 4 }).unwrap();
     let tree = |boot_count| pseries::tree(&machine, boot_count);
     let policy = |builder: VofBuilder| builder.cas(Box::new(cas::Platform::of(&machine)));

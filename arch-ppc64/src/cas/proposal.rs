@@ -46,6 +46,7 @@ impl ProcessorPattern {
 /// What a guest says of itself. A vector is `None` when the guest does not have it, or has it
 /// ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Proposal {
     /// The processors that the guest knows; none when it does not care.
     pub processors: Vec<ProcessorPattern>,

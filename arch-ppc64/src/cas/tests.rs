@@ -80,8 +80,8 @@ fn grub() -> Vec<u8> {
 
 fn config() -> TestConfig {
     TestConfig {
-        memory: Memory { size_bytes: 2 * LMB_BYTES, hotplug_bytes: 3 * LMB_BYTES },
-        cpus: Cpus { boot: 2, max: 4, model: CpuModel::Power9 },
+        memory: Memory::of_size(2 * LMB_BYTES).with_hotplug(3 * LMB_BYTES),
+        cpus: Cpus::new(2, CpuModel::Power9).with_max(4),
         ..TestConfig::default()
     }
 }
@@ -233,7 +233,7 @@ fn power11_is_known_by_its_version_and_its_level() {
             .map(|(mask, value)| ProcessorPattern { mask, value });
     let bytes = structure(&[&processors, &[LINUX_END][..]].concat(), &[&linux_vector_5(&[])]);
     let version = |model, host| {
-        let cpus = Cpus { boot: 1, max: 1, model };
+        let cpus = Cpus::new(1, model);
         let machine = Machine::new(&TestConfig { cpus, ..config() }).unwrap();
         let platform = Platform::of(&machine.on_host(host).unwrap());
         negotiate(&platform, &bytes).unwrap().0.cpu_version

@@ -27,6 +27,7 @@ fn is_ignored(vector: &[u8]) -> bool {
 ///
 /// The list of processors says the same and more; nothing is decided by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArchitectureLevels {
     /// Byte 2, from the high-order bit on: 2.00 to 2.07.
     pub version_2: u8,
@@ -46,6 +47,7 @@ impl ArchitectureLevels {
 /// Nothing is decided by this: the firmware is in real mode, the client is loaded, and the real
 /// mode area is all memory there is. A kernel that asks for more (Linux: 512 MiB) runs in less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FirmwareOptions {
     /// Byte 1: whether the firmware is to be in real mode.
     pub real_mode: bool,
@@ -69,6 +71,7 @@ impl FirmwareOptions {
 ///
 /// Nothing is decided by this: a guest that lacks one does not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProcessorOptions {
     /// Floating point.
     pub floating_point: bool,
@@ -94,6 +97,7 @@ impl ProcessorOptions {
 ///
 /// Nothing is decided by this: the machine does not ration its processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EntitlementOptions {
     /// Byte 2: the least capacity of a virtual processor in per cent of a physical one.
     pub min_capacity_percent: u8,
@@ -110,6 +114,7 @@ impl EntitlementOptions {
 ///
 /// Facilities that are not named here are never agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PlatformOptions {
     /// Byte 2: `ibm,dynamic-reconfiguration-memory`.
     pub dynamic_memory: bool,

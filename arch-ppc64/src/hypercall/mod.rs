@@ -124,6 +124,9 @@ impl fmt::Display for Status {
 }
 
 /// What the calling virtual CPU does after a hypercall.
+///
+/// Who runs the CPU has to obey each of them, so the list is whole: one more is a change that every
+/// VMM has to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the calling CPU must do what the handler decided"]
 pub enum Next {
@@ -143,6 +146,7 @@ pub enum Next {
 
 /// Why the machine stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopReason {
     /// The guest turned the power off.
     PowerOff,

@@ -11,6 +11,7 @@ pub(super) const MAX_PROGRAM_HEADERS: usize = 1024;
 
 /// Which of the things that are loaded an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Part {
     /// The program: a kernel, or another one.
     Program,
@@ -74,6 +75,7 @@ impl From<io::Error> for ReadError {
 
 /// Why a program cannot be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// There is nothing in the file.
     #[error("the file is empty; {WANTED}")]

@@ -60,6 +60,7 @@ pub struct Client<'a> {
 
 /// The kinds of programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClientKind {
     /// ELF64: a position-independent Linux kernel.
     Kernel {

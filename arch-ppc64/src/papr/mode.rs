@@ -20,6 +20,7 @@ const DAWRX_ALLOWED: u64 = 0xfc00 | 0x7b;
 
 /// What one call of H_SET_MODE asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// The byte order that interrupts are taken in, for all CPUs.
     InterruptEndianness {

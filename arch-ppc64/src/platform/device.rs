@@ -32,8 +32,8 @@ pub struct Describe<'a> {
 /// # struct Config;
 /// # impl MachineConfig for Config {
 /// #     fn memory(&self) -> Memory { Memory::of_size(512 << 20) }
-/// #     fn cpus(&self) -> Cpus { Cpus { boot: 1, max: 1, model: Default::default() } }
-/// #     fn boot(&self) -> Boot<'_> { Boot { cmdline: "" } }
+/// #     fn cpus(&self) -> Cpus { Cpus::new(1, Default::default()) }
+/// #     fn boot(&self) -> Boot<'_> { Boot::new("") }
 /// #     fn x_vof(&self) -> bool { true }
 /// # }
 ///

@@ -4,11 +4,19 @@ use vm_memory::GuestAddress;
 
 /// A range of real addresses that a device answers loads and stores in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MmioRange {
     /// The first address.
     pub start: GuestAddress,
     /// How many bytes.
     pub bytes: u64,
+}
+
+impl MmioRange {
+    /// So many bytes from `start` on.
+    pub const fn new(start: GuestAddress, bytes: u64) -> Self {
+        Self { start, bytes }
+    }
 }
 
 /// Answers loads and stores where there is no RAM.

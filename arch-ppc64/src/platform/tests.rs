@@ -52,7 +52,7 @@ impl Counter {
 }
 
 fn range(start: u64, bytes: u64) -> MmioRange {
-    MmioRange { start: GuestAddress(start), bytes }
+    MmioRange::new(GuestAddress(start), bytes)
 }
 
 impl Device for Counter {

@@ -25,6 +25,7 @@ impl RtasCall {
 }
 
 /// One call on its way: what it may read and write.
+#[non_exhaustive]
 pub struct RtasInvocation<'a> {
     /// Who calls.
     pub caller: CpuIndex,
@@ -34,6 +35,18 @@ pub struct RtasInvocation<'a> {
     pub inputs: &'a [u32],
     /// As many as the call has, less the status. All zero at first.
     pub outputs: &'a mut [u32],
+}
+
+impl<'a> RtasInvocation<'a> {
+    /// A call by `caller` with these inputs, and room for its outputs less the status.
+    pub fn new(
+        caller: CpuIndex,
+        ram: &'a dyn GuestRam,
+        inputs: &'a [u32],
+        outputs: &'a mut [u32],
+    ) -> Self {
+        Self { caller, ram, inputs, outputs }
+    }
 }
 
 impl std::fmt::Debug for RtasInvocation<'_> {

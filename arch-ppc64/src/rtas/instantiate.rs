@@ -31,6 +31,7 @@ pub fn instantiate(
 
 /// Why RTAS cannot be where it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InstantiateError {
     /// The address is none that 32-bit code can run at.
     #[error(

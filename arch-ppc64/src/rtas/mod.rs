@@ -121,7 +121,7 @@ impl HypercallHandler for Rtas {
         let outcome = match &entry {
             Some(entry) if accepts(&entry.call, &buffer) => {
                 let (inputs, outputs) = buffer.cells_mut();
-                self.answer(entry, &mut RtasInvocation { caller, ram, inputs, outputs })
+                self.answer(entry, &mut RtasInvocation::new(caller, ram, inputs, outputs))
             }
             Some(entry) => {
                 let name = entry.call.name;

@@ -38,6 +38,7 @@ const CALLS: &[RtasCall] = &[
 /// to be there. The owner of a virtual machine mostly wants to know of a crash at once: that is
 /// the default, and a guest that would have restarted by itself (`panic=`) does not get that far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum AfterOsTerm {
     /// The machine stops, as crashed.
     #[default]

@@ -38,6 +38,9 @@ use crate::cas::{Decision, Negotiated};
 use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
 
 /// What the thread of a CPU is to do next.
+///
+/// The thread has to obey each of them, so the list is whole: one more is a change that every VMM
+/// has to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Set these registers, and run.
@@ -59,6 +62,7 @@ pub enum Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case", deny_unknown_fields))]
+#[non_exhaustive]
 pub enum RunState {
     /// In the RTAS stopped state (LoPAPR §7.3.8.1, `stop-self`): waits for `start-cpu`.
     Stopped,

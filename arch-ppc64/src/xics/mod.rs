@@ -31,7 +31,7 @@
 //! // lets the CPU have interrupts.
 //! let caller = CpuIndex(0);
 //! let inputs = &[0x1003, 0, 5];
-//! let _ = xics.call(0, &mut RtasInvocation { caller, ram: &ram, inputs, outputs: &mut [] });
+//! let _ = xics.call(0, &mut RtasInvocation::new(caller, &ram, inputs, &mut []));
 //! let _ = xics.handle(caller, &ram, &mut Hypercall::new(token::CPPR, &[0xff]));
 //! // A device: `vcpu0: true`.
 //! xics.raise(0x1003);

@@ -47,10 +47,10 @@ impl MachineConfig for VmConfig {
         Memory::of_size(self.memory.size)
     }
     fn cpus(&self) -> Cpus {
-        Cpus { boot: self.cpus.boot_vcpus, max: self.cpus.max_vcpus, model: self.machine.cpu }
+        Cpus::new(self.cpus.boot_vcpus, self.machine.cpu).with_max(self.cpus.max_vcpus)
     }
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: &self.payload.cmdline }
+        Boot::new(&self.payload.cmdline)
     }
     fn x_vof(&self) -> bool {
         self.machine.x_vof.unwrap_or(true)

@@ -126,7 +126,7 @@ impl Board {
         let input = builder.interrupt(&vty, hvterm::INPUT, InterruptKind::Edge)?;
         let vty = HvTerm::new(VTY_UNIT, self.console.clone()).with_interrupt(input.clone());
         let counter = Arc::new(Counter {
-            register: MmioRange { start: machine.memory_map().end(), bytes: 4 },
+            register: MmioRange::new(machine.memory_map().end(), 4),
             interrupt: builder.interrupt(counter::ID, "counted", InterruptKind::Edge)?,
             count: Arc::default(),
         });

@@ -52,8 +52,8 @@ struct Case {
 
 static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
     let case = |model, hotplug_bytes, boot, host: Option<CpuModel>| {
-        let memory = Memory { size_bytes: 512 << 20, hotplug_bytes };
-        let config = Config { memory, cpus: Cpus { boot, max: 4, model } };
+        let memory = Memory::of_size(512 << 20).with_hotplug(hotplug_bytes);
+        let config = Config { memory, cpus: Cpus::new(boot, model).with_max(4) };
         let mut machine = Machine::new(&config).expect("the machine can be");
         if let Some(host) = host {
             machine = machine.on_host(host.pvr()).expect("the host can be the machine");
@@ -108,7 +108,7 @@ impl MachineConfig for Config {
         self.cpus
     }
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
+        Boot::new("console=hvc0")
     }
     fn x_vof(&self) -> bool {
         true

@@ -153,7 +153,7 @@ impl GuestRam for WatchedRam {
         let mut state = self.lock();
         state.count(room);
         state.load(at.0, &mut buf[..room]);
-        if room == len { Ok(()) } else { Err(MemoryFault { at, len }) }
+        if room == len { Ok(()) } else { Err(MemoryFault::new(at, len)) }
     }
 
     fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
@@ -169,7 +169,7 @@ impl GuestRam for WatchedRam {
                 _ => state.writes.push(at.0..end),
             }
         }
-        if room == len { Ok(()) } else { Err(MemoryFault { at, len }) }
+        if room == len { Ok(()) } else { Err(MemoryFault::new(at, len)) }
     }
 
     fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
@@ -183,7 +183,7 @@ impl GuestRam for WatchedRam {
     fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
         let len = bytes as usize;
         let is_ram = self.room(at, len) == len;
-        if is_ram { Ok(()) } else { Err(MemoryFault { at, len }) }
+        if is_ram { Ok(()) } else { Err(MemoryFault::new(at, len)) }
     }
 }
 

@@ -164,7 +164,7 @@ fn call(handler: &Rtas, ram: &WatchedRam, at: u64) -> Option<usize> {
         Next::Stop(StopReason::PowerOff) => Some("power-off"),
         Next::Stop(StopReason::Reset) => Some("system-reboot"),
         Next::Park => Some("stop-self"),
-        Next::Stop(StopReason::ClientExit) | Next::Cede => panic!("{name} ends with {next:?}"),
+        Next::Stop(_) | Next::Cede => panic!("{name} ends with {next:?}"),
     };
     if let Some(never) = never {
         assert_eq!((name, writes), (never, vec![]), "what does not return has no results");

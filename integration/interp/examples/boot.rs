@@ -39,10 +39,10 @@ impl MachineConfig for Config {
         Memory::of_size(1 << 30)
     }
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+        Cpus::new(1, CpuModel::Power9)
     }
     fn boot(&self) -> config::Boot<'_> {
-        config::Boot { cmdline: &self.cmdline }
+        config::Boot::new(&self.cmdline)
     }
     fn x_vof(&self) -> bool {
         false

@@ -6,6 +6,7 @@ use crate::registers::Registers;
 
 /// Why [`crate::Cpu::run`] returned.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Exit {
     /// `sc 1`: the token is in r3, arguments in r4 to r12. The next run goes on behind it.
     Hypercall,
@@ -41,6 +42,7 @@ pub enum Exit {
 
 /// An instruction that this core does not have.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Unimplemented {
     /// The word.
     pub word: u32,
@@ -60,6 +62,7 @@ impl fmt::Display for Unimplemented {
 
 /// A guest whose interrupt vectors are not there.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Stuck {
     /// All registers.
     pub registers: Registers,

@@ -207,6 +207,7 @@ impl WrittenPages {
 
 /// Counts of what a CPU did, for those who tune guests or the core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Translations that were not in the core's own cache.
     pub tlb_misses: u64,

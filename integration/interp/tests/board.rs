@@ -350,10 +350,10 @@ impl MachineConfig for Config {
         Memory::of_size(512 << 20)
     }
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+        Cpus::new(1, CpuModel::Power9)
     }
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "" }
+        Boot::new("")
     }
     fn x_vof(&self) -> bool {
         true

@@ -15,6 +15,7 @@ use crate::sys;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[non_exhaustive]
 pub struct VcpuState {
     /// The registers of the branch and fixed-point facilities, and where interrupts came from.
     pub core: CoreRegisters,

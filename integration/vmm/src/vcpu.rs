@@ -150,7 +150,7 @@ mod tests {
         }
 
         fn cpus(&self) -> Cpus {
-            Cpus { boot: 8, max: 8, model: Default::default() }
+            Cpus::new(8, Default::default())
         }
 
         fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
@@ -158,7 +158,7 @@ mod tests {
         }
 
         fn boot(&self) -> Boot<'_> {
-            Boot { cmdline: "" }
+            Boot::new("")
         }
 
         fn x_vof(&self) -> bool {

@@ -171,6 +171,7 @@ fn live(
             Why::Guest(StopReason::Crash) => {
                 return Ok(Ending::Crash("its system said so".to_owned()));
             }
+            Why::Guest(other) => return Ok(Ending::Crash(format!("it stopped: {other:?}"))),
             Why::Crash(what) => return Ok(Ending::Crash(what)),
             Why::Left => return Ok(Ending::Left),
             Why::Signal(signal) => return Ok(Ending::Signal(signal)),

@@ -28,11 +28,11 @@ impl MachineConfig for Config {
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 1, model: Default::default() }
+        Cpus::new(1, Default::default())
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
+        Boot::new("console=hvc0")
     }
 
     fn x_vof(&self) -> bool {

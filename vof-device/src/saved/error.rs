@@ -108,6 +108,7 @@ pub enum RestoreError {
 
 /// A list of free ranges in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SavedTable {
     /// `free_memory`.
     Memory,

@@ -6,6 +6,7 @@ use crate::limits::{MAX_BLOB_BYTES, MAX_DEPTH, MAX_NODE_NAME_BYTES, MAX_PATH_BYT
 
 /// A device specifier that names a node (IEEE 1275 §4.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Resolved<'a> {
     /// The node.
     pub node: NodeId,

@@ -21,11 +21,11 @@ impl MachineConfig for Config {
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: self.boot_cpus, max: self.max_cpus, model: Default::default() }
+        Cpus::new(self.boot_cpus, Default::default()).with_max(self.max_cpus)
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
+        Boot::new("console=hvc0")
     }
 
     fn x_vof(&self) -> bool {

@@ -32,10 +32,8 @@ fn guests_get_the_highest_level_that_both_know() {
         (Power11, Some(Power11), [Older(Power9), Older(Power10), Raw]),
     ];
     for (model, host, gets) in table {
-        let machine = Machine::new(&TestConfig {
-            cpus: Cpus { boot: 2, max: 2, model },
-            ..TestConfig::default()
-        });
+        let machine =
+            Machine::new(&TestConfig { cpus: Cpus::new(2, model), ..TestConfig::default() });
         let mut machine = machine.unwrap();
         if let Some(host) = host {
             machine = machine.on_host(host.pvr()).unwrap();
@@ -90,7 +88,7 @@ fn kernel_that_knows(newest: CpuModel) -> Vec<u8> {
 /// The last negotiation counts: an older boot loader does not keep its kernel down.
 #[test]
 fn own_level_can_be_had_after_a_lower_one() {
-    let cpus = Cpus { boot: 1, max: 1, model: CpuModel::Power10 };
+    let cpus = Cpus::new(1, CpuModel::Power10);
     let machine = Machine::new(&TestConfig { cpus, ..config() }).unwrap();
     for (host, own) in [(0x0080_0200, None), (0x0082_0200, Some(0x0f00_0006))] {
         let platform = Platform::of(&machine.clone().on_host(host).unwrap());

@@ -61,8 +61,8 @@ fn shapes() -> Vec<TestConfig> {
             for x_vof in [false, true] {
                 for model in CpuModel::ALL {
                     shapes.push(TestConfig {
-                        memory: Memory { size_bytes: 2 * LMB_BYTES, hotplug_bytes },
-                        cpus: Cpus { boot, max, model },
+                        memory: Memory::of_size(2 * LMB_BYTES).with_hotplug(hotplug_bytes),
+                        cpus: Cpus::new(boot, model).with_max(max),
                         x_vof,
                         ..TestConfig::default()
                     });
@@ -128,8 +128,8 @@ fn phandles_are_the_same_at_each_start() {
 #[test]
 fn largest_machine_has_a_tree() {
     let tree = tree_of(&TestConfig {
-        memory: Memory { size_bytes: 4 << 40, hotplug_bytes: 4 << 40 },
-        cpus: Cpus { boot: 2048, max: 2048, model: CpuModel::Power9 },
+        memory: Memory::of_size(4 << 40).with_hotplug(4 << 40),
+        cpus: Cpus::new(2048, CpuModel::Power9),
         x_vof: false,
         ..TestConfig::default()
     });
@@ -160,7 +160,7 @@ fn nothing_is_missing_that_hangs_silently() {
 #[test]
 fn names_of_more_than_31_characters_are_there() {
     let tree = tree_of(&TestConfig {
-        memory: Memory { size_bytes: LMB_BYTES, hotplug_bytes: LMB_BYTES },
+        memory: Memory::of_size(LMB_BYTES).with_hotplug(LMB_BYTES),
         ..TestConfig::default()
     });
     let encodings = tree.cells("/cpus/PowerPC,POWER9@0", "ibm,processor-radix-AP-encodings");
@@ -252,7 +252,7 @@ fn each_core_has_its_node() {
         let nodes = [0, 0, 2, 5].map(NumaNode);
         let topology = CpuTopology::new(32).with_threads(threads, servers).unwrap();
         let tree = tree_of(&TestConfig {
-            cpus: Cpus { boot: 16, max: 32, model: CpuModel::Power9 },
+            cpus: Cpus::new(16, CpuModel::Power9).with_max(32),
             topology: Some(topology.with_nodes(nodes)),
             ..TestConfig::default()
         });
@@ -312,7 +312,7 @@ fn tree_says_what_the_start_before_agreed_on() {
         &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x80],
     ];
     for x_vof in [true, false] {
-        let cpus = Cpus { boot: 2, max: 2, model: CpuModel::Power10 };
+        let cpus = Cpus::new(2, CpuModel::Power10);
         let machine = Machine::new(&TestConfig { cpus, x_vof, ..TestConfig::default() }).unwrap();
         let (decision, _) = negotiate(&Platform::of(&machine), &vectors.concat()).unwrap();
         let start = Start { decision: Some(decision), ..start(&machine) };
@@ -330,7 +330,7 @@ fn tree_says_what_the_start_before_agreed_on() {
 #[test]
 fn cpus_of_each_model_say_what_the_lowest_level_has() {
     let of = |model: CpuModel| {
-        let cpus = Cpus { boot: 1, max: 1, model };
+        let cpus = Cpus::new(1, model);
         let tree = tree_of(&TestConfig { cpus, ..TestConfig::default() });
         let node = tree.node(&format!("/cpus/PowerPC,{model}@0")).unwrap();
         let is_same = |name: &str| !matches!(name, "cpu-version" | "phandle");
@@ -346,7 +346,7 @@ fn cpus_of_each_model_say_what_the_lowest_level_has() {
 #[test]
 fn tree_of_a_client_is_as_before_negotiation() {
     let tree = tree_of(&TestConfig {
-        memory: Memory { size_bytes: LMB_BYTES, hotplug_bytes: LMB_BYTES },
+        memory: Memory::of_size(LMB_BYTES).with_hotplug(LMB_BYTES),
         ..TestConfig::default()
     });
     assert_eq!(tree.value("/chosen", "ibm,architecture-vec-5"), None);
@@ -437,10 +437,8 @@ fn chosen_is_made_anew_at_each_start() {
 /// in form 1, the first is where the number of the NUMA node is.
 #[test]
 fn associativity_is_one_numa_node() {
-    let tree = tree_of(&TestConfig {
-        cpus: Cpus { boot: 3, max: 3, model: CpuModel::Power9 },
-        ..TestConfig::default()
-    });
+    let tree =
+        tree_of(&TestConfig { cpus: Cpus::new(3, CpuModel::Power9), ..TestConfig::default() });
     let points = tree.cells("/rtas", "ibm,associativity-reference-points");
     let most = tree.cells("/rtas", "ibm,max-associativity-domains");
     for (path, node) in tree.nodes() {
@@ -462,10 +460,8 @@ fn associativity_is_one_numa_node() {
 
 #[test]
 fn interrupts_have_a_parent_and_servers() {
-    let config = TestConfig {
-        cpus: Cpus { boot: 2, max: 6, model: CpuModel::Power9 },
-        ..TestConfig::default()
-    };
+    let config =
+        TestConfig { cpus: Cpus::new(2, CpuModel::Power9).with_max(6), ..TestConfig::default() };
     let tree = tree_of(&config);
     let controller = tree.node("/interrupt-controller").unwrap();
     let parent = tree.cells("/vdevice/vty@71000000", "interrupt-parent");

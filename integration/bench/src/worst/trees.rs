@@ -143,15 +143,15 @@ struct Config;
 
 impl MachineConfig for Config {
     fn memory(&self) -> Memory {
-        Memory { hotplug_bytes: 512 << 30, ..Memory::of_size(1 << 30) }
+        Memory::of_size(1 << 30).with_hotplug(512 << 30)
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 950, max: 950, model: Default::default() }
+        Cpus::new(950, Default::default())
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "console=hvc0" }
+        Boot::new("console=hvc0")
     }
 
     fn x_vof(&self) -> bool {

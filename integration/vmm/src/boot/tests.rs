@@ -46,10 +46,7 @@ impl Files {
                 initramfs: Some(self.0.join("initrd")),
                 cmdline: None,
             },
-            machine: arch_ppc64::config::PseriesOptions {
-                x_vof: Some(x_vof),
-                ..Default::default()
-            },
+            machine: arch_ppc64::config::PseriesOptions::default().with_x_vof(x_vof),
             ..Default::default()
         }
     }

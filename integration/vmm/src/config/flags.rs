@@ -117,11 +117,14 @@ mod tests {
         assert_eq!((memory.size, memory.ranges.as_slice()), (Size(2 << 30), &[][..]));
         MemoryFlag::parse("ranges=1G@0").unwrap().apply(&mut memory);
         assert_eq!(memory.ranges, [range(0, 1 << 30, 0)]);
-        let mut machine = PseriesOptions { x_vof: Some(true), cpu: CpuModel::Power10 };
+        let mut machine = PseriesOptions::default().with_x_vof(true).with_cpu(CpuModel::Power10);
         MachineFlag::parse("x-vof=off").unwrap().apply(&mut machine);
-        assert_eq!(machine, PseriesOptions { x_vof: Some(false), cpu: CpuModel::Power10 });
+        assert_eq!(
+            machine,
+            PseriesOptions::default().with_x_vof(false).with_cpu(CpuModel::Power10)
+        );
         MachineFlag::parse("cpu=power9").unwrap().apply(&mut machine);
-        assert_eq!(machine, PseriesOptions { x_vof: Some(false), cpu: CpuModel::Power9 });
+        assert_eq!(machine, PseriesOptions::default().with_x_vof(false).with_cpu(CpuModel::Power9));
     }
 
     #[test]

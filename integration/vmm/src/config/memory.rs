@@ -47,7 +47,7 @@ impl Default for MemoryConfig {
 impl MemoryConfig {
     /// What it is without `ranges`.
     pub(super) fn in_one(&self) -> Memory {
-        Memory { size_bytes: self.size.0, hotplug_bytes: self.hotplug_size.0 }
+        Memory::of_size(self.size.0).with_hotplug(self.hotplug_size.0)
     }
 
     /// Where memory is.

@@ -89,11 +89,11 @@ impl MachineConfig for VmConfig {
 
     fn cpus(&self) -> Cpus {
         let CpusConfig { boot_vcpus: boot, max_vcpus } = self.cpus;
-        Cpus { boot, max: max_vcpus.unwrap_or(boot), model: self.machine.cpu }
+        Cpus::new(boot, self.machine.cpu).with_max(max_vcpus.unwrap_or(boot))
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: self.payload.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE) }
+        Boot::new(self.payload.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE))
     }
 
     fn x_vof(&self) -> bool {

@@ -29,11 +29,11 @@ impl MachineConfig for Config {
     }
 
     fn cpus(&self) -> Cpus {
-        Cpus { boot: 1, max: 1, model: CpuModel::Power9 }
+        Cpus::new(1, CpuModel::Power9)
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot { cmdline: "" }
+        Boot::new("")
     }
 
     fn x_vof(&self) -> bool {
