@@ -54,7 +54,7 @@ impl HypercallHandler for Counter {
     fn tokens(&self) -> &[u64] {
         &[GET_COUNT]
     }
-    fn handle(&self, _: CpuIndex, _: &dyn GuestRam, call: &mut Hypercall) -> Next {
+    fn handle(&self, _caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
         call.args[0] = self.count.load(SeqCst).into();
         call.finish(Status::SUCCESS)
     }
@@ -64,7 +64,7 @@ impl RtasHandler for Counter {
     fn calls(&self) -> &[RtasCall] {
         &[SET_COUNTER]
     }
-    fn call(&self, _: usize, call: &mut RtasInvocation<'_>) -> RtasOutcome {
+    fn call(&self, _number: usize, call: &mut RtasInvocation<'_>) -> RtasOutcome {
         self.count.store(call.inputs[0], SeqCst);
         RtasStatus::SUCCESS.into()
     }
@@ -75,13 +75,13 @@ impl MmioHandler for Counter {
     fn ranges(&self) -> &[MmioRange] {
         std::slice::from_ref(&self.register)
     }
-    fn read(&self, _: usize, _: u64, data: &mut [u8]) {
+    fn read(&self, _range: usize, _offset: u64, data: &mut [u8]) {
         match data.len() {
             4 => data.copy_from_slice(&self.count.load(SeqCst).to_be_bytes()),
             _ => data.fill(0xff),
         }
     }
-    fn write(&self, _: usize, _: u64, data: &[u8]) {
+    fn write(&self, _range: usize, _offset: u64, data: &[u8]) {
         if let Ok(bytes) = data.try_into() {
             self.count.fetch_add(u32::from_be_bytes(bytes), SeqCst);
             self.interrupt.pulse();
@@ -104,13 +104,17 @@ impl SaveState for Counter {
 
 /// For clients: the count as eight digits, to be read and sought in.
 impl Package for Counter {
-    fn open(&self, _: &str) -> Result<Box<dyn Instance>, Failed> {
+    fn open(&self, _arguments: &str) -> Result<Box<dyn Instance>, Failed> {
         Ok(Box::new(Reader { count: self.count.clone(), position: 0 }))
     }
     fn methods(&self) -> &[&'static str] {
         &["read", "seek"]
     }
-    fn reopen(&self, _: &str, state: &StateValue) -> Result<Box<dyn Instance>, StateError> {
+    fn reopen(
+        &self,
+        _arguments: &str,
+        state: &StateValue,
+    ) -> Result<Box<dyn Instance>, StateError> {
         let position = place(state.get()?);
         let position = position.map_err(|Failed| StateError::Value("a position".to_owned()))?;
         Ok(Box::new(Reader { count: self.count.clone(), position }))
@@ -129,7 +133,7 @@ struct Reader {
 }
 
 impl Instance for Reader {
-    fn read(&mut self, _: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
+    fn read(&mut self, _context: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
         let digits = format!("{:0DIGITS$x}", self.count.load(SeqCst));
         let rest = digits.as_bytes().get(self.position..).ok_or(Failed)?;
         let bytes = &rest[..rest.len().min(buffer.len())];
@@ -137,7 +141,7 @@ impl Instance for Reader {
         self.position += bytes.len();
         Ok(Transfer::Done(bytes.len()))
     }
-    fn seek(&mut self, _: &Context<'_>, position: u64) -> Result<Progress, Failed> {
+    fn seek(&mut self, _context: &Context<'_>, position: u64) -> Result<Progress, Failed> {
         self.position = place(position)?;
         Ok(Progress::Done)
     }

@@ -78,7 +78,7 @@ impl Board {
 
     /// The machine from its beginning, for the first time or again; it is paused.
     pub(crate) fn boot(&self, boot_count: u32) -> Result<RunningMachine> {
-        let mut parts = self.plug_in(InterruptNumbers::default())?;
+        let mut parts = self.assemble(InterruptNumbers::default())?;
         let (kernel, initramfs) = (&self.config.payload.kernel, &self.config.payload.initramfs);
         let kernel = open(kernel)?;
         let initramfs = initramfs.as_ref().map(|path| open(path)).transpose()?;
@@ -96,7 +96,7 @@ impl Board {
 
     /// A machine that was saved, perhaps by another process; it is paused.
     pub(crate) fn restore(&self, saved: &Snapshot, folder: &Folder) -> Result<RunningMachine> {
-        let mut parts = self.plug_in(saved.platform.interrupts().clone())?;
+        let mut parts = self.assemble(saved.platform.interrupts().clone())?;
         let host = self.host(&parts);
         vof_device::plug_in(&mut parts.platform, host)?;
         folder.read_memory(|file| memory::restore(&parts.ram, saved.memory_pieces, file))?;
@@ -108,7 +108,7 @@ impl Board {
     }
 
     /// A VM with its memory and devices.
-    fn plug_in(&self, numbers: InterruptNumbers) -> Result<Parts> {
+    fn assemble(&self, numbers: InterruptNumbers) -> Result<Parts> {
         let machine = &self.machine;
         let ram = Arc::new(memory::create(machine.memory_map())?);
         let vm = self.hypervisor.create_vm(machine)?;
@@ -224,6 +224,7 @@ struct Exits {
 
 impl ExitHandler for Exits {
     fn hypercall(&self, caller: CpuIndex, call: &mut Hypercall) -> Next {
+        // For `--after`: the machine is paused once so many calls were made.
         if self.pause.hypercall() {
             self.mailboxes.pause();
             let _ = self.event_loop.write(1);

@@ -124,7 +124,7 @@ fn states_that_cannot_be_are_refused() {
         ),
         ("/vm/version", 99.into(), "version 99"),
         ("/platform/devices/counter/state", "x".into(), "counter"),
-        ("/platform/devices/counter/version", 7.into(), "counter"),
+        ("/platform/devices/counter/version", 99.into(), "version 99"),
         ("/config/memory/size", (128 << 20).into(), "67108864 bytes of RAM"),
         ("/memory_pieces", 7.into(), "cannot use saved/memory: there is more than 7 pieces"),
         ("/memory_pieces", 1_000_000.into(), "cannot use saved/memory: failed to fill"),
