@@ -106,6 +106,13 @@ impl WriteVolatile for Unread {
     ) -> Result<usize, VolatileMemoryError> {
         Ok(slice.len())
     }
+
+    fn write_all_volatile<B: BitmapSlice>(
+        &mut self,
+        _: &VolatileSlice<'_, B>,
+    ) -> Result<(), VolatileMemoryError> {
+        Ok(())
+    }
 }
 
 /// Numbers in guest memory. Everything PAPR and IEEE 1275 define is big-endian, whatever the byte
