@@ -164,6 +164,9 @@ pub(crate) struct Guest<'a> {
     ram: &'a dyn GuestRam,
     /// What of it a client may point to.
     memory: &'a MemoryMap,
+    /// Where the first stretch of it ends, as far as a client can point: nearly all pointers lie
+    /// below.
+    first_end: u64,
 }
 
 /// Where addresses of a client end.
@@ -172,7 +175,8 @@ const ADDRESSES_END: u64 = 1 << 32;
 impl<'a> Guest<'a> {
     /// The guest with this memory, which is where `memory` says.
     pub(crate) fn new(ram: &'a dyn GuestRam, memory: &'a MemoryMap) -> Self {
-        Self { ram, memory }
+        let first_end = memory.ram_from(GuestAddress(0)).min(ADDRESSES_END);
+        Self { ram, memory, first_end }
     }
 
     /// The memory itself.
@@ -193,7 +197,13 @@ impl<'a> Guest<'a> {
     }
 
     /// How many bytes of RAM below 4 GiB there are from `at` on.
+    #[inline]
     fn room_from(&self, at: u64) -> u64 {
+        if at < self.first_end { self.first_end - at } else { self.room_further_up(at) }
+    }
+
+    #[cold]
+    fn room_further_up(&self, at: u64) -> u64 {
         self.memory.ram_from(GuestAddress(at)).min(ADDRESSES_END.saturating_sub(at))
     }
 
@@ -217,6 +227,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Reads as much as fits into `buffer` and as there is RAM for; gives what was read.
+    #[inline]
     pub(crate) fn read_available<'b>(&self, at: u64, buffer: &'b mut [u8]) -> &'b [u8] {
         let room = self.room_from(at).min(buffer.len() as u64) as usize;
         let Some(buffer) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
@@ -228,6 +239,7 @@ impl<'a> Guest<'a> {
 
     /// Reads a NUL-terminated string that fits into `room` with its NUL, by chunks: nothing behind
     /// the string has to be RAM. Gives the string without its NUL.
+    #[inline]
     pub(crate) fn text<'b>(&self, at: u32, room: &'b mut [u8]) -> Result<&'b [u8], BadText> {
         let mut len = 0;
         while let Some(rest) = room.get_mut(len..).filter(|rest| !rest.is_empty()) {

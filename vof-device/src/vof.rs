@@ -12,7 +12,7 @@ use arch_ppc64::{
 use crate::args::{ARRAY_ROOM, ArgumentArray, Guest};
 use crate::interface::Interface;
 use crate::memory_node::AVAILABLE;
-use crate::services::{self, DeviceCall, MINUS_ONE, Reply, Then};
+use crate::services::{self, MINUS_ONE, Reply, Then};
 use crate::trace;
 use crate::tree::DeviceTree;
 
@@ -107,11 +107,18 @@ impl Vof {
         // The strings are shown as they are before the call: a result may be written over them.
         let is_traced = log::log_enabled!(target: TRACE_TARGET, log::Level::Trace);
         let shown = is_traced.then(|| trace::call(guest, &array));
-        let (status, reply) = match self.make(caller, guest, &array) {
-            Ok(reply) if reply.then() == Then::Again => return (Status::SUCCESS, Then::Again),
+        let answer = self.make(caller, guest, &array);
+        let not_made;
+        let (status, reply) = match &answer {
             Ok(reply) => (Status::SUCCESS, reply),
-            Err(status) => (status, MINUS_ONE.into()),
+            Err(status) => {
+                not_made = MINUS_ONE.into();
+                (*status, &not_made)
+            }
         };
+        if matches!(reply.then(), Then::Again) {
+            return (status, Then::Again);
+        }
         if let Some(shown) = shown {
             trace::tell(caller, &shown, status, reply.results());
         }
@@ -145,7 +152,7 @@ impl Vof {
             complaints.warn(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }
-        Ok(service.run(number, &DeviceCall { interface, guest, caller, service, arguments }))
+        Ok(service.run(number, interface, guest, caller, arguments))
     }
 }
 

@@ -168,15 +168,24 @@ impl Service {
 
     /// Runs the service of that number, and counts it.
     #[inline]
-    pub(crate) fn run(&self, number: usize, call: &DeviceCall<'_>) -> Reply {
-        let DeviceCall { interface, guest, arguments, .. } = *call;
+    pub(crate) fn run(
+        &'static self,
+        number: usize,
+        interface: &Interface,
+        guest: Guest<'_>,
+        caller: CpuIndex,
+        arguments: Arguments<'_>,
+    ) -> Reply {
         let answer = match self.run {
             Locked(run) => {
                 let mut state = interface.state();
                 state.count(number);
                 run(&mut Call { state: &mut state, guest, arguments })
             }
-            Free(run) => self.run_free(number, call, run),
+            Free(run) => {
+                let call = DeviceCall { interface, guest, caller, service: self, arguments };
+                self.run_free(number, &call, run)
+            }
         };
         answer.unwrap_or_else(|Failed| match self.results {
             0 => Reply::default(),
