@@ -34,22 +34,22 @@ impl Op {
     }
 
     #[inline(always)]
-    pub(crate) fn c(self) -> u8 {
+    pub(crate) fn c(&self) -> u8 {
         self.imm as u8
     }
 
     #[inline(always)]
-    pub(crate) fn signed(self) -> i64 {
+    pub(crate) fn signed(&self) -> i64 {
         i64::from(self.imm as i32)
     }
 
     #[inline(always)]
-    pub(crate) fn records(self) -> bool {
+    pub(crate) fn records(&self) -> bool {
         self.imm & Self::RECORD != 0
     }
 
     #[inline(always)]
-    pub(crate) fn overflows(self) -> bool {
+    pub(crate) fn overflows(&self) -> bool {
         self.imm & Self::OVERFLOW != 0
     }
 }

@@ -11,6 +11,9 @@ use crate::system::{Followed, System};
 /// The registers, and with them the core's own view of memory.
 ///
 /// Not all is stored as the architecture shows it: CR is its eight fields, XER its flags.
+///
+/// The general registers come first: the core's loop has no register to spare for their place.
+#[repr(C)]
 pub(crate) struct State {
     /// General registers. Any byte is an index, so that none is checked; number [`ZERO`] always
     /// reads as zero, which is what `ra` = 0 means in addresses.

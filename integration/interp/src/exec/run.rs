@@ -192,7 +192,7 @@ pub(crate) fn run(
     }
 
     loop {
-        let Some(&op) = ops.get(index) else {
+        let Some(op) = ops.get(index) else {
             // The page ends here.
             go!(base.wrapping_add(PAGE_BYTES), 0)
         };

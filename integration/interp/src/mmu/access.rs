@@ -310,7 +310,9 @@ impl State {
         if ea & (bytes - 1) == 0 { Ok(()) } else { Err(self.alignment(ea)) }
     }
 
-    /// Zeroes a block of 128 bytes, as `dcbz` does.
+    /// Zeroes a block of 128 bytes, as `dcbz` does. Out of the core's loop, which has no register
+    /// left for what it needs.
+    #[inline(never)]
     pub(crate) fn zero_block(&mut self, ram: &Ram<'_>, ea: u64) -> Result<(), Trap> {
         let ea = ea & self.ea_mask & !127;
         let real = self.real(ram, ea, true)?;
