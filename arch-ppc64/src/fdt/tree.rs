@@ -12,6 +12,11 @@ use crate::cas::TreeChange;
 /// The most levels, the root's included: as many as the writer of blocks takes.
 pub(super) const LEVELS_MAX: usize = 64;
 
+/// How many bytes of names and of values there is room for from the start: for those of a machine
+/// with a few CPUs. More is made room for as it comes.
+const NAMES_ROOM: usize = 4 << 10;
+const VALUES_ROOM: usize = 16 << 10;
+
 /// The property that says the number of a node. The tree gives it to each, and nobody else does.
 const PHANDLE: &str = "phandle";
 
@@ -92,8 +97,8 @@ impl Tree {
         Self {
             nodes: vec![root],
             by_path: HashMap::from([("/".to_owned(), 0)]),
-            names: String::new(),
-            values: Vec::new(),
+            names: String::with_capacity(NAMES_ROOM),
+            values: Vec::with_capacity(VALUES_ROOM),
             reserved: Vec::new(),
             boot_cpu: 0,
         }
@@ -232,8 +237,11 @@ impl Tree {
 
     /// Where among its properties a node has that of this name.
     fn place(&self, node: usize, name: &str) -> Option<usize> {
+        // Each property that is set looks through those before it: by bytes, which are not asked
+        // where characters begin.
+        let (names, name) = (self.names.as_bytes(), name.as_bytes());
         let mut properties = self.nodes[node].properties.iter();
-        properties.position(|property| self.name_of(property) == name)
+        properties.position(|known| names[known.name_at..][..known.name_bytes] == *name)
     }
 
     fn value_of(&self, property: &Property) -> &[u8] {
