@@ -19,7 +19,8 @@ pub struct PlatformState {
 
 impl PlatformState {
     /// The interrupt numbers, for the
-    /// [builder](super::PlatformBuilder::with_interrupts) of the machine that takes the state up.
+    /// [builder](crate::platform::PlatformBuilder::with_interrupts) of the machine that takes the
+    /// state up.
     pub fn interrupts(&self) -> &InterruptNumbers {
         &self.interrupts
     }
