@@ -75,6 +75,6 @@ pub(crate) fn restore(ram: &Ram, pieces: u64, file: &mut dyn Read) -> Result<()>
     }
     match file.read(&mut address)? {
         0 => Ok(()),
-        _ => Err(format!("there is more than {pieces} pieces").into()),
+        _ => Err(format!("there is more than the state says, {pieces} pieces").into()),
     }
 }
