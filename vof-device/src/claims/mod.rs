@@ -52,8 +52,8 @@ pub(crate) enum ReleaseError {
 
 /// The memory of a machine: RAM, wherever it is.
 ///
-/// Only what is free is kept; what is RAM and not free is claimed. A hole is neither. A claim or release costs about
-/// the square root of the number of free ranges, see [`FreeRanges`].
+/// Only what is free is kept; what is RAM and not free is claimed. A hole is neither. A claim or
+/// release costs about the square root of the number of free ranges, see [`FreeRanges`].
 #[derive(Debug, Clone)]
 pub(crate) struct Claims {
     free: FreeRanges,
