@@ -1,6 +1,6 @@
 //! Loads and stores at effective addresses.
 
-use super::device::Operand;
+use super::device::{Operand, Stage};
 use super::outside::Place;
 use super::{Access, PAGE_OFFSET, tlb};
 use crate::bits::dsisr;
@@ -94,9 +94,12 @@ impl State {
     #[cold]
     #[inline(never)]
     fn load_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
-        let entry = &self.tlb.entries[tlb::slot(ea)];
-        if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            if let Ok(value) = ram.load_at::<T>(entry.at(ea)) {
+        if self.is_plain(ea, T::BYTES) {
+            let loaded = match self.tlb.find(ea, false) {
+                Some(at) => ram.load_at::<T>(at),
+                None => ram.load::<T>(self.real(ram, ea, false)?),
+            };
+            if let Ok(value) = loaded {
                 return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
             }
         }
@@ -106,14 +109,26 @@ impl State {
     #[cold]
     #[inline(never)]
     fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
-        let entry = &self.tlb.entries[tlb::slot(ea)];
-        if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_at::<T>(entry.at(ea), value) {
+        if self.is_plain(ea, T::BYTES) {
+            let ordered = if self.big_endian { big(value) } else { value.little_endian_value() };
+            let stored = match self.tlb.find(ea, true) {
+                Some(at) => ram.store_at::<T>(at, ordered),
+                None => {
+                    let real = self.real(ram, ea, true)?;
+                    self.note_store(real);
+                    ram.store::<T>(real, ordered)
+                }
+            };
+            if let Ok(()) = stored {
                 return Ok(());
             }
         }
         self.store_of(ram, ea, value, Operand::new(ea, T::BYTES, T::BYTES))
+    }
+
+    /// Whether these bytes are in one page, and no access outside RAM is at work.
+    fn is_plain(&self, ea: u64, bytes: u64) -> bool {
+        (ea & PAGE_OFFSET) + bytes <= PAGE_BYTES && self.device.stage == Stage::Idle
     }
 
     #[cold]

@@ -215,6 +215,10 @@ impl Tlb {
     /// An entry that goes takes with it that there was a store by it.
     fn replace(&mut self, number: usize, by: Entry) {
         let entry = std::mem::replace(&mut self.entries[number & (ENTRIES - 1)], by);
+        self.log_store_by(entry);
+    }
+
+    fn log_store_by(&self, entry: Entry) {
         if let Some(at) = entry.writable() {
             if let Some(Some(pages)) = self.page_maps.get(at.region()) {
                 pages.log_store(at.offset());
@@ -248,14 +252,19 @@ impl Tlb {
             self.guarded.push(number as u16);
         }
         let pages = self.page_maps.get(at.region()).and_then(Option::as_ref);
+        let logs = pages.is_some_and(PageMap::logs);
         let is_noticed = self.is_code(real >> PAGE_SHIFT)
-            || pages.is_some_and(|pages| !pages.is_known_dirty(at.offset()));
+            || logs && pages.is_some_and(|pages| !pages.is_known_dirty(at.offset()));
         let entry = Entry {
             read: if may_read { tag } else { 0 },
             write: if may_write && !is_noticed { tag } else { 0 },
             to_ram: at.0.wrapping_sub(ea & PAGE_MASK),
         };
-        self.replace(number, entry);
+        let before = std::mem::replace(&mut self.entries[number & (ENTRIES - 1)], entry);
+        // The log of the only region has just been asked.
+        if logs || self.page_maps.len() > 1 {
+            self.log_store_by(before);
+        }
     }
 
     /// The decoded page that `ea` is in, if it is known.
