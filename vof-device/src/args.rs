@@ -150,11 +150,11 @@ impl Arguments<'_> {
     /// The first so many. Those that are not there are 0.
     #[inline]
     pub(crate) fn first<const COUNT: usize>(self) -> [u32; COUNT] {
-        let mut cells = [0; COUNT];
-        for (place, cell) in cells.iter_mut().zip(self.0.chunks_exact(CELL_BYTES)) {
-            *place = u32::from_be_bytes(cell.try_into().unwrap_or_default());
-        }
-        cells
+        // One by one: a loop would go through memory.
+        std::array::from_fn(|number| {
+            let cell = self.0.get(number * CELL_BYTES..).and_then(|rest| rest.first_chunk());
+            cell.map_or(0, |cell| u32::from_be_bytes(*cell))
+        })
     }
 }
 
