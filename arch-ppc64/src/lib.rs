@@ -24,6 +24,7 @@ mod machine;
 mod memory_blocks;
 pub mod memory_slot;
 pub mod papr;
+pub mod pci;
 pub mod platform;
 mod ram;
 pub mod rtas;

@@ -1,0 +1,9 @@
+//! Virtio 1.2: devices, what works on their queues, and the PCI function that they are.
+
+mod device;
+mod interrupt;
+mod worker;
+
+pub use device::{ActivateError, Activation, ActiveQueue, DeviceKind, VirtioDevice};
+pub use interrupt::{Interrupt, QueueInterrupt};
+pub use worker::{QueueHandler, Worker};
