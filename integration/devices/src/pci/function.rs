@@ -21,7 +21,7 @@ impl BarPlace {
     }
 }
 
-/// One function on the [bus](super::Bus).
+/// One function on the bus.
 ///
 /// Called by several vCPU threads at once, with whatever a guest passes.
 pub trait PciFunction: Send + Sync {

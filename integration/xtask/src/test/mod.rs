@@ -4,6 +4,7 @@ mod boots;
 mod checks;
 mod circles;
 mod grub;
+mod lane;
 mod log;
 mod members;
 mod package;
@@ -15,6 +16,7 @@ mod saves;
 mod software;
 mod user_programs;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -24,8 +26,9 @@ use crate::failure::{Ending, Failure, Result};
 use crate::folders;
 use crate::packages::{self, Tool};
 
+use self::lane::Lane;
 use self::log::Log;
-use self::row::{Row, seconds, write};
+use self::row::{PASSED, Row, seconds, write};
 
 /// Something that must hold.
 struct Step {
@@ -33,19 +36,33 @@ struct Step {
     /// What holds when it passes.
     what: &'static str,
     run: fn(&mut Log) -> Result<()>,
-    /// It takes so long that it is run with `--all` only, or when it is named.
-    is_long: bool,
+    when: When,
+}
+
+/// When a step is run, if it is not named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// In turn.
+    Usual,
+    /// Among those of its kind in turn, and while the usual ones are: guests that boot.
+    Beside,
+    /// With `--all` only, so long does it take.
+    Long,
 }
 
 const fn step(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
-    Step { name, what, run, is_long: false }
+    Step { name, what, run, when: When::Usual }
+}
+
+const fn boot(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
+    Step { when: When::Beside, ..step(name, what, run) }
 }
 
 const fn long(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
-    Step { is_long: true, ..step(name, what, run) }
+    Step { when: When::Long, ..step(name, what, run) }
 }
 
-/// From what is quick to what is slow.
+/// From what is quick to what is slow; guests that boot behind the others.
 const STEPS: &[Step] = &[
     step("fmt", "the source is formatted", checks::fmt),
     step("circles", "no file imports one that imports it", circles::step),
@@ -58,57 +75,58 @@ const STEPS: &[Step] = &[
     step("tools", "what is built rebuilds to the same bytes, dtc agrees", checks::tools),
     step("hostile", "guests that mean harm, a million calls each", checks::hostile),
     step("rust-1.85", "it builds with the oldest Rust", checks::oldest_rust),
-    step("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
-    step("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
-    step(
+    step("fuzz", "half a minute of each fuzzer finds nothing", checks::fuzz),
+    step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
+    boot("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
+    boot("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
+    boot(
         "soft-ranges",
         "a guest has RAM in three ranges, none in the holes",
         software::three_ranges,
     ),
-    step("soft-icount", "two runs in counted instructions are the same", software::icount),
-    step("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
-    step("soft-float128", "programs reckon in quadruple precision", user_programs::float128),
-    step("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
-    step("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
-    step("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
-    step(
+    boot("soft-icount", "two runs in counted instructions are the same", software::icount),
+    boot("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
+    boot("soft-float128", "programs reckon in quadruple precision", user_programs::float128),
+    boot("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
+    boot("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
+    boot("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
+    boot(
         "soft-power",
         "a guest shuts down at the press of its power button",
         software::power_button,
     ),
-    step("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
-    step("soft-saves", "they are saved at random points, and go on", saves::software),
-    step("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
-    step("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
-    step("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
-    step("fuzz", "half a minute of each fuzzer finds nothing", checks::fuzz),
-    step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
-    step("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
-    step("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
-    step("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
-    step("boot-256M", "a small guest boots", boots::vof_256m),
-    step("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
-    step("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
-    step("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
-    step("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
-    step("reboot", "a guest restarts and comes up again", boots::reboot),
-    step("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
-    step("examples", "configuration files boot, with older and newer kernels", boots::examples),
-    step("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
-    step("saves", "guests are saved at random points, and go on", saves::kvm),
-    step("power10", "guests of each level boot on a POWER10 host", power10::levels),
-    step("refusals", "what a POWER host cannot do is refused", boots::refusals),
-    step("pipe", "a guest takes its commands from a pipe", boots::pipe),
-    step("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
-    step("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
+    boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
+    boot("soft-saves", "they are saved at random points, and go on", saves::software),
+    boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
+    boot("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
+    boot("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
+    boot("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
+    boot("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
+    boot("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
+    boot("boot-256M", "a small guest boots", boots::vof_256m),
+    boot("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
+    boot("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
+    boot("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
+    boot("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
+    boot("reboot", "a guest restarts and comes up again", boots::reboot),
+    boot("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
+    boot("examples", "configuration files boot, with older and newer kernels", boots::examples),
+    boot("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
+    boot("saves", "guests are saved at random points, and go on", saves::kvm),
+    boot("power10", "guests of each level boot on a POWER10 host", power10::levels),
+    boot("refusals", "what a POWER host cannot do is refused", boots::refusals),
+    boot("pipe", "a guest takes its commands from a pipe", boots::pipe),
+    boot("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
+    boot("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
     long("fuzz-long", "half an hour of each fuzzer finds nothing", checks::fuzz_long),
 ];
 
 /// Check everything that CI checks
 ///
-/// Installs or fetches what it needs, then runs the steps in order and stops at the first that
-/// fails, with its output. How fast they are is not judged: what gives no sign for ten minutes (of
+/// Installs or fetches what it needs, then runs the steps in order, those that boot guests beside
+/// the others, and stops at the first that fails, with its output. Steps that are named are run one
+/// by one. How fast they are is not judged: what gives no sign for ten minutes (of
 /// the wide tests, four hours) hangs, and that is all that ends for the sake of time.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -125,6 +143,10 @@ pub(crate) struct Test {
     #[arg(long, conflicts_with = "steps")]
     all: bool,
 
+    /// The steps are run beside others, whose process sums up
+    #[arg(long, hide = true)]
+    beside: bool,
+
     /// Run these steps only
     #[arg(value_name = "STEP", hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(STEPS.iter().map(|step| step.name)))]
@@ -135,7 +157,10 @@ impl Test {
     pub(crate) fn run(&self) -> Result<u8> {
         let steps: Vec<&Step> = STEPS.iter().filter(|step| self.wants(step)).collect();
         if self.list {
-            let note = |step: &Step| if step.is_long { " (with --all)" } else { "" };
+            let note = |step: &Step| match step.when {
+                When::Long => " (with --all)",
+                _ => "",
+            };
             let row = |step: &&Step| format!("{:<14}{}{}\n", step.name, step.what, note(step));
             write(&steps.iter().map(row).collect::<String>())?;
             return Ok(0);
@@ -144,39 +169,111 @@ impl Test {
             // All at once, and before the first minutes have passed.
             packages::ensure(&Tool::ALL)?;
         }
-        let logs = folders::target().join("test");
-        folders::make(&logs)?;
+        folders::make(&logs())?;
         let start = Instant::now();
-        for (passed, step) in steps.iter().enumerate() {
-            let row = Row::begin(step.name, step.what)?;
-            let mut log = Log::create(&logs.join(format!("{}.log", step.name)), row)?;
-            let result = (step.run)(&mut log);
-            let (path, tail) = (log.path().display().to_string(), log.tail());
-            let Err(failure) = result else {
-                log.into_row().end("ok")?;
-                continue;
-            };
-            let not_run = steps.len() - passed - 1;
-            if let Ending::Signal(_) = failure.how() {
-                log.into_row().end("BROKEN OFF")?;
-                write(&summary(start.elapsed(), passed, 0, not_run + 1))?;
-                return Err(failure);
-            }
-            log.into_row().end("FAILED")?;
-            write(&format!("\n{tail}\n\n{}\n", what_to_do(step.name, &path, &failure)))?;
-            write(&summary(start.elapsed(), passed, 1, not_run))?;
-            return Ok(1);
+        let (steps, beside): (Vec<&Step>, Vec<&Step>) =
+            steps.iter().partition(|step| self.is_named() || step.when != When::Beside);
+        let all = steps.len() + beside.len();
+        let mut lane = match &beside[..] {
+            [] => None,
+            steps => Some(Lane::start(&steps.iter().map(|step| step.name).collect::<Vec<_>>())?),
+        };
+        let (mut passed, result) = run_all(&steps, &mut lane);
+        // It ends here if it has not.
+        passed += lane.map_or(0, |lane| lane.passed());
+        if self.beside {
+            return result.map_or_else(|failed| failed.reported(), |()| Ok(0));
         }
-        write(&summary(start.elapsed(), steps.len(), 0, 0))?;
-        Ok(0)
+        match result {
+            Ok(()) => {
+                write(&summary(start.elapsed(), passed, 0, 0))?;
+                Ok(0)
+            }
+            Err(failed) => {
+                let count = usize::from(!failed.is_broken_off());
+                write(&summary(start.elapsed(), passed, count, all - passed - count))?;
+                failed.reported()
+            }
+        }
+    }
+
+    fn is_named(&self) -> bool {
+        !self.steps.is_empty()
     }
 
     fn wants(&self, step: &Step) -> bool {
         match &self.steps[..] {
-            [] => self.all || self.list || !step.is_long,
+            [] => self.all || self.list || step.when != When::Long,
             names => names.iter().any(|name| name == step.name),
         }
     }
+}
+
+/// Why no more steps are run.
+enum Failed {
+    /// A step failed, and that was shown.
+    Step,
+    /// This could not go on.
+    Here(Failure),
+}
+
+impl Failed {
+    fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Here(failure) if matches!(failure.how(), Ending::Signal(_)))
+    }
+
+    /// What is left to be said of it.
+    fn reported(self) -> Result<u8> {
+        match self {
+            Self::Step => Ok(1),
+            Self::Here(failure) => Err(failure),
+        }
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Here(failure)
+    }
+}
+
+/// Runs steps in order, until one of them or of those beside fails. Gives how many passed here.
+fn run_all(steps: &[&Step], lane: &mut Option<Lane>) -> (usize, std::result::Result<(), Failed>) {
+    let mut passed = 0;
+    for step in steps {
+        let result = run(step).and_then(|()| {
+            passed += 1;
+            lane.as_mut().map_or(Ok(()), Lane::look)
+        });
+        if result.is_err() {
+            return (passed, result);
+        }
+    }
+    (passed, lane.as_mut().map_or(Ok(()), Lane::wait))
+}
+
+/// Runs a step, and shows how it ended.
+fn run(step: &Step) -> std::result::Result<(), Failed> {
+    let row = Row::begin(step.name, step.what)?;
+    let mut log = Log::create(&logs().join(format!("{}.log", step.name)), row)?;
+    let result = (step.run)(&mut log);
+    let (path, tail) = (log.path().display().to_string(), log.tail());
+    let Err(failure) = result else {
+        log.into_row().end(PASSED)?;
+        return Ok(());
+    };
+    if let Ending::Signal(_) = failure.how() {
+        log.into_row().end("BROKEN OFF")?;
+        return Err(Failed::Here(failure));
+    }
+    log.into_row().end("FAILED")?;
+    write(&format!("\n{tail}\n\n{}\n", what_to_do(step.name, &path, &failure)))?;
+    Err(Failed::Step)
+}
+
+/// Where the output of steps is kept.
+fn logs() -> PathBuf {
+    folders::target().join("test")
 }
 
 fn summary(time: Duration, passed: usize, failed: usize, not_run: usize) -> String {
@@ -204,12 +301,12 @@ mod tests {
 
     #[test]
     fn long_steps_are_run_when_they_are_asked_for() {
-        let mut test = Test { list: false, all: false, steps: Vec::new() };
+        let mut test = Test { list: false, all: false, beside: false, steps: Vec::new() };
         let usual = wanted(&test);
         assert!(usual.contains(&"fmt") && !usual.contains(&"fuzz-long"));
         test.all = true;
         assert_eq!(wanted(&test).len(), STEPS.len());
-        let test = Test { list: false, all: false, steps: vec!["wide".into()] };
+        let test = Test { list: false, all: false, beside: false, steps: vec!["wide".into()] };
         assert_eq!(wanted(&test), ["wide"]);
     }
 

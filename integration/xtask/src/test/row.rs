@@ -8,6 +8,14 @@ use crate::patience::SAY;
 use crate::program;
 use crate::terminal;
 
+/// The verdict on what holds.
+pub(super) const PASSED: &str = "ok";
+
+/// Where a row has its verdict.
+const VERDICT_AT: usize = NAME_WIDTH + WHAT_WIDTH;
+const NAME_WIDTH: usize = 14;
+const WHAT_WIDTH: usize = 58;
+
 /// A line whose end is still to come.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -20,7 +28,7 @@ pub(super) struct Row {
 impl Row {
     /// Shows what is now looked at.
     pub(super) fn begin(name: &'static str, what: &str) -> Result<Self> {
-        let text = format!("{name:<14}{what:<58}");
+        let text = format!("{name:<NAME_WIDTH$}{what:<WHAT_WIDTH$}");
         write(&text)?;
         program::open_line();
         let now = Instant::now();
@@ -62,6 +70,11 @@ impl Row {
     }
 }
 
+/// The verdict that a line has where rows have theirs.
+pub(super) fn verdict(line: &str) -> Option<&str> {
+    line.get(VERDICT_AT..)?.split_whitespace().next()
+}
+
 /// A time as the table has it.
 pub(super) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
@@ -77,7 +90,7 @@ pub(super) fn write(text: &str) -> Result<()> {
 fn so_far(name: &str, time: Duration, last: &str) -> String {
     // What a guest printed is not for this terminal.
     let last: String = last.chars().filter(|c| !c.is_control()).collect();
-    format!("{name:<14}{} min so far: {last}", time.as_secs() / 60)
+    format!("{name:<NAME_WIDTH$}{} min so far: {last}", time.as_secs() / 60)
 }
 
 #[cfg(test)]
