@@ -2,5 +2,7 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod chain;
+pub mod iovec;
 pub mod pci;
 pub mod virtio;

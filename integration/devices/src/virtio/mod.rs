@@ -1,6 +1,8 @@
 //! Virtio 1.2: devices, what works on their queues, and the PCI function that they are.
 
 mod device;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod driver;
 mod interrupt;
 mod worker;
 
