@@ -2,7 +2,10 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod active;
 pub mod chain;
 pub mod iovec;
 pub mod pci;
+pub mod rng;
 pub mod virtio;

@@ -4,6 +4,7 @@ mod device;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod driver;
 mod interrupt;
+pub(crate) mod ring;
 mod worker;
 
 pub use device::{ActivateError, Activation, ActiveQueue, DeviceKind, VirtioDevice};
