@@ -48,7 +48,7 @@ pub use args::RtasStatus;
 pub use clock::{HostTime, RealTimeClock, RtasClock, SystemTime};
 pub use cpus::RtasCpus;
 pub use events::{EPOW, ERROR_LOG_BYTES_MAX, EVENT_SOURCES_ID, EventSources, PowerButton};
-pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome};
+pub use handler::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome, RtasUnit};
 pub use instantiate::{InstantiateError, SIZE_BYTES, instantiate};
 pub use parameters::SystemParameters;
 pub use platform::{AfterOsTerm, RtasPlatform};
@@ -83,9 +83,7 @@ impl Rtas {
     /// Every call by its name and its token, in the order of tokens: the properties of `/rtas`
     /// (LoPAPR §7.2.6.1).
     pub fn calls(&self) -> Vec<(&'static str, u32)> {
-        self.with_table(|table| {
-            table.entries().iter().map(|entry| (entry.call.name, entry.token)).collect()
-        })
+        self.with_table(Table::calls)
     }
 
     fn answer(&self, entry: &Entry, invocation: &mut RtasInvocation<'_>) -> RtasOutcome {
@@ -117,9 +115,11 @@ impl HypercallHandler for Rtas {
         let Ok(mut buffer) = ArgumentBuffer::read(ram, GuestAddress(call.args[0])) else {
             return call.finish(Status::PARAMETER);
         };
-        let entry = self.with_table(|table| table.find(buffer.token()));
+        let (token, (inputs, _)) = (buffer.token(), buffer.cells());
+        let entry = self.with_table(|table| table.find(token, inputs));
+        let (inputs, outputs) = buffer.counts();
         let outcome = match &entry {
-            Some(entry) if accepts(&entry.call, &buffer) => {
+            Some(entry) if entry.call.takes(inputs, outputs) => {
                 let (inputs, outputs) = buffer.cells_mut();
                 self.answer(entry, &mut RtasInvocation::new(caller, ram, inputs, outputs))
             }
@@ -129,8 +129,7 @@ impl HypercallHandler for Rtas {
                 RtasStatus::PARAMETER_ERROR.into()
             }
             None => {
-                let token = buffer.token();
-                self.messages.warn(format_args!("there is no RTAS call {token:#x}"));
+                self.messages.warn(format_args!("nobody answers such an RTAS call {token:#x}"));
                 RtasStatus::PARAMETER_ERROR.into()
             }
         };
@@ -148,12 +147,6 @@ impl HypercallHandler for Rtas {
         let resume = call.finish(if written.is_ok() { Status::SUCCESS } else { Status::PARAMETER });
         next.unwrap_or(resume)
     }
-}
-
-/// Whether a buffer has as many inputs and outputs as the call.
-fn accepts(call: &RtasCall, buffer: &ArgumentBuffer) -> bool {
-    let (inputs, outputs) = buffer.counts();
-    call.inputs.contains(&inputs) && call.outputs == outputs
 }
 
 impl Device for Rtas {

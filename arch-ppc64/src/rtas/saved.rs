@@ -59,10 +59,11 @@ impl Table {
         }
         let mut free = (FIRST_OTHER..).filter(|token| !tokens.contains(token));
         let mut entries = self.entries().to_vec();
+        let mut given = known.clone();
         for entry in &mut entries {
-            if own.contains_key(entry.call.name) {
-                let token = known.get(entry.call.name).copied().or_else(|| free.next());
-                entry.token = token.unwrap_or(u32::MAX);
+            if let Some((name, _)) = own.get_key_value(entry.call.name) {
+                let new = || free.next().unwrap_or(u32::MAX);
+                entry.token = *given.entry(name.clone()).or_insert_with(new);
             }
         }
         Ok(Self::sorted(entries))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handler::RtasCall;
+use super::handler::{RtasCall, RtasUnit};
 use super::tokens::{FIRST_OTHER, token_of};
 use crate::platform::Device;
 
@@ -29,37 +29,55 @@ pub(super) struct Entry {
     pub(super) device: usize,
     /// The number of the call among those of the device.
     pub(super) number: usize,
+    /// Which calls of the token are for it, if not all.
+    pub(super) unit: Option<RtasUnit>,
 }
 
-/// All calls, in the order of their tokens.
+/// All calls, in the order of their tokens. Those of several units have one token.
 #[derive(Debug)]
 pub(super) struct Table(Vec<Entry>);
 
 impl Table {
     /// The calls of `devices`. Those that are not well known are numbered in that order.
     pub(super) fn new(devices: &[Arc<dyn Device>]) -> Result<Self, DuplicateCall> {
-        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
-        let mut entries = Vec::new();
+        let mut tokens: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut entries: Vec<Entry> = Vec::new();
         let mut others = FIRST_OTHER..;
         for (device, view) in devices.iter().enumerate() {
             let calls = view.rtas().map_or(&[][..], |handler| handler.calls());
             for (number, &call) in calls.iter().enumerate() {
-                if let Some(first) = first.insert(call.name, view.id()) {
-                    let (first, second) = (first.to_owned(), view.id().to_owned());
+                let unit = view.rtas().and_then(|handler| handler.unit(number));
+                let in_the_way = |known: &&Entry| {
+                    known.call.name == call.name
+                        && !matches!((known.unit, unit), (Some(one), Some(two))
+                            if one.input == two.input && one.number != two.number)
+                };
+                if let Some(known) = entries.iter().find(in_the_way) {
+                    let (first, second) = (devices[known.device].id(), view.id());
+                    let (first, second) = (first.to_owned(), second.to_owned());
                     return Err(DuplicateCall { name: call.name, first, second });
                 }
                 // There are fewer calls than numbers.
-                let token = token_of(call.name).or_else(|| others.next()).unwrap_or(u32::MAX);
-                entries.push(Entry { token, call, device, number });
+                let new = || token_of(call.name).or_else(|| others.next()).unwrap_or(u32::MAX);
+                let token = *tokens.entry(call.name).or_insert_with(new);
+                entries.push(Entry { token, call, device, number, unit });
             }
         }
         Ok(Self::sorted(entries))
     }
 
-    /// The call of a token.
-    pub(super) fn find(&self, token: u32) -> Option<Entry> {
-        let place = self.0.binary_search_by_key(&token, |entry| entry.token);
-        place.ok().map(|place| self.0[place])
+    /// Who answers a call of a token with these inputs.
+    pub(super) fn find(&self, token: u32, inputs: &[u32]) -> Option<Entry> {
+        let first = self.0.partition_point(|entry| entry.token < token);
+        let mut known = self.0[first..].iter().take_while(|entry| entry.token == token);
+        known.find(|entry| entry.unit.is_none_or(|unit| unit.is_meant(inputs))).copied()
+    }
+
+    /// Every call by name and token.
+    pub(super) fn calls(&self) -> Vec<(&'static str, u32)> {
+        let mut calls: Vec<_> = self.0.iter().map(|entry| (entry.call.name, entry.token)).collect();
+        calls.dedup();
+        calls
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
