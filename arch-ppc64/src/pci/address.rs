@@ -39,7 +39,7 @@ impl PciAddress {
 
     /// The one whose bus number is in bits 23 to 16, whose device is in bits 15 to 11 and whose
     /// function is in bits 10 to 8 of a cell, as in a PCI address and in `config_addr` of RTAS
-    /// (IEEE 1275, PCI bus binding §2.2.1.1; LoPAPR §7.3.3).
+    /// (IEEE 1275, PCI bus binding §2.2.1.1; LoPAPR §7.3.4).
     pub const fn from_cell(cell: u32) -> Self {
         Self {
             bus: (cell >> 16) as u8,

@@ -2,16 +2,28 @@
 //! PCI bus binding).
 //!
 //! A VMM has functions on a bus, with configuration space and registers, as on any machine:
-//! [`PciBus`] is all that is asked of it.
+//! [`PciBus`] is all that is asked of it. [`HostBridge`] is the device that shows it to the guest.
 
 mod address;
+mod bars;
+mod bridge;
 mod bus;
+mod change_msi;
+mod config_access;
+mod config_space;
 mod doorbell;
+mod error;
+mod function;
+mod messages;
+mod names;
+mod node;
 mod pins;
 mod windows;
 
 pub use address::PciAddress;
+pub use bridge::{HostBridge, HostBridgeOptions, id_of, unit_of};
 pub use bus::PciBus;
 pub use doorbell::Doorbell;
+pub use error::HostBridgeError;
 pub use pins::{PciPin, PciPins};
 pub use windows::{PciWindow, PciWindows};

@@ -60,7 +60,17 @@ pub struct PciWindows {
 impl PciWindows {
     /// Those of the first host bridge.
     pub const fn new() -> Self {
-        Self { memory_32: WINDOW_32, memory_64: WINDOW_64, doorbell: DOORBELL }
+        Self::of_bridge(0)
+    }
+
+    /// Those of the host bridge of this number: no two have an address in common.
+    pub const fn of_bridge(number: u8) -> Self {
+        let number = number as u64;
+        let mut windows = Self { memory_32: WINDOW_32, memory_64: WINDOW_64, doorbell: DOORBELL };
+        windows.memory_32.start.0 += number << 32;
+        windows.memory_64.bus += number * WINDOW_64.bytes;
+        windows.memory_64.start.0 += number * WINDOW_64.bytes;
+        windows
     }
 
     /// The real address of `bytes` of the bus at `at`; `None` where a window has not all of them.
@@ -75,5 +85,38 @@ impl PciWindows {
 impl Default for PciWindows {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::MAX_MEMORY_BYTES;
+
+    #[test]
+    fn windows_share_no_address() {
+        let mut ranges: Vec<(u64, u64)> = (0..=u8::MAX)
+            .map(PciWindows::of_bridge)
+            .flat_map(|windows| [windows.memory_32, windows.memory_64])
+            .map(|window| (window.start.0, window.start.0 + window.bytes))
+            .collect();
+        ranges.sort_unstable();
+        assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+        assert!(ranges[0].0 >= MAX_MEMORY_BYTES);
+        // Up to here accesses leave the guest on every back end.
+        assert!(ranges.iter().all(|range| range.1 <= 1 << 52));
+        let doorbell = PciWindows::new().doorbell;
+        assert!(doorbell >= MAX_MEMORY_BYTES);
+        assert!(ranges.iter().all(|range| doorbell < range.0 || range.1 <= doorbell));
+    }
+
+    #[test]
+    fn addresses_of_the_bus_are_real_ones() {
+        let windows = PciWindows::new();
+        assert_eq!(windows.real(0x8000_1000, 0x1000), Some(GuestAddress(0x2000_8000_1000)));
+        assert_eq!(windows.real(0x2100_0000_0000, 1), Some(GuestAddress(0x2100_0000_0000)));
+        assert_eq!(windows.real(0xffff_f000, 0x1001), None);
+        assert_eq!(windows.real(0x7fff_ffff, 2), None);
+        assert_eq!(windows.real(u64::MAX, u64::MAX), None);
     }
 }

@@ -51,6 +51,11 @@ impl<'m> PlatformBuilder<'m> {
         Ok(Self { numbers, ..self })
     }
 
+    /// The back end's interrupt controller.
+    pub fn controller(&self) -> &Arc<dyn InterruptController> {
+        &self.controller
+    }
+
     /// The interrupt of that name of a device, which it is to be given as it is made: the same
     /// number in each machine that asks for the same interrupts in the same order.
     ///

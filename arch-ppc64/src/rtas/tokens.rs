@@ -22,6 +22,12 @@ const WELL_KNOWN: &[(&str, u32)] = &[
     ("ibm,get-xive",             0x0f),
     ("ibm,int-on",               0x10),
     ("ibm,int-off",              0x11),
+    ("read-pci-config",          0x12),
+    ("write-pci-config",         0x13),
+    ("ibm,read-pci-config",      0x14),
+    ("ibm,write-pci-config",     0x15),
+    ("ibm,change-msi",           0x16),
+    ("ibm,query-interrupt-source-number", 0x17),
 ];
 
 /// The first token of calls that are not well known: they are numbered as they come.

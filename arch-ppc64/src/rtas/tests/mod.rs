@@ -230,7 +230,7 @@ fn system_parameters_cannot_be_set() {
 #[test]
 fn unknown_calls_and_wrong_counts_are_parameter_errors() {
     let guest = Guest::new();
-    for token in [0, 0x12, 0x2000, u32::MAX] {
+    for token in [0, 0x18, 0x2000, u32::MAX] {
         assert_eq!(guest.raw(token, &[], 1), (Next::Resume, vec![-3_i32 as u32]));
     }
     let power_off = token_of("power-off").unwrap();
