@@ -9,3 +9,4 @@ pub mod iovec;
 pub mod pci;
 pub mod rng;
 pub mod virtio;
+pub mod vsock;

@@ -1,0 +1,15 @@
+//! Sockets between the guest and its host (Virtio 1.2 §5.10).
+
+mod backend;
+mod connection;
+mod device;
+mod error;
+mod header;
+mod listener;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unix;
+
+pub use device::Vsock;
+pub use error::VsockError;

@@ -1,0 +1,57 @@
+//! Unix sockets without waiting: what the standard library has no call for.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// A stream that is connected to the socket at `path` and never waits.
+///
+/// # Errors
+/// What the host says: `WouldBlock` where as many wait for the socket's owner as may.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let name = path.as_os_str().as_bytes();
+    // SAFETY: all zero is an address.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    // With a zero behind it.
+    if name.len() >= address.sun_path.len() || name.contains(&0) {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (to, from) in address.sun_path.iter_mut().zip(name) {
+        *to = *from as libc::c_char;
+    }
+    let bytes = offset_of!(libc::sockaddr_un, sun_path) + name.len() + 1;
+    debug_assert!(bytes <= size_of::<libc::sockaddr_un>());
+
+    let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no memory is passed.
+    let socket = unsafe { libc::socket(libc::AF_UNIX, flags, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just made and is nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let at = (&raw const address).cast::<libc::sockaddr>();
+    // SAFETY: the address is there for the call, and has at least so many bytes.
+    if unsafe { libc::connect(socket.as_raw_fd(), at, bytes as libc::socklen_t) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(UnixStream::from(socket))
+}
+
+/// What can be read from the stream, up to the length of `buffer`, and is left to be read.
+///
+/// # Errors
+/// What the host says: `WouldBlock` where there is nothing.
+pub(super) fn peek(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let (at, bytes) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the buffer is there for the call, and has so many bytes.
+    let count = unsafe { libc::recv(stream.as_raw_fd(), at, bytes, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
