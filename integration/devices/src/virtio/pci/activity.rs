@@ -1,0 +1,269 @@
+//! What works for a device from when its driver has set it up until it is reset.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use super::setup::MISTAKES;
+use super::signals::Signals;
+use super::threads::{Stop, Threads, Wait, name};
+use crate::virtio::{Interrupt, QueueHandler, QueueInterrupt};
+
+/// What an [`Epoll`] tells when the thread has to end.
+const STOP: u64 = u64::MAX;
+
+/// How often a queue is handled for one notification on the notifying vCPU's thread: more than any
+/// driver has buffers for that does not add some meanwhile.
+const CALLS_MAX: u32 = 1 << 16;
+
+/// Its threads, and what it tells its driver by.
+pub(super) struct Activity {
+    id: String,
+    signals: Arc<Signals>,
+    /// Whether it may still tell its driver.
+    live: AtomicBool,
+    threads: Threads,
+    relay: Mutex<Option<Relay>>,
+}
+
+/// Files that others write to, each for the interrupt of a queue.
+struct Relay {
+    epoll: Arc<Epoll>,
+    files: HashMap<u16, EventFd>,
+}
+
+impl Activity {
+    /// Of the device of this id.
+    pub(super) fn new(id: &str, signals: &Arc<Signals>) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            id: id.to_owned(),
+            signals: Arc::clone(signals),
+            live: AtomicBool::new(true),
+            threads: Threads::new()?,
+            relay: Mutex::new(None),
+        }))
+    }
+
+    /// The interrupt of a queue.
+    pub(super) fn queue_interrupt(self: &Arc<Self>, queue: u16) -> Arc<dyn QueueInterrupt> {
+        Arc::new(QueueLine { activity: Arc::clone(self), queue })
+    }
+
+    /// Handles a queue on a thread of its own.
+    pub(super) fn run_queue(
+        self: &Arc<Self>,
+        queue: u16,
+        mut handler: Box<dyn QueueHandler>,
+        doorbell: EventFd,
+    ) -> io::Result<()> {
+        let epoll = Epoll::new()?;
+        let name = name(&self.id, format_args!("q{queue}"));
+        let body = move |stop: &Stop| {
+            // By edges: each write to the doorbell wakes, and nobody has to read it.
+            let watched =
+                watch(&epoll, stop, STOP).and_then(|()| add(&epoll, &doorbell, queue.into()));
+            if let Err(error) = watched {
+                log::error!("cannot wait for notifications of queue {queue}: {error}");
+                return;
+            }
+            loop {
+                while !stop.is_asked() && handler.handle() {}
+                if stop.is_asked() || wait(&epoll, &mut [EpollEvent::default(); 2]).is_err() {
+                    return;
+                }
+            }
+        };
+        self.spawn(&name, body)
+    }
+
+    /// Runs what waits for files on a thread of its own.
+    pub(super) fn run_subscriber(
+        self: &Arc<Self>,
+        number: usize,
+        subscriber: Box<dyn MutEventSubscriber + Send>,
+    ) -> io::Result<()> {
+        let name = name(&self.id, format_args!("w{number}"));
+        let body = move |stop: &Stop| {
+            if let Err(error) = run_events(stop, subscriber) {
+                log::error!("cannot wait for events: {error}");
+            }
+        };
+        self.spawn(&name, body)
+    }
+
+    /// Handles a queue on the thread that notified it.
+    pub(super) fn handle_here(&self, handler: &mut dyn QueueHandler) {
+        let all = AssertUnwindSafe(|| (0..CALLS_MAX).all(|_| handler.handle()));
+        match catch_unwind(all) {
+            Ok(false) => {}
+            Ok(true) => MISTAKES.warn(format_args!("{} has a queue without an end", self.id)),
+            Err(_) => self.fail(),
+        }
+    }
+
+    /// It tells nothing any more, and all threads are asked to end.
+    pub(super) fn stop(&self) {
+        self.live.store(false, Ordering::SeqCst);
+        self.threads.stop();
+    }
+
+    /// Whether all threads have ended.
+    pub(super) fn has_ended(&self, wait: Wait) -> bool {
+        self.threads.have_ended(wait)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        body: impl FnOnce(&Stop) + Send + 'static,
+    ) -> io::Result<()> {
+        let activity = Arc::clone(self);
+        self.threads.spawn(name, body, move || activity.fail())
+    }
+
+    /// A worker has panicked.
+    fn fail(&self) {
+        MISTAKES.error(format_args!("what works for {} has panicked", self.id));
+        self.needs_reset();
+    }
+
+    fn file(self: &Arc<Self>, queue: u16) -> io::Result<EventFd> {
+        let mut relay = self.relay.lock().unwrap_or_else(PoisonError::into_inner);
+        let relay = match &mut *relay {
+            Some(relay) => relay,
+            none => none.insert(self.start_relay()?),
+        };
+        match relay.files.entry(queue) {
+            Entry::Occupied(file) => file.get().try_clone(),
+            Entry::Vacant(place) => {
+                let file = EventFd::new(EFD_NONBLOCK)?;
+                let other = file.try_clone()?;
+                add(&relay.epoll, &file, queue.into())?;
+                place.insert(file);
+                Ok(other)
+            }
+        }
+    }
+
+    fn start_relay(self: &Arc<Self>) -> io::Result<Relay> {
+        let epoll = Arc::new(Epoll::new()?);
+        let relay = Relay { epoll: Arc::clone(&epoll), files: HashMap::new() };
+        let signals = Arc::clone(&self.signals);
+        let body = move |stop: &Stop| {
+            let mut events = [EpollEvent::default(); 16];
+            if watch(&epoll, stop, STOP).is_err() {
+                return;
+            }
+            while let Ok(count) = wait(&epoll, &mut events) {
+                if stop.is_asked() {
+                    return;
+                }
+                for event in &events[..count] {
+                    if let Ok(queue) = u16::try_from(event.data()) {
+                        signals.queue(queue);
+                    }
+                }
+            }
+        };
+        self.spawn(&name(&self.id, format_args!("irq")), body)?;
+        Ok(relay)
+    }
+}
+
+impl Interrupt for Activity {
+    fn configuration_changed(&self) {
+        if self.live.load(Ordering::SeqCst) {
+            self.signals.configuration();
+        }
+    }
+
+    fn needs_reset(&self) {
+        if self.live.load(Ordering::SeqCst) {
+            MISTAKES.warn(format_args!("{} needs a reset", self.id));
+            self.signals.needs_reset(true);
+        }
+    }
+}
+
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The interrupt of a queue while the device is active.
+struct QueueLine {
+    activity: Arc<Activity>,
+    queue: u16,
+}
+
+impl QueueInterrupt for QueueLine {
+    fn used(&self) {
+        if self.activity.live.load(Ordering::SeqCst) {
+            self.activity.signals.queue(self.queue);
+        }
+    }
+
+    fn file(&self) -> io::Result<EventFd> {
+        self.activity.file(self.queue)
+    }
+}
+
+/// Ends the wait of an [`EventManager`] when the thread has to end.
+struct Ender(EventFd);
+
+impl MutEventSubscriber for Ender {
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {}
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        if let Err(error) = ops.add(Events::new(&self.0, EventSet::IN)) {
+            log::error!("cannot wait for the end of a device: {error}");
+        }
+    }
+}
+
+fn run_events(
+    stop: &Stop,
+    subscriber: Box<dyn MutEventSubscriber + Send>,
+) -> Result<(), Box<dyn Error>> {
+    let file = stop.file().try_clone()?;
+    let mut manager: EventManager<Box<dyn MutEventSubscriber + Send>> = EventManager::new()?;
+    manager.add_subscriber(Box::new(Ender(file)));
+    manager.add_subscriber(subscriber);
+    while !stop.is_asked() {
+        manager.run()?;
+    }
+    Ok(())
+}
+
+/// Has `epoll` tell when the thread has to end.
+fn watch(epoll: &Epoll, stop: &Stop, data: u64) -> io::Result<()> {
+    let event = EpollEvent::new(EventSet::IN, data);
+    epoll.ctl(ControlOperation::Add, stop.file().as_raw_fd(), event)
+}
+
+/// Has `epoll` tell of each write to a file.
+fn add(epoll: &Epoll, file: &EventFd, data: u64) -> io::Result<()> {
+    let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, data);
+    epoll.ctl(ControlOperation::Add, file.as_raw_fd(), event)
+}
+
+/// Waits for the next events.
+fn wait(epoll: &Epoll, events: &mut [EpollEvent]) -> io::Result<usize> {
+    loop {
+        match epoll.wait(-1, events) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
