@@ -1,6 +1,10 @@
 //! Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
 //! are KVM's private range, Linux `arch/powerpc/include/asm/hvcall.h` and KVM's documentation).
 
+/// H_GET_TCE: where a page of a bus is mapped to.
+pub const GET_TCE: u64 = 0x1c;
+/// H_PUT_TCE: maps a page of a bus.
+pub const PUT_TCE: u64 = 0x20;
 /// H_GET_TERM_CHAR: typed characters of a virtual terminal.
 pub const GET_TERM_CHAR: u64 = 0x54;
 /// H_PUT_TERM_CHAR: characters to a virtual terminal.
@@ -23,6 +27,10 @@ pub const CEDE: u64 = 0xe0;
 pub const CONFER: u64 = 0xe4;
 /// H_PROD: wakes a CPU that sleeps in H_CEDE.
 pub const PROD: u64 = 0xe8;
+/// H_STUFF_TCE: maps several pages of a bus to the same page.
+pub const STUFF_TCE: u64 = 0x138;
+/// H_PUT_TCE_INDIRECT: maps several pages of a bus.
+pub const PUT_TCE_INDIRECT: u64 = 0x13c;
 /// H_GET_CPU_CHARACTERISTICS: what the CPU does against speculation attacks.
 pub const GET_CPU_CHARACTERISTICS: u64 = 0x1c8;
 /// H_HOME_NODE_ASSOCIATIVITY: which NUMA node a virtual CPU runs on.
@@ -49,6 +57,8 @@ const GET_PERF_COUNTER_INFO: u64 = 0xf080;
 /// to call.
 #[rustfmt::skip]
 const CALLS: &[(u64, &str, usize)] = &[
+    (GET_TCE, "H_GET_TCE", 2),
+    (PUT_TCE, "H_PUT_TCE", 3),
     (GET_TERM_CHAR, "H_GET_TERM_CHAR", 1),
     (PUT_TERM_CHAR, "H_PUT_TERM_CHAR", 4),
     (EOI, "H_EOI", 1),
@@ -60,6 +70,8 @@ const CALLS: &[(u64, &str, usize)] = &[
     (CEDE, "H_CEDE", 0),
     (CONFER, "H_CONFER", 2),
     (PROD, "H_PROD", 1),
+    (STUFF_TCE, "H_STUFF_TCE", 4),
+    (PUT_TCE_INDIRECT, "H_PUT_TCE_INDIRECT", 4),
     (GET_CPU_CHARACTERISTICS, "H_GET_CPU_CHARACTERISTICS", 0),
     (HOME_NODE_ASSOCIATIVITY, "H_HOME_NODE_ASSOCIATIVITY", 2),
     (XIRR_X, "H_XIRR_X", 1),

@@ -1,16 +1,21 @@
 //! The host bridge as a device of the machine.
 
+#[cfg(feature = "serde")]
+mod saved;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::change_msi::Messages;
 use super::config_access;
+use super::dma_window::DmaWindow;
 use super::error::HostBridgeError;
 use super::function::Function;
 use super::node;
 use super::{PciBus, PciPins, PciWindows};
 use crate::fdt::{FdtError, Tree};
+use crate::hypercall::HypercallHandler;
 use crate::log_limit::LogLimit;
 use crate::platform::{Describe, Device, MmioHandler, MmioRange, PlatformBuilder};
 use crate::rtas::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome, RtasStatus, RtasUnit};
@@ -60,13 +65,23 @@ pub struct HostBridgeOptions {
     pub windows: PciWindows,
     /// The lines that the pins of its functions are wired to.
     pub pins: PciPins,
+    /// Where its functions find RAM that the guest has mapped for them.
+    pub dma_window: DmaWindow,
 }
 
 impl HostBridgeOptions {
     /// A bridge of this number, with its [windows](PciWindows::of_bridge), and the lines that were
     /// claimed for it.
     pub fn new(number: u8, pins: PciPins) -> Self {
-        Self { number, windows: PciWindows::of_bridge(number), pins }
+        let windows = PciWindows::of_bridge(number);
+        Self { number, windows, pins, dma_window: DmaWindow::of_bridge(number) }
+    }
+
+    /// With the window that functions of the bus have: [`DmaWindow::of_bridge`] of this bridge.
+    #[must_use]
+    pub fn with_dma_window(mut self, dma_window: DmaWindow) -> Self {
+        self.dma_window = dma_window;
+        self
     }
 
     /// With other windows.
@@ -137,6 +152,7 @@ pub struct HostBridge {
     number: u8,
     windows: PciWindows,
     pins: PciPins,
+    dma_window: DmaWindow,
     bus: Arc<dyn PciBus>,
     /// In the order of their addresses.
     functions: Vec<Function>,
@@ -155,7 +171,7 @@ impl HostBridge {
         options: HostBridgeOptions,
         bus: Arc<dyn PciBus>,
     ) -> Result<Self, HostBridgeError> {
-        let HostBridgeOptions { number, windows, pins } = options;
+        let HostBridgeOptions { number, windows, pins, dma_window } = options;
         let id = id_of(number);
         let mut addresses = bus.functions();
         addresses.sort_unstable();
@@ -170,7 +186,7 @@ impl HostBridge {
             .map(|window| MmioRange::new(window.start, window.bytes));
         let complaints =
             LogLimit::new(COMPLAINTS_MAX, Duration::MAX).with_target("arch_ppc64::pci");
-        Ok(Self { id, number, windows, pins, bus, functions, ranges, complaints })
+        Ok(Self { id, number, windows, pins, dma_window, bus, functions, ranges, complaints })
     }
 
     fn messages(&self) -> Messages<'_> {
@@ -199,13 +215,24 @@ impl Device for HostBridge {
 
     fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
         let path = format!("/{}", self.id);
-        node::rtas(tree)?;
+        node::machine(tree)?;
         node::bridge(tree, &path, unit_of(self.number), &self.windows)?;
+        node::dma(tree, &path, self.dma_window.number())?;
         node::interrupts(tree, &path, cx.interrupt_parent, &self.functions, &self.pins)?;
         for function in &self.functions {
             node::function(tree, &path, function, &*self.bus, &self.windows)?;
         }
         Ok(())
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        Some(&self.dma_window)
+    }
+
+    /// The second has H_PUT_RTCE_INDIRECT, too, which is for tables of those who virtualise devices
+    /// for other partitions (Redirected RDMA option); there are none.
+    fn function_sets(&self) -> &[&'static str] {
+        &["hcall-tce", "hcall-multi-tce"]
     }
 
     fn rtas(&self) -> Option<&dyn RtasHandler> {
@@ -216,9 +243,15 @@ impl Device for HostBridge {
         Some(self)
     }
 
+    #[cfg(feature = "serde")]
+    fn state(&self) -> Option<&dyn crate::platform::SaveState> {
+        Some(self)
+    }
+
     fn reset(&self) {
         self.bus.reset();
         self.functions.iter().for_each(|function| function.set_grant(None));
+        self.dma_window.clear();
         self.complaints.reset();
     }
 }

@@ -98,6 +98,17 @@ impl Function {
         }
     }
 
+    /// Whether it may be given these messages.
+    #[cfg(feature = "serde")]
+    pub(super) fn can_have(&self, grant: &Grant) -> bool {
+        let most = match grant.kind {
+            MessageKind::Msi => self.msi.map(|msi| msi.vectors),
+            MessageKind::MsiX => self.msi_x.map(|msi_x| msi_x.entries),
+        };
+        let is_count = grant.kind == MessageKind::MsiX || grant.count.is_power_of_two();
+        is_count && most.is_some_and(|most| (1..=most).contains(&grant.count))
+    }
+
     /// Gives it up to `wanted` messages of a kind that it [has](Self::has), and at least one.
     ///
     /// Its pin is silent from here on (LoPAPR R1-7.3.10.5.1-4), and its messages of the other kind

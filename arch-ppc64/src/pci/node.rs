@@ -5,6 +5,7 @@ use super::config_space::{
     ConfigSpace, DEVICE_ID, MAX_LATENCY, MIN_GRANT, PCI_EXPRESS, REVISION_ID, STATUS,
     STATUS_DEVSEL_SHIFT, SUBSYSTEM_ID, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
 };
+use super::dma_window::WINDOW_BYTES;
 use super::function::Function;
 use super::names::node_name;
 use super::{PciAddress, PciBus, PciPins, PciWindow, PciWindows};
@@ -25,10 +26,13 @@ const INTERRUPT_MAP_MASK: [u32; 4] = [0xf800, 0, 0, u32::MAX];
 /// The pins of a device.
 const PINS: std::ops::RangeInclusive<u8> = 1..=4;
 
-/// Says in `/rtas` what guests have to know of the calls of any bridge.
-pub(super) fn rtas(tree: &mut Tree) -> Result<(), FdtError> {
+/// Says outside of the bridge's node what guests have to know of any bridge.
+pub(super) fn machine(tree: &mut Tree) -> Result<(), FdtError> {
     // `ibm,change-msi` has four outputs, and functions 3, 4 and 5 (LoPAPR §B.6.4.1).
-    once(tree, "/rtas", "ibm,change-msix-capable")
+    once(tree, "/rtas", "ibm,change-msix-capable")?;
+    // Functions reach all RAM at its real addresses. Where the tree did not say so, guests would
+    // use the window, and there is not much of it.
+    once(tree, "/chosen", "linux,iommu-off")
 }
 
 /// The node of the bridge itself.
@@ -53,6 +57,16 @@ pub(super) fn bridge(
         .flag("used-by-rtas")?
         .flag("64-bit-addressing")?
         .flag("ibm,extended-address")?;
+    Ok(())
+}
+
+/// The window through which functions reach what the guest has mapped for them.
+pub(super) fn dma(tree: &mut Tree, path: &str, number: u32) -> Result<(), FdtError> {
+    let [high, low] = cells(WINDOW_BYTES);
+    tree.existing(path)?
+        .cell("ibm,#dma-address-cells", 2)?
+        .cell("ibm,#dma-size-cells", 2)?
+        .cells("ibm,dma-window", &[number, 0, 0, high, low])?;
     Ok(())
 }
 

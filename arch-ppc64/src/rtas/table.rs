@@ -80,6 +80,7 @@ impl Table {
         calls
     }
 
+    #[cfg(feature = "serde")]
     pub(super) fn entries(&self) -> &[Entry] {
         &self.0
     }
