@@ -29,3 +29,6 @@ pub use doorbell::Doorbell;
 pub use error::HostBridgeError;
 pub use pins::{PciPin, PciPins};
 pub use windows::{PciWindow, PciWindows};
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,17 @@ pub(super) struct Entry {
     pub(super) unit: Option<RtasUnit>,
 }
 
+impl Entry {
+    /// Whether some call could be for this one and for another one.
+    fn is_in_the_way_of(&self, call: &RtasCall, unit: Option<RtasUnit>) -> bool {
+        let are_apart = match (self.unit, unit) {
+            (Some(one), Some(two)) => one.input == two.input && one.number != two.number,
+            _ => false,
+        };
+        self.call.name == call.name && !are_apart
+    }
+}
+
 /// All calls, in the order of their tokens. Those of several units have one token.
 #[derive(Debug)]
 pub(super) struct Table(Vec<Entry>);
@@ -47,14 +58,10 @@ impl Table {
             let calls = view.rtas().map_or(&[][..], |handler| handler.calls());
             for (number, &call) in calls.iter().enumerate() {
                 let unit = view.rtas().and_then(|handler| handler.unit(number));
-                let in_the_way = |known: &&Entry| {
-                    known.call.name == call.name
-                        && !matches!((known.unit, unit), (Some(one), Some(two))
-                            if one.input == two.input && one.number != two.number)
-                };
-                if let Some(known) = entries.iter().find(in_the_way) {
-                    let (first, second) = (devices[known.device].id(), view.id());
-                    let (first, second) = (first.to_owned(), second.to_owned());
+                let taken = entries.iter().find(|known| known.is_in_the_way_of(&call, unit));
+                if let Some(known) = taken {
+                    let first = devices[known.device].id().to_owned();
+                    let second = view.id().to_owned();
                     return Err(DuplicateCall { name: call.name, first, second });
                 }
                 // There are fewer calls than numbers.

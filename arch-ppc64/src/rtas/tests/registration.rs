@@ -34,17 +34,56 @@ impl RtasHandler for Named {
     }
 }
 
+/// A device that answers calls of one of its units, in the inputs 1 and 2, with that number.
+pub(super) struct Unit(pub(super) &'static str, pub(super) RtasUnit);
+
+const UNIT_CALLS: &[RtasCall] =
+    &[RtasCall::new("x,unit", &[3, 4], 2).with_more_outputs(1), RtasCall::new("x,other", &[3], 2)];
+
+impl Device for Unit {
+    fn id(&self) -> &str {
+        self.0
+    }
+
+    fn rtas(&self) -> Option<&dyn RtasHandler> {
+        Some(self)
+    }
+}
+
+impl RtasHandler for Unit {
+    fn calls(&self) -> &[RtasCall] {
+        UNIT_CALLS
+    }
+
+    fn unit(&self, _: usize) -> Option<RtasUnit> {
+        Some(self.1)
+    }
+
+    fn call(&self, _: usize, call: &mut RtasInvocation<'_>) -> RtasOutcome {
+        call.outputs[0] = self.1.number as u32;
+        RtasStatus::SUCCESS.into()
+    }
+}
+
 /// The result of the call of that token, made by CPU 3.
 pub(super) fn result(rtas: &Rtas, token: u32) -> (i32, u32) {
+    result_of(rtas, token, &[], 2)
+}
+
+/// The same of a call with inputs, and so many outputs.
+pub(super) fn result_of(rtas: &Rtas, token: u32, inputs: &[u32], outputs: u32) -> (i32, u32) {
     let memory: GuestMemoryMmap =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
     let ram: &dyn GuestRam = &memory;
-    for (cell, at) in [token, 0, 2].into_iter().zip((0..).step_by(4)) {
-        ram.write_be_u32(GuestAddress(at), cell).unwrap();
+    let cells = [&[token, inputs.len() as u32, outputs], inputs].concat();
+    for (cell, at) in cells.iter().zip((0..).step_by(4)) {
+        ram.write_be_u32(GuestAddress(at), *cell).unwrap();
     }
     let mut call = Hypercall::new(token::RTAS, &[0]);
     assert_eq!(rtas.handle(CpuIndex(3), ram, &mut call), Next::Resume);
-    let [status, output] = [12, 16].map(|at| ram.read_be_u32(GuestAddress(at)).unwrap());
+    let status = 4 * cells.len() as u64;
+    let [status, output] =
+        [status, status + 4].map(|at| ram.read_be_u32(GuestAddress(at)).unwrap());
     (status as i32, output)
 }
 
@@ -65,4 +104,27 @@ fn name_that_two_have_is_an_error() {
     let devices = [Named::with("one", &["x,call"]), Named::with("two", &["x,other", "x,call"])];
     let error = Rtas::new(&devices).unwrap_err();
     assert_eq!(error.to_string(), "two devices answer the RTAS call x,call: one and two");
+}
+
+#[test]
+fn calls_of_units_go_to_the_device_of_each() {
+    let unit = |id, number| -> Arc<dyn Device> { Arc::new(Unit(id, RtasUnit::new(1, number))) };
+    let rtas = Rtas::new(&[unit("one", 1), unit("two", 1 << 32 | 2)]).unwrap();
+    // Named once in the tree.
+    assert_eq!(rtas.calls(), [("x,unit", 0x1000), ("x,other", 0x1001)]);
+    assert_eq!(result_of(&rtas, 0x1000, &[9, 0, 1], 2), (0, 1));
+    assert_eq!(result_of(&rtas, 0x1001, &[9, 1, 2], 2), (0, 2));
+    assert_eq!(result_of(&rtas, 0x1000, &[9, 0, 2], 2), (-3, 0), "nobody's");
+    // With more inputs and outputs, and with more than there may be.
+    assert_eq!(result_of(&rtas, 0x1000, &[9, 1, 2, 9], 3), (0, 2));
+    for (inputs, outputs) in [(&[9, 0, 1][..], 1), (&[9, 0, 1], 4), (&[9, 0], 2), (&[], 2)] {
+        assert_eq!(result_of(&rtas, 0x1000, inputs, outputs).0, -3);
+    }
+    let error = |device: Arc<dyn Device>| {
+        Rtas::new(&[unit("one", 1), unit("two", 2), device]).unwrap_err().to_string()
+    };
+    let message = error(unit("three", 2));
+    assert_eq!(message, "two devices answer the RTAS call x,unit: two and three");
+    assert!(error(Named::with("three", &["x,unit"])).ends_with("one and three"));
+    assert!(error(Arc::new(Unit("three", RtasUnit::new(0, 3)))).ends_with("one and three"));
 }

@@ -2,7 +2,7 @@
 
 use super::events::{LOG_BYTES, check};
 use super::guest::{DATA, Guest};
-use super::registration::{Named, result};
+use super::registration::{Named, Unit, result, result_of};
 use super::*;
 use crate::platform::{SaveState, StateError, StateValue};
 use crate::rtas::saved::RtasState;
@@ -18,6 +18,21 @@ fn guest_keeps_its_tokens_where_devices_come_in_another_order() {
     calls.push(("x,new", 0x1003));
     assert_eq!(destination.calls(), calls);
     assert_eq!(result(&destination, 0x1001), (0, 1 + 21));
+}
+
+/// What devices of several units share has one token, known to the guest or not.
+#[test]
+fn calls_of_units_keep_their_token() {
+    let unit = |id, number| -> Arc<dyn Device> { Arc::new(Unit(id, RtasUnit::new(1, number))) };
+    let old = || Named::with("old", &["x,old"]);
+    let source = Rtas::new(&[old(), unit("one", 1)]).unwrap();
+    let destination = Rtas::new(&[unit("one", 1), unit("two", 2), old()]).unwrap();
+    destination.restore(1, &source.save().unwrap()).unwrap();
+    assert_eq!(destination.calls(), source.calls());
+    assert_eq!(result_of(&destination, 0x1001, &[0, 0, 2], 2), (0, 2));
+    let none = StateValue::of(&RtasState { tokens: Default::default() }).unwrap();
+    destination.restore(1, &none).unwrap();
+    assert_eq!(destination.calls().len(), 3);
 }
 
 #[test]
