@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::pci::Doorbell;
-use vmm_sys_util::eventfd::EventFd;
 
 /// The most vectors that a function can have.
 const VECTORS_MAX: u16 = 2048;
@@ -34,17 +33,6 @@ struct Vector {
     /// The entry as it is in the table.
     entry: [u8; ENTRY_BYTES as usize],
     pending: bool,
-    message: Message,
-}
-
-/// How the message of a vector is sent.
-enum Message {
-    /// It has not been asked for since the entry changed.
-    Unknown,
-    /// The back end has a file for it.
-    File(EventFd),
-    /// By ringing.
-    Ring,
 }
 
 impl Msix {
@@ -119,33 +107,31 @@ impl Msix {
 
     /// Reads the table from `offset` on; zeros behind its end.
     pub fn read_table(&self, offset: u64, data: &mut [u8]) {
-        for (byte, at) in data.iter_mut().zip(offset..) {
-            let vector = self.vectors.get((at / ENTRY_BYTES) as usize);
-            *byte = vector.map_or(0, |vector| lock(vector).entry[(at % ENTRY_BYTES) as usize]);
+        for (byte, more) in data.iter_mut().zip(0..) {
+            let place = offset.checked_add(more).and_then(|at| self.place(at));
+            *byte = place.map_or(0, |(vector, at)| lock(vector).entry[at]);
         }
     }
 
     /// Writes the table. An access of several bytes of one vector is one change of it.
     pub fn write_table(&self, offset: u64, data: &[u8]) {
-        let mut at = offset;
-        let mut data = data;
-        while !data.is_empty() {
-            let Some(vector) = self.vectors.get((at / ENTRY_BYTES) as usize) else { return };
-            let begin = at % ENTRY_BYTES;
-            let bytes = data.len().min((ENTRY_BYTES - begin) as usize);
-            let (now, rest) = data.split_at(bytes);
+        let (mut at, mut data) = (offset, data);
+        while let Some((vector, begin)) = self.place(at).filter(|_| !data.is_empty()) {
+            let (now, rest) = data.split_at(data.len().min(ENTRY_BYTES as usize - begin));
             let mut vector = lock(vector);
-            vector.write(begin as usize, now);
+            vector.write(begin, now);
             if self.control.load(Ordering::SeqCst) == CONTROL_ENABLE {
                 vector.send_pending(&self.doorbell);
             }
-            (at, data) = (at + bytes as u64, rest);
+            // The table is short, so that this is no overflow.
+            (at, data) = (at + now.len() as u64, rest);
         }
     }
 
     /// Reads the pending bits from `offset` on; zeros behind their end.
     pub fn read_pending(&self, offset: u64, data: &mut [u8]) {
-        for (byte, at) in data.iter_mut().zip(offset..) {
+        for (byte, more) in data.iter_mut().zip(0..) {
+            let at = offset.saturating_add(more);
             let first = usize::try_from(at).unwrap_or(usize::MAX).saturating_mul(8);
             let vectors = self.vectors.iter().skip(first).take(8).enumerate();
             *byte =
@@ -159,6 +145,12 @@ impl Msix {
         for vector in &self.vectors {
             *lock(vector) = Vector::new();
         }
+    }
+
+    /// The vector whose entry has a byte of the table, and which byte of it that is.
+    fn place(&self, offset: u64) -> Option<(&Mutex<Vector>, usize)> {
+        let vector = usize::try_from(offset / ENTRY_BYTES).ok()?;
+        Some((self.vectors.get(vector)?, (offset % ENTRY_BYTES) as usize))
     }
 
     /// Nothing is pending any more: the function has nothing to tell.
@@ -182,7 +174,7 @@ impl Vector {
     fn new() -> Self {
         let mut entry = [0; ENTRY_BYTES as usize];
         entry[12] = VECTOR_MASK;
-        Self { entry, pending: false, message: Message::Unknown }
+        Self { entry, pending: false }
     }
 
     fn is_masked(&self) -> bool {
@@ -190,14 +182,10 @@ impl Vector {
     }
 
     fn write(&mut self, at: usize, data: &[u8]) {
-        let before = self.entry;
         self.entry[at..at + data.len()].copy_from_slice(data);
         // Vector control has one bit; the others are reserved.
         self.entry[12] &= VECTOR_MASK;
         self.entry[13..].fill(0);
-        if self.entry[..12] != before[..12] {
-            self.message = Message::Unknown;
-        }
     }
 
     fn send_pending(&mut self, doorbell: &Doorbell) {
@@ -211,18 +199,145 @@ impl Vector {
         let [a0, a1, a2, a3, a4, a5, a6, a7, d0, d1, d2, d3, ..] = self.entry;
         let address = u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
         let data = u32::from_le_bytes([d0, d1, d2, d3]);
-        if let Message::Unknown = self.message {
-            // An error is of a source that there is not, or of a host that is out of files.
-            let file = doorbell.irqfd(address, data).ok().flatten();
-            self.message = file.map_or(Message::Ring, Message::File);
-        }
-        match &self.message {
-            Message::File(file) if file.write(1).is_ok() => {}
-            _ => doorbell.ring(address, data),
-        }
+        doorbell.ring(address, data);
     }
 }
 
 fn lock(vector: &Mutex<Vector>) -> MutexGuard<'_, Vector> {
     vector.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arch_ppc64::pci::PciWindows;
+
+    use super::*;
+    use crate::virtio::mock::MockController;
+
+    const DOORBELL: u64 = PciWindows::new().doorbell;
+
+    /// Three vectors, which are sources 0x20 to 0x22.
+    fn vectors() -> (Msix, Arc<MockController>) {
+        let controller = Arc::new(MockController::default());
+        let msix = Msix::new(3, controller.doorbell());
+        for vector in 0..3 {
+            msix.write_table(16 * vector, &DOORBELL.to_le_bytes());
+            msix.write_table(16 * vector + 8, &(0x20 + vector as u32).to_le_bytes());
+        }
+        (msix, controller)
+    }
+
+    fn unmask(msix: &Msix, vector: u64) {
+        msix.write_table(16 * vector + 12, &[0; 4]);
+    }
+
+    fn pending(msix: &Msix) -> u8 {
+        let mut data = [0];
+        msix.read_pending(0, &mut data);
+        data[0]
+    }
+
+    fn pulses(controller: &MockController) -> [usize; 3] {
+        [0x20, 0x21, 0x22].map(|source| controller.pulses(source))
+    }
+
+    #[test]
+    fn messages_are_sent_while_they_are_enabled() {
+        let (msix, controller) = vectors();
+        for vector in 0..3 {
+            unmask(&msix, vector);
+        }
+        msix.signal(1);
+        assert_eq!((pulses(&controller), pending(&msix)), ([0; 3], 0), "not enabled yet");
+        msix.set_control(CONTROL_ENABLE);
+        for vector in [1, 2, 1, 3, u16::MAX] {
+            msix.signal(vector);
+        }
+        assert_eq!((pulses(&controller), pending(&msix)), ([0, 2, 1], 0));
+    }
+
+    /// "While a vector is masked, the function is prohibited from sending the associated message,
+    /// and the function must set the associated Pending bit whenever the function would otherwise
+    /// send the message. When software unmasks a vector whose associated Pending bit is set, the
+    /// function must schedule sending the associated message, and clear the Pending bit as soon as
+    /// the message has been sent" (§6.8.2.9).
+    #[test]
+    fn a_masked_vector_is_pending_until_it_is_unmasked() {
+        let (msix, controller) = vectors();
+        msix.set_control(CONTROL_ENABLE);
+        msix.signal(2);
+        msix.signal(2);
+        assert_eq!((pulses(&controller), pending(&msix)), ([0; 3], 4));
+        // What else is written of the entry unmasks nothing.
+        msix.write_table(32, &DOORBELL.to_le_bytes());
+        assert_eq!(pending(&msix), 4);
+        unmask(&msix, 2);
+        assert_eq!((pulses(&controller), pending(&msix)), ([0, 0, 1], 0));
+    }
+
+    #[test]
+    fn a_masked_function_keeps_all_pending() {
+        let (msix, controller) = vectors();
+        unmask(&msix, 0);
+        unmask(&msix, 1);
+        msix.set_control(CONTROL_ENABLE | CONTROL_FUNCTION_MASK);
+        (0..3).for_each(|vector| msix.signal(vector));
+        assert_eq!((pulses(&controller), pending(&msix)), ([0; 3], 7));
+        msix.set_control(CONTROL_ENABLE);
+        assert_eq!((pulses(&controller), pending(&msix)), ([1, 1, 0], 4));
+    }
+
+    /// A driver masks, changes and unmasks an entry with one store of 16 bytes, or byte by byte.
+    #[test]
+    fn entries_are_written_in_every_width() {
+        let (msix, controller) = vectors();
+        msix.set_control(CONTROL_ENABLE);
+        msix.signal(0);
+        let mut entry = [0; 16];
+        entry[..8].copy_from_slice(&DOORBELL.to_le_bytes());
+        entry[8] = 0x22;
+        entry[12] = 0xfe;
+        msix.write_table(0, &entry);
+        assert_eq!(pulses(&controller), [0, 0, 1]);
+        for (at, byte) in (16..).zip(entry) {
+            msix.write_table(at, &[byte]);
+        }
+        let mut data = [0xaa; 20];
+        msix.read_table(14, &mut data);
+        entry[12] = 0;
+        assert_eq!(data[2..18], entry, "reserved bits stay zero");
+        // Over the end, and behind it.
+        msix.write_table(40, &[0xff; 32]);
+        msix.write_table(u64::MAX - 2, &[0xff; 16]);
+        msix.read_table(u64::MAX, &mut data[..1]);
+        assert_eq!(data[0], 0);
+        msix.read_pending(u64::MAX, &mut data[..1]);
+        assert_eq!(data[0], 0);
+    }
+
+    #[test]
+    fn messages_to_anywhere_else_are_nothing() {
+        let (msix, controller) = vectors();
+        msix.write_table(0, &[0; 16]);
+        msix.write_table(16, &(DOORBELL + 4).to_le_bytes());
+        unmask(&msix, 1);
+        msix.set_control(CONTROL_ENABLE);
+        msix.signal(0);
+        msix.signal(1);
+        assert_eq!(pulses(&controller), [0; 3]);
+    }
+
+    #[test]
+    fn a_reset_masks_everything() {
+        let (msix, controller) = vectors();
+        msix.set_control(CONTROL_ENABLE);
+        msix.signal(1);
+        msix.reset();
+        assert!(!msix.is_enabled());
+        msix.set_control(CONTROL_ENABLE);
+        unmask(&msix, 1);
+        assert_eq!((pulses(&controller), pending(&msix)), ([0; 3], 0));
+    }
 }

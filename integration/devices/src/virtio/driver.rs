@@ -72,7 +72,13 @@ impl<M: GuestAddressSpace> DriverQueue<M> {
         for ring in [available, used] {
             queue.write(ring, 0, 0u32);
         }
+        queue.set_used_event(0);
         queue
+    }
+
+    /// Where its descriptor table, its available ring and its used ring are.
+    pub fn parts(&self) -> [GuestAddress; 3] {
+        [self.descriptors, self.available, self.used]
     }
 
     /// The first address behind it.
@@ -161,6 +167,11 @@ impl<M: GuestAddressSpace> DriverQueue<M> {
         let element: [u32; 2] =
             memory.read_obj(GuestAddress(self.used.0 + 4 + 8 * slot)).expect("guest memory");
         Some((u32::from_le(element[0]), u32::from_le(element[1])))
+    }
+
+    /// How many used chains were [taken](Self::next_used) so far.
+    pub fn used_index(&self) -> u16 {
+        self.used_index
     }
 
     fn take_descriptor(&mut self) -> u16 {

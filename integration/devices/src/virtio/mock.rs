@@ -59,6 +59,8 @@ pub struct Seen {
     pub resets: AtomicUsize,
     /// How many of its workers there are.
     pub workers: AtomicUsize,
+    /// How many buffers its workers have taken.
+    pub taken: AtomicUsize,
     /// Its workers panic when they next have something to do.
     pub panics: AtomicBool,
     /// Its workers do not go on while this is locked.
@@ -190,6 +192,7 @@ impl<M: GuestAddressSpace + Send> QueueHandler for Handler<M> {
             let Some(head) = head else {
                 return queue.enable_notification(&*memory).unwrap_or(false);
             };
+            self.seen.taken.fetch_add(1, Ordering::SeqCst);
             drop(lock(&self.seen.gate));
             assert!(!self.seen.panics.load(Ordering::SeqCst), "a mock device panics, as told");
             if queue.add_used(&*memory, head, head.into()).is_err() {

@@ -8,7 +8,9 @@ use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK,
     VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_F_VERSION_1,
 };
-use vm_memory::{Bytes, GuestAddress, GuestMemory};
+use vm_memory::{GuestAddress, GuestAddressSpace};
+
+use super::driver::DriverQueue;
 
 const ACKNOWLEDGE: u8 = VIRTIO_CONFIG_S_ACKNOWLEDGE as u8;
 const DRIVER: u8 = VIRTIO_CONFIG_S_DRIVER as u8;
@@ -200,15 +202,15 @@ impl<'a> Driver<'a> {
     ///
     /// # Panics
     /// If there is no memory there.
-    pub fn queue<'m, M: GuestMemory>(
+    pub fn queue<M: GuestAddressSpace>(
         &self,
-        memory: &'m M,
+        memory: M,
         index: u16,
         size: u16,
         at: GuestAddress,
-    ) -> DriverQueue<'m, M> {
-        let queue = DriverQueue::new(memory, size, at);
-        self.enable(index, size, [queue.descriptors, queue.available, queue.used]);
+    ) -> DriverQueue<M> {
+        let queue = DriverQueue::new(memory, at, size);
+        self.enable(index, size, queue.parts().map(|part| part.0));
         queue
     }
 
@@ -216,7 +218,7 @@ impl<'a> Driver<'a> {
     pub fn enable(&self, index: u16, size: u16, places: [u64; 3]) {
         self.set_common_16(common::QUEUE_SELECT, index);
         self.set_common_16(common::QUEUE_SIZE, size);
-        self.set_common_16(common::QUEUE_MSIX_VECTOR, index + 1);
+        self.set_common_16(common::QUEUE_MSIX_VECTOR, index.wrapping_add(1));
         let fields = [common::QUEUE_DESC, common::QUEUE_DRIVER, common::QUEUE_DEVICE];
         for (field, place) in fields.into_iter().zip(places) {
             self.set_common_32(field, place as u32);
@@ -359,151 +361,6 @@ impl fmt::Debug for Driver<'_> {
             .field("function", &self.function)
             .field("common", &self.common)
             .field("msix", &self.msix)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A part of a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it is.
-    pub at: GuestAddress,
-    /// How many bytes it has.
-    pub bytes: u32,
-    /// Whether the device writes it.
-    pub writable: bool,
-}
-
-impl Piece {
-    /// One that the device reads.
-    pub const fn readable(at: GuestAddress, bytes: u32) -> Self {
-        Self { at, bytes, writable: false }
-    }
-
-    /// One that the device writes.
-    pub const fn writable(at: GuestAddress, bytes: u32) -> Self {
-        Self { at, bytes, writable: true }
-    }
-}
-
-/// The driver's side of a split queue (Virtio 1.2 §2.7).
-pub struct DriverQueue<'m, M> {
-    memory: &'m M,
-    size: u16,
-    /// The descriptor table.
-    pub descriptors: u64,
-    /// The available ring.
-    pub available: u64,
-    /// The used ring.
-    pub used: u64,
-    next_descriptor: u16,
-    next_available: u16,
-    next_used: u16,
-}
-
-impl<'m, M: GuestMemory> DriverQueue<'m, M> {
-    /// A queue of `size` descriptors in `memory` from `at` on, aligned to 16 bytes, with empty rings.
-    ///
-    /// # Panics
-    /// If there is no memory there.
-    pub fn new(memory: &'m M, size: u16, at: GuestAddress) -> Self {
-        let descriptors = at.0;
-        let available = descriptors + 16 * u64::from(size);
-        let used = (available + 6 + 2 * u64::from(size)).next_multiple_of(4);
-        let queue = Self {
-            memory,
-            size,
-            descriptors,
-            available,
-            used,
-            next_descriptor: 0,
-            next_available: 0,
-            next_used: 0,
-        };
-        let bytes = Self::bytes(size);
-        memory.write_slice(&vec![0; bytes as usize], at).expect("memory for a queue");
-        queue
-    }
-
-    /// How many bytes a queue of that size takes.
-    pub fn bytes(size: u16) -> u64 {
-        16 * u64::from(size) + 6 + 2 * u64::from(size) + 8 + 6 + 8 * u64::from(size)
-    }
-
-    /// Makes a buffer of these pieces available, and gives the number of its first descriptor.
-    /// Descriptors are taken in turn, whether they are still in use or not.
-    pub fn add(&mut self, pieces: &[Piece]) -> u16 {
-        let head = self.next_descriptor;
-        for (number, piece) in pieces.iter().enumerate() {
-            let index = self.next_descriptor;
-            self.next_descriptor = (index + 1) % self.size;
-            let is_last = number + 1 == pieces.len();
-            let flags = u16::from(!is_last) | u16::from(piece.writable) << 1;
-            self.set_descriptor(index, piece.at.0, piece.bytes, flags, self.next_descriptor);
-        }
-        self.make_available(head);
-        head
-    }
-
-    /// Writes a descriptor, whatever it says.
-    pub fn set_descriptor(&self, index: u16, at: u64, bytes: u32, flags: u16, next: u16) {
-        let place = self.descriptors + 16 * u64::from(index);
-        self.put(place, &at.to_le_bytes());
-        self.put(place + 8, &bytes.to_le_bytes());
-        self.put(place + 12, &flags.to_le_bytes());
-        self.put(place + 14, &next.to_le_bytes());
-    }
-
-    /// Makes the buffer that begins with a descriptor available, whatever there is.
-    pub fn make_available(&mut self, head: u16) {
-        let place = self.available + 4 + 2 * u64::from(self.next_available % self.size);
-        self.put(place, &head.to_le_bytes());
-        self.next_available = self.next_available.wrapping_add(1);
-        self.set_available(self.next_available);
-    }
-
-    /// Says that so many buffers were made available, whether they were or not.
-    pub fn set_available(&self, index: u16) {
-        let place = GuestAddress(self.available + 2);
-        self.memory
-            .store(index.to_le(), place, std::sync::atomic::Ordering::SeqCst)
-            .expect("memory of a queue");
-    }
-
-    /// The next buffer that was used: its first descriptor, and how many bytes were written.
-    pub fn take_used(&mut self) -> Option<(u16, u32)> {
-        if self.used_index() == self.next_used {
-            return None;
-        }
-        let place = self.used + 4 + 8 * u64::from(self.next_used % self.size);
-        let read = |at| -> u32 {
-            let value: u32 = self.memory.read_obj(GuestAddress(at)).expect("memory of a queue");
-            u32::from_le(value)
-        };
-        self.next_used = self.next_used.wrapping_add(1);
-        // With VIRTIO_F_EVENT_IDX: to be told of the next one (`used_event`).
-        self.put(self.available + 4 + 2 * u64::from(self.size), &self.next_used.to_le_bytes());
-        Some((read(place) as u16, read(place + 4)))
-    }
-
-    /// How many buffers the device says that it used, from its beginning.
-    pub fn used_index(&self) -> u16 {
-        let order = std::sync::atomic::Ordering::SeqCst;
-        let index: u16 =
-            self.memory.load(GuestAddress(self.used + 2), order).expect("memory of a queue");
-        u16::from_le(index)
-    }
-
-    fn put(&self, at: u64, bytes: &[u8]) {
-        self.memory.write_slice(bytes, GuestAddress(at)).expect("memory of a queue");
-    }
-}
-
-impl<M> fmt::Debug for DriverQueue<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DriverQueue")
-            .field("size", &self.size)
-            .field("descriptors", &self.descriptors)
             .finish_non_exhaustive()
     }
 }

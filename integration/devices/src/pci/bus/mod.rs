@@ -220,3 +220,6 @@ fn is_register(register: u16, bytes: usize) -> bool {
     let natural = matches!(bytes, 1 | 2 | 4) && usize::from(register) % bytes == 0;
     natural && register < CONFIG_BYTES
 }
+
+#[cfg(test)]
+mod tests;

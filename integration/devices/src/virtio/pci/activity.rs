@@ -137,7 +137,12 @@ impl Activity {
         self.needs_reset();
     }
 
+    /// The file whose being written to is the interrupt of a queue. A thread has that done, as only
+    /// the function knows whether a message is masked.
     fn file(self: &Arc<Self>, queue: u16) -> io::Result<EventFd> {
+        if !self.live.load(Ordering::SeqCst) {
+            return Err(ended());
+        }
         let mut relay = self.relay.lock().unwrap_or_else(PoisonError::into_inner);
         let relay = match &mut *relay {
             Some(relay) => relay,
@@ -244,6 +249,11 @@ fn run_events(
         manager.run()?;
     }
     Ok(())
+}
+
+/// What is asked for comes too late.
+fn ended() -> io::Error {
+    io::Error::other("the device is no longer active")
 }
 
 /// Has `epoll` tell when the thread has to end.

@@ -16,7 +16,7 @@ pub enum Execution {
     Threads,
     /// The thread of the vCPU that notifies a queue, before its store is done: so a machine that
     /// runs the same each time does so with its devices. What waits for files has threads all the
-    /// same.
+    /// same. There are no [notifications without the VMM](NotifyEvents) then.
     Inline,
 }
 

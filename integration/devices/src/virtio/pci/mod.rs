@@ -208,7 +208,8 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
             layout,
             places,
             windows,
-            notify_events,
+            // What handles a queue inline waits for no file.
+            notify_events: notify_events.filter(|_| execution == Execution::Threads),
             execution,
             signals: Arc::new(Signals::new(queues, msix, pin)),
             ports,
