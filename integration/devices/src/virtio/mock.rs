@@ -230,10 +230,9 @@ impl<M: GuestAddressSpace + Send> MutEventSubscriber for All<M> {
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
-        for (number, handler) in self.handlers.iter_mut().enumerate() {
+        for (number, handler) in self.handlers.iter().enumerate() {
             let doorbell = &handler.queue.doorbell;
             ops.add(Events::with_data(doorbell, number as u32, EventSet::IN)).expect("a doorbell");
-            while handler.handle() {}
         }
     }
 }

@@ -15,7 +15,8 @@ pub enum Worker {
         /// What handles it.
         handler: Box<dyn QueueHandler>,
     },
-    /// Waits for files, its queues' doorbells among them, on a thread of its own.
+    /// Waits for files, its queues' doorbells among them, on a thread of its own. The doorbells are
+    /// rung once when the device becomes active.
     Subscriber(Box<dyn MutEventSubscriber + Send>),
 }
 

@@ -282,6 +282,8 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
             match worker {
                 Worker::Subscriber(subscriber) => {
                     activity.run_subscriber(number, subscriber).map_err(threads)?;
+                    // What is in queues already is found as if it came now.
+                    self.ports.iter().for_each(Port::ring);
                 }
                 Worker::Queue { index, handler } => {
                     let port = self.ports.get(usize::from(index));

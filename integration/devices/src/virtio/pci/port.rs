@@ -68,9 +68,14 @@ impl Port {
         if let Some(Inline { handler, activity }) = &mut *self.inline() {
             activity.handle_here(&mut **handler);
         } else {
-            // One that is full is readable already.
-            let _ = self.doorbell.write(1);
+            self.ring();
         }
+    }
+
+    /// Writes to the file that whoever works on the queue waits for.
+    pub(super) fn ring(&self) {
+        // One that is full is readable already.
+        let _ = self.doorbell.write(1);
     }
 
     fn inline(&self) -> MutexGuard<'_, Option<Inline>> {
