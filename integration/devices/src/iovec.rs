@@ -52,9 +52,10 @@ impl<'m> Gather<'m> {
         self.len() == 0
     }
 
-    /// Whether the address and the length of each piece are multiples of `bytes`, a power of two.
-    pub fn is_aligned(&self, bytes: usize) -> bool {
-        self.pieces.is_aligned(bytes)
+    /// Whether the address of each piece is a multiple of `address`, and the length of `length`,
+    /// which are powers of two.
+    pub fn is_aligned(&self, address: usize, length: usize) -> bool {
+        self.pieces.is_aligned(address, length)
     }
 
     /// Takes the first `bytes` away from the rest, or all that there are.
@@ -117,9 +118,10 @@ impl<'m> Scatter<'m> {
         self.len() == 0
     }
 
-    /// Whether the address and the length of each piece are multiples of `bytes`, a power of two.
-    pub fn is_aligned(&self, bytes: usize) -> bool {
-        self.pieces.is_aligned(bytes)
+    /// Whether the address of each piece is a multiple of `address`, and the length of `length`,
+    /// which are powers of two.
+    pub fn is_aligned(&self, address: usize, length: usize) -> bool {
+        self.pieces.is_aligned(address, length)
     }
 
     /// Takes the first `bytes` away from the rest, or all that there are.
@@ -189,9 +191,11 @@ impl Iovecs {
         &self.list[self.first..]
     }
 
-    fn is_aligned(&self, bytes: usize) -> bool {
-        let mask = bytes.wrapping_sub(1);
-        self.left().iter().all(|piece| (piece.iov_base.addr() | piece.iov_len) & mask == 0)
+    fn is_aligned(&self, address: usize, length: usize) -> bool {
+        let has = |value: usize, unit: usize| value & unit.wrapping_sub(1) == 0;
+        self.left()
+            .iter()
+            .all(|piece| has(piece.iov_base.addr(), address) && has(piece.iov_len, length))
     }
 
     /// Uses up so many bytes, which there are.

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod active;
 pub mod chain;
+pub mod disk;
 pub mod iovec;
 pub mod pci;
 pub mod rng;

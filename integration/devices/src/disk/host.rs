@@ -1,0 +1,130 @@
+//! What the host's kernel does with files of disks.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use libc::{c_int, c_short, off_t};
+
+use super::direct::AlignedBuffer;
+use super::{BlockSizes, SECTOR_BYTES};
+
+/// Gives the space back; it reads as zeros.
+pub(super) const PUNCH_HOLE: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+/// Keeps the space; it reads as zeros.
+pub(super) const ZERO_RANGE: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+
+/// Which memory and which parts of the file direct I/O takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Alignment {
+    /// Of addresses in memory.
+    pub(super) memory: usize,
+    /// Of offsets and lengths.
+    pub(super) block: usize,
+}
+
+/// Locks the file as long as it is open; whoever opened it, even in this process, counts. The lock
+/// ends with the last descriptor, however the process ends.
+///
+/// False where somebody has a lock that excludes this one.
+pub(super) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
+    let kind = if is_exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    // All of it, however long it gets.
+    let lock = libc::flock {
+        l_type: kind as c_short,
+        l_whence: libc::SEEK_SET as c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: reads the structure.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// `fallocate` over so many bytes.
+pub(super) fn allocate(file: &File, mode: c_int, offset: u64, bytes: u64) -> io::Result<()> {
+    let too_far = |_| io::Error::from_raw_os_error(libc::EFBIG);
+    let (offset, bytes) =
+        (off_t::try_from(offset).map_err(too_far)?, off_t::try_from(bytes).map_err(too_far)?);
+    loop {
+        // SAFETY: passes numbers.
+        if unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, bytes) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Tells a block device that these bytes are not needed any more.
+pub(super) fn discard_device(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
+    let range = [offset, bytes];
+    // SAFETY: reads two numbers.
+    match unsafe { libc::ioctl(file.as_raw_fd(), BLKDISCARD, range.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The blocks of a block device.
+pub(super) fn device_blocks(file: &File) -> io::Result<BlockSizes> {
+    let (mut logical, mut physical): (c_int, libc::c_uint) = (0, 0);
+    // SAFETY: each writes a number.
+    let results = unsafe {
+        [
+            libc::ioctl(file.as_raw_fd(), libc::BLKSSZGET, &raw mut logical),
+            libc::ioctl(file.as_raw_fd(), libc::BLKPBSZGET, &raw mut physical),
+        ]
+    };
+    if results != [0, 0] {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(BlockSizes::new(logical as u32, physical))
+}
+
+/// What direct I/O needs; `None` where there is no direct I/O.
+pub(super) fn direct_alignment(file: &File) -> io::Result<Option<Alignment>> {
+    if let Some((memory, block)) = told_alignment(file) {
+        let valid = |bytes: u32| bytes.is_power_of_two() && bytes <= 1 << 16;
+        let alignment = Alignment {
+            memory: memory as usize,
+            block: (block as usize).max(SECTOR_BYTES as usize),
+        };
+        return Ok((valid(memory) && valid(block)).then_some(alignment));
+    }
+    // Kernels before 6.1, and file systems that do not say: it is what a read needs.
+    for bytes in [512, 1024, 2048, 4096] {
+        match file.read_at(AlignedBuffer::new(bytes, bytes).as_mut(), 0) {
+            Ok(_) => return Ok(Some(Alignment { memory: bytes, block: bytes })),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What the kernel says of memory and of offsets, if it does.
+fn told_alignment(file: &File) -> Option<(u32, u32)> {
+    let mut status = MaybeUninit::<libc::statx>::zeroed();
+    let (fd, flags) = (file.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: reads the name, which is empty, and writes the structure.
+    let result =
+        unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_DIOALIGN, status.as_mut_ptr()) };
+    // SAFETY: numbers, all of which may be 0.
+    let status = unsafe { status.assume_init() };
+    let is_told = result == 0 && status.stx_mask & libc::STATX_DIOALIGN != 0;
+    is_told.then_some((status.stx_dio_mem_align, status.stx_dio_offset_align))
+}
