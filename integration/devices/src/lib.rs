@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod active;
+pub mod blk;
 pub mod chain;
 pub mod disk;
 pub mod iovec;

@@ -1,0 +1,203 @@
+//! Requests of a block device (Virtio 1.2 §5.2.6).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arch_ppc64::log_limit::LogLimit;
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR,
+    VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
+    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+    VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+};
+use vm_memory::bitmap::BitmapSlice;
+
+use super::config::{
+    MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_ZEROES_RANGES, MAX_ZEROES_SECTORS,
+};
+use crate::chain::{Chain, Pieces};
+use crate::disk::{Disk, SECTOR_BYTES};
+
+/// type (4), reserved (4), sector (8), little-endian.
+const HEADER_BYTES: usize = 16;
+
+/// sector (8), num_sectors (4), flags (4), little-endian.
+const RANGE_BYTES: usize = 16;
+
+static HOST_ERRORS: LogLimit =
+    LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("disk");
+
+/// What answers the requests of one queue.
+pub(super) struct Requests {
+    disk: Arc<dyn Disk>,
+    can_discard: bool,
+    can_zero: bool,
+    writes_back: Arc<AtomicBool>,
+}
+
+/// Why a request is not done: the status that it gets.
+enum Refusal {
+    /// The driver asks for what cannot be.
+    Invalid,
+    /// The device does not know it.
+    Unsupported,
+    /// The host cannot, doing that.
+    Host(&'static str, io::Error),
+}
+
+impl Requests {
+    /// On this disk, with the features that the driver took.
+    pub(super) fn new(disk: Arc<dyn Disk>, features: u64, writes_back: Arc<AtomicBool>) -> Self {
+        let has = |feature: u32| features >> feature & 1 != 0;
+        let (can_discard, can_zero) = (has(VIRTIO_BLK_F_DISCARD), has(VIRTIO_BLK_F_WRITE_ZEROES));
+        Self { disk, can_discard, can_zero, writes_back }
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// Does what the chain says, and puts the status into its last byte. Gives how many bytes were
+    /// written from the first writable one on (§2.7.8), or `None` where there is no room for a
+    /// status.
+    pub(super) fn answer<B: BitmapSlice>(&self, mut chain: Chain<'_, B>) -> Option<u32> {
+        let status_byte = chain.writable.split_back(1)?;
+        let (status, written) = match self.execute(&mut chain) {
+            Ok(written) => (VIRTIO_BLK_S_OK, written),
+            Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
+            Err(Refusal::Invalid) => (VIRTIO_BLK_S_IOERR, 0),
+            Err(Refusal::Host(what, error)) => {
+                HOST_ERRORS.warn(format_args!("{:?}: cannot {what}: {error}", self.disk.id()));
+                (VIRTIO_BLK_S_IOERR, 0)
+            }
+        };
+        status_byte.write_obj(status as u8)?;
+        let is_whole = written == chain.writable.len();
+        // A chain has less than 2³² bytes.
+        u32::try_from(written + usize::from(is_whole)).ok()
+    }
+
+    fn execute<B: BitmapSlice>(&self, chain: &mut Chain<'_, B>) -> Result<usize, Refusal> {
+        let header = chain.readable.split_front(HEADER_BYTES).ok_or(Refusal::Invalid)?;
+        let header: [u8; HEADER_BYTES] = header.read_obj().ok_or(Refusal::Invalid)?;
+        let kind = u32_at(&header, 0);
+        let sector = u64_at(&header, 8);
+        match kind {
+            VIRTIO_BLK_T_IN => {
+                let offset = self.place(sector, chain.writable.len() as u64)?;
+                chain
+                    .writable
+                    .fill(|to| self.disk.read_at(to, offset))
+                    .map_err(|error| Refusal::Host("read", error))?;
+                return Ok(chain.writable.len());
+            }
+            VIRTIO_BLK_T_OUT => {
+                self.check_writable()?;
+                let offset = self.place(sector, chain.readable.len() as u64)?;
+                self.disk
+                    .write_at(&mut chain.readable.gather(), offset)
+                    .map_err(|error| Refusal::Host("write", error))?;
+                self.settle()?;
+            }
+            VIRTIO_BLK_T_FLUSH => self.flush()?,
+            VIRTIO_BLK_T_GET_ID => {
+                let mut id = [0; VIRTIO_BLK_ID_BYTES as usize];
+                let text = self.disk.id().as_bytes();
+                let bytes = text.len().min(id.len());
+                id[..bytes].copy_from_slice(&text[..bytes]);
+                return Ok(chain.writable.copy_from(&id));
+            }
+            VIRTIO_BLK_T_DISCARD if self.can_discard => {
+                let limits = (MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS);
+                self.for_ranges(&chain.readable, limits, 0, |offset, bytes, _| {
+                    self.disk.discard(offset, bytes)
+                })?;
+            }
+            VIRTIO_BLK_T_WRITE_ZEROES if self.can_zero => {
+                let limits = (MAX_ZEROES_RANGES, MAX_ZEROES_SECTORS);
+                let unmap = VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+                self.for_ranges(&chain.readable, limits, unmap, |offset, bytes, flags| {
+                    self.disk.write_zeroes(offset, bytes, flags & unmap != 0)
+                })?;
+            }
+            _ => return Err(Refusal::Unsupported),
+        }
+        Ok(0)
+    }
+
+    /// "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if the
+    /// VIRTIO_BLK_F_RO feature is offered, and MUST NOT write any data" (§5.2.6.2).
+    fn check_writable(&self) -> Result<(), Refusal> {
+        if self.disk.is_read_only() { Err(Refusal::Invalid) } else { Ok(()) }
+    }
+
+    /// Where so many bytes from `sector` on are, in bytes, if they are inside the disk and whole
+    /// sectors.
+    fn place(&self, sector: u64, bytes: u64) -> Result<u64, Refusal> {
+        let offset = sector.checked_mul(SECTOR_BYTES).ok_or(Refusal::Invalid)?;
+        let end = offset.checked_add(bytes).ok_or(Refusal::Invalid)?;
+        if end > self.disk.size_bytes() || bytes % SECTOR_BYTES != 0 {
+            return Err(Refusal::Invalid);
+        }
+        Ok(offset)
+    }
+
+    /// Calls `act` with offset, length and flags of each range in `list`, once all were found to be
+    /// valid. `limits` is how many ranges there may be, and of how many sectors each.
+    fn for_ranges<B: BitmapSlice>(
+        &self,
+        list: &Pieces<'_, B>,
+        limits: (usize, u32),
+        known_flags: u32,
+        mut act: impl FnMut(u64, u64, u32) -> io::Result<()>,
+    ) -> Result<(), Refusal> {
+        self.check_writable()?;
+        let mut copy = [0; MAX_DISCARD_RANGES * RANGE_BYTES];
+        if list.is_empty() || list.len() % RANGE_BYTES != 0 || list.len() > limits.0 * RANGE_BYTES {
+            return Err(Refusal::Invalid);
+        }
+        let bytes = list.copy_to(&mut copy);
+        let ranges = copy[..bytes].chunks_exact(RANGE_BYTES).map(|range| {
+            let (sectors, flags) = (u32_at(range, 8), u32_at(range, 12));
+            // "MUST set the status byte to VIRTIO_BLK_S_UNSUPP … if any unknown flag is set" (§5.2.6.2)
+            if flags & !known_flags != 0 {
+                return Err(Refusal::Unsupported);
+            }
+            if sectors > limits.1 {
+                return Err(Refusal::Invalid);
+            }
+            let bytes = u64::from(sectors) * SECTOR_BYTES;
+            Ok((self.place(u64_at(range, 0), bytes)?, bytes, flags))
+        });
+        ranges.clone().try_for_each(|range| range.map(drop))?;
+        for range in ranges {
+            let (offset, bytes, flags) = range?;
+            act(offset, bytes, flags).map_err(|error| Refusal::Host("discard or zero", error))?;
+        }
+        self.settle()
+    }
+
+    /// A write is done where it lasts, unless the driver knows of flushes (§5.2.6.2).
+    fn settle(&self) -> Result<(), Refusal> {
+        if self.writes_back.load(Ordering::Relaxed) { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&self) -> Result<(), Refusal> {
+        self.disk.flush().map_err(|error| Refusal::Host("flush", error))
+    }
+}
+
+/// The caller knows that they are there.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut value = [0; 4];
+    value.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(value)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(value)
+}
