@@ -11,6 +11,7 @@ use super::direct::Direct;
 use super::host::Alignment;
 use super::*;
 
+mod devices;
 mod open;
 mod transfers;
 
