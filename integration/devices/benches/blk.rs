@@ -88,7 +88,8 @@ impl Rig {
         }
         let driver = DriverQueue::new(memory.clone(), GuestAddress(0), QUEUE_SIZE);
         let interrupts = Arc::new(CountedInterrupts::default());
-        let queue: Queue = driver.queue();
+        let mut queue: Queue = driver.queue();
+        queue.set_event_idx(true);
         assert!(queue.is_valid(&*memory));
         let doorbell = EventFd::new(0).expect("an eventfd");
         let queues = vec![ActiveQueue::new(0, queue, doorbell, interrupts.clone())];

@@ -25,6 +25,8 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
+pub use self::queue::REQUESTS_AT_ONCE;
+
 use self::queue::BlockQueue;
 use self::request::Requests;
 use crate::disk::Disk;
@@ -120,18 +122,11 @@ where
         if activation.queues.is_empty() {
             return Err(ActivateError::Queue(0));
         }
-        let has_event_index = activation.has(VIRTIO_RING_F_EVENT_IDX);
         let Activation { memory, interrupt, queues, features, .. } = activation;
         let workers = queues.into_iter().map(|queue| {
-            let requests = Requests::new(self.disk.clone(), features, self.writes_back.clone());
             let index = queue.index;
-            let handler = BlockQueue::new(
-                memory.clone(),
-                queue,
-                has_event_index,
-                interrupt.clone(),
-                requests,
-            );
+            let requests = Requests::new(self.disk.clone(), features, self.writes_back.clone());
+            let handler = BlockQueue::new(memory.clone(), queue, interrupt.clone(), requests);
             Worker::Queue { index, handler: Box::new(handler) }
         });
         Ok(workers.collect())

@@ -7,6 +7,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
     VIRTIO_BLK_T_WRITE_ZEROES,
 };
+use virtio_queue::QueueT;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
@@ -170,11 +171,13 @@ fn activate(
     interrupts: &Arc<CountedInterrupts>,
     features: u64,
 ) -> Vec<Box<dyn QueueHandler>> {
+    let features = features & VirtioDevice::<Memory>::features(device);
     let queues = drivers.iter().enumerate().map(|(index, driver)| {
         let doorbell = EventFd::new(0).unwrap();
-        ActiveQueue::new(index as u16, driver.queue(), doorbell, interrupts.clone())
+        let mut queue = driver.queue();
+        queue.set_event_idx(features >> VIRTIO_RING_F_EVENT_IDX & 1 != 0);
+        ActiveQueue::new(index as u16, queue, doorbell, interrupts.clone())
     });
-    let features = features & VirtioDevice::<Memory>::features(device);
     let activation =
         Activation::new(memory.clone(), features, queues.collect(), interrupts.clone());
     let workers = device.activate(activation).unwrap();
