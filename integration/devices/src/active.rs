@@ -118,9 +118,22 @@ impl Active {
         }
     }
 
+    /// Lets the device work until `done`.
+    pub(crate) fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < HANGS, "the device does not get that far");
+            self.events.run_with_timeout(10).unwrap();
+        }
+    }
+
     pub(crate) fn read(&self, at: u64, bytes: usize) -> Vec<u8> {
         let mut data = vec![0; bytes];
         self.memory.read_slice(&mut data, GuestAddress(at)).unwrap();
         data
+    }
+
+    pub(crate) fn write(&self, at: u64, data: &[u8]) {
+        self.memory.write_slice(data, GuestAddress(at)).unwrap();
     }
 }

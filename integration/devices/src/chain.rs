@@ -218,7 +218,13 @@ impl<'m, B: BitmapSlice> Pieces<'m, B> {
         result
     }
 
-    fn mark_dirty(&self, bytes: usize) {
+    /// All of it, to be written to; what was, is to be [marked](Self::mark_dirty).
+    pub(crate) fn scatter(&self) -> Scatter<'m> {
+        Scatter::new(&self.list)
+    }
+
+    /// Marks the first `bytes` as dirty.
+    pub(crate) fn mark_dirty(&self, bytes: usize) {
         let mut left = bytes;
         for piece in &self.list {
             if left == 0 {

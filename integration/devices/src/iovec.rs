@@ -64,6 +64,11 @@ impl<'m> Gather<'m> {
         Self { pieces: self.pieces.split_front(bytes), memory: PhantomData }
     }
 
+    /// Puts the pieces of `other` behind its own.
+    pub fn append(&mut self, other: Self) {
+        self.pieces.append(&other.pieces);
+    }
+
     /// Copies the next bytes, up to the length of `buf`, and tells how many.
     pub fn copy_to(&mut self, buf: &mut [u8]) -> usize {
         self.pieces.each(buf.len(), |done, piece| {
@@ -128,6 +133,11 @@ impl<'m> Scatter<'m> {
     #[must_use]
     pub fn split_front(&mut self, bytes: usize) -> Self {
         Self { pieces: self.pieces.split_front(bytes), memory: PhantomData }
+    }
+
+    /// Puts the pieces of `other` behind its own.
+    pub fn append(&mut self, other: Self) {
+        self.pieces.append(&other.pieces);
     }
 
     /// Copies `data` to the front, as much as there is room for, and tells how many bytes.
@@ -227,6 +237,11 @@ impl Iovecs {
         }
         self.advance(bytes);
         Self { list, first: 0, bytes }
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.list.extend_from_slice(other.left());
+        self.bytes += other.bytes;
     }
 
     /// Uses up to `most` bytes by calling `copy` with each piece of them and how many came before.

@@ -36,6 +36,8 @@ pub(crate) enum RingError {
     Memory(#[from] vm_memory::GuestMemoryError),
     #[error(transparent)]
     Chain(#[from] ChainError),
+    #[error("a buffer has {bytes} bytes, and cannot have less than {least}")]
+    Small { bytes: usize, least: usize },
 }
 
 /// A chain that was taken from a queue, and the number that it is given back by.
@@ -54,6 +56,11 @@ impl Ring {
     /// Readable when the driver has notified the queue.
     pub(crate) fn doorbell(&self) -> &EventFd {
         &self.doorbell
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn size(&self) -> u16 {
+        self.queue.size()
     }
 
     /// Takes the next chain, where there is one.
