@@ -1,0 +1,198 @@
+//! A console at a Unix socket.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::RawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use vmm_sys_util::epoll::EventSet;
+
+use super::file::{is_full, uninterrupted};
+use super::watch::Watch;
+use super::{HostEnd, HostEndError};
+use crate::unix_socket;
+
+const LISTENER: u64 = 0;
+const CLIENT: u64 = 1;
+
+/// A socket that one client at a time connects to. Others wait until it leaves; text from while
+/// there is none is lost.
+#[derive(Debug)]
+pub struct SocketEnd {
+    path: PathBuf,
+    /// What tells the socket from another of that path: device and inode.
+    identity: Option<(u64, u64)>,
+    listener: UnixListener,
+    watch: Watch,
+    client: Option<Client>,
+    input: bool,
+    room: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    /// It will not type any more, but may still read.
+    is_silent: bool,
+}
+
+impl SocketEnd {
+    /// Makes a socket of this path, and listens. One that is there and that nobody listens at is
+    /// taken away: a program that was killed left it.
+    ///
+    /// # Errors
+    /// [`HostEndError`] names the path and the reason.
+    pub fn listen(path: &Path) -> Result<Self, HostEndError> {
+        make_room(path)?;
+        let make = || {
+            let listener = UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            let watch = Watch::new()?;
+            // Each time that somebody comes, and not as long as somebody waits: where no more files
+            // can be opened, that would be all the time.
+            watch.add(&listener, LISTENER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+            Ok((listener, watch))
+        };
+        let (listener, watch) = make().map_err(|source| {
+            let path = path.to_owned();
+            HostEndError::Open { what: "make the socket", path, source }
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path),
+            listener,
+            watch,
+            client: None,
+            input: false,
+            room: false,
+        })
+    }
+
+    /// Whether there is a client, as far as has been [attended](HostEnd::attend) to.
+    pub const fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Takes the next client, where one waits.
+    fn accept(&mut self) {
+        let accepted = self.listener.accept().and_then(|(stream, _)| {
+            stream.set_nonblocking(true)?;
+            self.watch.add(&stream, CLIENT, EventSet::empty())?;
+            Ok(stream)
+        });
+        match accepted {
+            Ok(stream) => {
+                self.client = Some(Client { stream, is_silent: false });
+                self.wait_for(self.input, self.room);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => {
+                log::warn!("nobody can connect to {}: {error}", self.path.display());
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        // It goes out of the watch as it is closed.
+        self.client = None;
+        self.accept();
+    }
+}
+
+impl HostEnd for SocketEnd {
+    fn file(&self) -> Option<RawFd> {
+        Some(self.watch.file())
+    }
+
+    fn wait_for(&mut self, input: bool, room: bool) {
+        (self.input, self.room) = (input, room);
+        if let Some(client) = &self.client {
+            let mut set = EventSet::empty();
+            set.set(EventSet::IN, input && !client.is_silent);
+            set.set(EventSet::OUT, room);
+            self.watch.change(&client.stream, CLIENT, set);
+        }
+    }
+
+    fn attend(&mut self) {
+        for (number, set) in self.watch.events() {
+            let is_over = set.intersects(EventSet::HANG_UP | EventSet::ERROR);
+            match &self.client {
+                None => self.accept(),
+                // What it typed before it left is read first, by whom wants it.
+                Some(client) if number == CLIENT && is_over => {
+                    if client.is_silent || !self.input {
+                        self.leave();
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> usize {
+        let Some(client) = self.client.as_mut().filter(|client| !client.is_silent) else {
+            return 0;
+        };
+        match uninterrupted(|| client.stream.read(buf)) {
+            Ok(0) if !buf.is_empty() => {
+                client.is_silent = true;
+                self.wait_for(self.input, self.room);
+                0
+            }
+            Ok(bytes) => bytes,
+            Err(error) if is_full(&error) => 0,
+            Err(_) => {
+                self.leave();
+                0
+            }
+        }
+    }
+
+    fn write(&mut self, text: &[u8]) -> usize {
+        let Some(client) = &mut self.client else {
+            return text.len();
+        };
+        match uninterrupted(|| client.stream.write(text)) {
+            Ok(bytes) => bytes,
+            Err(error) if is_full(&error) => 0,
+            // It may have typed before it left: that is read, and then it is let go.
+            Err(_) => text.len(),
+        }
+    }
+}
+
+impl Drop for SocketEnd {
+    fn drop(&mut self) {
+        // Another program may have made one of that path by now.
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Takes a socket away that nobody listens at.
+fn make_room(path: &Path) -> Result<(), HostEndError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        // What stands in the way of making one will be told then.
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(HostEndError::NoSocket { path: path.to_owned() });
+    }
+    match unix_socket::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        _ => return Err(HostEndError::InUse { path: path.to_owned() }),
+    }
+    fs::remove_file(path).map_err(|source| {
+        let path = path.to_owned();
+        HostEndError::Open { what: "take away the socket", path, source }
+    })
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
