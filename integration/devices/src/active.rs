@@ -119,7 +119,7 @@ impl Active {
     }
 
     /// Lets the device work until `done`.
-    pub(crate) fn until(&mut self, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(start.elapsed() < HANGS, "the device does not get that far");

@@ -7,6 +7,7 @@ mod active;
 pub mod blk;
 pub mod chain;
 pub mod disk;
+pub mod console;
 pub mod host_console;
 pub mod iovec;
 pub mod net;

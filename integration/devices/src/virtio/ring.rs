@@ -69,6 +69,9 @@ impl Ring {
         memory: &'m M,
     ) -> Result<Option<Taken<'m, BS<'m, M::Bitmap>>>, RingError> {
         let Some(descriptors) = self.queue.iter(memory)?.next() else {
+            // The iterator just ends, too, where it cannot read what there is.
+            let slot = u64::from(self.queue.next_avail() % self.queue.size().max(1));
+            memory.load::<u16>(self.available(4 + 2 * slot)?, Ordering::Relaxed)?;
             return Ok(None);
         };
         let head = descriptors.head_index();
