@@ -14,5 +14,7 @@ pub mod net;
 pub mod pci;
 pub mod rng;
 mod unix_socket;
+mod vhost;
+pub mod vhost_user;
 pub mod virtio;
 pub mod vsock;

@@ -1,46 +1,57 @@
-//! Connections to Unix sockets that nobody waits for.
+//! Unix sockets without waiting: what the standard library has no call for.
+
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{offset_of, zeroed};
+use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Connects to the socket of this path; the stream is non-blocking.
+/// A stream that is connected to the socket at `path` and never waits.
 ///
-/// `UnixStream::connect` waits where somebody listens and does not accept.
+/// # Errors
+/// What the host says: `WouldBlock` where as many wait for the socket's owner as may.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
-    let (address, address_bytes) = address_of(path)?;
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: there are no pointers in it.
-    let socket = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
+    let name = path.as_os_str().as_bytes();
+    // SAFETY: all zero is an address.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    // With a zero behind it.
+    if name.len() >= address.sun_path.len() || name.contains(&0) {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (to, from) in address.sun_path.iter_mut().zip(name) {
+        *to = *from as libc::c_char;
+    }
+    let bytes = offset_of!(libc::sockaddr_un, sun_path) + name.len() + 1;
+    debug_assert!(bytes <= size_of::<libc::sockaddr_un>());
+
+    let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no memory is passed.
+    let socket = unsafe { libc::socket(libc::AF_UNIX, flags, 0) };
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is new, and nobody else's.
+    // SAFETY: it was just made and is nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    // SAFETY: the address is of that length, and borrowed for the call.
-    let result =
-        unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), address_bytes) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket.into()) }
+    let at = (&raw const address).cast::<libc::sockaddr>();
+    // SAFETY: the address is there for the call, and has at least so many bytes.
+    if unsafe { libc::connect(socket.as_raw_fd(), at, bytes as libc::socklen_t) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(UnixStream::from(socket))
 }
 
-fn address_of(path: &Path) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
-    let path = path.as_os_str().as_bytes();
-    // SAFETY: zeroes are an address of nothing.
-    let mut address: libc::sockaddr_un = unsafe { zeroed() };
-    // There is a zero behind it.
-    if path.len() >= address.sun_path.len() || path.contains(&0) {
-        let most = address.sun_path.len() - 1;
-        let message = format!("the path of a socket has at most {most} bytes, and no zeroes");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    }
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    for (to, from) in address.sun_path.iter_mut().zip(path) {
-        *to = *from as libc::c_char;
-    }
-    let bytes = offset_of!(libc::sockaddr_un, sun_path) + path.len() + 1;
-    Ok((address, bytes as libc::socklen_t))
+/// What can be read from the stream, up to the length of `buffer`, and is left to be read.
+///
+/// # Errors
+/// What the host says: `WouldBlock` where there is nothing.
+pub(crate) fn peek(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let (at, bytes) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the buffer is there for the call, and has so many bytes.
+    let count = unsafe { libc::recv(stream.as_raw_fd(), at, bytes, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::unix;
+use crate::unix_socket;
 
 /// The longest line that asks for a port.
 const MAX_LINE_BYTES: usize = 32;
@@ -75,20 +75,21 @@ fn is_dead(path: &Path) -> bool {
     let is_socket =
         fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     is_socket
-        && unix::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        && unix_socket::connect(path)
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// Connects to who listens for connections to this port of the host.
 pub(super) fn connect(path: &Path, port: u32) -> io::Result<UnixStream> {
     let mut name = OsString::from(path);
     name.push(format!("_{port}"));
-    unix::connect(Path::new(&name))
+    unix_socket::connect(Path::new(&name))
 }
 
 /// Takes the line that says what port it is to be, if it is there. What follows is left.
 pub(super) fn greeting(mut stream: &UnixStream) -> Greeting {
     let mut line = [0; MAX_LINE_BYTES];
-    let bytes = match unix::peek(stream, &mut line) {
+    let bytes = match unix_socket::peek(stream, &mut line) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::WouldBlock => return Greeting::Unfinished,
         Err(_) => return Greeting::Refused,

@@ -9,7 +9,6 @@ mod listener;
 mod table;
 #[cfg(test)]
 mod tests;
-mod unix;
 
 pub use device::Vsock;
 pub use error::VsockError;

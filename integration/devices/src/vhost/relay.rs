@@ -1,0 +1,225 @@
+//! Passes buffers on to a worker that writes to guest memory without being seen, and back.
+//!
+//! The worker has an available and a used ring of its own, and is as their driver has set them up
+//! as any worker of a queue is; the table of descriptors is the guest's. So the guest's driver can
+//! find no buffer in its used ring that was not marked as written before, even if it looks there
+//! without having been interrupted.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use virtio_bindings::virtio_ring::VRING_USED_F_NO_NOTIFY;
+use virtio_queue::desc::split::Descriptor;
+use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
+use vm_memory::bitmap::Bitmap;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, MmapRegion, Permissions, VolatileMemory};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::virtio::{ActiveQueue, QueueInterrupt};
+
+/// Why a queue is left alone from here on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayError {
+    /// The driver makes no sense.
+    #[error("the driver's queue makes no sense: {0}")]
+    Queue(#[from] QueueError),
+    /// It makes buffers available that it has not got back, or that there are not.
+    #[error("the driver makes a buffer available that it does not have")]
+    Driver,
+    /// The worker returns what it was not given.
+    #[error("a buffer is returned that was not passed on")]
+    Worker,
+}
+
+/// A queue between its driver and such a worker.
+pub(crate) struct Relay {
+    queue: Queue,
+    doorbell: EventFd,
+    interrupt: Arc<dyn QueueInterrupt>,
+    rings: Rings,
+    kick: EventFd,
+    call: EventFd,
+}
+
+impl Relay {
+    /// For the queue, with rings that the worker knows, and files that it is told by and tells by.
+    pub(crate) fn new(active: ActiveQueue, rings: Rings, kick: EventFd, call: EventFd) -> Self {
+        let ActiveQueue { queue, doorbell, interrupt, .. } = active;
+        Self { queue, doorbell, interrupt, rings, kick, call }
+    }
+
+    /// Readable when the driver has notified the queue.
+    pub(crate) fn doorbell(&self) -> &EventFd {
+        &self.doorbell
+    }
+
+    /// Readable when the worker has used buffers.
+    pub(crate) fn call(&self) -> &EventFd {
+        &self.call
+    }
+
+    /// Passes buffers of the driver on.
+    pub(crate) fn forward<M: GuestMemory>(&mut self, memory: &M) -> Result<(), RelayError> {
+        let _ = self.doorbell.read();
+        let before = self.rings.next_available;
+        // No more than there are come, as none is returned meanwhile.
+        loop {
+            for chain in self.queue.iter(memory)? {
+                self.rings.add(chain.head_index())?;
+            }
+            if !self.queue.enable_notification(memory)? {
+                break;
+            }
+        }
+        if self.rings.next_available != before && self.rings.publish() {
+            // At worst it was notified already.
+            let _ = self.kick.write(1);
+        }
+        Ok(())
+    }
+
+    /// Gives the buffers that the worker has used to the driver, marked as written.
+    pub(crate) fn give_back<M: GuestMemory>(&mut self, memory: &M) -> Result<(), RelayError> {
+        let _ = self.call.read();
+        let mut any = false;
+        while let Some((head, bytes)) = self.rings.next_used()? {
+            mark(memory, GuestAddress(self.queue.desc_table()), self.queue.size(), head);
+            self.queue.add_used(memory, head, bytes)?;
+            any = true;
+        }
+        if any && self.queue.needs_notification(memory)? {
+            self.interrupt.used();
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("rings", &self.rings).finish_non_exhaustive()
+    }
+}
+
+/// The worker's rings, from their driver's side.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    memory: Arc<MmapRegion>,
+    available: usize,
+    used: usize,
+    size: u16,
+    next_available: u16,
+    next_used: u16,
+}
+
+impl Rings {
+    /// In `memory`, which is all zero: the available ring at one offset, the used ring at another.
+    pub(crate) fn new(memory: Arc<MmapRegion>, available: usize, used: usize, size: u16) -> Self {
+        Self { memory, available, used, size, next_available: 0, next_used: 0 }
+    }
+
+    fn add(&mut self, head: u16) -> Result<(), RelayError> {
+        let in_flight = self.next_available.wrapping_sub(self.next_used);
+        if head >= self.size || in_flight >= self.size {
+            return Err(RelayError::Driver);
+        }
+        let slot = usize::from(self.next_available % self.size);
+        self.store(self.available + 4 + 2 * slot, head, Ordering::Relaxed);
+        self.next_available = self.next_available.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Shows the worker what was added. True if it wants to be told.
+    fn publish(&self) -> bool {
+        self.store(self.available + 2, self.next_available, Ordering::Release);
+        // It looks at the ring after it has said that it wants to be told (§2.7.10.1).
+        fence(Ordering::SeqCst);
+        let flags = self.load(self.used, Ordering::Relaxed);
+        u32::from(flags) & VRING_USED_F_NO_NOTIFY == 0
+    }
+
+    /// The next buffer that the worker has used, and how many bytes it says to have written.
+    fn next_used(&mut self) -> Result<Option<(u16, u32)>, RelayError> {
+        let index = self.load(self.used + 2, Ordering::Acquire);
+        if index == self.next_used {
+            return Ok(None);
+        }
+        let in_flight = self.next_available.wrapping_sub(self.next_used);
+        let at = self.used + 4 + 8 * usize::from(self.next_used % self.size);
+        let head: u32 = self.read(at);
+        let bytes: u32 = self.read(at + 4);
+        let head = u16::try_from(head).ok().filter(|&head| head < self.size);
+        let head = head.filter(|_| in_flight != 0).ok_or(RelayError::Worker)?;
+        self.next_used = self.next_used.wrapping_add(1);
+        Ok(Some((head, bytes)))
+    }
+
+    // All offsets are in the memory, and aligned: it was made for them.
+
+    fn store(&self, at: usize, value: u16, order: Ordering) {
+        let _ = self.memory.as_volatile_slice().store(value.to_le(), at, order);
+    }
+
+    fn load(&self, at: usize, order: Ordering) -> u16 {
+        self.memory.as_volatile_slice().load(at, order).map_or(0, u16::from_le)
+    }
+
+    fn read(&self, at: usize) -> u32 {
+        self.memory.as_volatile_slice().load(at, Ordering::Relaxed).map_or(0, u32::from_le)
+    }
+}
+
+/// Marks all that could be written to of the chain that begins with descriptor `head`. How much the
+/// worker says to have written is not relied on.
+///
+/// What the worker took as the chain's end is not known where it makes no sense: as much of it is
+/// marked as can be found.
+fn mark<M: GuestMemory>(memory: &M, table: GuestAddress, size: u16, head: u16) {
+    let mut part = Table { at: table, size: u32::from(size) };
+    let (mut index, mut left, mut is_indirect) = (u32::from(head), part.size, false);
+    // The most that a chain may have (§2.7.5.2), so that there is an end to this.
+    let mut room = u32::MAX;
+    while left != 0 {
+        let Some(descriptor) = part.descriptor(memory, index) else { return };
+        if descriptor.refers_to_indirect_table() {
+            if std::mem::replace(&mut is_indirect, true) {
+                return;
+            }
+            // No driver makes longer ones, and no worker takes them (§2.7.5.3.1).
+            let size = (descriptor.len() / 16).min(1 << 15);
+            part = Table { at: descriptor.addr(), size };
+            (index, left) = (0, size);
+            continue;
+        }
+        let Some(rest) = room.checked_sub(descriptor.len()) else { return };
+        room = rest;
+        if descriptor.is_write_only() {
+            let bytes = descriptor.len() as usize;
+            let slices = memory.get_slices(descriptor.addr(), bytes, Permissions::Write);
+            for slice in slices.into_iter().flatten().map_while(Result::ok) {
+                slice.bitmap().mark_dirty(0, slice.len());
+            }
+        }
+        if !descriptor.has_next() {
+            return;
+        }
+        index = u32::from(descriptor.next());
+        left -= 1;
+    }
+}
+
+/// A table of descriptors.
+struct Table {
+    at: GuestAddress,
+    size: u32,
+}
+
+impl Table {
+    fn descriptor<M: GuestMemory>(&self, memory: &M, index: u32) -> Option<Descriptor> {
+        let offset = 16 * u64::from(index);
+        let at = self.at.0.checked_add(offset).filter(|_| index < self.size)?;
+        memory.read_obj(GuestAddress(at)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! A connection to a daemon.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
+use vhost::vhost_user::{
+    Frontend, VhostUserFrontend, VhostUserProtocolFeatures as Protocol, VhostUserVirtioFeatures,
+};
+use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use vm_memory::GuestAddress;
+
+use super::error::VhostUserError;
+use crate::unix_socket;
+use crate::vhost::memory::{self, Region};
+use crate::vhost::vring::{Vring, Vrings};
+
+/// How long a daemon may take for all that it is asked at once: a virtual CPU may wait for it.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+
+/// A daemon that has said what it can do.
+pub(super) struct Daemon {
+    frontend: Frontend,
+    /// The same connection, to end it by, and to notice its end.
+    stream: UnixStream,
+    socket: PathBuf,
+    features: u64,
+    protocol: Protocol,
+    /// The queues that it works on.
+    started: Vec<u16>,
+}
+
+impl Daemon {
+    /// Connects to the daemon at `socket`, and asks what it can do. It has to have so many queues
+    /// and, if `has_configuration`, a configuration.
+    pub(super) fn connect(
+        socket: &Path,
+        queues: usize,
+        has_configuration: bool,
+    ) -> Result<Self, VhostUserError> {
+        let failed = |source| VhostUserError::Connect { socket: socket.to_owned(), source };
+        let stream = unix_socket::connect(socket).map_err(failed)?;
+        stream.set_nonblocking(false).map_err(failed)?;
+        let frontend = Frontend::from_stream(stream.try_clone().map_err(failed)?, queues as u64);
+        let mut daemon = Self {
+            frontend,
+            stream,
+            socket: socket.to_owned(),
+            features: 0,
+            protocol: Protocol::empty(),
+            started: Vec::new(),
+        };
+        daemon.talk(|daemon| daemon.negotiate(queues, has_configuration))?;
+        Ok(daemon)
+    }
+
+    /// The virtio features that it has.
+    pub(super) const fn features(&self) -> u64 {
+        self.features
+    }
+
+    /// The connection, to notice its end.
+    pub(super) fn stream(&self) -> io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+
+    /// Reads the first bytes of the device's configuration.
+    pub(super) fn configuration(&mut self, bytes: u32) -> Result<Vec<u8>, VhostUserError> {
+        self.talk(|daemon| {
+            let (flags, room) = (VhostUserConfigFlags::empty(), vec![0; bytes as usize]);
+            let result = daemon.frontend.get_config(0, bytes, flags, &room);
+            Ok(result.map_err(|error| daemon.failed("get the configuration", error))?.1)
+        })
+    }
+
+    /// Writes to the device's configuration.
+    pub(super) fn set_configuration(
+        &mut self,
+        offset: u32,
+        data: &[u8],
+    ) -> Result<(), VhostUserError> {
+        self.talk(|daemon| {
+            let result = daemon.frontend.set_config(offset, VhostUserConfigFlags::WRITABLE, data);
+            result.map_err(|error| daemon.failed("set the configuration", error))
+        })
+    }
+
+    /// Has it work on these queues, with these virtio features.
+    pub(super) fn start(
+        &mut self,
+        features: u64,
+        regions: &[Region],
+        vrings: &Vrings,
+    ) -> Result<(), VhostUserError> {
+        self.talk(|daemon| daemon.hand_over(features, regions, vrings))
+    }
+
+    /// Has it leave its queues, and guest memory with them, alone.
+    pub(super) fn stop(&mut self) -> Result<(), VhostUserError> {
+        self.talk(|daemon| {
+            for queue in std::mem::take(&mut daemon.started) {
+                let queue = usize::from(queue);
+                if daemon.has_protocol() {
+                    let result = daemon.frontend.set_vring_enable(queue, false);
+                    result.map_err(|error| daemon.failed("disable a queue", error))?;
+                }
+                // It answers when it has stopped.
+                let result = daemon.frontend.get_vring_base(queue);
+                result.map_err(|error| daemon.failed("stop a queue", error))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether it has ended the connection.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(unix_socket::peek(&self.stream, &mut [0]), Ok(0))
+    }
+
+    fn has_protocol(&self) -> bool {
+        self.features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() != 0
+    }
+
+    fn negotiate(&mut self, queues: usize, has_configuration: bool) -> Result<(), VhostUserError> {
+        let frontend = &mut self.frontend;
+        let result = frontend.set_owner().and_then(|()| frontend.get_features());
+        self.features = result.map_err(|error| self.failed("get features", error))?;
+        if self.features >> VIRTIO_F_VERSION_1 & 1 == 0 {
+            return Err(self.lacks("virtio 1 (VIRTIO_F_VERSION_1)".to_owned()));
+        }
+        if self.has_protocol() {
+            let offered = self.frontend.get_protocol_features();
+            let offered = offered.map_err(|error| self.failed("get protocol features", error))?;
+            let wanted = if has_configuration { Protocol::CONFIG } else { Protocol::empty() };
+            self.protocol = offered & (Protocol::MQ | Protocol::REPLY_ACK | wanted);
+            let result = self.frontend.set_protocol_features(self.protocol);
+            result.map_err(|error| self.failed("set protocol features", error))?;
+        }
+        if self.protocol.contains(Protocol::REPLY_ACK) {
+            self.frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+        }
+        if has_configuration && !self.protocol.contains(Protocol::CONFIG) {
+            return Err(self.lacks("the protocol feature CONFIG".to_owned()));
+        }
+        // Two are a pair, which all have, and some count as one.
+        if queues > 2 {
+            let most = if self.protocol.contains(Protocol::MQ) {
+                let result = self.frontend.get_queue_num();
+                result.map_err(|error| self.failed("get the number of queues", error))?
+            } else {
+                2
+            };
+            if most < queues as u64 {
+                return Err(self.lacks(format!("{queues} queues, but {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        features: u64,
+        regions: &[Region],
+        vrings: &Vrings,
+    ) -> Result<(), VhostUserError> {
+        let acknowledged = if self.has_protocol() {
+            features | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+        } else {
+            features
+        };
+        let result = self.frontend.set_features(acknowledged);
+        result.map_err(|error| self.failed("set features", error))?;
+
+        let mut table = Vec::with_capacity(regions.len() + 1);
+        for region in regions {
+            let Some((file, offset)) = region.file else {
+                let socket = self.socket.clone();
+                return Err(VhostUserError::Memory { socket, at: GuestAddress(region.guest) });
+            };
+            table.push(VhostUserMemoryRegionInfo {
+                guest_phys_addr: region.guest,
+                memory_size: region.bytes,
+                userspace_addr: region.host,
+                mmap_offset: offset,
+                mmap_handle: file,
+            });
+        }
+        if let Some(rings) = &vrings.rings {
+            let Some(file) = rings.file_offset() else { return Ok(()) };
+            table.push(VhostUserMemoryRegionInfo {
+                // Behind guest memory: a guest that has buffers there disturbs its own queues.
+                guest_phys_addr: memory::end(regions),
+                memory_size: rings.size() as u64,
+                userspace_addr: rings.as_ptr().addr() as u64,
+                mmap_offset: file.start(),
+                mmap_handle: file.file().as_raw_fd(),
+            });
+        }
+        let result = self.frontend.set_mem_table(&table);
+        result.map_err(|error| self.failed("take guest memory", error))?;
+
+        for vring in &vrings.vrings {
+            self.set_up(vring).map_err(|error| self.failed("take a queue", error))?;
+            self.started.push(vring.index);
+        }
+        if self.has_protocol() {
+            for vring in &vrings.vrings {
+                let result = self.frontend.set_vring_enable(vring.index.into(), true);
+                result.map_err(|error| self.failed("enable a queue", error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_up(&mut self, vring: &Vring) -> vhost::Result<()> {
+        let index = usize::from(vring.index);
+        let addresses = VringConfigData {
+            queue_max_size: vring.size,
+            queue_size: vring.size,
+            flags: 0,
+            desc_table_addr: vring.descriptors,
+            used_ring_addr: vring.used,
+            avail_ring_addr: vring.available,
+            log_addr: None,
+        };
+        self.frontend.set_vring_num(index, vring.size)?;
+        self.frontend.set_vring_base(index, vring.base)?;
+        self.frontend.set_vring_addr(index, &addresses)?;
+        self.frontend.set_vring_call(index, &vring.call)?;
+        self.frontend.set_vring_kick(index, &vring.kick)
+    }
+
+    /// Does what talks to the daemon, and ends the connection if that takes too long: the protocol
+    /// itself has no end to waiting.
+    fn talk<T>(
+        &mut self,
+        with: impl FnOnce(&mut Self) -> Result<T, VhostUserError>,
+    ) -> Result<T, VhostUserError> {
+        let (done, is_done) = mpsc::channel::<()>();
+        let stream = self.stream().map_err(|error| self.failed("listen", error))?;
+        let too_late = AtomicBool::new(false);
+        let result = thread::scope(|scope| {
+            let too_late = &too_late;
+            scope.spawn(move || {
+                if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    too_late.store(true, Ordering::SeqCst);
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+            });
+            let result = with(self);
+            drop(done);
+            result
+        });
+        match result {
+            Err(VhostUserError::Talk { socket, request, .. })
+                if too_late.load(Ordering::SeqCst) =>
+            {
+                let source = io::ErrorKind::TimedOut.into();
+                Err(VhostUserError::Talk { socket, request, source })
+            }
+            result => result,
+        }
+    }
+
+    fn failed(
+        &self,
+        request: &'static str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> VhostUserError {
+        let source = io::Error::other(error);
+        VhostUserError::Talk { socket: self.socket.clone(), request, source }
+    }
+
+    fn lacks(&self, what: String) -> VhostUserError {
+        VhostUserError::Lacks { socket: self.socket.clone(), what }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Whoever else has the connection notices.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("features", &self.features)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
+}

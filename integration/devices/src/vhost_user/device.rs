@@ -1,0 +1,214 @@
+//! The device.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use arch_ppc64::log_limit::LogLimit;
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::GuestAddressSpace;
+
+use super::daemon::Daemon;
+use super::error::VhostUserError;
+use super::spec::{Configuration, DeviceSpec};
+use super::worker::Watcher;
+use crate::vhost::memory;
+use crate::vhost::vring::Vrings;
+use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+
+const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
+const INDIRECT_DESC: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
+/// Those that say something about the kind of device (Virtio 1.2 §2.2).
+const DEVICE_FEATURES: u64 = 0xff_ffff | !0 << 50;
+
+/// What daemons do wrong, as often as a guest may ask for it.
+static FAULTS: LogLimit =
+    LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("vhost-user");
+
+/// A virtio device that a daemon works for.
+///
+/// A daemon that goes away leaves a device that needs a reset; when its driver has reset it and sets
+/// it up again, or the machine starts again, there has to be a daemon at the same socket that has at least the features that
+/// the driver takes.
+#[derive(Debug)]
+pub struct VhostUser {
+    socket: PathBuf,
+    spec: DeviceSpec,
+    is_relayed: bool,
+    /// None after it failed.
+    daemon: Option<Daemon>,
+    /// The features that the daemon had when it was first met.
+    offered: u64,
+    configuration: Vec<u8>,
+}
+
+impl VhostUser {
+    /// Connects to the daemon that listens at `socket`, for a device of this kind.
+    ///
+    /// # Errors
+    /// [`VhostUserError`] if there is none, or none of this kind.
+    pub fn connect(socket: &Path, spec: DeviceSpec) -> Result<Self, VhostUserError> {
+        let mut device = Self {
+            socket: socket.to_owned(),
+            spec,
+            is_relayed: false,
+            daemon: None,
+            offered: 0,
+            configuration: Vec::new(),
+        };
+        device.offered = device.meet()?.features();
+        Ok(device)
+    }
+
+    /// Has buffers marked as written in the `Bitmap` of guest memory once the daemon has used them,
+    /// and before the driver sees that. It costs two more wakes of a thread for each notification.
+    ///
+    /// Needed where processors keep decoded code, as in software, or writes to memory are logged
+    /// while the device is in use.
+    #[must_use]
+    pub const fn with_relayed_queues(mut self, is_relayed: bool) -> Self {
+        self.is_relayed = is_relayed;
+        self
+    }
+
+    /// The daemon, which is connected to if it is not.
+    fn meet(&mut self) -> Result<&mut Daemon, VhostUserError> {
+        let daemon = match self.daemon.take() {
+            Some(daemon) if !daemon.is_gone() => daemon,
+            _ => {
+                let has_configuration = matches!(self.spec.configuration, Configuration::Daemon(_));
+                let queues = self.spec.queue_sizes.len();
+                let mut daemon = Daemon::connect(&self.socket, queues, has_configuration)?;
+                self.configuration = match &self.spec.configuration {
+                    Configuration::Fixed(bytes) => bytes.clone(),
+                    Configuration::Daemon(bytes) => daemon.configuration(*bytes)?,
+                };
+                daemon
+            }
+        };
+        Ok(self.daemon.insert(daemon))
+    }
+
+    /// The features that a daemon of these features gives the guest.
+    const fn offer(&self, daemon: u64) -> u64 {
+        let of_daemon = daemon & (DEVICE_FEATURES & self.spec.features | INDIRECT_DESC | EVENT_IDX);
+        // The driver's queues are then this process's.
+        if self.is_relayed { of_daemon | EVENT_IDX } else { of_daemon }
+    }
+
+    fn start<M: GuestAddressSpace + Send + 'static>(
+        &mut self,
+        activation: Activation<M>,
+    ) -> Result<Worker, VhostUserError> {
+        let Activation { memory, features, queues, interrupt, .. } = activation;
+        let is_relayed = self.is_relayed;
+        let socket = self.socket.clone();
+        let failed = |source| {
+            let (socket, request) = (socket.clone(), "take guest memory");
+            VhostUserError::Talk { socket, request, source }
+        };
+        let daemon = self.meet()?;
+        let own = if is_relayed { EVENT_IDX } else { 0 };
+        let features = features & !own | 1 << VIRTIO_F_VERSION_1;
+        let missing = features & !daemon.features();
+        if missing != 0 {
+            let what = format!("the features {missing:#x} that the driver takes");
+            return Err(VhostUserError::Lacks { socket, what });
+        }
+        let guard = memory.memory();
+        let regions = memory::regions(&*guard).map_err(failed)?;
+        let vrings = if is_relayed {
+            Vrings::relayed(&*guard, queues)
+        } else {
+            Vrings::shared(&*guard, queues)
+        };
+        let vrings = vrings.map_err(failed)?;
+        daemon.start(features, &regions, &vrings)?;
+        let stream = daemon.stream().map_err(failed)?;
+        drop(guard);
+        let watcher = Watcher::new(memory, socket, stream, vrings.relays, interrupt);
+        Ok(Worker::Subscriber(Box::new(watcher)))
+    }
+}
+
+impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
+    fn kind(&self) -> DeviceKind {
+        self.spec.kind
+    }
+
+    fn features(&self) -> u64 {
+        self.offer(self.offered)
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.spec.queue_sizes
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let from = usize::try_from(offset).ok().and_then(|offset| self.configuration.get(offset..));
+        if let Some(from) = from {
+            let bytes = from.len().min(data.len());
+            data[..bytes].copy_from_slice(&from[..bytes]);
+        }
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let Configuration::Daemon(bytes) = self.spec.configuration else { return };
+        let Ok(offset) = u32::try_from(offset) else { return };
+        let end = offset.checked_add(data.len() as u32).filter(|&end| end <= bytes);
+        let (Some(_), Some(daemon)) = (end, &mut self.daemon) else { return };
+        let result = daemon.set_configuration(offset, data);
+        match result.and_then(|()| daemon.configuration(bytes)) {
+            Ok(configuration) => self.configuration = configuration,
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
+        match self.start(activation) {
+            Ok(worker) => Ok(vec![worker]),
+            Err(error) => {
+                // What it knows of the queues is not known.
+                self.daemon = None;
+                Err(ActivateError::Host {
+                    what: "the daemon of a vhost-user device cannot be used",
+                    source: io::Error::other(error),
+                })
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        if self.daemon.as_ref().is_some_and(Daemon::is_gone) {
+            self.daemon = None;
+        }
+        if let Some(Err(error)) = self.daemon.as_mut().map(Daemon::stop) {
+            self.give_up(&error);
+        }
+    }
+}
+
+impl VhostUser {
+    /// Ends the connection, as there is no telling what the daemon is at: it is to leave guest
+    /// memory alone when it notices.
+    fn give_up(&mut self, error: &VhostUserError) {
+        FAULTS.error(format_args!("{}", WithReasons(error)));
+        self.daemon = None;
+    }
+}
+
+/// An error with its reasons.
+struct WithReasons<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for WithReasons<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
