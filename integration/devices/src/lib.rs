@@ -6,8 +6,8 @@
 mod active;
 pub mod blk;
 pub mod chain;
-pub mod disk;
 pub mod console;
+pub mod disk;
 pub mod host_console;
 pub mod iovec;
 pub mod net;

@@ -5,11 +5,19 @@ use std::io;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::SECTOR_BYTES;
-use super::host::Alignment;
 use crate::iovec::{Gather, Scatter};
 
 /// How much is copied at once where memory is not aligned.
 const BOUNCE_BYTES: usize = 1 << 20;
+
+/// Which memory and which parts of the file direct I/O takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Alignment {
+    /// Of addresses in memory.
+    pub(super) memory: usize,
+    /// Of offsets and lengths.
+    pub(super) block: usize,
+}
 
 /// Reads and writes a file that was opened with `O_DIRECT`.
 ///

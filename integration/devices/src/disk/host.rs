@@ -9,22 +9,13 @@ use std::os::unix::fs::FileExt;
 
 use libc::{c_int, c_short, off_t};
 
-use super::direct::AlignedBuffer;
+use super::direct::{AlignedBuffer, Alignment};
 use super::{BlockSizes, SECTOR_BYTES};
 
 /// Gives the space back; it reads as zeros.
 pub(super) const PUNCH_HOLE: c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 /// Keeps the space; it reads as zeros.
 pub(super) const ZERO_RANGE: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-
-/// Which memory and which parts of the file direct I/O takes, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Alignment {
-    /// Of addresses in memory.
-    pub(super) memory: usize,
-    /// Of offsets and lengths.
-    pub(super) block: usize,
-}
 
 /// Locks the file as long as it is open; whoever opened it, even in this process, counts. The lock
 /// ends with the last descriptor, however the process ends.

@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::direct::Direct;
-use super::host::Alignment;
+use super::direct::{Alignment, Direct};
 use super::*;
 
 mod devices;
