@@ -19,6 +19,9 @@ pub(crate) struct VmConfig {
     pub(crate) memory: MemoryConfig,
     pub(crate) payload: PayloadConfig,
     pub(crate) machine: PseriesOptions,
+    /// An entropy device; there is none without this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rng: Option<RngConfig>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +43,13 @@ pub(crate) struct PayloadConfig {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: Option<PathBuf>,
     pub(crate) cmdline: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RngConfig {
+    /// Where its randomness comes from.
+    pub(crate) src: PathBuf,
 }
 
 impl MachineConfig for VmConfig {

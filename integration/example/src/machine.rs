@@ -26,6 +26,7 @@ use crate::cpus::CpuManager;
 use crate::hypervisor::{ExitHandler, Hypervisor, Vm};
 use crate::memory::{self, Ram};
 use crate::pause::PauseAfter;
+use crate::pci;
 use crate::snapshot::{Folder, Snapshot, Versioned};
 
 /// What stays over restarts of the machine.
@@ -136,6 +137,9 @@ impl Board {
             .add(Arc::new(vty))
             .add_all(calls.with_clock(self.clock.clone()).devices())
             .add(counter.clone());
+        if let Some(rng) = &self.config.rng {
+            pci::add_entropy(&mut builder, &ram, &rng.src)?;
+        }
         Ok(Parts { mailboxes, input, counter, platform: builder.build()?, vm, ram })
     }
 
@@ -186,6 +190,9 @@ impl RunningMachine {
 
     /// Writes the paused machine into a folder.
     pub(crate) fn save(&self, board: &Board, folder: &Folder) -> Result<()> {
+        if board.config.rng.is_some() {
+            return Err("a machine with an entropy device cannot be saved yet".into());
+        }
         // CPUs come first: what they have left open may still change devices.
         let cpus = self.cpus.save()?;
         let vm = Versioned::save(self.vm.state())?;

@@ -12,6 +12,7 @@ mod hypervisor;
 mod machine;
 mod memory;
 mod pause;
+mod pci;
 mod snapshot;
 
 use std::io;
