@@ -6,6 +6,7 @@ use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, VTY_UNIT};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls, ProcessTable};
+use arch_ppc64::pci::DmaWindow;
 use arch_ppc64::platform::{Device, InterruptController, InterruptKind, SourceNumber};
 use arch_ppc64::rtas::{Rtas, StandardCalls, SystemParameters};
 use arch_ppc64::topology::CpuTopology;
@@ -22,9 +23,15 @@ use crate::input::Input;
 use crate::names::{NAMES, service};
 use crate::ram::{WatchedRam, Work, are_within};
 
-/// Every token that has a name.
-static TOKENS: LazyLock<Vec<u64>> =
-    LazyLock::new(|| (0..0x1_0000).filter(|&token| token::name(token).is_some()).collect());
+/// The tokens of PCI, which came later than the inputs in the tree.
+const OF_PCI: [u64; 4] =
+    [token::GET_TCE, token::PUT_TCE, token::STUFF_TCE, token::PUT_TCE_INDIRECT];
+
+/// Every token that has a name. New ones are at the end, so that inputs mean what they did.
+static TOKENS: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let known = |token: &u64| token::name(*token).is_some() && !OF_PCI.contains(token);
+    (0..0x1_0000).filter(known).chain(OF_PCI).collect()
+});
 
 /// See [`Target::beyond`](crate::Target::beyond): nobody here answers them.
 pub const BEYOND: &[&str] =
@@ -82,6 +89,7 @@ impl Bus {
             Arc::new(PaprCalls::new(&topology, None)),
             Arc::new(ModeCalls::new(&topology, cpus.clone())),
             Arc::new(DispatchCalls::new(&topology, cpus.clone())),
+            Arc::new(DmaWindow::of_bridge(0)),
             xics.clone(),
         ]);
         let bus = bus.expect("no token is answered twice");
@@ -156,6 +164,9 @@ fn call(
         // Else it would hardly ever be the right one.
         token::GET_TERM_CHAR | token::PUT_TERM_CHAR if call.args[0] < 0x80 => {
             call.args[0] = VTY_UNIT.into();
+        }
+        token if OF_PCI.contains(&token) && call.args[0] < 0x80 => {
+            call.args[0] = DmaWindow::of_bridge(0).number().into();
         }
         // The function, in bits 16 to 18.
         token::REGISTER_VPA if call.args[0] < 0x80 => call.args[0] <<= 45,

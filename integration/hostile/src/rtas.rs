@@ -23,7 +23,13 @@ use crate::ram::{WatchedRam, are_within};
 
 /// See [`Target::goals`](crate::Target::goals): every call, with success.
 pub fn goals() -> Vec<String> {
-    rtas::calls().map(|(name, _)| name.to_owned()).collect()
+    calls().map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The calls of machines without PCI; the others are those of the target `pci_config`.
+fn calls() -> impl Iterator<Item = (&'static str, u32)> {
+    const FIRST_OF_PCI: &str = "read-pci-config";
+    rtas::calls().take_while(|(name, _)| *name != FIRST_OF_PCI)
 }
 
 const RAM_BYTES: u64 = 1 << 20;
@@ -101,7 +107,7 @@ fn write_buffer(ram: &WatchedRam, input: &mut Input<'_>, button: &PowerButton) -
         ram.poke(place, input.bytes(len));
         return input.number(RAM_BYTES);
     }
-    let calls: Vec<u32> = rtas::calls().map(|(_, token)| token).collect();
+    let calls: Vec<u32> = calls().map(|(_, token)| token).collect();
     let token = match kind % 32 {
         31 => input.u32(),
         number => calls[usize::from(number) % calls.len()],
@@ -140,8 +146,8 @@ fn call(handler: &Rtas, ram: &WatchedRam, at: u64) -> Option<usize> {
         return None;
     }
     assert_eq!(call.status(), Status::SUCCESS);
-    let number = rtas::calls().position(|(_, known)| known == token);
-    let name = number.and_then(|number| rtas::calls().nth(number)).map_or("", |(name, _)| name);
+    let number = calls().position(|(_, known)| known == token);
+    let name = number.and_then(|number| calls().nth(number)).map_or("", |(name, _)| name);
     let results = at + 12 + 4 * u64::from(inputs);
     let results = results..results + 4 * u64::from(outputs);
     assert!(results.end - at <= 4 * BUFFER_CELLS_MAX && results.end <= RAM_BYTES);
