@@ -216,7 +216,9 @@ fn the_threat_model_names_what_exists() {
     for (folder, ..) in PACKAGES {
         sources(&workspace().join(folder).join("src"), &mut code);
     }
-    sources(&workspace().join("integration/interp/src"), &mut code);
+    for folder in ["integration/interp/src", "integration/devices/src"] {
+        sources(&workspace().join(folder), &mut code);
+    }
     // The fuzz targets are a package of their own, which need not be there.
     let fuzzers = std::fs::read_to_string(workspace().join("integration/fuzz/Cargo.toml"));
     let (mut constants, mut shown, mut limits) = (0, 0, BTreeSet::new());
