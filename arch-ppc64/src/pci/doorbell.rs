@@ -43,6 +43,29 @@ impl Doorbell {
         }
         self.controller.irqfd(SourceNumber(data))
     }
+
+    /// Has each write to `file` be this message, until it is [detached](Self::detach). False where
+    /// the back end cannot, and for what is no message to the doorbell.
+    ///
+    /// # Errors
+    /// [`InterruptError::Controller`] when the host fails, or has no such source.
+    pub fn attach(&self, address: u64, data: u32, file: &EventFd) -> Result<bool, InterruptError> {
+        if address != self.address {
+            return Ok(false);
+        }
+        self.controller.attach(SourceNumber(data), file)
+    }
+
+    /// No longer; as it was [attached](Self::attach).
+    ///
+    /// # Errors
+    /// [`InterruptError::Controller`] when the host fails.
+    pub fn detach(&self, address: u64, data: u32, file: &EventFd) -> Result<(), InterruptError> {
+        if address != self.address {
+            return Ok(());
+        }
+        self.controller.detach(SourceNumber(data), file)
+    }
 }
 
 impl fmt::Debug for Doorbell {

@@ -110,6 +110,27 @@ pub trait InterruptController: Send + Sync {
         let _ = source;
         Ok(None)
     }
+
+    /// Has each write to `file` be a pulse of `source`, without anybody reading the file, until it is
+    /// [detached](Self::detach). False where the back end cannot: then whoever has the file reads
+    /// it, and [signals](Self::signal).
+    ///
+    /// # Errors
+    /// [`InterruptError::Controller`] when the host fails.
+    fn attach(&self, source: SourceNumber, file: &EventFd) -> Result<bool, InterruptError> {
+        let _ = (source, file);
+        Ok(false)
+    }
+
+    /// No longer; as it was [attached](Self::attach). What was written before has had its effect, or
+    /// is still to be read from the file.
+    ///
+    /// # Errors
+    /// [`InterruptError::Controller`] when the host fails.
+    fn detach(&self, source: SourceNumber, file: &EventFd) -> Result<(), InterruptError> {
+        let _ = (source, file);
+        Ok(())
+    }
 }
 
 /// A controller that nobody hears, for machines that are described and do not run.

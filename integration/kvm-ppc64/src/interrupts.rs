@@ -186,6 +186,20 @@ impl Xics {
         known.irqfd.insert(file).try_clone()
     }
 
+    /// Has the kernel pulse a source when a file is written to.
+    pub(crate) fn attach(&self, source: SourceNumber, file: &EventFd) -> io::Result<()> {
+        // The kernel takes any number, and loses what comes for one that it does not know.
+        if !self.lock().contains_key(&source.0) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it was not claimed"));
+        }
+        irqfd(&self.vm, file, source, 0)
+    }
+
+    /// No longer.
+    pub(crate) fn detach(&self, source: SourceNumber, file: &EventFd) -> io::Result<()> {
+        irqfd(&self.vm, file, source, sys::IRQFD_DEASSIGN)
+    }
+
     /// All sources that were claimed. Reading the first of them has the kernel look at all queues,
     /// and no CPU may run until the last was read.
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]

@@ -123,6 +123,17 @@ impl InterruptController for Xics {
             .map(Some)
             .map_err(|reason| InterruptError::Controller { source_number: source, reason })
     }
+
+    fn attach(&self, source: SourceNumber, file: &EventFd) -> Result<bool, InterruptError> {
+        self.attach(source, file)
+            .map(|()| true)
+            .map_err(|reason| InterruptError::Controller { source_number: source, reason })
+    }
+
+    fn detach(&self, source: SourceNumber, file: &EventFd) -> Result<(), InterruptError> {
+        self.detach(source, file)
+            .map_err(|reason| InterruptError::Controller { source_number: source, reason })
+    }
 }
 
 #[cfg(feature = "serde")]

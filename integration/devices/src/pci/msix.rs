@@ -95,6 +95,18 @@ impl Msix {
         }
     }
 
+    /// What is written to where for a vector, as long as its messages are sent at once.
+    pub fn message(&self, vector: u16) -> Option<(u64, u32)> {
+        let vector = lock(self.vectors.get(usize::from(vector))?);
+        let is_open = self.control.load(Ordering::SeqCst) == CONTROL_ENABLE;
+        (is_open && !vector.is_masked()).then(|| vector.message())
+    }
+
+    /// Where messages are written to.
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
+    }
+
     /// The guest writes message control.
     pub fn set_control(&self, control: u16) {
         let control = control & (CONTROL_ENABLE | CONTROL_FUNCTION_MASK);
@@ -196,10 +208,14 @@ impl Vector {
     }
 
     fn send(&mut self, doorbell: &Doorbell) {
+        let (address, data) = self.message();
+        doorbell.ring(address, data);
+    }
+
+    fn message(&self) -> (u64, u32) {
         let [a0, a1, a2, a3, a4, a5, a6, a7, d0, d1, d2, d3, ..] = self.entry;
         let address = u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
-        let data = u32::from_le_bytes([d0, d1, d2, d3]);
-        doorbell.ring(address, data);
+        (address, u32::from_le_bytes([d0, d1, d2, d3]))
     }
 }
 

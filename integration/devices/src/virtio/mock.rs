@@ -18,6 +18,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::GuestAddressSpace;
+use vmm_sys_util::eventfd::EventFd;
 
 use super::{
     ActivateError, Activation, ActiveQueue, Connection, DeviceKind, Interrupt, QueueHandler,
@@ -244,6 +245,10 @@ pub struct MockController {
     pulses: Mutex<Vec<u32>>,
     /// Which levels are high.
     levels: Mutex<Vec<u32>>,
+    /// Whether it can attach files.
+    attaches: AtomicBool,
+    /// The files that are, and their sources.
+    attached: Mutex<Vec<(u32, EventFd)>>,
 }
 
 impl MockController {
@@ -255,6 +260,25 @@ impl MockController {
     /// The sources whose level is high.
     pub fn levels(&self) -> Vec<u32> {
         lock(&self.levels).clone()
+    }
+
+    /// Can attach files to sources from here on, as KVM can.
+    pub fn attach_files(&self) {
+        self.attaches.store(true, Ordering::SeqCst);
+    }
+
+    /// The sources that files are attached to.
+    pub fn attached(&self) -> Vec<u32> {
+        lock(&self.attached).iter().map(|(source, _)| *source).collect()
+    }
+
+    /// Does what the back end's kernel would: what was written to attached files is pulses.
+    pub fn poll_files(&self) {
+        for (source, file) in &*lock(&self.attached) {
+            if file.read().is_ok() {
+                lock(&self.pulses).push(*source);
+            }
+        }
     }
 
     /// The doorbell in front of it.
@@ -307,6 +331,22 @@ impl InterruptController for MockController {
             Signal::High => lock(&self.levels).push(source.0),
             _ => lock(&self.levels).retain(|&high| high != source.0),
         }
+    }
+
+    fn attach(&self, source: SourceNumber, file: &EventFd) -> Result<bool, InterruptError> {
+        let attaches = self.attaches.load(Ordering::SeqCst);
+        if attaches {
+            let controller = |reason| InterruptError::Controller { source_number: source, reason };
+            let file = file.try_clone().map_err(controller)?;
+            lock(&self.attached).push((source.0, file));
+        }
+        Ok(attaches)
+    }
+
+    /// A source has one file here.
+    fn detach(&self, source: SourceNumber, _: &EventFd) -> Result<(), InterruptError> {
+        lock(&self.attached).retain(|(other, _)| *other != source.0);
+        Ok(())
     }
 }
 

@@ -1,19 +1,18 @@
 //! What works for a device from when its driver has set it up until it is reset.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent};
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::eventfd::EventFd;
 
+use super::relay::{Relay, add};
 use super::setup::MISTAKES;
 use super::signals::Signals;
 use super::threads::{Stop, Threads, Wait, name};
@@ -34,12 +33,6 @@ pub(super) struct Activity {
     live: AtomicBool,
     threads: Threads,
     relay: Mutex<Option<Relay>>,
-}
-
-/// Files that others write to, each for the interrupt of a queue.
-struct Relay {
-    epoll: Arc<Epoll>,
-    files: HashMap<u16, EventFd>,
 }
 
 impl Activity {
@@ -111,9 +104,18 @@ impl Activity {
         }
     }
 
+    /// The guest has changed how it is told: files of queues follow.
+    pub(super) fn follow_messages(&self) {
+        if let Some(relay) = &mut *self.files() {
+            relay.follow();
+        }
+    }
+
     /// It tells nothing any more, and all threads are asked to end.
     pub(super) fn stop(&self) {
         self.live.store(false, Ordering::SeqCst);
+        // With its files detached; none comes after this.
+        drop(self.files().take());
         self.threads.stop();
     }
 
@@ -137,33 +139,23 @@ impl Activity {
         self.needs_reset();
     }
 
-    /// The file whose being written to is the interrupt of a queue. A thread has that done, as only
-    /// the function knows whether a message is masked.
+    /// The file whose being written to is the interrupt of a queue.
     fn file(self: &Arc<Self>, queue: u16) -> io::Result<EventFd> {
+        let mut relay = self.files();
         if !self.live.load(Ordering::SeqCst) {
             return Err(ended());
         }
-        let mut relay = self.relay.lock().unwrap_or_else(PoisonError::into_inner);
         let relay = match &mut *relay {
             Some(relay) => relay,
             none => none.insert(self.start_relay()?),
         };
-        match relay.files.entry(queue) {
-            Entry::Occupied(file) => file.get().try_clone(),
-            Entry::Vacant(place) => {
-                let file = EventFd::new(EFD_NONBLOCK)?;
-                let other = file.try_clone()?;
-                add(&relay.epoll, &file, queue.into())?;
-                place.insert(file);
-                Ok(other)
-            }
-        }
+        relay.file(queue)
     }
 
     fn start_relay(self: &Arc<Self>) -> io::Result<Relay> {
         let epoll = Arc::new(Epoll::new()?);
-        let relay = Relay { epoll: Arc::clone(&epoll), files: HashMap::new() };
-        let signals = Arc::clone(&self.signals);
+        let relay = Relay::new(Arc::clone(&epoll), Arc::clone(&self.signals));
+        let activity = Arc::clone(self);
         let body = move |stop: &Stop| {
             let mut events = [EpollEvent::default(); 16];
             if watch(&epoll, stop, STOP).is_err() {
@@ -175,13 +167,25 @@ impl Activity {
                 }
                 for event in &events[..count] {
                     if let Ok(queue) = u16::try_from(event.data()) {
-                        signals.queue(queue);
+                        activity.relay(queue);
                     }
                 }
             }
         };
         self.spawn(&name(&self.id, format_args!("irq")), body)?;
         Ok(relay)
+    }
+
+    /// The file of a queue was written to.
+    fn relay(&self, queue: u16) {
+        let was_written = self.files().as_ref().is_some_and(|relay| relay.take(queue));
+        if was_written {
+            self.signals.queue(queue);
+        }
+    }
+
+    fn files(&self) -> MutexGuard<'_, Option<Relay>> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -260,12 +264,6 @@ fn ended() -> io::Error {
 fn watch(epoll: &Epoll, stop: &Stop, data: u64) -> io::Result<()> {
     let event = EpollEvent::new(EventSet::IN, data);
     epoll.ctl(ControlOperation::Add, stop.file().as_raw_fd(), event)
-}
-
-/// Has `epoll` tell of each write to a file.
-fn add(epoll: &Epoll, file: &EventFd, data: u64) -> io::Result<()> {
-    let event = EpollEvent::new(EventSet::IN | EventSet::EDGE_TRIGGERED, data);
-    epoll.ctl(ControlOperation::Add, file.as_raw_fd(), event)
 }
 
 /// Waits for the next events.

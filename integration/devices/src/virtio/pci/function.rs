@@ -79,7 +79,10 @@ impl<M: GuestAddressSpace + Send + Sync> PciFunction for VirtioPci<M> {
             Registers::Common => self.write_common(offset, data),
             Registers::Device => self.device().write_config(offset, data),
             Registers::Notify => self.notify(offset),
-            Registers::MsixTable => self.signals.msix().write_table(offset, data),
+            Registers::MsixTable => {
+                self.signals.msix().write_table(offset, data);
+                self.follow_messages(&self.state());
+            }
             // They are read-only.
             Registers::Isr | Registers::MsixPending => {}
         }
@@ -117,7 +120,10 @@ impl<M: GuestAddressSpace + Send + Sync> VirtioPci<M> {
         }
         let setup = &mut state.setup;
         let mut common = Common { setup, signals: &self.signals, offered: self.offered, status };
-        if let Some(status) = common.write(offset, data) {
+        let status = common.write(offset, data);
+        // It may have been a vector that was written.
+        self.follow_messages(&state);
+        if let Some(status) = status {
             self.set_status(&mut state, status);
         }
     }

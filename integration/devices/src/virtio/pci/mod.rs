@@ -6,6 +6,7 @@ mod connection;
 mod function;
 mod layout;
 mod port;
+mod relay;
 mod setup;
 mod signals;
 mod threads;
@@ -368,6 +369,14 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
             self.signals.needs_reset(false);
         }
         self.follow(&mut state);
+        self.follow_messages(&state);
+    }
+
+    /// The guest has changed how it is told of used buffers.
+    fn follow_messages(&self, state: &State) {
+        if let Run::Active(activity) = &state.run {
+            activity.follow_messages();
+        }
     }
 
     /// Has the doorbells attached where the notification registers are, as long as the device is

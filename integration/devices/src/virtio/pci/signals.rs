@@ -84,6 +84,11 @@ impl Signals {
         &self.msix
     }
 
+    /// The message of a queue, as long as it is sent at once.
+    pub(super) fn queue_message(&self, queue: u16) -> Option<(u64, u32)> {
+        self.msix.message(self.queue_vector(queue))
+    }
+
     /// The vector of configuration changes.
     pub(super) fn configuration_vector(&self) -> u16 {
         self.configuration_vector.load(Ordering::Relaxed)

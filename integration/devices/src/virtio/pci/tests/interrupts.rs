@@ -170,3 +170,50 @@ fn a_file_is_an_interrupt() {
     assert!(line.file().is_err(), "the device is no longer active");
     assert!(!bench.is_high());
 }
+
+/// The back end has a file be a message by itself, as long as that is sent at once.
+#[test]
+fn a_file_is_attached_while_its_message_is_not_masked() {
+    let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
+    bench.controller.attach_files();
+    let driver = bench.driver();
+    bench.start(&driver);
+    let source = SOURCE + 1;
+    let file = bench.file(0).unwrap();
+    assert_eq!(bench.controller.attached(), [source]);
+    file.write(1).unwrap();
+    bench.controller.poll_files();
+    assert_eq!(bench.controller.pulses(source), 1);
+    // Masked, it is pending, as the function sees each write.
+    driver.mask(1, true);
+    assert!(bench.controller.attached().is_empty());
+    file.write(1).unwrap();
+    until(|| driver.is_pending(1));
+    driver.mask(1, false);
+    assert_eq!(bench.controller.pulses(source), 2);
+    assert_eq!(bench.controller.attached(), [source]);
+    // Nothing is told twice.
+    bench.controller.poll_files();
+    assert_eq!(bench.controller.pulses(source), 2);
+    // To another source, and by another vector.
+    bench.bus.write_memory(driver.msix.table + 16 + 8, &(SOURCE + 9).to_le_bytes());
+    assert_eq!(bench.controller.attached(), [SOURCE + 9]);
+    driver.set_common_16(common::QUEUE_SELECT, 0);
+    driver.set_common_16(common::QUEUE_MSIX_VECTOR, 2);
+    assert_eq!(bench.controller.attached(), [SOURCE + 2]);
+    driver.set_common_16(common::QUEUE_MSIX_VECTOR, 0xffff);
+    assert!(bench.controller.attached().is_empty());
+    driver.set_common_16(common::QUEUE_MSIX_VECTOR, 2);
+    // Written while it is attached, and read by nobody before it is masked.
+    file.write(1).unwrap();
+    driver.set_config_16(driver.msix.capability + 2, 0xc000);
+    assert!(bench.controller.attached().is_empty());
+    until(|| driver.is_pending(2));
+    driver.set_config_16(driver.msix.capability + 2, 0);
+    file.write(1).unwrap();
+    until(|| bench.is_high());
+    driver.set_config_16(driver.msix.capability + 2, 0x8000);
+    assert_eq!(bench.controller.attached(), [SOURCE + 2]);
+    driver.reset();
+    assert!(bench.controller.attached().is_empty());
+}
