@@ -13,6 +13,12 @@ pub(super) const WRITEBACK: u64 = 32;
 /// without indirect descriptors.
 const MAX_SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
 
+/// The most bytes of a buffer.
+const MAX_SEGMENT_BYTES: u32 = 1 << 20;
+
+/// The most bytes of a transfer, so that a device is not long at one.
+pub(super) const MAX_TRANSFER_BYTES: u64 = MAX_SEGMENTS as u64 * MAX_SEGMENT_BYTES as u64;
+
 /// The most sectors of one range to discard: 1 GiB.
 pub(super) const MAX_DISCARD_SECTORS: u32 = 1 << 21;
 
@@ -35,6 +41,7 @@ pub(super) fn space(disk: &dyn Disk, queues: u16, writes_back: bool) -> [u8; BYT
     // The smallest sensible transfer, in logical blocks.
     let minimum = u16::try_from(blocks.physical / blocks.logical).unwrap_or(1);
     put(0, &(disk.size_bytes() / SECTOR_BYTES).to_le_bytes()); // capacity
+    put(8, &MAX_SEGMENT_BYTES.to_le_bytes()); // size_max
     put(12, &MAX_SEGMENTS.to_le_bytes()); // seg_max
     put(20, &blocks.logical.to_le_bytes()); // blk_size
     put(24, &[physical_exponent]); // topology.physical_block_exp

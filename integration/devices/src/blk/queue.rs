@@ -13,6 +13,10 @@ use crate::virtio::{ActiveQueue, Interrupt, QueueHandler};
 /// The most requests that are answered before others have a turn.
 pub const REQUESTS_AT_ONCE: usize = 128;
 
+/// No further request is answered before others have a turn when the buffers of those before have
+/// so many bytes.
+pub const BYTES_AT_ONCE: usize = 64 << 20;
+
 /// How often a driver is told of what is done while more of its requests are worked on: at each
 /// slow transfer, and not at each that is served from memory.
 const TELL_AFTER: Duration = Duration::from_micros(50);
@@ -55,7 +59,11 @@ impl<M: GuestAddressSpace> BlockQueue<M> {
         let memory = &*memory;
         let mut told_at = Instant::now();
         self.ring.ignore(memory)?;
+        let mut bytes = 0;
         for _ in 0..REQUESTS_AT_ONCE {
+            if bytes >= BYTES_AT_ONCE {
+                break;
+            }
             let Some(Taken { head, chain }) = self.ring.take(memory)? else {
                 // There may have come more while notifications were still off.
                 if self.ring.listen(memory)? {
@@ -65,6 +73,7 @@ impl<M: GuestAddressSpace> BlockQueue<M> {
                 self.ring.tell(memory)?;
                 return Ok(false);
             };
+            bytes += chain.readable.len() + chain.writable.len();
             let written = self.requests.answer(chain).ok_or(Mistake::NoStatus)?;
             self.ring.give(memory, head, written)?;
             let now = Instant::now();

@@ -15,7 +15,8 @@ use virtio_bindings::virtio_blk::{
 use vm_memory::bitmap::BitmapSlice;
 
 use super::config::{
-    MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_ZEROES_RANGES, MAX_ZEROES_SECTORS,
+    MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_TRANSFER_BYTES, MAX_ZEROES_RANGES,
+    MAX_ZEROES_SECTORS,
 };
 use crate::chain::{Chain, Pieces};
 use crate::disk::{Disk, SECTOR_BYTES};
@@ -86,7 +87,7 @@ impl Requests {
         let sector = u64_at(&header, 8);
         match kind {
             VIRTIO_BLK_T_IN => {
-                let offset = self.place(sector, chain.writable.len() as u64)?;
+                let offset = self.place_of(sector, &chain.writable)?;
                 chain
                     .writable
                     .fill(|to| self.disk.read_at(to, offset))
@@ -95,7 +96,7 @@ impl Requests {
             }
             VIRTIO_BLK_T_OUT => {
                 self.check_writable()?;
-                let offset = self.place(sector, chain.readable.len() as u64)?;
+                let offset = self.place_of(sector, &chain.readable)?;
                 self.disk
                     .write_at(&mut chain.readable.gather(), offset)
                     .map_err(|error| Refusal::Host("write", error))?;
@@ -131,6 +132,14 @@ impl Requests {
     /// VIRTIO_BLK_F_RO feature is offered, and MUST NOT write any data" (§5.2.6.2).
     fn check_writable(&self) -> Result<(), Refusal> {
         if self.disk.is_read_only() { Err(Refusal::Invalid) } else { Ok(()) }
+    }
+
+    /// Where a transfer begins, in bytes, if it is one of this disk.
+    fn place_of<B: BitmapSlice>(&self, sector: u64, data: &Pieces<'_, B>) -> Result<u64, Refusal> {
+        match data.len() as u64 {
+            bytes if bytes <= MAX_TRANSFER_BYTES => self.place(sector, bytes),
+            _ => Err(Refusal::Invalid),
+        }
     }
 
     /// Where so many bytes from `sector` on are, in bytes, if they are inside the disk and whole

@@ -18,6 +18,7 @@ use crate::iovec::{Gather, Scatter};
 use crate::virtio::driver::{Buffer, CountedInterrupts, DriverQueue};
 use crate::virtio::{ActiveQueue, QueueHandler};
 
+mod bus;
 mod files;
 mod requests;
 mod wrong;
@@ -186,4 +187,16 @@ fn activate(
         Worker::Subscriber(_) => unreachable!("queues only"),
     });
     handlers.collect()
+}
+
+/// With a generator of its own, so that a failure can be seen again.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
 }

@@ -28,18 +28,6 @@ impl Drop for Image {
     }
 }
 
-/// With a generator of its own, so that a failure can be seen again.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// Reads and writes of any length, at any place, in any pieces: the file holds what a plain model
 /// holds.
 #[test]

@@ -156,6 +156,7 @@ fn writes_last_when_the_driver_relies_on_it() {
 fn the_configuration_says_what_the_disk_is() {
     let rig = Rig::with_features(Block::new(Arc::new(MemoryDisk::new(false)), 4), ALL);
     assert_eq!(rig.config(0), SECTORS.to_le_bytes());
+    assert_eq!(rig.config(8), (1u32 << 20).to_le_bytes());
     assert_eq!(rig.config(12), 254u32.to_le_bytes());
     assert_eq!(rig.config(20), 512u32.to_le_bytes());
     assert_eq!(rig.config(24), [3, 0, 8, 0, 0, 0, 0, 0]);

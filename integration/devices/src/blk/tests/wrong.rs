@@ -1,5 +1,8 @@
 //! Requests that make no sense, and disks that fail.
 
+use virtio_queue::desc::RawDescriptor;
+use virtio_queue::desc::split::Descriptor;
+
 use super::*;
 
 #[test]
@@ -109,6 +112,103 @@ fn rings_that_make_no_sense_need_a_reset() {
     rig.driver.make_available(QUEUE_SIZE);
     assert!(!rig.handler.handle());
     assert_eq!(rig.interrupts.reset_count(), 1);
+}
+
+/// A driver that passes the same memory a thousand times does not keep the device busy.
+#[test]
+fn transfers_have_a_limit() {
+    struct Large(MemoryDisk);
+    impl Disk for Large {
+        fn size_bytes(&self) -> u64 {
+            1 << 40
+        }
+        fn block_sizes(&self) -> BlockSizes {
+            self.0.block_sizes()
+        }
+        fn is_read_only(&self) -> bool {
+            false
+        }
+        fn id(&self) -> &str {
+            self.0.id()
+        }
+        fn read_at(&self, to: &mut Scatter<'_>, _: u64) -> io::Result<()> {
+            self.0.with(|_| to.split_front(to.len())).map(drop)
+        }
+        fn write_at(&self, _: &mut Gather<'_>, _: u64) -> io::Result<()> {
+            self.0.with(|_| ())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn discard(&self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let disk = Arc::new(Large(MemoryDisk::new(false)));
+    let mut rig = Rig::new(disk.clone());
+    let part = 512 << 10;
+    // As much as `size_max` and `seg_max` allow.
+    let data = vec![Buffer::writable(DATA, part); 508];
+    let buffers = rig.request(VIRTIO_BLK_T_IN, 0, &data);
+    let mut statuses = Vec::new();
+    let mut more = buffers.clone();
+    more.insert(1, Buffer::writable(DATA, 512));
+    for buffers in [buffers, more] {
+        rig.driver.add_indirect(GuestAddress(0x4000), &buffers);
+        while rig.handler.handle() {}
+        let (_, written) = rig.driver.next_used().unwrap();
+        statuses.push((rig.bytes(STATUS, 1)[0], written));
+    }
+    assert_eq!(statuses, [(OK, 508 * part + 1), (IOERR, 0)]);
+    assert_eq!(disk.0.transfers.load(Ordering::SeqCst), 1);
+
+    // Many of them: others have their turn in between.
+    let buffers = rig.request(VIRTIO_BLK_T_IN, 0, &data);
+    for _ in 0..8 {
+        rig.driver.add_indirect(GuestAddress(0x4000), &buffers);
+    }
+    assert!(rig.handler.handle());
+    assert_eq!(disk.0.transfers.load(Ordering::SeqCst), 2);
+    while rig.handler.handle() {}
+    assert_eq!(disk.0.transfers.load(Ordering::SeqCst), 9);
+}
+
+/// Whatever is in the memory of a queue and of its requests, it is answered or the device needs a
+/// reset, and nothing is touched outside.
+#[test]
+fn any_queue_is_answered_or_broken() {
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let (mut answered, mut broken) = (0, 0);
+    for _ in 0..800 {
+        let mut rig = Rig::new(Arc::new(MemoryDisk::new(false)));
+        let places =
+            [HEADER, STATUS, DATA, 0x1000, 0x4000, MEMORY_BYTES as u64 - 512, u64::MAX - 20];
+        let lengths = [0, 1, 15, 16, 17, 32, 512, 513, 4096, 1 << 20, u32::MAX];
+        for index in 0..16 {
+            let at = places[numbers.below(places.len() as u64) as usize];
+            let bytes = lengths[numbers.below(lengths.len() as u64) as usize];
+            // Mostly chains that go on, some written, few indirect.
+            let flags = [0, 1, 1, 2, 3, 3, 4, 7][numbers.below(8) as usize];
+            let next = numbers.below(18) as u16;
+            rig.driver.write_descriptor(index, Descriptor::new(at, bytes, flags, next));
+            // A table as well.
+            let entry = Descriptor::new(at, bytes, flags, next);
+            let table = GuestAddress(0x4000 + 16 * u64::from(index));
+            rig.memory.write_obj(RawDescriptor::from(entry), table).unwrap();
+        }
+        let kind = [0, 1, 4, 8, 11, 13, 77][numbers.below(7) as usize];
+        rig.request(kind, numbers.below(80), &[]);
+        for _ in 0..8 {
+            rig.driver.make_available(numbers.below(16) as u16);
+        }
+        while rig.handler.handle() {}
+        answered += std::iter::from_fn(|| rig.driver.next_used()).count();
+        broken += rig.interrupts.reset_count();
+    }
+    assert!(answered > 50 && broken > 50, "{answered} {broken}");
 }
 
 /// The data of a request is its own header, descriptor table and rings.
