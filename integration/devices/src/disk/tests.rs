@@ -98,3 +98,17 @@ const PATH: &str = "PSERIES_DEVICES_TEST_PATH";
 fn path_of_this_process() -> Option<PathBuf> {
     std::env::var_os(PATH).map(PathBuf::from)
 }
+
+/// The test that was called said so, unless it could not be called here.
+fn expect_or_skip(output: io::Result<std::process::Output>, words: &str) {
+    match output {
+        Ok(output) if output.status.success() => {
+            assert!(String::from_utf8_lossy(&output.stdout).contains(words));
+        }
+        // The status of a test that failed.
+        Ok(output) if output.status.code() == Some(101) => {
+            panic!("{}", String::from_utf8_lossy(&output.stderr))
+        }
+        other => eprintln!("skipped: {other:?}"),
+    }
+}

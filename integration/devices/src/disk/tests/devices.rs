@@ -86,3 +86,37 @@ fn devices_are_disks() {
         }
     }
 }
+
+#[test]
+#[ignore = "it is a process of another test"]
+fn lose_what_was_written() {
+    let Some(path) = path_of_this_process() else { return };
+    let disk = FileDisk::open(&path, &DiskOptions::new()).unwrap();
+    for megabyte in 0..8 {
+        write(&disk, megabyte << 20, &[7; 1 << 20]).unwrap();
+    }
+    assert!(disk.flush().is_err());
+    // The kernel has forgotten it, and would say that all is well.
+    assert!(disk.flush().is_err());
+    assert_eq!(read(&disk, 0, 512).unwrap().len(), 512);
+    println!("noticed");
+}
+
+/// A device whose host has less room than it says, as thin ones may.
+#[test]
+fn what_is_lost_is_told_for_ever() {
+    let folder = Temporary::new();
+    std::fs::create_dir(&folder.0).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=1m tmpfs "$0" && truncate -s 16M "$0/image" || exit 99
+        device=$(losetup --find --show "$0/image") || exit 99
+        PSERIES_DEVICES_TEST_PATH="$device" "$@"
+        status=$?
+        losetup --detach "$device"
+        exit $status"#;
+    let before = ["unshare", "--mount", "sh", "-c", script, folder.0.to_str().unwrap()];
+    let test = "disk::tests::devices::lose_what_was_written";
+    let output = this_program(&before, test, Path::new("")).output();
+    std::fs::remove_dir(&folder.0).unwrap();
+    expect_or_skip(output, "noticed");
+}
