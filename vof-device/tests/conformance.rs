@@ -14,9 +14,10 @@ const THREATS: &str = "docs/threat-model.md";
 const NONE: u32 = u32::MAX;
 
 /// A folder's package, and the features that its tests need.
-const PACKAGES: [(&str, &str, &str); 5] = [
+const PACKAGES: [(&str, &str, &str); 6] = [
     ("arch-ppc64/", "arch-ppc64", ""),
     ("firmware/", "vof-firmware", ""),
+    ("integration/devices/", "pseries-devices", ""),
     ("integration/interp/", "interp", ""),
     ("integration/vmm/", "pseries-vmm", ""),
     ("vof-device/", "vof-device", "--features test-utils "),
