@@ -77,6 +77,28 @@ fn a_full_file_system_is_an_error() {
 }
 
 #[test]
+#[ignore = "it is a process of another test"]
+fn write_beyond_a_limit() {
+    let Some(path) = path_of_this_process() else { return };
+    let disk = FileDisk::open(&path, &DiskOptions::new()).unwrap();
+    write(&disk, 0, &[1; 512]).unwrap();
+    let error = write(&disk, 63 * 512, &[1; 512]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+    println!("went on");
+}
+
+/// For a process that ignores SIGXFSZ, as a VMM should.
+#[test]
+fn files_that_may_not_grow_are_an_error() {
+    let image = Temporary::image(64);
+    // In units of 512 bytes.
+    let script = r#"trap "" XFSZ; ulimit -f 8; exec "$0" "$@""#;
+    let before = ["sh", "-c", script];
+    let test = "disk::tests::transfers::write_beyond_a_limit";
+    expect_or_skip(this_program(&before, test, &image.0).output(), "went on");
+}
+
+#[test]
 fn space_is_given_back_and_zeroed() {
     let folders = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
