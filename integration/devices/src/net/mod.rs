@@ -9,6 +9,7 @@ mod counts;
 mod mac;
 mod receive;
 mod socket;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -38,6 +39,7 @@ pub use backend::{Backend, Expected, FRAME_BYTES_MAX, HEADER_BYTES, Lost, Receiv
 pub use counts::{Count, Counts};
 pub use mac::{MacAddress, MacError};
 pub use socket::{Socket, SocketError};
+pub use tap::{INTERFACE_BYTES_MAX, Tap, TapError};
 
 /// The most frames that go one way before others have a turn.
 pub const FRAMES_AT_ONCE: usize = 64;

@@ -1,6 +1,7 @@
 mod connection;
 mod passt;
 mod receive;
+mod tap;
 mod transmit;
 
 use std::io::{ErrorKind, Read, Write};
