@@ -10,3 +10,4 @@
 pub(crate) mod memory;
 pub(crate) mod relay;
 pub(crate) mod vring;
+pub(crate) mod worker;

@@ -12,9 +12,10 @@ use vm_memory::GuestAddressSpace;
 use super::daemon::Daemon;
 use super::error::VhostUserError;
 use super::spec::{Configuration, DeviceSpec};
-use super::worker::Watcher;
+use super::watcher::Watcher;
 use crate::vhost::memory;
 use crate::vhost::vring::Vrings;
+use crate::vhost::worker::workers;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -100,7 +101,7 @@ impl VhostUser {
     fn start<M: GuestAddressSpace + Send + 'static>(
         &mut self,
         activation: Activation<M>,
-    ) -> Result<Worker, VhostUserError> {
+    ) -> Result<Vec<Worker>, VhostUserError> {
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let is_relayed = self.is_relayed;
         let socket = self.socket.clone();
@@ -127,8 +128,10 @@ impl VhostUser {
         daemon.start(features, &regions, &vrings)?;
         let stream = daemon.stream().map_err(failed)?;
         drop(guard);
-        let watcher = Watcher::new(memory, socket, stream, vrings.relays, interrupt);
-        Ok(Worker::Subscriber(Box::new(watcher)))
+        let name = socket.display().to_string();
+        let mut workers = workers(&memory, vrings.relays, &interrupt, &name);
+        workers.push(Worker::Subscriber(Box::new(Watcher::new(socket, stream, interrupt))));
+        Ok(workers)
     }
 }
 
@@ -167,7 +170,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
         match self.start(activation) {
-            Ok(worker) => Ok(vec![worker]),
+            Ok(workers) => Ok(workers),
             Err(error) => {
                 // What it knows of the queues is not known.
                 self.daemon = None;

@@ -16,7 +16,7 @@ pub mod fs;
 mod spec;
 #[cfg(test)]
 mod tests;
-mod worker;
+mod watcher;
 
 pub use device::VhostUser;
 pub use error::VhostUserError;

@@ -1,10 +1,14 @@
 //! Sockets between the guest and its host (Virtio 1.2 §5.10).
+//!
+//! [`Vsock`] works on any host, and connects the guest to Unix sockets; [`KernelVsock`] is the
+//! kernel's, and connects it to the host's sockets of the family `AF_VSOCK`.
 
 mod backend;
 mod connection;
 mod device;
 mod error;
 mod header;
+mod kernel;
 mod listener;
 mod table;
 #[cfg(test)]
@@ -12,3 +16,4 @@ mod tests;
 
 pub use device::Vsock;
 pub use error::VsockError;
+pub use kernel::KernelVsock;

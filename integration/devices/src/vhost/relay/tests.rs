@@ -137,10 +137,11 @@ fn drivers_that_make_no_sense_are_noticed() {
 #[test]
 fn all_that_may_have_been_written_is_marked() {
     let mut both = Both::new();
+    // Pages of a host may have 64 KiB.
     let buffers = [
         Buffer::readable(0x2_0000, 0x1000),
-        Buffer::writable(0x3_0000, 1),
-        Buffer::writable(0x4_0fff, 0x1002),
+        Buffer::writable(0x4_0000, 1),
+        Buffer::writable(0x6_ffff, 0x1_0002),
         // Not all of it is memory.
         Buffer::writable(MEMORY as u64 - 0x1000, 0x2000),
     ];
@@ -149,8 +150,8 @@ fn all_that_may_have_been_written_is_marked() {
     both.clean();
     both.use_buffer(head.into(), 0);
     both.relay.give_back(&*both.memory).unwrap();
-    let dirty = [0x3_0000, 0x4_0000, 0x4_1000, 0x4_2000, MEMORY - 0x1000];
-    let clean = [0x2_0000, 0x3_1000, 0x3_f000, 0x4_3000, MEMORY - 0x2000];
+    let dirty = [0x4_0000, 0x6_ffff, 0x7_0000, 0x8_0000, MEMORY - 0x1000];
+    let clean = [0x2_0000, 0x5_0000, 0x5_f000, 0x9_0000, MEMORY - 0x2_0000];
     assert!(dirty.iter().all(|&at| both.is_dirty(at)));
     assert!(clean.iter().all(|&at| !both.is_dirty(at)));
 }

@@ -59,7 +59,7 @@ pub(super) struct Guest {
     pub(super) interrupts: Arc<CountedInterrupts>,
     pub(super) device: VhostUser,
     manager: EventManager<Box<dyn MutEventSubscriber + Send>>,
-    worker: Option<SubscriberId>,
+    workers: Vec<SubscriberId>,
     requests: u64,
 }
 
@@ -78,7 +78,7 @@ impl Guest {
             interrupts: Arc::default(),
             device,
             manager: EventManager::new().unwrap(),
-            worker: None,
+            workers: Vec::new(),
             requests: 0,
         })
     }
@@ -106,16 +106,16 @@ impl Guest {
         let queues = (0..count).map(active).collect();
         let (memory, interrupt) = (self.memory.clone(), self.interrupts.clone());
         let features = features | 1 << 32;
-        let mut workers =
-            self.device.activate(Activation::new(memory, features, queues, interrupt))?;
-        let Some(Worker::Subscriber(worker)) = workers.pop() else { panic!("no subscriber") };
-        assert!(workers.is_empty());
-        self.worker = Some(self.manager.add_subscriber(worker));
+        let activation = Activation::new(memory, features, queues, interrupt);
+        for worker in self.device.activate(activation)? {
+            let Worker::Subscriber(worker) = worker else { panic!("no subscriber") };
+            self.workers.push(self.manager.add_subscriber(worker));
+        }
         Ok(())
     }
 
     pub(super) fn reset(&mut self) {
-        if let Some(worker) = self.worker.take() {
+        for worker in self.workers.drain(..) {
             drop(self.manager.remove_subscriber(worker).unwrap());
         }
         VirtioDevice::<Memory>::reset(&mut self.device);

@@ -17,9 +17,9 @@ use super::super::header::{HEADER_BYTES, HOST_CID, Header, STREAM};
 use crate::virtio::driver::{Buffer, CountedInterrupts, DriverQueue};
 use crate::virtio::{Activation, ActiveQueue, VirtioDevice, Worker};
 
-pub(super) const CID: u64 = 42;
+pub(in crate::vsock) const CID: u64 = 42;
 /// What the guest says to have room for.
-pub(super) const ROOM: u32 = 1 << 20;
+pub(in crate::vsock) const ROOM: u32 = 1 << 20;
 
 const QUEUE: u16 = 64;
 pub(super) const RX_BUFFER: u32 = 4096;
@@ -28,20 +28,20 @@ const TX_BUFFERS: u64 = 0x20_0000;
 pub(super) const TX_BUFFER: u32 = 0x1_1000;
 const MEMORY: usize = 0x80_0000;
 
-pub(super) type Memory = Arc<GuestMemoryMmap>;
+pub(in crate::vsock) type Memory = Arc<GuestMemoryMmap>;
 
-pub(super) struct Guest {
-    pub(super) memory: Memory,
+pub(in crate::vsock) struct Guest {
+    pub(in crate::vsock) memory: Memory,
     pub(super) rx: DriverQueue<Memory>,
     pub(super) tx: DriverQueue<Memory>,
-    pub(super) interrupts: Arc<CountedInterrupts>,
+    pub(in crate::vsock) interrupts: Arc<CountedInterrupts>,
     /// Packets that came.
-    pub(super) packets: VecDeque<(Header, Vec<u8>)>,
-    pub(super) folder: TempDir,
+    pub(in crate::vsock) packets: VecDeque<(Header, Vec<u8>)>,
+    pub(in crate::vsock) folder: TempDir,
     doorbells: [EventFd; 3],
     manager: EventManager<Box<dyn MutEventSubscriber + Send>>,
-    worker: SubscriberId,
-    device: Vsock,
+    workers: Vec<SubscriberId>,
+    device: Box<dyn VirtioDevice<Memory>>,
     /// How many buffers were given so far.
     pub(super) given: u64,
     sent: u64,
@@ -52,11 +52,20 @@ impl Guest {
     /// With an active device, and no buffers for it yet.
     pub(super) fn bare() -> Self {
         let folder = TempDir::new().unwrap();
-        let mut device = Vsock::new(CID, &folder.as_path().join("vsock")).unwrap();
+        let device = Vsock::new(CID, &folder.as_path().join("vsock")).unwrap();
+        Self::with(folder, Box::new(device))
+    }
+
+    /// With this device, and no buffers yet.
+    pub(in crate::vsock) fn with(
+        folder: TempDir,
+        mut device: Box<dyn VirtioDevice<Memory>>,
+    ) -> Self {
         let memory = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap());
         let interrupts = Arc::new(CountedInterrupts::default());
         let mut manager = EventManager::new().unwrap();
-        let (queues, doorbells, worker) = activate(&mut device, &memory, &interrupts, &mut manager);
+        let (queues, doorbells, workers) =
+            activate(&mut *device, &memory, &interrupts, &mut manager);
         let [rx, tx, _] = queues;
         Self {
             memory,
@@ -67,7 +76,7 @@ impl Guest {
             folder,
             doorbells,
             manager,
-            worker,
+            workers,
             device,
             given: 0,
             sent: 0,
@@ -76,27 +85,29 @@ impl Guest {
     }
 
     /// With buffers.
-    pub(super) fn new() -> Self {
+    pub(in crate::vsock) fn new() -> Self {
         let mut guest = Self::bare();
         guest.give(u64::from(QUEUE));
         guest
     }
 
     /// The driver resets the device and sets it up again.
-    pub(super) fn reset(&mut self) {
-        drop(self.manager.remove_subscriber(self.worker).unwrap());
-        VirtioDevice::<Memory>::reset(&mut self.device);
-        let (queues, doorbells, worker) =
-            activate(&mut self.device, &self.memory, &self.interrupts, &mut self.manager);
+    pub(in crate::vsock) fn reset(&mut self) {
+        for worker in self.workers.drain(..) {
+            drop(self.manager.remove_subscriber(worker).unwrap());
+        }
+        self.device.reset();
+        let (queues, doorbells, workers) =
+            activate(&mut *self.device, &self.memory, &self.interrupts, &mut self.manager);
         [self.rx, self.tx, _] = queues;
-        (self.doorbells, self.worker) = (doorbells, worker);
+        (self.doorbells, self.workers) = (doorbells, workers);
         (self.given, self.sent) = (0, 0);
         self.packets.clear();
         self.give(u64::from(QUEUE));
     }
 
     /// Gives so many more buffers for packets to come.
-    pub(super) fn give(&mut self, count: u64) {
+    pub(in crate::vsock) fn give(&mut self, count: u64) {
         for _ in 0..count {
             let at = RX_BUFFERS + self.given % u64::from(QUEUE) * u64::from(RX_BUFFER);
             self.rx.add(&[Buffer::writable(at, RX_BUFFER)]);
@@ -133,7 +144,7 @@ impl Guest {
         }
     }
 
-    pub(super) fn turn(&mut self) {
+    pub(in crate::vsock) fn turn(&mut self) {
         self.run(true);
     }
 
@@ -142,7 +153,7 @@ impl Guest {
     }
 
     /// A packet to a port of the host.
-    pub(super) fn header(&self, operation: u16, from: u32, to: u32) -> Header {
+    pub(in crate::vsock) fn header(&self, operation: u16, from: u32, to: u32) -> Header {
         Header {
             src_cid: CID,
             dst_cid: HOST_CID,
@@ -172,7 +183,7 @@ impl Guest {
     }
 
     /// Sends a packet, and lets the device work.
-    pub(super) fn send(&mut self, header: Header, data: &[u8]) {
+    pub(in crate::vsock) fn send(&mut self, header: Header, data: &[u8]) {
         self.add(Header { len: data.len() as u32, ..header }, data);
         self.turn();
     }
@@ -185,7 +196,7 @@ impl Guest {
 
     /// The next packet that came, if it is one of this operation.
     #[track_caller]
-    pub(super) fn expect(&mut self, operation: u16) -> (Header, Vec<u8>) {
+    pub(in crate::vsock) fn expect(&mut self, operation: u16) -> (Header, Vec<u8>) {
         let (header, data) = self.packets.pop_front().expect("a packet");
         assert_eq!(header.op, operation, "{header:?}");
         assert_eq!((header.src_cid, header.dst_cid), (HOST_CID, CID));
@@ -193,7 +204,7 @@ impl Guest {
     }
 
     #[track_caller]
-    pub(super) fn expect_nothing(&self) {
+    pub(in crate::vsock) fn expect_nothing(&self) {
         assert!(self.packets.is_empty(), "{:?}", self.packets);
     }
 
@@ -212,11 +223,11 @@ impl Guest {
 type Queues = [DriverQueue<Memory>; 3];
 
 fn activate(
-    device: &mut Vsock,
+    device: &mut dyn VirtioDevice<Memory>,
     memory: &Memory,
     interrupts: &Arc<CountedInterrupts>,
     manager: &mut EventManager<Box<dyn MutEventSubscriber + Send>>,
-) -> (Queues, [EventFd; 3], SubscriberId) {
+) -> (Queues, [EventFd; 3], Vec<SubscriberId>) {
     let doorbells: [EventFd; 3] = std::array::from_fn(|_| EventFd::new(EFD_NONBLOCK).unwrap());
     let mut at = GuestAddress(0x1000);
     let queues: Queues = std::array::from_fn(|_| {
@@ -229,9 +240,12 @@ fn activate(
         ActiveQueue::new(index as u16, queue.queue(), doorbell, interrupts.clone())
     });
     let activation = Activation::new(memory.clone(), 0, active.collect(), interrupts.clone());
-    let mut workers = device.activate(activation).unwrap();
-    let Some(Worker::Subscriber(worker)) = workers.pop() else { panic!("no subscriber") };
-    (queues, doorbells, manager.add_subscriber(worker))
+    let add = |worker| {
+        let Worker::Subscriber(worker) = worker else { panic!("no subscriber") };
+        manager.add_subscriber(worker)
+    };
+    let workers = device.activate(activation).unwrap().into_iter().map(add).collect();
+    (queues, doorbells, workers)
 }
 
 /// All that can be read now, and whether it was the end.

@@ -1,4 +1,4 @@
-mod guest;
+pub(super) mod guest;
 mod hostile;
 
 use std::io::{ErrorKind, Write};

@@ -1,0 +1,89 @@
+//! Relays a queue on a thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arch_ppc64::log_limit::LogLimit;
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use vm_memory::GuestAddressSpace;
+
+use super::relay::Relay;
+use crate::virtio::{Interrupt, Worker};
+
+/// What the data of an event says it is for.
+const DOORBELL: u32 = 0;
+const CALL: u32 = 1;
+
+/// A guest may cause them as often as it resets its device.
+static FAULTS: LogLimit =
+    LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("vhost");
+
+/// Has a queue relayed for as long as driver and worker make sense.
+struct RelayWorker<M> {
+    memory: M,
+    relay: Relay,
+    interrupt: Arc<dyn Interrupt>,
+    /// For whom, in messages.
+    name: String,
+    failed: bool,
+}
+
+/// Relays each of the queues, for the worker of this name.
+pub(crate) fn workers<M: GuestAddressSpace + Send + 'static>(
+    memory: &M,
+    relays: Vec<Relay>,
+    interrupt: &Arc<dyn Interrupt>,
+    name: &str,
+) -> Vec<Worker> {
+    let worker = |relay| {
+        Worker::Subscriber(Box::new(RelayWorker {
+            memory: memory.clone(),
+            relay,
+            interrupt: interrupt.clone(),
+            name: name.to_owned(),
+            failed: false,
+        }))
+    };
+    relays.into_iter().map(worker).collect()
+}
+
+impl<M: GuestAddressSpace> RelayWorker<M> {
+    fn relay(&mut self, is_call: bool) {
+        let guard = self.memory.memory();
+        let result = if self.failed {
+            let file = if is_call { self.relay.call() } else { self.relay.doorbell() };
+            let _ = file.read();
+            return;
+        } else if is_call {
+            self.relay.give_back(&*guard)
+        } else {
+            self.relay.forward(&*guard)
+        };
+        if let Err(error) = result {
+            self.fail(format_args!("{error}"));
+        }
+    }
+
+    fn fail(&mut self, reason: std::fmt::Arguments<'_>) {
+        FAULTS.warn(format_args!("{}: {reason}; the device needs a reset", self.name));
+        self.failed = true;
+        self.interrupt.needs_reset();
+    }
+}
+
+impl<M: GuestAddressSpace> MutEventSubscriber for RelayWorker<M> {
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        let result = ops
+            .add(Events::with_data(self.relay.doorbell(), DOORBELL, EventSet::IN))
+            .and_then(|()| ops.add(Events::with_data(self.relay.call(), CALL, EventSet::IN)));
+        match result {
+            // The driver may have notified it before.
+            Ok(()) => self.relay(false),
+            Err(error) => self.fail(format_args!("a queue's files cannot be watched: {error}")),
+        }
+    }
+
+    fn process(&mut self, events: Events, _: &mut EventOps<'_>) {
+        self.relay(events.data() == CALL);
+    }
+}

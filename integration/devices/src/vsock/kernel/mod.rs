@@ -1,0 +1,178 @@
+//! The device whose sockets are the host's of family `AF_VSOCK`: the kernel works on its queues.
+
+#![allow(unsafe_code)]
+
+mod calls;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::GuestAddressSpace;
+
+use self::calls::VhostVsock;
+use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
+use super::error::VsockError;
+use crate::vhost::memory;
+use crate::vhost::vring::Vrings;
+use crate::vhost::worker::workers;
+use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+
+/// Where the kernel has it.
+const FILE: &str = "/dev/vhost-vsock";
+
+const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
+/// `VIRTIO_VSOCK_F_STREAM` and `_SEQPACKET` (Virtio 1.2 §5.10.3), and those of queues.
+const FEATURES: u64 = 0b11 | EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
+
+/// A virtio-vsock device in the host's kernel: processes on the host reach the guest, and are
+/// reached, by `AF_VSOCK`.
+///
+/// The kernel writes to guest memory without vm-memory's `Bitmap` being told: see
+/// [`with_relayed_queues`](Self::with_relayed_queues).
+pub struct KernelVsock {
+    cid: u64,
+    vhost: VhostVsock,
+    features: u64,
+    is_relayed: bool,
+    /// What the kernel accesses while it is running.
+    running: Option<Box<dyn Send>>,
+}
+
+impl KernelVsock {
+    /// The device for the guest with the address `cid`, in the host's kernel.
+    ///
+    /// # Errors
+    /// [`VsockError`] if there can be no such address, a guest of this host has it, or the kernel
+    /// has no such device.
+    pub fn new(cid: u64) -> Result<Self, VsockError> {
+        Self::open(Path::new(FILE), cid)
+    }
+
+    fn open(path: &Path, cid: u64) -> Result<Self, VsockError> {
+        check_cid(cid)?;
+        let failed = |source| VsockError::Kernel { path: path.to_owned(), source };
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let vhost = VhostVsock::new(file).map_err(failed)?;
+        let features = vhost.features().map_err(failed)?;
+        vhost.set_cid(cid).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => VsockError::Taken(cid),
+            _ => failed(source),
+        })?;
+        Ok(Self { cid, vhost, features, is_relayed: false, running: None })
+    }
+
+    /// Has buffers marked as written in the `Bitmap` of guest memory once the kernel has used them,
+    /// and before the driver sees that. It costs two more wakes of a thread for each notification.
+    ///
+    /// Needed where processors keep decoded code, as in software, or writes to memory are logged
+    /// while the device is in use.
+    #[must_use]
+    pub fn with_relayed_queues(mut self, is_relayed: bool) -> Self {
+        self.is_relayed = is_relayed;
+        self
+    }
+
+    fn start<M>(&mut self, activation: Activation<M>) -> io::Result<Vec<Worker>>
+    where
+        M: GuestAddressSpace + Send + 'static,
+        M::T: Send + 'static,
+    {
+        let Activation { memory, features, mut queues, interrupt, .. } = activation;
+        // The kernel has no part in events, which there are none of.
+        queues.truncate(2);
+        let own = if self.is_relayed { EVENT_IDX } else { 0 };
+        let features = features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
+        let guard = memory.memory();
+        let regions = memory::regions(&*guard)?;
+        let vrings = if self.is_relayed {
+            Vrings::relayed(&*guard, queues)
+        } else {
+            Vrings::shared(&*guard, queues)
+        }?;
+        self.vhost.set_features(features)?;
+        // SAFETY: they are kept below until the kernel has stopped, or the file is closed. They
+        // are parts of guest memory, which all access as such.
+        unsafe { self.vhost.set_memory(&regions) }?;
+        for vring in &vrings.vrings {
+            // SAFETY: likewise, and so are the rings that are not in guest memory.
+            unsafe { self.vhost.set_vring(vring) }?;
+        }
+        self.running = Some(Box::new((guard, vrings.rings)));
+        self.vhost.set_running(true)?;
+        Ok(workers(&memory, vrings.relays, &interrupt, FILE))
+    }
+
+    fn stop(&mut self) {
+        if self.running.is_none() {
+            return;
+        }
+        match self.vhost.set_running(false) {
+            Ok(()) => self.running = None,
+            // It may go on with what it has, which so has to be there for ever.
+            Err(error) => {
+                log::error!("{FILE} cannot be stopped: {error}");
+                std::mem::forget(self.running.take());
+            }
+        }
+    }
+}
+
+impl<M> VirtioDevice<M> for KernelVsock
+where
+    M: GuestAddressSpace + Send + 'static,
+    M::T: Send + 'static,
+{
+    fn kind(&self) -> DeviceKind {
+        KIND
+    }
+
+    fn features(&self) -> u64 {
+        let own = if self.is_relayed { EVENT_IDX } else { 0 };
+        self.features & FEATURES | own
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &QUEUE_SIZES
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_cid(self.cid, offset, data);
+    }
+
+    fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
+        for (index, queue) in (0..2).zip(activation.queues.iter().map(Some).chain([None, None])) {
+            if queue.is_none_or(|queue| queue.index != index) {
+                return Err(ActivateError::Queue(index));
+            }
+        }
+        self.start(activation).map_err(|source| {
+            self.stop();
+            ActivateError::Host { what: "the kernel's vhost-vsock cannot be used", source }
+        })
+    }
+
+    fn reset(&mut self) {
+        self.stop();
+    }
+}
+
+impl Drop for KernelVsock {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for KernelVsock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelVsock")
+            .field("cid", &self.cid)
+            .field("is_running", &self.running.is_some())
+            .finish_non_exhaustive()
+    }
+}
