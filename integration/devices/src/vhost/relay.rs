@@ -10,19 +10,19 @@ use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::virtio_ring::VRING_USED_F_NO_NOTIFY;
 use virtio_queue::desc::split::Descriptor;
-use virtio_queue::{Error as QueueError, Queue, QueueOwnedT, QueueT};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, MmapRegion, Permissions, VolatileMemory};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::virtio::{ActiveQueue, QueueInterrupt};
+use crate::virtio::ActiveQueue;
+use crate::virtio::ring::{Ring, RingError};
 
 /// Why a queue is left alone from here on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RelayError {
     /// The driver makes no sense.
-    #[error("the driver's queue makes no sense: {0}")]
-    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// It makes buffers available that it has not got back, or that there are not.
     #[error("the driver makes a buffer available that it does not have")]
     Driver,
@@ -33,9 +33,7 @@ pub(crate) enum RelayError {
 
 /// A queue between its driver and such a worker.
 pub(crate) struct Relay {
-    queue: Queue,
-    doorbell: EventFd,
-    interrupt: Arc<dyn QueueInterrupt>,
+    ring: Ring,
     rings: Rings,
     kick: EventFd,
     call: EventFd,
@@ -44,13 +42,12 @@ pub(crate) struct Relay {
 impl Relay {
     /// For the queue, with rings that the worker knows, and files that it is told by and tells by.
     pub(crate) fn new(active: ActiveQueue, rings: Rings, kick: EventFd, call: EventFd) -> Self {
-        let ActiveQueue { queue, doorbell, interrupt, .. } = active;
-        Self { queue, doorbell, interrupt, rings, kick, call }
+        Self { ring: Ring::new(active), rings, kick, call }
     }
 
     /// Readable when the driver has notified the queue.
     pub(crate) fn doorbell(&self) -> &EventFd {
-        &self.doorbell
+        self.ring.doorbell()
     }
 
     /// Readable when the worker has used buffers.
@@ -60,14 +57,14 @@ impl Relay {
 
     /// Passes buffers of the driver on.
     pub(crate) fn forward<M: GuestMemory>(&mut self, memory: &M) -> Result<(), RelayError> {
-        let _ = self.doorbell.read();
+        let _ = self.ring.doorbell().read();
         let before = self.rings.next_available;
         // No more than there are come, as none is returned meanwhile.
         loop {
-            for chain in self.queue.iter(memory)? {
-                self.rings.add(chain.head_index())?;
+            while let Some(head) = self.ring.take_head(memory)? {
+                self.rings.add(head)?;
             }
-            if !self.queue.enable_notification(memory)? {
+            if !self.ring.listen(memory)? {
                 break;
             }
         }
@@ -81,15 +78,11 @@ impl Relay {
     /// Gives the buffers that the worker has used to the driver, marked as written.
     pub(crate) fn give_back<M: GuestMemory>(&mut self, memory: &M) -> Result<(), RelayError> {
         let _ = self.call.read();
-        let mut any = false;
         while let Some((head, bytes)) = self.rings.next_used()? {
-            mark(memory, GuestAddress(self.queue.desc_table()), self.queue.size(), head);
-            self.queue.add_used(memory, head, bytes)?;
-            any = true;
+            mark(memory, self.ring.descriptors(), self.ring.size(), head);
+            self.ring.give(memory, head, bytes)?;
         }
-        if any && self.queue.needs_notification(memory)? {
-            self.interrupt.used();
-        }
+        self.ring.tell(memory)?;
         Ok(())
     }
 }

@@ -78,6 +78,19 @@ impl Ring {
         Ok(Some(Taken { head, chain: Chain::new(memory, descriptors)? }))
     }
 
+    /// Takes the next chain without a look at it, where there is one: gives its first descriptor.
+    pub(crate) fn take_head<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+    ) -> Result<Option<u16>, RingError> {
+        Ok(self.queue.iter(memory)?.next().map(|descriptors| descriptors.head_index()))
+    }
+
+    /// Where its descriptors are.
+    pub(crate) fn descriptors(&self) -> GuestAddress {
+        GuestAddress(self.queue.desc_table())
+    }
+
     /// Puts the last `count` chains back, as if they had not been taken.
     pub(crate) fn put_back(&mut self, count: u16) {
         self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(count));

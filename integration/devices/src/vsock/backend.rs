@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use arch_ppc64::log_limit::LogLimit;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use virtio_queue::{Error as QueueError, QueueOwnedT, QueueT};
 use vm_memory::GuestAddressSpace;
 use vm_memory::bitmap::BitmapSlice;
 
-use super::connection::{Connection, Next, Ports, Taken};
+use super::connection::{Connection, Next, Outcome, Ports};
 use super::header::{HEADER_BYTES, HOST_CID, Header, STREAM, op};
 use super::listener::{self, Greeting};
 use super::table::{Slot, Table};
-use crate::chain::{Chain, ChainError, Pieces};
+use crate::chain::Pieces;
+use crate::virtio::ring::{Ring, RingError, Taken};
 use crate::virtio::{ActivateError, Activation, ActiveQueue, Interrupt};
 
 /// How many packets go in each direction before sockets are looked at again.
@@ -40,32 +40,20 @@ const FIRST_SLOT: u32 = 4;
 static MISTAKES: LogLimit =
     LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("virtio-vsock");
 
-/// A driver that makes no sense.
-#[derive(Debug, thiserror::Error)]
-enum BadDriver {
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    #[error("a buffer of {0} bytes has no room for a packet")]
-    SmallBuffer(usize),
-}
-
 /// Works on the queues of an active device.
 pub(super) struct Backend<M> {
     memory: M,
     cid: u64,
     path: PathBuf,
     listener: UnixListener,
-    rx: ActiveQueue,
-    tx: ActiveQueue,
+    rx: Ring,
+    tx: Ring,
     event: ActiveQueue,
     interrupt: Arc<dyn Interrupt>,
     table: Table,
     /// RSTs to packets for no connection.
     resets: VecDeque<Header>,
     todo: Todo,
-    used: Used,
     /// The driver made no sense: the queues are left alone.
     failed: bool,
 }
@@ -76,13 +64,6 @@ struct Todo {
     take: bool,
     /// The guest may have given buffers.
     give: bool,
-}
-
-/// In which queues buffers were used.
-#[derive(Default)]
-struct Used {
-    rx: bool,
-    tx: bool,
 }
 
 impl<M: GuestAddressSpace> Backend<M> {
@@ -98,7 +79,7 @@ impl<M: GuestAddressSpace> Backend<M> {
         let mut queues = queues.into_iter().peekable();
         let mut take =
             |index| queues.next_if(|queue| queue.index == index).ok_or(ActivateError::Queue(index));
-        let (rx, tx, event) = (take(0)?, take(1)?, take(2)?);
+        let (rx, tx, event) = (Ring::new(take(0)?), Ring::new(take(1)?), take(2)?);
         Ok(Self {
             memory,
             cid,
@@ -111,7 +92,6 @@ impl<M: GuestAddressSpace> Backend<M> {
             table: Table::new(),
             resets: VecDeque::new(),
             todo: Todo { accept: true, take: true, give: true },
-            used: Used::default(),
             failed: false,
         })
     }
@@ -124,12 +104,13 @@ impl<M: GuestAddressSpace> Backend<M> {
         let guard = self.memory.memory();
         let memory = &*guard;
         let result = self.transfer(memory, ops).and_then(|more| {
-            self.notify(memory)?;
+            self.rx.tell(memory)?;
+            self.tx.tell(memory)?;
             Ok(more)
         });
         match result {
             // As if the driver had notified again, after what else happened meanwhile.
-            Ok(true) => drop(self.tx.doorbell.write(1)),
+            Ok(true) => drop(self.tx.doorbell().write(1)),
             Ok(false) => {}
             Err(error) => {
                 MISTAKES.warn(format_args!("{error}; the device needs a reset"));
@@ -143,7 +124,7 @@ impl<M: GuestAddressSpace> Backend<M> {
     }
 
     /// True where there is more to do at once.
-    fn transfer(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, BadDriver> {
+    fn transfer(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, RingError> {
         let more = self.accept(ops);
         let more = self.take_packets(memory, ops)? || more;
         let waited = self.todo.take;
@@ -152,37 +133,25 @@ impl<M: GuestAddressSpace> Backend<M> {
         Ok(more || waited && self.resets.len() < MAX_RESETS)
     }
 
-    fn notify(&mut self, memory: &M::M) -> Result<(), BadDriver> {
-        let Used { rx, tx } = std::mem::take(&mut self.used);
-        for (used, queue) in [(rx, &mut self.rx), (tx, &mut self.tx)] {
-            if used && queue.queue.needs_notification(memory)? {
-                queue.interrupt.used();
-            }
-        }
-        Ok(())
-    }
-
     /// Takes packets of the guest.
-    fn take_packets(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, BadDriver> {
+    fn take_packets(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, RingError> {
         if !self.todo.take {
             return Ok(false);
         }
-        self.tx.queue.disable_notification(memory)?;
+        self.tx.ignore(memory)?;
         for _ in 0..MAX_PACKETS {
             if self.resets.len() >= MAX_RESETS {
                 return Ok(false);
             }
-            let Some(descriptors) = self.tx.queue.iter(memory)?.next() else {
-                if self.tx.queue.enable_notification(memory)? {
+            let Some(Taken { head, chain }) = self.tx.take(memory)? else {
+                if self.tx.listen(memory)? {
                     continue;
                 }
                 self.todo.take = false;
                 return Ok(false);
             };
-            let head = descriptors.head_index();
-            self.take_packet(Chain::new(memory, descriptors)?.readable, ops);
-            self.tx.queue.add_used(memory, head, 0)?;
-            self.used.tx = true;
+            self.take_packet(chain.readable, ops);
+            self.tx.give(memory, head, 0)?;
         }
         Ok(true)
     }
@@ -212,8 +181,8 @@ impl<M: GuestAddressSpace> Backend<M> {
         };
         let Some(connection) = self.table.connection(slot) else { return };
         match connection.take(&header, &mut data.gather()) {
-            Ok(Taken::Open) => {}
-            Ok(Taken::Ended) => return self.close(slot, ops),
+            Ok(Outcome::Open) => {}
+            Ok(Outcome::Ended) => return self.close(slot, ops),
             Err(broken) => {
                 MISTAKES.warn(format_args!("{} from port {}", broken.0, ports.guest));
                 connection.break_off();
@@ -304,29 +273,27 @@ impl<M: GuestAddressSpace> Backend<M> {
     }
 
     /// Gives packets to the guest, as far as it has buffers for them.
-    fn give_packets(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, BadDriver> {
+    fn give_packets(&mut self, memory: &M::M, ops: &mut EventOps<'_>) -> Result<bool, RingError> {
         for _ in 0..MAX_PACKETS {
             if !self.todo.give || self.resets.is_empty() && !self.table.has_turns() {
                 return Ok(false);
             }
-            let Some(descriptors) = self.rx.queue.iter(memory)?.next() else {
-                if self.rx.queue.enable_notification(memory)? {
+            let Some(Taken { head, chain }) = self.rx.take(memory)? else {
+                if self.rx.listen(memory)? {
                     continue;
                 }
                 self.todo.give = false;
                 return Ok(false);
             };
-            let head = descriptors.head_index();
-            let buffer = Chain::new(memory, descriptors)?.writable;
+            let buffer = chain.writable;
             if buffer.len() <= HEADER_BYTES {
-                return Err(BadDriver::SmallBuffer(buffer.len()));
+                return Err(RingError::Small { bytes: buffer.len(), least: HEADER_BYTES + 1 });
             }
             let Some(bytes) = self.give_packet(buffer, ops) else {
-                self.rx.queue.go_to_previous_position();
+                self.rx.put_back(1);
                 return Ok(false);
             };
-            self.rx.queue.add_used(memory, head, bytes)?;
-            self.used.rx = true;
+            self.rx.give(memory, head, bytes)?;
         }
         Ok(true)
     }
@@ -377,8 +344,8 @@ impl<M: GuestAddressSpace> Backend<M> {
 impl<M: GuestAddressSpace> MutEventSubscriber for Backend<M> {
     fn init(&mut self, ops: &mut EventOps<'_>) {
         let result = ops
-            .add(Events::with_data(&self.rx.doorbell, RX, EventSet::IN))
-            .and_then(|()| ops.add(Events::with_data(&self.tx.doorbell, TX, EventSet::IN)))
+            .add(Events::with_data(self.rx.doorbell(), RX, EventSet::IN))
+            .and_then(|()| ops.add(Events::with_data(self.tx.doorbell(), TX, EventSet::IN)))
             .and_then(|()| ops.add(Events::with_data(&self.event.doorbell, EVENT, EventSet::IN)))
             .and_then(|()| {
                 let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
@@ -395,11 +362,11 @@ impl<M: GuestAddressSpace> MutEventSubscriber for Backend<M> {
     fn process(&mut self, events: Events, ops: &mut EventOps<'_>) {
         match events.data() {
             RX => {
-                let _ = self.rx.doorbell.read();
+                let _ = self.rx.doorbell().read();
                 self.todo.give = true;
             }
             TX => {
-                let _ = self.tx.doorbell.read();
+                let _ = self.tx.doorbell().read();
                 self.todo.take = true;
             }
             // There are no events but that of a migration.

@@ -27,7 +27,7 @@ pub(super) struct Broken(pub(super) &'static str);
 
 /// How a packet of the guest was taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Outcome {
     /// The connection goes on.
     Open,
     /// It has ended, with nothing more to be said.
@@ -150,14 +150,18 @@ impl Connection {
     }
 
     /// Takes a packet of the guest's for this connection, with the data that follows it.
-    pub(super) fn take(&mut self, header: &Header, data: &mut Gather<'_>) -> Result<Taken, Broken> {
+    pub(super) fn take(
+        &mut self,
+        header: &Header,
+        data: &mut Gather<'_>,
+    ) -> Result<Outcome, Broken> {
         if self.owed.reset && header.op != op::RST {
-            return Ok(Taken::Open);
+            return Ok(Outcome::Open);
         }
         self.to_guest.learn(header);
         match header.op {
             op::RESPONSE if !self.is_open && !self.owed.request => self.accepted()?,
-            op::RST => return Ok(Taken::Ended),
+            op::RST => return Ok(Outcome::Ended),
             op::RW if self.is_open && !self.to_host.ended => {
                 self.to_host.take(data, &self.stream)?;
             }
@@ -167,7 +171,7 @@ impl Connection {
             _ => return Err(Broken("a packet that the state of its connection does not allow")),
         }
         self.after_forwarding();
-        Ok(Taken::Open)
+        Ok(Outcome::Open)
     }
 
     /// The host's socket has become readable, writable, or was closed at its other end.

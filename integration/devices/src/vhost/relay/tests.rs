@@ -123,7 +123,7 @@ fn drivers_that_make_no_sense_are_noticed() {
     assert!(matches!(both.relay.forward(&*both.memory), Err(RelayError::Driver)));
     let mut both = Both::new();
     both.driver.set_available_index(SIZE + 1);
-    assert!(matches!(both.relay.forward(&*both.memory), Err(RelayError::Queue(_))));
+    assert!(matches!(both.relay.forward(&*both.memory), Err(RelayError::Ring(_))));
     // One at a time, and none comes back.
     let mut both = Both::new();
     for _ in 0..SIZE {
@@ -188,7 +188,7 @@ fn the_driver_sees_nothing_that_is_not_marked() {
     let (memory, is_done) = (both.memory.clone(), done.clone());
     let head = both.driver.add(&[Buffer::writable(0x8000, 4)]);
     both.relay.forward(&*both.memory).unwrap();
-    let used = GuestAddress(both.relay.queue.used_ring() + 2);
+    let used = GuestAddress(virtio_queue::QueueT::used_ring(&both.driver.queue()) + 2);
     let watcher = std::thread::spawn(move || {
         loop {
             let stop = is_done.load(Ordering::SeqCst);
