@@ -11,3 +11,10 @@ pub(crate) mod memory;
 pub(crate) mod relay;
 pub(crate) mod vring;
 pub(crate) mod worker;
+
+/// What others do with guest memory, until it is stopped.
+pub(crate) trait Session: Send + Sync {
+    /// Has them leave guest memory alone, and returns when they do. Once is enough, and whoever
+    /// comes later finds that done.
+    fn stop(&self);
+}

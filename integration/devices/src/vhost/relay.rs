@@ -85,6 +85,14 @@ impl Relay {
         self.ring.tell(memory)?;
         Ok(())
     }
+
+    /// Marks as written what the worker was given and has not been returned: it has stopped, the
+    /// driver has lost interest, and nobody knows how far it came.
+    pub(crate) fn settle<M: GuestMemory>(&self, memory: &M) {
+        for head in self.rings.in_flight() {
+            mark(memory, self.ring.descriptors(), self.ring.size(), head);
+        }
+    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -102,17 +110,34 @@ pub(crate) struct Rings {
     size: u16,
     next_available: u16,
     next_used: u16,
+    /// A bit for each descriptor that begins a buffer which the worker has.
+    in_flight: Vec<u64>,
 }
 
 impl Rings {
     /// In `memory`, which is all zero: the available ring at one offset, the used ring at another.
     pub(crate) fn new(memory: Arc<MmapRegion>, available: usize, used: usize, size: u16) -> Self {
-        Self { memory, available, used, size, next_available: 0, next_used: 0 }
+        let in_flight = vec![0; usize::from(size).div_ceil(64)];
+        Self { memory, available, used, size, next_available: 0, next_used: 0, in_flight }
+    }
+
+    /// The buffers that the worker has.
+    fn in_flight(&self) -> impl Iterator<Item = u16> {
+        (0..self.size)
+            .filter(|&head| self.in_flight[usize::from(head / 64)] >> (head % 64) & 1 != 0)
+    }
+
+    /// Says of a buffer whether the worker has it. False if that was so before.
+    fn set_in_flight(&mut self, head: u16, now: bool) -> bool {
+        let Some(word) = self.in_flight.get_mut(usize::from(head / 64)) else { return false };
+        let bit = 1 << (head % 64);
+        let before = *word & bit != 0;
+        *word = if now { *word | bit } else { *word & !bit };
+        head < self.size && before != now
     }
 
     fn add(&mut self, head: u16) -> Result<(), RelayError> {
-        let in_flight = self.next_available.wrapping_sub(self.next_used);
-        if head >= self.size || in_flight >= self.size {
+        if !self.set_in_flight(head, true) {
             return Err(RelayError::Driver);
         }
         let slot = usize::from(self.next_available % self.size);
@@ -136,12 +161,13 @@ impl Rings {
         if index == self.next_used {
             return Ok(None);
         }
-        let in_flight = self.next_available.wrapping_sub(self.next_used);
         let at = self.used + 4 + 8 * usize::from(self.next_used % self.size);
         let head: u32 = self.read(at);
         let bytes: u32 = self.read(at + 4);
-        let head = u16::try_from(head).ok().filter(|&head| head < self.size);
-        let head = head.filter(|_| in_flight != 0).ok_or(RelayError::Worker)?;
+        let head = u16::try_from(head).map_err(|_| RelayError::Worker)?;
+        if !self.set_in_flight(head, false) {
+            return Err(RelayError::Worker);
+        }
         self.next_used = self.next_used.wrapping_add(1);
         Ok(Some((head, bytes)))
     }

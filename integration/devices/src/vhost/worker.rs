@@ -7,6 +7,7 @@ use arch_ppc64::log_limit::LogLimit;
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vm_memory::GuestAddressSpace;
 
+use super::Session;
 use super::relay::Relay;
 use crate::virtio::{Interrupt, Worker};
 
@@ -19,8 +20,9 @@ static FAULTS: LogLimit =
     LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("vhost");
 
 /// Has a queue relayed for as long as driver and worker make sense.
-struct RelayWorker<M> {
+struct RelayWorker<M: GuestAddressSpace> {
     memory: M,
+    session: Arc<dyn Session>,
     relay: Relay,
     interrupt: Arc<dyn Interrupt>,
     /// For whom, in messages.
@@ -28,9 +30,14 @@ struct RelayWorker<M> {
     failed: bool,
 }
 
-/// Relays each of the queues, for the worker of this name.
+/// Keeps a session going for as long as its device is active.
+struct Keeper(Arc<dyn Session>);
+
+/// Relays each of the queues, if they are, for what is called `name` in messages, and ends the
+/// session when the device is not active any more.
 pub(crate) fn workers<M: GuestAddressSpace + Send + 'static>(
     memory: &M,
+    session: Arc<dyn Session>,
     relays: Vec<Relay>,
     interrupt: &Arc<dyn Interrupt>,
     name: &str,
@@ -38,13 +45,18 @@ pub(crate) fn workers<M: GuestAddressSpace + Send + 'static>(
     let worker = |relay| {
         Worker::Subscriber(Box::new(RelayWorker {
             memory: memory.clone(),
+            session: session.clone(),
             relay,
             interrupt: interrupt.clone(),
             name: name.to_owned(),
             failed: false,
         }))
     };
-    relays.into_iter().map(worker).collect()
+    let mut workers: Vec<_> = relays.into_iter().map(worker).collect();
+    if workers.is_empty() {
+        workers.push(Worker::Subscriber(Box::new(Keeper(session))));
+    }
+    workers
 }
 
 impl<M: GuestAddressSpace> RelayWorker<M> {
@@ -85,5 +97,24 @@ impl<M: GuestAddressSpace> MutEventSubscriber for RelayWorker<M> {
 
     fn process(&mut self, events: Events, _: &mut EventOps<'_>) {
         self.relay(events.data() == CALL);
+    }
+}
+
+impl<M: GuestAddressSpace> Drop for RelayWorker<M> {
+    fn drop(&mut self) {
+        self.session.stop();
+        self.relay.settle(&*self.memory.memory());
+    }
+}
+
+impl MutEventSubscriber for Keeper {
+    fn init(&mut self, _: &mut EventOps<'_>) {}
+
+    fn process(&mut self, _: Events, _: &mut EventOps<'_>) {}
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

@@ -103,8 +103,11 @@ impl Daemon {
         self.talk(|daemon| daemon.hand_over(features, regions, vrings))
     }
 
-    /// Has it leave its queues, and guest memory with them, alone.
+    /// Has it leave its queues, and guest memory with them, alone. It is not asked twice.
     pub(super) fn stop(&mut self) -> Result<(), VhostUserError> {
+        if self.started.is_empty() {
+            return Ok(());
+        }
         self.talk(|daemon| {
             for queue in std::mem::take(&mut daemon.started) {
                 let queue = usize::from(queue);
@@ -123,6 +126,12 @@ impl Daemon {
     /// Whether it has ended the connection.
     pub(super) fn is_gone(&self) -> bool {
         matches!(unix_socket::peek(&self.stream, &mut [0]), Ok(0))
+    }
+
+    /// Ends the connection, as there is no telling what the daemon is at: it leaves guest memory
+    /// alone when it notices.
+    pub(super) fn leave(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn has_protocol(&self) -> bool {
@@ -287,7 +296,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Whoever else has the connection notices.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.leave();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arch_ppc64::log_limit::LogLimit;
@@ -13,9 +14,9 @@ use super::daemon::Daemon;
 use super::error::VhostUserError;
 use super::spec::{Configuration, DeviceSpec};
 use super::watcher::Watcher;
-use crate::vhost::memory;
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
+use crate::vhost::{Session, memory};
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -38,7 +39,7 @@ pub struct VhostUser {
     spec: DeviceSpec,
     is_relayed: bool,
     /// None after it failed.
-    daemon: Option<Daemon>,
+    daemon: Option<Arc<Connection>>,
     /// The features that the daemon had when it was first met.
     offered: u64,
     configuration: Vec<u8>,
@@ -58,7 +59,7 @@ impl VhostUser {
             offered: 0,
             configuration: Vec::new(),
         };
-        device.offered = device.meet()?.features();
+        device.offered = device.meet()?.daemon().features();
         Ok(device)
     }
 
@@ -74,9 +75,9 @@ impl VhostUser {
     }
 
     /// The daemon, which is connected to if it is not.
-    fn meet(&mut self) -> Result<&mut Daemon, VhostUserError> {
-        let daemon = match self.daemon.take() {
-            Some(daemon) if !daemon.is_gone() => daemon,
+    fn meet(&mut self) -> Result<Arc<Connection>, VhostUserError> {
+        let connection = match self.daemon.take() {
+            Some(connection) if !connection.daemon().is_gone() => connection,
             _ => {
                 let has_configuration = matches!(self.spec.configuration, Configuration::Daemon(_));
                 let queues = self.spec.queue_sizes.len();
@@ -85,10 +86,10 @@ impl VhostUser {
                     Configuration::Fixed(bytes) => bytes.clone(),
                     Configuration::Daemon(bytes) => daemon.configuration(*bytes)?,
                 };
-                daemon
+                Arc::new(Connection(Mutex::new(daemon)))
             }
         };
-        Ok(self.daemon.insert(daemon))
+        Ok(self.daemon.insert(connection).clone())
     }
 
     /// The features that a daemon of these features gives the guest.
@@ -109,7 +110,8 @@ impl VhostUser {
             let (socket, request) = (socket.clone(), "take guest memory");
             VhostUserError::Talk { socket, request, source }
         };
-        let daemon = self.meet()?;
+        let connection = self.meet()?;
+        let mut daemon = connection.daemon();
         let own = if is_relayed { EVENT_IDX } else { 0 };
         let features = features & !own | 1 << VIRTIO_F_VERSION_1;
         let missing = features & !daemon.features();
@@ -127,9 +129,9 @@ impl VhostUser {
         let vrings = vrings.map_err(failed)?;
         daemon.start(features, &regions, &vrings)?;
         let stream = daemon.stream().map_err(failed)?;
-        drop(guard);
+        drop((guard, daemon));
         let name = socket.display().to_string();
-        let mut workers = workers(&memory, vrings.relays, &interrupt, &name);
+        let mut workers = workers(&memory, connection, vrings.relays, &interrupt, &name);
         workers.push(Worker::Subscriber(Box::new(Watcher::new(socket, stream, interrupt))));
         Ok(workers)
     }
@@ -160,11 +162,12 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
         let Configuration::Daemon(bytes) = self.spec.configuration else { return };
         let Ok(offset) = u32::try_from(offset) else { return };
         let end = offset.checked_add(data.len() as u32).filter(|&end| end <= bytes);
-        let (Some(_), Some(daemon)) = (end, &mut self.daemon) else { return };
+        let (Some(_), Some(connection)) = (end, &self.daemon) else { return };
+        let mut daemon = connection.daemon();
         let result = daemon.set_configuration(offset, data);
         match result.and_then(|()| daemon.configuration(bytes)) {
             Ok(configuration) => self.configuration = configuration,
-            Err(error) => self.give_up(&error),
+            Err(error) => give_up(&daemon, &error),
         }
     }
 
@@ -173,7 +176,9 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
             Ok(workers) => Ok(workers),
             Err(error) => {
                 // What it knows of the queues is not known.
-                self.daemon = None;
+                if let Some(connection) = self.daemon.take() {
+                    connection.daemon().leave();
+                }
                 Err(ActivateError::Host {
                     what: "the daemon of a vhost-user device cannot be used",
                     source: io::Error::other(error),
@@ -183,22 +188,37 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
     }
 
     fn reset(&mut self) {
-        if self.daemon.as_ref().is_some_and(Daemon::is_gone) {
-            self.daemon = None;
-        }
-        if let Some(Err(error)) = self.daemon.as_mut().map(Daemon::stop) {
-            self.give_up(&error);
+        if let Some(connection) = &self.daemon {
+            connection.stop();
         }
     }
 }
 
-impl VhostUser {
-    /// Ends the connection, as there is no telling what the daemon is at: it is to leave guest
-    /// memory alone when it notices.
-    fn give_up(&mut self, error: &VhostUserError) {
-        FAULTS.error(format_args!("{}", WithReasons(error)));
-        self.daemon = None;
+/// A connection that both the device and what works for it have.
+#[derive(Debug)]
+struct Connection(Mutex<Daemon>);
+
+impl Connection {
+    fn daemon(&self) -> MutexGuard<'_, Daemon> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Session for Connection {
+    fn stop(&self) {
+        let mut daemon = self.daemon();
+        if daemon.is_gone() {
+            return;
+        }
+        if let Err(error) = daemon.stop() {
+            give_up(&daemon, &error);
+        }
+    }
+}
+
+fn give_up(daemon: &Daemon, error: &VhostUserError) {
+    FAULTS.error(format_args!("{}", WithReasons(error)));
+    daemon.leave();
 }
 
 /// An error with its reasons.

@@ -124,13 +124,13 @@ fn drivers_that_make_no_sense_are_noticed() {
     let mut both = Both::new();
     both.driver.set_available_index(SIZE + 1);
     assert!(matches!(both.relay.forward(&*both.memory), Err(RelayError::Ring(_))));
-    // One at a time, and none comes back.
+    // One that the worker has.
     let mut both = Both::new();
-    for _ in 0..SIZE {
-        both.driver.make_available(0);
+    for head in 0..SIZE {
+        both.driver.make_available(head);
         both.relay.forward(&*both.memory).unwrap();
     }
-    both.driver.make_available(0);
+    both.driver.make_available(3);
     assert!(matches!(both.relay.forward(&*both.memory), Err(RelayError::Driver)));
 }
 
@@ -154,6 +154,23 @@ fn all_that_may_have_been_written_is_marked() {
     let clean = [0x2_0000, 0x5_0000, 0x5_f000, 0x9_0000, MEMORY - 0x2_0000];
     assert!(dirty.iter().all(|&at| both.is_dirty(at)));
     assert!(clean.iter().all(|&at| !both.is_dirty(at)));
+}
+
+#[test]
+fn what_a_worker_still_has_is_marked_when_it_has_stopped() {
+    let mut both = Both::new();
+    let heads =
+        [0x4_0000, 0x6_0000, 0x8_0000].map(|at| both.driver.add(&[Buffer::writable(at, 1)]));
+    both.relay.forward(&*both.memory).unwrap();
+    both.use_buffer(heads[1].into(), 1);
+    both.relay.give_back(&*both.memory).unwrap();
+    // And one that nobody has been told of.
+    both.use_buffer(heads[2].into(), 1);
+    both.clean();
+    both.relay.settle(&*both.memory);
+    assert_eq!([0x4_0000, 0x6_0000, 0x8_0000].map(|at| both.is_dirty(at)), [true, false, true]);
+    assert_eq!(both.driver.next_used(), Some((heads[1].into(), 1)));
+    assert_eq!(both.driver.next_used(), None);
 }
 
 #[test]

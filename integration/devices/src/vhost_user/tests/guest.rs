@@ -114,10 +114,15 @@ impl Guest {
         Ok(())
     }
 
-    pub(super) fn reset(&mut self) {
+    /// What works for the device ends.
+    pub(super) fn disable(&mut self) {
         for worker in self.workers.drain(..) {
             drop(self.manager.remove_subscriber(worker).unwrap());
         }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.disable();
         VirtioDevice::<Memory>::reset(&mut self.device);
     }
 

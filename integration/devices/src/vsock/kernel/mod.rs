@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
@@ -18,9 +19,9 @@ use vm_memory::GuestAddressSpace;
 use self::calls::VhostVsock;
 use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
 use super::error::VsockError;
-use crate::vhost::memory;
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
+use crate::vhost::{Session, memory};
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 /// Where the kernel has it.
@@ -37,11 +38,16 @@ const FEATURES: u64 = 0b11 | EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 /// [`with_relayed_queues`](Self::with_relayed_queues).
 pub struct KernelVsock {
     cid: u64,
-    vhost: VhostVsock,
+    instance: Arc<Instance>,
     features: u64,
     is_relayed: bool,
+}
+
+/// What both the device and what works for it have.
+struct Instance {
+    vhost: VhostVsock,
     /// What the kernel accesses while it is running.
-    running: Option<Box<dyn Send>>,
+    accessed: Mutex<Option<Box<dyn Send>>>,
 }
 
 impl KernelVsock {
@@ -64,7 +70,8 @@ impl KernelVsock {
             io::ErrorKind::AddrInUse => VsockError::Taken(cid),
             _ => failed(source),
         })?;
-        Ok(Self { cid, vhost, features, is_relayed: false, running: None })
+        let instance = Arc::new(Instance { vhost, accessed: Mutex::default() });
+        Ok(Self { cid, instance, features, is_relayed: false })
     }
 
     /// Has buffers marked as written in the `Bitmap` of guest memory once the kernel has used them,
@@ -95,29 +102,39 @@ impl KernelVsock {
         } else {
             Vrings::shared(&*guard, queues)
         }?;
-        self.vhost.set_features(features)?;
+        let vhost = &self.instance.vhost;
+        vhost.set_features(features)?;
         // SAFETY: they are kept below until the kernel has stopped, or the file is closed. They
         // are parts of guest memory, which all access as such.
-        unsafe { self.vhost.set_memory(&regions) }?;
+        unsafe { vhost.set_memory(&regions) }?;
         for vring in &vrings.vrings {
             // SAFETY: likewise, and so are the rings that are not in guest memory.
-            unsafe { self.vhost.set_vring(vring) }?;
+            unsafe { vhost.set_vring(vring) }?;
         }
-        self.running = Some(Box::new((guard, vrings.rings)));
-        self.vhost.set_running(true)?;
-        Ok(workers(&memory, vrings.relays, &interrupt, FILE))
+        *self.instance.accessed() = Some(Box::new((guard, vrings.rings)));
+        vhost.set_running(true)?;
+        Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
     }
+}
 
-    fn stop(&mut self) {
-        if self.running.is_none() {
+impl Instance {
+    fn accessed(&self) -> MutexGuard<'_, Option<Box<dyn Send>>> {
+        self.accessed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session for Instance {
+    fn stop(&self) {
+        let mut accessed = self.accessed();
+        if accessed.is_none() {
             return;
         }
         match self.vhost.set_running(false) {
-            Ok(()) => self.running = None,
+            Ok(()) => *accessed = None,
             // It may go on with what it has, which so has to be there for ever.
             Err(error) => {
                 log::error!("{FILE} cannot be stopped: {error}");
-                std::mem::forget(self.running.take());
+                std::mem::forget(accessed.take());
             }
         }
     }
@@ -152,17 +169,17 @@ where
             }
         }
         self.start(activation).map_err(|source| {
-            self.stop();
+            self.instance.stop();
             ActivateError::Host { what: "the kernel's vhost-vsock cannot be used", source }
         })
     }
 
     fn reset(&mut self) {
-        self.stop();
+        self.instance.stop();
     }
 }
 
-impl Drop for KernelVsock {
+impl Drop for Instance {
     fn drop(&mut self) {
         self.stop();
     }
@@ -172,7 +189,7 @@ impl fmt::Debug for KernelVsock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelVsock")
             .field("cid", &self.cid)
-            .field("is_running", &self.running.is_some())
+            .field("is_running", &self.instance.accessed().is_some())
             .finish_non_exhaustive()
     }
 }
