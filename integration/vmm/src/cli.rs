@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
-use crate::config::{FileError, VmConfig};
+use crate::config::{
+    ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, RngConfig, VmConfig, VsockConfig,
+};
 use crate::quoted;
 
 /// Runs a POWER (pseries) guest
@@ -23,6 +25,10 @@ use crate::quoted;
         pseries-vmm --kernel vmlinux --initramfs initramfs.cpio.gz --cmdline console=hvc0\n  \
         pseries-vmm --kernel vmlinux --memory size=4G --cpus boot=2 --machine x-vof=off\n  \
         pseries-vmm --config machine.json --memory size=2G\n  \
+        pseries-vmm --kernel vmlinux --cmdline 'console=hvc0 root=/dev/vda' \
+        --disk path=root.raw\n  \
+        pseries-vmm --kernel vmlinux --disk path=a.raw path=b.raw,readonly=on \
+        --net socket=/tmp/passt\n  \
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
         Exit status:\n  \
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
@@ -32,8 +38,9 @@ use crate::quoted;
         A signal that ends it ends it as a signal: shells show 128 and its number"
 )]
 pub struct Cli {
-    /// The machine, in JSON; the other options win over what it says. Paths in it are relative to
-    /// the working directory
+    /// The machine, in JSON; the other options win over what it says, and devices of a kind on the
+    /// command line are in place of all of that kind in it. Paths in it are relative to the working
+    /// directory
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -70,6 +77,51 @@ pub struct Cli {
     /// [default: cpu=POWER9]
     #[arg(long, value_name = "OPTIONS", value_parser = MachineFlag::parse)]
     pub machine: Option<MachineFlag>,
+
+    /// Disks, /dev/vda and so on: files or block devices. A disk is locked while the machine runs:
+    /// nobody else can have it, or nobody can write to it where all have readonly=on. It is a raw
+    /// image unless image_type=qcow2 is said. direct=on leaves out the host's page cache;
+    /// num_queues=N gives it N threads, each with a queue of queue_size=N requests; id=ID is its
+    /// name, else disk0 and so on
+    #[arg(long, value_name = "path=FILE,...", num_args = 1.., value_parser = DiskConfig::parse)]
+    pub disk: Vec<DiskConfig>,
+
+    /// Network interfaces. tap=NAME is a TAP interface of the host; socket=PATH is the Unix socket
+    /// of passt or a program like it, which needs no rights and is started before, as in
+    /// "passt --socket PATH". mac=52:54:00:12:34:56 is the guest's address, else a random one;
+    /// id=ID its name
+    #[arg(long, value_name = "tap=NAME|socket=PATH,...", num_args = 1..)]
+    #[arg(value_parser = NetConfig::parse)]
+    pub net: Vec<NetConfig>,
+
+    /// Randomness for the guest out of a file, as src=/dev/urandom[,id=ID]
+    #[arg(long, value_name = "src=FILE,...", num_args = 1.., value_parser = RngConfig::parse)]
+    pub rng: Vec<RngConfig>,
+
+    /// Sockets between guest and host (AF_VSOCK), by Unix sockets of the host; cid=N, from 3 on, is
+    /// the guest's address. A program that connects to PATH and writes the line "CONNECT PORT" has
+    /// that port of the guest; what the guest connects to at PORT of the host (cid 2) is PATH_PORT
+    #[arg(long, value_name = "cid=N,socket=PATH,...", num_args = 1..)]
+    #[arg(value_parser = VsockConfig::parse)]
+    pub vsock: Vec<VsockConfig>,
+
+    /// Folders of the host, each by a program (vhost-user) that listens at socket=PATH already, as
+    /// "virtiofsd --socket-path PATH --shared-dir DIR" does. In the guest,
+    /// "mount -t virtiofs TAG /mnt"; num_queues, queue_size and id are as of disks
+    #[arg(long, value_name = "tag=TAG,socket=PATH,...", num_args = 1..)]
+    #[arg(value_parser = FsConfig::parse)]
+    pub fs: Vec<FsConfig>,
+
+    /// Where the machine's console (hvc0) is: tty, this terminal; pty, a new pseudo-terminal whose
+    /// name is told on standard error; file=PATH, which is written anew; socket=PATH, a Unix socket
+    /// that a program connects to; null or off, nowhere [default: tty]
+    #[arg(long, value_name = "END")]
+    pub serial: Option<ConsoleConfig>,
+
+    /// Where a second console, by virtio, is; as --serial, but off is no console. Only one of the
+    /// two can be tty [default: off]
+    #[arg(long, value_name = "END")]
+    pub console: Option<ConsoleConfig>,
 
     /// What runs the guest's instructions
     #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
@@ -198,13 +250,43 @@ impl Cli {
         payload.kernel = self.kernel.clone().or(payload.kernel.take());
         payload.initramfs = self.initramfs.clone().or(payload.initramfs.take());
         payload.cmdline = self.cmdline.clone().or(payload.cmdline.take());
+        replace(&mut config.disks, &self.disk);
+        replace(&mut config.net, &self.net);
+        replace(&mut config.rng, &self.rng);
+        replace(&mut config.vsock, &self.vsock);
+        replace(&mut config.fs, &self.fs);
+        config.serial = self.serial.clone().unwrap_or(config.serial);
+        config.console = self.console.clone().unwrap_or(config.console);
         Ok(config)
+    }
+}
+
+/// What the command line has of a kind is in place of what the file has.
+fn replace<T: Clone>(of_file: &mut Vec<T>, of_arguments: &[T]) {
+    if !of_arguments.is_empty() {
+        of_file.clear();
+        of_file.extend_from_slice(of_arguments);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_values_are_several_devices() {
+        let arguments = "pseries-vmm --kernel k --disk path=a path=b --disk path=c --console pty";
+        let cli = Cli::try_parse_from(arguments.split(' ')).unwrap();
+        let config = cli.vm_config().unwrap();
+        let disk = |text| DiskConfig::parse(text).unwrap();
+        assert_eq!(config.disks, [disk("path=a"), disk("path=b"), disk("path=c")]);
+        assert_eq!((config.serial, config.console), (ConsoleConfig::Tty, ConsoleConfig::Pty));
+        let mut of_file = vec![1, 2];
+        replace(&mut of_file, &[]);
+        assert_eq!(of_file, [1, 2]);
+        replace(&mut of_file, &[3]);
+        assert_eq!(of_file, [3]);
+    }
 
     #[test]
     fn arguments_are_consistent() {

@@ -53,7 +53,7 @@ pub use stats::{Exits, Stats};
 pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};
-use config::{FileError, VmConfig};
+use config::{DeviceError, FileError, VmConfig};
 use software::{Clock, GuestTime, Software};
 use vcpu::{Backend, BackendError};
 
@@ -67,6 +67,9 @@ pub enum Failure {
     /// The configuration is none that a machine can have.
     #[error("the machine cannot be")]
     Config(#[from] ConfigError),
+    /// The devices cannot be in one machine.
+    #[error("the machine cannot be")]
+    Device(#[from] DeviceError),
     /// The client interface was asked for, and is not there.
     #[error(
         "x-vof=on: this pseries-vmm was built without the client interface; build it with the \
@@ -110,7 +113,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::File(error) if error.is_the_users() => 2,
-            Self::Config(_) | Self::NoVof | Self::Cpu(_) => 2,
+            Self::Config(_) | Self::Device(_) | Self::NoVof | Self::Cpu(_) => 2,
             Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
             Self::Dump(DumpError::Create { .. }) => 2,
             Self::Payload(error)
@@ -177,6 +180,10 @@ fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {
     let config = cli.vm_config()?;
     if config.machine.x_vof == Some(true) && !cfg!(feature = "vof") {
         return Err(Failure::NoVof);
+    }
+    config.check_devices()?;
+    if cli.icount {
+        config.check_repeatable()?;
     }
     let machine = Machine::new(&config)?;
     Ok((config, machine))

@@ -72,6 +72,40 @@ fn machines_are_checked() {
 }
 
 #[test]
+fn devices_are_checked() {
+    let with = |arguments: &[&str], words: &[&str]| {
+        refused(&[&["--kernel", "k"], arguments].concat(), words);
+    };
+    with(&["--disk"], &["--disk", "path=FILE"]);
+    with(&["--disk", "readonly=on"], &["--disk", "\"path\" is missing"]);
+    with(&["--disk", "path="], &["--disk", "path=", "the path is empty"]);
+    with(&["--disk", "path=a,b.raw"], &["--disk", "\"b.raw\"", "no comma"]);
+    with(&["--disk", "path=a,iommu=on"], &["\"iommu\"", "readonly"]);
+    with(&["--disk", "path=a", "path=b,queue_size=3"], &["--disk", "queue_size=3", "power of two"]);
+    with(&["--disk", "path=a", "path=b,id=disk0"], &["--disk path=b", "id disk0", "path=a"]);
+    with(&["--disk", "path=a", "--disk", "path=a"], &["--disk path=a", "the file a"]);
+    with(&["--net", "mac=52:54:00:12:34:56"], &["--net", "\"tap\" and \"socket\""]);
+    with(&["--net", "tap=t,socket=s"], &["--net", "not both"]);
+    with(&["--net", "tap=t,mac=01:00:5e:00:00:01"], &["mac=01:00:5e:00:00:01", "multicast"]);
+    let mac = "mac=52:54:00:12:34:56";
+    with(
+        &["--net", &format!("tap=t,{mac}"), &format!("tap=u,{mac}")],
+        &["--net tap=u", "address 52:54:00:12:34:56", "--net tap=t"],
+    );
+    with(&["--vsock", "cid=2,socket=s"], &["--vsock", "cid=2", "from 3"]);
+    with(&["--vsock", "cid=4294967296,socket=s"], &["cid=4294967296", "4294967294"]);
+    with(&["--fs", "tag=,socket=s"], &["--fs", "36 bytes"]);
+    with(&["--fs", "tag=t,socket=a", "tag=t,socket=b"], &["--fs tag=t", "tag t"]);
+    with(&["--serial", "stdout"], &["--serial", "file=PATH"]);
+    with(&["--console", "tty"], &["--console tty", "--serial null"]);
+    let disks: Vec<String> = (0..33).map(|number| format!("path={number}")).collect();
+    let disks: Vec<&str> = disks.iter().map(String::as_str).collect();
+    with(&[&["--disk"], &disks[..]].concat(), &["33 devices", "32 slots"]);
+    with(&["--icount", "--net", "socket=s"], &["--net socket=s", "--icount"]);
+    with(&["--icount", "--serial", "pty"], &["--serial pty", "--icount"]);
+}
+
+#[test]
 fn files_are_checked() {
     let folder = Folder::new("files_are_checked");
     let is = |name: &str, data: &[u8], words: &[&str]| {
@@ -173,6 +207,11 @@ fn messages_are_plain_and_short() {
         plain(&["--kernel", "k", "--memory", &format!("{quoted}=1")], "hotplug_size");
         plain(&["--kernel", "k", "--cpus", quoted], "boot, max");
         plain(&["--kernel", "k", "--backend", quoted], "interp");
+        plain(&["--kernel", "k", "--disk", &format!("path=a,id={quoted}")], "an id has");
+        plain(&["--kernel", "k", "--disk", &format!("path=a,{quoted}")], "no comma");
+        let disk = format!("path={quoted}");
+        plain(&["--kernel", "k", "--disk", &disk, &disk], "already");
+        plain(&["--kernel", "k", "--serial", quoted], "socket=PATH");
         plain(&["--dump-fdt", "/", "--kernel", quoted], "cannot read");
     }
     plain(&["--config", &nowhere], "No such file");

@@ -1,9 +1,12 @@
 //! Configuration files.
 
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserializer, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 use serde_path_to_error::Track;
 
@@ -154,6 +157,31 @@ pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Ok(objects.into_iter().map(|Object(object)| object).collect())
 }
 
+/// As [`objects`], or of one structure that is not in a list.
+pub(super) fn one_or_more<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct OneOrMore<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object, or a list of them")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
+            Ok(vec![T::deserialize(MapAccessDeserializer::new(map))?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+            objects(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    deserializer.deserialize_any(OneOrMore(PhantomData))
+}
+
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -180,7 +208,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CpusConfig, MemoryConfig, RangeConfig, Size};
+    use super::super::{
+        ConsoleConfig, CpusConfig, DiskConfig, FsConfig, MemoryConfig, NetConfig, RangeConfig,
+        RngConfig, Size, VsockConfig,
+    };
     use super::*;
 
     /// What is said of a file with this content.
@@ -239,6 +270,49 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_objects() {
+        let text = r#"{
+            "disks": [{"path": "a.raw", "readonly": true}],
+            "net": [{"socket": "passt"}],
+            "rng": {"src": "/dev/urandom"},
+            "vsock": [{"cid": 3, "socket": "v"}],
+            "fs": [{"tag": "home", "socket": "f"}],
+            "serial": {"mode": "Null"},
+            "console": {"mode": "Tty"}
+        }"#;
+        let config = VmConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.disks, [DiskConfig::parse("path=a.raw,readonly=on").unwrap()]);
+        assert_eq!(config.net, [NetConfig::parse("socket=passt").unwrap()]);
+        assert_eq!(config.rng, [RngConfig::parse("src=/dev/urandom").unwrap()]);
+        assert_eq!(config.vsock, [VsockConfig::parse("cid=3,socket=v").unwrap()]);
+        assert_eq!(config.fs, [FsConfig::parse("tag=home,socket=f").unwrap()]);
+        assert_eq!((config.serial, config.console), (ConsoleConfig::Null, ConsoleConfig::Tty));
+        for (text, words) in [
+            (r#"{"disks": {"path": "a"}}"#, &["\"disks\"", "sequence"][..]),
+            (r#"{"disks": [["a"]]}"#, &["\"disks[0]\"", "an object"]),
+            (r#"{"disks": [{}]}"#, &["\"disks[0]\"", "`path`"]),
+            (r#"{"disks": [{"path": ""}]}"#, &["\"disks[0].path\"", "the path is empty"]),
+            (r#"{"disks": [{"path": "a", "iommu": true}]}"#, &["\"disks[0].iommu\"", "`direct`"]),
+            (r#"{"disks": [{"path": "a", "queue_size": 3}]}"#, &["queue_size\"", "power of two"]),
+            (r#"{"disks": [{"path": "a", "image_type": "vmdk"}]}"#, &["image_type\"", "qcow2"]),
+            (r#"{"net": [{}]}"#, &["\"net[0]\"", "\"tap\" and \"socket\""]),
+            (r#"{"net": [{"tap": "t", "socket": "s"}]}"#, &["\"net[0]\"", "not both"]),
+            (r#"{"net": [{"tap": "t", "mac": "x"}]}"#, &["\"net[0].mac\"", "six bytes"]),
+            (r#"{"rng": "x"}"#, &["\"rng\"", "an object, or a list"]),
+            (r#"{"rng": {"source": "x"}}"#, &["\"rng.source\"", "`src`"]),
+            (r#"{"rng": ["x"]}"#, &["\"rng[0]\"", "an object"]),
+            (r#"{"vsock": {"cid": 2, "socket": "x"}}"#, &["\"vsock.cid\"", "from 3"]),
+            (r#"{"vsock": [{"cid": -1, "socket": "x"}]}"#, &["\"vsock[0].cid\"", "-1"]),
+            (r#"{"fs": [{"tag": "", "socket": "x"}]}"#, &["\"fs[0].tag\"", "36 bytes"]),
+            (r#"{"serial": "tty"}"#, &["\"serial\"", "an object"]),
+            (r#"{"serial": {"mode": "Stdio"}}"#, &["\"serial.mode\"", "`Tty`"]),
+            (r#"{"console": {"mode": "File"}}"#, &["\"console\"", "\"file\""]),
+        ] {
+            says(text, words);
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         says("{", &["m.json", "EOF", "line 1 column 1"]);
         says("", &["EOF"]);
@@ -248,7 +322,7 @@ mod tests {
         says("3", &["integer"]);
         says("{} x", &["trailing characters", "column 4"]);
         says("{\n \"cpus\": {\"boot\": 1}}", &["\"cpus.boot\"", "`boot_vcpus`", "line 2"]);
-        says("{\"disks\": []}", &["\"disks\"", "`payload`"]);
+        says("{\"tpm\": []}", &["\"tpm\"", "`payload`"]);
         says("{\"machine\": {\"x-vof\": 1}}", &["\"machine.x-vof\"", "boolean", "column"]);
         says("{\"machine\": {\"cpu\": \"POWER7\"}}", &["\"machine.cpu\"", "POWER7", "POWER9"]);
         says("{\"memory\": {\"size\": \"lots\"}}", &["\"memory.size\"", "lots", "512M"]);

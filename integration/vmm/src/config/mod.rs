@@ -3,6 +3,8 @@
 //! A configuration comes from a JSON [file](VmConfig::from_file) and from the
 //! [`flags`] of the command line, which win over the file key by key.
 
+mod check;
+mod devices;
 mod file;
 pub mod flags;
 mod memory;
@@ -16,6 +18,11 @@ use arch_ppc64::topology::{MemoryMap, MemoryMapError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use check::DeviceError;
+pub use devices::{
+    Cid, ConsoleConfig, DeviceId, DiskConfig, FsConfig, HostPath, ImageType, MAX_QUEUES,
+    MacAddress, NetBackend, NetConfig, QueueCount, QueueSize, RngConfig, Tag, TapName, VsockConfig,
+};
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
 pub use memory::{MemoryConfig, RangeConfig};
 pub use size::Size;
@@ -25,7 +32,7 @@ pub const DEFAULT_CMDLINE: &str = "console=hvc0";
 
 /// A machine for pseries-vmm. The keys are those of Cloud Hypervisor's VM configuration, as far as
 /// they are there, and `machine` for what only pseries machines have.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct VmConfig {
     /// Virtual CPUs.
@@ -40,6 +47,40 @@ pub struct VmConfig {
     /// What only pseries machines have.
     #[serde(deserialize_with = "file::object")]
     pub machine: PseriesOptions,
+    /// Disks, in the order in which the guest finds them.
+    #[serde(deserialize_with = "file::objects")]
+    pub disks: Vec<DiskConfig>,
+    /// Network interfaces.
+    #[serde(deserialize_with = "file::objects")]
+    pub net: Vec<NetConfig>,
+    /// Sources of randomness: one, or a list.
+    #[serde(deserialize_with = "file::one_or_more")]
+    #[schemars(with = "OneOrMore<RngConfig>")]
+    pub rng: Vec<RngConfig>,
+    /// Sockets between the guest and the host: one device, or a list.
+    #[serde(deserialize_with = "file::one_or_more")]
+    #[schemars(with = "OneOrMore<VsockConfig>")]
+    pub vsock: Vec<VsockConfig>,
+    /// Folders of the host.
+    #[serde(deserialize_with = "file::objects")]
+    pub fs: Vec<FsConfig>,
+    /// The other end of the machine's first console, hvc0; the terminal when left out. Without one
+    /// the guest still has the console, and what it writes is dropped.
+    #[serde(deserialize_with = "file::object")]
+    pub serial: ConsoleConfig,
+    /// The other end of a second console, by virtio; there is none when left out.
+    #[serde(deserialize_with = "file::object")]
+    pub console: ConsoleConfig,
+}
+
+/// For the schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "a shape, not a value")]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
 }
 
 /// Virtual CPUs.
@@ -70,6 +111,24 @@ pub fn schema() -> String {
     let schema = schemars::schema_for!(VmConfig);
     // Maps of texts and numbers only.
     serde_json::to_string_pretty(&schema).unwrap_or_default()
+}
+
+impl Default for VmConfig {
+    fn default() -> Self {
+        Self {
+            cpus: CpusConfig::default(),
+            memory: MemoryConfig::default(),
+            payload: PayloadConfig::default(),
+            machine: PseriesOptions::default(),
+            disks: Vec::new(),
+            net: Vec::new(),
+            rng: Vec::new(),
+            vsock: Vec::new(),
+            fs: Vec::new(),
+            serial: ConsoleConfig::Tty,
+            console: ConsoleConfig::Off,
+        }
+    }
 }
 
 impl Default for CpusConfig {

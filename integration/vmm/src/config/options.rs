@@ -15,6 +15,20 @@ pub enum OptionError {
         /// The keys there are.
         keys: String,
     },
+    /// As [`NoValue`](Self::NoValue), behind a path.
+    #[error(
+        "\"{part}\" is not of the form key=value; the keys are {keys}, and a path has no comma here \
+         (in a configuration file it can have)"
+    )]
+    Comma {
+        /// The part, as it can be shown.
+        part: String,
+        /// The keys there are.
+        keys: String,
+    },
+    /// A key has to be there.
+    #[error("the key \"{0}\" is missing")]
+    Missing(&'static str),
     /// There is no such key.
     #[error("there is no key \"{key}\"; the keys are {keys}")]
     UnknownKey {
@@ -29,6 +43,9 @@ pub enum OptionError {
     /// Two keys are there that mean the same.
     #[error("there can be one of the keys \"{0}\" and \"{1}\", not both")]
     Both(&'static str, &'static str),
+    /// One of two keys has to be there.
+    #[error("one of the keys \"{0}\" and \"{1}\" has to be given")]
+    Neither(&'static str, &'static str),
     /// A value is wrong.
     #[error("{key}={value}: {reason}")]
     Value {
@@ -40,6 +57,9 @@ pub enum OptionError {
         reason: String,
     },
 }
+
+/// Keys whose values are paths.
+const PATHS: [&str; 3] = ["path", "socket", "src"];
 
 /// The values of an option argument, by key.
 #[derive(Debug)]
@@ -56,9 +76,11 @@ impl<'a> Options<'a> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for part in parts(text) {
             let Some((key, value)) = part.split_once('=') else {
-                return Err(OptionError::NoValue {
-                    part: quoted::text(part),
-                    keys: keys.join(", "),
+                let (part, keys) = (quoted::text(part), keys.join(", "));
+                let is_behind_path = pairs.last().is_some_and(|(key, _)| PATHS.contains(key));
+                return Err(match is_behind_path {
+                    true => OptionError::Comma { part, keys },
+                    false => OptionError::NoValue { part, keys },
                 });
             };
             if !keys.contains(&key) {
@@ -87,13 +109,22 @@ impl<'a> Options<'a> {
             reason: error.to_string(),
         })
     }
+
+    /// The value of `key`, which has to be there.
+    ///
+    /// # Errors
+    /// [`OptionError::Missing`] when it is not; else as [`get`](Self::get).
+    pub fn need<T: FromStr<Err: ToString>>(&self, key: &'static str) -> Result<T, OptionError> {
+        self.get(key)?.ok_or(OptionError::Missing(key))
+    }
 }
 
-/// What is between the commas of `text`, but for those in brackets.
+/// What is between the commas of `text`, but for those of a list: of a value in brackets.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
-    let mut is_in_list = false;
+    let (mut is_in_list, mut before) = (false, ',');
     text.split(move |c| {
-        is_in_list = c == '[' || is_in_list && c != ']';
+        is_in_list = c == '[' && before == '=' || is_in_list && c != ']';
+        before = c;
         c == ',' && !is_in_list
     })
 }
@@ -146,6 +177,9 @@ mod tests {
         assert_eq!(error("sise=1"), "there is no key \"sise\"; the keys are size, x");
         assert_eq!(error("1G"), "\"1G\" is not of the form key=value; the keys are size, x");
         assert_eq!(error("x=1,x=2"), "the key \"x\" is given twice");
+        let options = Options::parse("path=a[1,x=2", &["path", "x"]).unwrap();
+        assert_eq!(options.need::<String>("path").unwrap(), "a[1");
+        assert_eq!(options.need::<String>("size"), Err(OptionError::Missing("size")));
         let options = Options::parse("size=lots", &["size"]).unwrap();
         let error = options.get::<Size>("size").unwrap_err().to_string();
         assert!(error.starts_with("size=lots: a size is"), "{error}");

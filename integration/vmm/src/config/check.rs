@@ -1,0 +1,290 @@
+//! What devices of one machine cannot have in common.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::VmConfig;
+use super::devices::{ConsoleConfig, DeviceId, HostPath, NetBackend};
+
+/// How many devices there can be: the slots of the bus.
+const MAX_DEVICES: usize = 32;
+
+/// Devices that cannot be in one machine, each named as on the command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// Two have what only one can have.
+    #[error("{second}: the {what} {value} is that of {first} already")]
+    Shared {
+        /// What they share.
+        what: &'static str,
+        /// It, as it can be shown.
+        value: String,
+        /// The one before.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// There are too many.
+    #[error("{0} devices are too many: the bus has {MAX_DEVICES} slots")]
+    TooMany(usize),
+    /// There is one terminal.
+    #[error(
+        "--console tty: --serial has the terminal already; give it another end, as in \
+         --serial null"
+    )]
+    TwoTerminals,
+    /// Two runs could not be the same.
+    #[error("{device}: with --icount there can be no {what}, as nothing repeats what comes in")]
+    NotRepeatable {
+        /// Which device.
+        device: String,
+        /// What it is.
+        what: &'static str,
+    },
+}
+
+impl VmConfig {
+    /// Checks that the devices can be in one machine.
+    ///
+    /// # Errors
+    /// [`DeviceError`] names those that cannot.
+    pub fn check_devices(&self) -> Result<(), DeviceError> {
+        if self.serial == ConsoleConfig::Tty && self.console == ConsoleConfig::Tty {
+            return Err(DeviceError::TwoTerminals);
+        }
+        let devices = self.devices();
+        if devices.len() > MAX_DEVICES {
+            return Err(DeviceError::TooMany(devices.len()));
+        }
+        let mut owners = Owners::default();
+        for (id, device) in &devices {
+            owners.take("id", id.to_string(), device)?;
+        }
+        self.check_files(&mut owners)?;
+        for net in &self.net {
+            let label = net.label();
+            if let Some(mac) = net.mac {
+                owners.take("address", mac.to_string(), &label)?;
+            }
+            if let NetBackend::Tap(tap) = &net.backend {
+                owners.take("TAP interface", tap.as_str().to_owned(), &label)?;
+            }
+        }
+        for vsock in &self.vsock {
+            owners.take("context id", vsock.cid.to_string(), &vsock.label())?;
+        }
+        for fs in &self.fs {
+            owners.take("tag", fs.tag.to_string(), &fs.label())?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the devices do the same in each run, but for what they read from files.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotRepeatable`] names one that does not.
+    pub fn check_repeatable(&self) -> Result<(), DeviceError> {
+        let mut others = (self.net.iter().map(|net| (net.label(), "network")))
+            .chain(self.vsock.iter().map(|vsock| (vsock.label(), "sockets")))
+            .chain(self.fs.iter().map(|fs| (fs.label(), "folders of the host")));
+        if let Some((device, what)) = others.next() {
+            return Err(DeviceError::NotRepeatable { device, what });
+        }
+        let consoles = [("--serial", &self.serial), ("--console", &self.console)];
+        for (option, end) in consoles {
+            let has_input = match end {
+                ConsoleConfig::Off | ConsoleConfig::Null | ConsoleConfig::File(_) => false,
+                // Its input is as it was without devices: who types is the one who repeats.
+                ConsoleConfig::Tty => option == "--console",
+                ConsoleConfig::Pty | ConsoleConfig::Socket(_) => true,
+            };
+            if has_input {
+                let device = end.label(option);
+                return Err(DeviceError::NotRepeatable { device, what: "input of this kind" });
+            }
+        }
+        Ok(())
+    }
+
+    /// All devices of the bus in their order: each one's id, and how it is named.
+    fn devices(&self) -> Vec<(DeviceId, String)> {
+        let mut devices = Vec::new();
+        devices.extend(self.disks.iter().enumerate().map(|(n, disk)| (disk.id(n), disk.label())));
+        devices.extend(self.net.iter().enumerate().map(|(n, net)| (net.id(n), net.label())));
+        devices.extend(self.rng.iter().enumerate().map(|(n, rng)| (rng.id(n), rng.label())));
+        let vsock = self.vsock.iter().enumerate();
+        devices.extend(vsock.map(|(n, vsock)| (vsock.id(n), vsock.label())));
+        devices.extend(self.fs.iter().enumerate().map(|(n, fs)| (fs.id(n), fs.label())));
+        if self.console != ConsoleConfig::Off {
+            devices.push((ConsoleConfig::id(), self.console.label("--console")));
+        }
+        devices
+    }
+
+    /// Each file of the host is behind one device; disks that are only read may share theirs.
+    fn check_files(&self, owners: &mut Owners) -> Result<(), DeviceError> {
+        for disk in self.disks.iter().filter(|disk| !disk.readonly) {
+            owners.take_file(&disk.path, &disk.label())?;
+        }
+        for disk in self.disks.iter().filter(|disk| disk.readonly) {
+            owners.check_file(&disk.path, &disk.label())?;
+        }
+        for net in &self.net {
+            if let NetBackend::Socket(socket) = &net.backend {
+                owners.take_file(socket, &net.label())?;
+            }
+        }
+        for vsock in &self.vsock {
+            owners.take_file(&vsock.socket, &vsock.label())?;
+        }
+        for fs in &self.fs {
+            owners.take_file(&fs.socket, &fs.label())?;
+        }
+        for (option, end) in [("--serial", &self.serial), ("--console", &self.console)] {
+            if let ConsoleConfig::File(path) | ConsoleConfig::Socket(path) = end {
+                // Such as /dev/stderr, which shows what both write.
+                if !path.as_path().starts_with("/dev") {
+                    owners.take_file(path, &end.label(option))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who has what, by what it is.
+#[derive(Default)]
+struct Owners(BTreeMap<(&'static str, String), String>);
+
+impl Owners {
+    fn take(&mut self, what: &'static str, value: String, device: &str) -> Result<(), DeviceError> {
+        self.check(what, &value, device)?;
+        self.0.insert((what, value), device.to_owned());
+        Ok(())
+    }
+
+    fn check(&self, what: &'static str, value: &str, device: &str) -> Result<(), DeviceError> {
+        let Some(first) = self.0.get(&(what, value.to_owned())) else { return Ok(()) };
+        let (value, first, second) = (value.to_owned(), first.clone(), device.to_owned());
+        Err(DeviceError::Shared { what, value, first, second })
+    }
+
+    fn take_file(&mut self, path: &HostPath, device: &str) -> Result<(), DeviceError> {
+        self.take("file", one_name(path), device)
+    }
+
+    fn check_file(&self, path: &HostPath, device: &str) -> Result<(), DeviceError> {
+        self.check("file", &one_name(path), device)
+    }
+}
+
+/// The same for all ways to write a path, as far as that can be known.
+fn one_name(path: &HostPath) -> String {
+    let real: Option<HostPath> = std::fs::canonicalize(path.as_path())
+        .ok()
+        .as_deref()
+        .and_then(Path::to_str)
+        .and_then(|path| path.parse().ok());
+    real.unwrap_or_else(|| path.clone()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> VmConfig {
+        VmConfig::from_json(json.as_bytes(), Path::new("m.json")).unwrap()
+    }
+
+    fn refused(json: &str, words: &[&str]) {
+        let said = config(json).check_devices().unwrap_err().to_string();
+        for word in words {
+            assert!(said.contains(word), "{json}: no {word:?} in {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_twice_is_named() {
+        let net = |first: &str, second: &str| format!(r#"{{"net": [{{{first}}}, {{{second}}}]}}"#);
+        refused(
+            r#"{"disks": [{"path": "a"}, {"path": "b", "id": "disk0"}]}"#,
+            &["--disk path=b", "id disk0", "--disk path=a"],
+        );
+        refused(
+            r#"{"disks": [{"path": "a", "id": "x"}], "rng": {"src": "r", "id": "x"}}"#,
+            &["--rng src=r", "id x"],
+        );
+        refused(
+            r#"{"disks": [{"path": "a"}, {"path": "a", "readonly": true}]}"#,
+            &["the file a is"],
+        );
+        refused(r#"{"disks": [{"path": "/etc/."}, {"path": "/etc"}]}"#, &["the file /etc is"]);
+        let mac = r#", "mac": "52:54:00:00:00:01""#;
+        let (first, second) = (format!(r#""tap": "t0"{mac}"#), format!(r#""socket": "s"{mac}"#));
+        refused(&net(&first, &second), &["address 52:54:00:00:00:01", "--net tap=t0"]);
+        refused(&net(r#""tap": "t0""#, r#""tap": "t0""#), &["TAP interface t0"]);
+        refused(&net(r#""socket": "s""#, r#""socket": "s""#), &["the file s"]);
+        refused(
+            r#"{"vsock": [{"cid": 3, "socket": "a"}, {"cid": 3, "socket": "b"}]}"#,
+            &["context id 3"],
+        );
+        refused(
+            r#"{"fs": [{"tag": "t", "socket": "a"}, {"tag": "t", "socket": "b"}]}"#,
+            &["tag t"],
+        );
+        refused(
+            r#"{"serial": {"mode": "File", "file": "x"}, "console": {"mode": "File", "file": "x"}}"#,
+            &["--console file=x", "--serial file=x"],
+        );
+    }
+
+    #[test]
+    fn there_is_one_terminal_and_a_number_of_slots() {
+        refused(r#"{"console": {"mode": "Tty"}}"#, &["--serial null"]);
+        let moved = r#"{"serial": {"mode": "Null"}, "console": {"mode": "Tty"}}"#;
+        config(moved).check_devices().unwrap();
+        let disks = |count: usize| {
+            let disks: Vec<_> = (0..count).map(|n| format!(r#"{{"path": "{n}"}}"#)).collect();
+            format!(r#"{{"disks": [{}]}}"#, disks.join(","))
+        };
+        config(&disks(32)).check_devices().unwrap();
+        refused(&disks(33), &["33 devices", "32 slots"]);
+    }
+
+    #[test]
+    fn what_is_apart_can_be_in_one_machine() {
+        let all = r#"{
+            "disks": [{"path": "a", "readonly": true}, {"path": "a", "readonly": true}],
+            "net": [{"tap": "t0", "mac": "52:54:00:00:00:01"}, {"socket": "s"}],
+            "rng": {"src": "/dev/urandom"},
+            "vsock": {"cid": 3, "socket": "v"},
+            "fs": [{"tag": "t", "socket": "f"}],
+            "serial": {"mode": "File", "file": "/dev/stderr"},
+            "console": {"mode": "File", "file": "/dev/stderr"}
+        }"#;
+        let config = config(all);
+        config.check_devices().unwrap();
+        let ids: Vec<_> = config.devices().into_iter().map(|(id, _)| id.to_string()).collect();
+        assert_eq!(ids, ["disk0", "disk1", "net0", "net1", "rng0", "vsock0", "fs0", "console0"]);
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_not_repeatable() {
+        for (json, words) in [
+            (r#"{"net": [{"tap": "t"}]}"#, "--net tap=t"),
+            (r#"{"vsock": {"cid": 3, "socket": "s"}}"#, "--vsock cid=3"),
+            (r#"{"fs": [{"tag": "t", "socket": "s"}]}"#, "--fs tag=t"),
+            (r#"{"serial": {"mode": "Pty"}}"#, "--serial pty"),
+            (r#"{"console": {"mode": "Socket", "socket": "s"}}"#, "--console socket=s"),
+            (r#"{"serial": {"mode": "Null"}, "console": {"mode": "Tty"}}"#, "--console tty"),
+        ] {
+            let said = config(json).check_repeatable().unwrap_err().to_string();
+            assert!(said.contains(words) && said.contains("--icount"), "{said}");
+        }
+        let json = r#"{"disks": [{"path": "a"}], "rng": {"src": "r"},
+            "console": {"mode": "File", "file": "x"}}"#;
+        config(json).check_repeatable().unwrap();
+        VmConfig::default().check_repeatable().unwrap();
+    }
+}

@@ -1,0 +1,222 @@
+//! Networks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::options::{OptionError, Options};
+use super::{DeviceId, HostPath, read_as_text};
+
+/// The longest name of an interface, in bytes (netdevice(7), IFNAMSIZ without the zero).
+const NAME_BYTES_MAX: usize = 15;
+
+/// A network interface: `tap=NAME` or `socket=PATH`, `[,mac=MAC][,id=ID]`, on the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "Keys")]
+#[schemars(!try_from, with = "Keys")]
+pub struct NetConfig {
+    /// Where its frames go.
+    pub backend: NetBackend,
+    /// The guest's address; a random one when left out.
+    pub mac: Option<MacAddress>,
+    /// What the interface is called here; `net0` and so on when left out.
+    pub id: Option<DeviceId>,
+}
+
+/// Where the frames of an interface go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetBackend {
+    /// To a TAP interface of the host.
+    Tap(TapName),
+    /// To a program such as passt, by a socket.
+    Socket(HostPath),
+}
+
+/// A network interface: one of `tap` and `socket`, and more.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[schemars(
+    rename = "NetConfig",
+    extend("oneOf" = [{ "required": ["tap"] }, { "required": ["socket"] }])
+)]
+struct Keys {
+    /// The TAP interface of the host that it is connected with. It is made if there is none and
+    /// this process may.
+    #[serde(default)]
+    tap: Option<TapName>,
+    /// The Unix socket of a program that is its network, such as passt.
+    #[serde(default)]
+    socket: Option<HostPath>,
+    /// The guest's address; a random one when left out.
+    #[serde(default)]
+    mac: Option<MacAddress>,
+    /// What the interface is called here; `net0` and so on when left out.
+    #[serde(default)]
+    id: Option<DeviceId>,
+}
+
+impl TryFrom<Keys> for NetConfig {
+    type Error = OptionError;
+
+    fn try_from(keys: Keys) -> Result<Self, OptionError> {
+        let backend = match (keys.tap, keys.socket) {
+            (Some(tap), None) => NetBackend::Tap(tap),
+            (None, Some(socket)) => NetBackend::Socket(socket),
+            (Some(_), Some(_)) => return Err(OptionError::Both("tap", "socket")),
+            (None, None) => return Err(OptionError::Neither("tap", "socket")),
+        };
+        Ok(Self { backend, mac: keys.mac, id: keys.id })
+    }
+}
+
+impl NetConfig {
+    /// Takes the argument of `--net` apart.
+    ///
+    /// # Errors
+    /// [`OptionError`].
+    pub fn parse(text: &str) -> Result<Self, OptionError> {
+        let options = Options::parse(text, &["tap", "socket", "mac", "id"])?;
+        let keys = Keys {
+            tap: options.get("tap")?,
+            socket: options.get("socket")?,
+            mac: options.get("mac")?,
+            id: options.get("id")?,
+        };
+        keys.try_into()
+    }
+}
+
+/// The name of a network interface of the host: 1 to 15 bytes without blanks and slashes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline, extend("minLength" = 1, "maxLength" = 15))]
+pub struct TapName(String);
+
+impl TapName {
+    /// The same as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TapName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+        // A name with % is a pattern for the kernel.
+        if matches!(text, "" | "." | "..") || text.contains(is_odd) || text.contains('%') {
+            return Err("this is no name of a network interface");
+        }
+        match text.len() {
+            1..=NAME_BYTES_MAX => Ok(Self(text.to_owned())),
+            _ => Err("the name of a network interface has at most 15 bytes"),
+        }
+    }
+}
+
+read_as_text!(TapName);
+
+/// An Ethernet address of one interface: six bytes in hexadecimal, with colons between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(inline, extend("pattern" = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"))]
+pub struct MacAddress([u8; 6]);
+
+impl MacAddress {
+    /// One that is administered locally, out of bytes of which any will do.
+    pub const fn local([_, rest @ ..]: [u8; 6], first: u8) -> Self {
+        let [b, c, d, e, f] = rest;
+        // IEEE 802, §8.2: bit 1 of the first byte says local, bit 0 says a group.
+        Self([first & !1 | 2, b, c, d, e, f])
+    }
+
+    /// The six bytes.
+    pub const fn bytes(self) -> [u8; 6] {
+        self.0
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "an address is six bytes, as in 52:54:00:12:34:56";
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().ok_or(WRONG)?;
+            if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(WRONG);
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| WRONG)?;
+        }
+        match bytes {
+            _ if parts.next().is_some() => Err(WRONG),
+            [first, ..] if first & 1 != 0 => {
+                Err("this is the address of a group (multicast), as its first byte is odd")
+            }
+            [0, 0, 0, 0, 0, 0] => Err("this is the address of no interface"),
+            _ => Ok(Self(bytes)),
+        }
+    }
+}
+
+read_as_text!(MacAddress);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_interfaces() {
+        let net = NetConfig::parse("tap=tap0,mac=52:54:00:AB:cd:ef,id=lan").unwrap();
+        let json = r#"{"tap": "tap0", "mac": "52:54:00:ab:cd:ef", "id": "lan"}"#;
+        assert_eq!(net, serde_json::from_str(json).unwrap());
+        assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:cd:ef");
+        let net = NetConfig::parse("socket=/run/passt.socket").unwrap();
+        assert!(matches!(net.backend, NetBackend::Socket(_)));
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (text, words) in [
+            ("mac=52:54:00:12:34:56", "\"tap\" and \"socket\""),
+            ("tap=tap0,socket=s", "not both"),
+            ("tap=", "no name"),
+            ("tap=a/b", "no name"),
+            ("tap=tap%d", "no name"),
+            ("tap=abcdefghijklmnop", "15 bytes"),
+            ("socket=", "the path is empty"),
+            ("tap=t,mac=52:54:00:12:34", "six bytes"),
+            ("tap=t,mac=52:54:00:12:34:56:78", "six bytes"),
+            ("tap=t,mac=52-54-00-12-34-56", "six bytes"),
+            ("tap=t,mac=52:54:00:12:34:+6", "six bytes"),
+            ("tap=t,mac=01:00:5e:00:00:01", "multicast"),
+            ("tap=t,mac=ff:ff:ff:ff:ff:ff", "multicast"),
+            ("tap=t,mac=00:00:00:00:00:00", "no interface"),
+            ("tap=t,ip=10.0.0.1", "\"ip\""),
+        ] {
+            let error = NetConfig::parse(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn made_up_addresses_are_local_and_of_one() {
+        for first in 0..=255 {
+            let mac = MacAddress::local([0, 1, 2, 3, 4, 5], first);
+            assert_eq!(mac.to_string().parse(), Ok(mac));
+            assert_eq!(mac.bytes()[0] & 3, 2);
+        }
+    }
+}
