@@ -6,6 +6,7 @@ use vm_memory::GuestAddress;
 
 use super::device::Device;
 use super::error::PlatformError;
+use super::mmio::MmioHandler;
 use crate::topology::MemoryMap;
 
 /// The registers of all devices, by their addresses.
@@ -61,29 +62,34 @@ impl MmioBus {
         }
     }
 
-    /// A load: fills `data`. All ones where nobody answers.
-    pub fn read(&self, at: GuestAddress, data: &mut [u8]) {
-        match self.find(at, data.len()).and_then(|range| Some((range, range.device.mmio()?))) {
+    /// A load: fills `data`, with all ones where nobody answers. Tells whether somebody does.
+    pub fn read(&self, at: GuestAddress, data: &mut [u8]) -> bool {
+        match self.find(at, data.len()) {
             Some((range, mmio)) => mmio.read(range.number, at.0 - range.start, data),
-            None => data.fill(0xff),
-        }
-    }
-
-    /// A store of `data`. Nothing happens where nobody answers.
-    pub fn write(&self, at: GuestAddress, data: &[u8]) {
-        if let Some(range) = self.find(at, data.len()) {
-            if let Some(mmio) = range.device.mmio() {
-                mmio.write(range.number, at.0 - range.start, data);
+            None => {
+                data.fill(0xff);
+                return false;
             }
         }
+        true
     }
 
-    /// The range that an access is wholly in.
-    fn find(&self, at: GuestAddress, bytes: usize) -> Option<&Range> {
+    /// A store of `data`. Nothing happens where nobody answers. Tells whether somebody does.
+    pub fn write(&self, at: GuestAddress, data: &[u8]) -> bool {
+        let Some((range, mmio)) = self.find(at, data.len()) else { return false };
+        mmio.write(range.number, at.0 - range.start, data);
+        true
+    }
+
+    /// The range that an access is wholly in, and who answers there.
+    fn find(&self, at: GuestAddress, bytes: usize) -> Option<(&Range, &dyn MmioHandler)> {
         let last = at.0.checked_add((bytes as u64).checked_sub(1)?)?;
         let behind = self.ranges.partition_point(|range| range.start <= at.0);
         let range = &self.ranges[behind.checked_sub(1)?];
-        (last <= range.last).then_some(range)
+        if last > range.last {
+            return None;
+        }
+        Some((range, range.device.mmio()?))
     }
 }
 

@@ -210,9 +210,9 @@ fn a_device_is_seen_in_every_way() {
     let [token] = cells("/rtas", "count-b")[..] else { panic!("one cell") };
     assert_eq!(rtas_call(&platform, token, 4), (0, 7));
     let mut data = [0; 8];
-    platform.mmio().read(GuestAddress(REGISTERS + 0x100), &mut data);
+    assert!(platform.mmio().read(GuestAddress(REGISTERS + 0x100), &mut data));
     assert_eq!(u64::from_be_bytes(data), 7);
-    platform.mmio().write(GuestAddress(REGISTERS + 0x107), &[100]);
+    assert!(platform.mmio().write(GuestAddress(REGISTERS + 0x107), &[100]));
     assert_eq!(controller.signals.lock().unwrap().last(), Some(&(0x1001, Signal::High)));
     // The other is another.
     assert_eq!(hypercall(&platform, 0xf100, 0).args[0], 0);
@@ -230,9 +230,9 @@ fn where_nobody_answers_are_ones() {
         (u64::MAX, 8),
     ] {
         let mut data = vec![0; bytes];
-        platform.mmio().read(GuestAddress(at), &mut data);
+        assert!(!platform.mmio().read(GuestAddress(at), &mut data));
         assert!(data.iter().all(|&byte| byte == 0xff), "{at:#x}");
-        platform.mmio().write(GuestAddress(at), &data);
+        assert!(!platform.mmio().write(GuestAddress(at), &data));
     }
     assert_eq!(hypercall(&platform, 0xf100, 0).args[0], 0);
 }

@@ -86,13 +86,15 @@ impl CpuThread {
                 }
                 Ok(VcpuExit::MmioRead(at, data)) => {
                     self.stats.exits.mmio_reads += 1;
-                    log::debug!("{} reads where no memory is, at {:#x}", self.id, at.0);
-                    self.mmio.read(at, data);
+                    if !self.mmio.read(at, data) {
+                        log::debug!("{} reads where nothing is, at {:#x}", self.id, at.0);
+                    }
                 }
                 Ok(VcpuExit::MmioWrite(at, data)) => {
                     self.stats.exits.mmio_writes += 1;
-                    log::debug!("{} writes where no memory is, at {:#x}", self.id, at.0);
-                    self.mmio.write(at, data);
+                    if !self.mmio.write(at, data) {
+                        log::debug!("{} writes where nothing is, at {:#x}", self.id, at.0);
+                    }
                 }
                 Ok(VcpuExit::Interrupted) => {
                     self.stats.exits.interrupted += 1;
