@@ -32,7 +32,7 @@ pub use machine::PlatformState;
 pub use mmio::{MmioHandler, MmioRange};
 pub use mmio_bus::MmioBus;
 pub use numbers::InterruptNumbers;
-pub use outline::outline;
+pub use outline::{outline, outline_with};
 pub use simple::{HypercallDevice, KernelCalls, Nodes};
 #[cfg(feature = "serde")]
 pub use state::{SaveState, StateValue};

@@ -22,6 +22,24 @@ use crate::xics::KernelXics;
 /// # Errors
 /// None is known that a validated machine can cause.
 pub fn outline(machine: &Machine) -> Result<Platform, PlatformError> {
+    outline_with(machine, |_| Ok(()))
+}
+
+/// As [`outline`], with devices that `add` adds behind the others.
+///
+/// # Errors
+/// Those of `add`, and [`PlatformError`] for devices that cannot be in one machine.
+pub fn outline_with<E: From<PlatformError>>(
+    machine: &Machine,
+    add: impl FnOnce(&mut PlatformBuilder<'_>) -> Result<(), E>,
+) -> Result<Platform, E> {
+    let mut builder = standard(machine)?;
+    add(&mut builder)?;
+    Ok(builder.build()?)
+}
+
+/// The devices that each machine has.
+fn standard(machine: &Machine) -> Result<PlatformBuilder<'_>, PlatformError> {
     let mut builder = PlatformBuilder::new(machine, Arc::new(NoInterrupts));
     let id = hvterm::id_of(VTY_UNIT);
     let input = builder.interrupt(&id, hvterm::INPUT, InterruptKind::Edge)?;
@@ -32,5 +50,5 @@ pub fn outline(machine: &Machine) -> Result<Platform, PlatformError> {
         .add(Arc::new(HvTerm::new(VTY_UNIT, Arc::new(NoConsole)).with_interrupt(input)))
         .add(Arc::new(EventSources::new(warnings, Arc::default())))
         .add_all(StandardCalls::new(machine, Arc::new(NoCpus), Arc::new(NoConsole)).devices());
-    builder.build()
+    Ok(builder)
 }
