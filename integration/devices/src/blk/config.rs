@@ -9,9 +9,11 @@ const BYTES: usize = 60;
 /// Where `writeback` is, one byte.
 pub(super) const WRITEBACK: u64 = 32;
 
-/// A request has a header and a status beside its data (§5.2.6), and finds room in a queue even
-/// without indirect descriptors.
-const MAX_SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
+/// What a request has beside its data (§5.2.6): a header and a status.
+const OTHER_SEGMENTS: u32 = 2;
+
+/// The most buffers of a request, in queues that have room for more, too.
+const MAX_SEGMENTS: u32 = QUEUE_SIZE as u32 - OTHER_SEGMENTS;
 
 /// The most bytes of a buffer.
 const MAX_SEGMENT_BYTES: u32 = 1 << 20;
@@ -32,7 +34,14 @@ pub(super) const MAX_ZEROES_SECTORS: u32 = 1 << 17;
 pub(super) const MAX_ZEROES_RANGES: usize = 1;
 
 /// All of it.
-pub(super) fn space(disk: &dyn Disk, queues: u16, writes_back: bool) -> [u8; BYTES] {
+pub(super) fn space(
+    disk: &dyn Disk,
+    queues: u16,
+    queue_size: u16,
+    writes_back: bool,
+) -> [u8; BYTES] {
+    // A request finds room in a queue even without indirect descriptors.
+    let segments = MAX_SEGMENTS.min(u32::from(queue_size).saturating_sub(OTHER_SEGMENTS));
     let mut space = [0; BYTES];
     let mut put =
         |offset: usize, field: &[u8]| space[offset..][..field.len()].copy_from_slice(field);
@@ -42,7 +51,7 @@ pub(super) fn space(disk: &dyn Disk, queues: u16, writes_back: bool) -> [u8; BYT
     let minimum = u16::try_from(blocks.physical / blocks.logical).unwrap_or(1);
     put(0, &(disk.size_bytes() / SECTOR_BYTES).to_le_bytes()); // capacity
     put(8, &MAX_SEGMENT_BYTES.to_le_bytes()); // size_max
-    put(12, &MAX_SEGMENTS.to_le_bytes()); // seg_max
+    put(12, &segments.to_le_bytes()); // seg_max
     put(20, &blocks.logical.to_le_bytes()); // blk_size
     put(24, &[physical_exponent]); // topology.physical_block_exp
     put(26, &minimum.to_le_bytes()); // topology.min_io_size

@@ -32,8 +32,12 @@ use self::request::Requests;
 use crate::disk::Disk;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
-/// The most descriptors that each queue may have.
+/// The most descriptors that each queue may have, if nobody says otherwise.
 pub const QUEUE_SIZE: u16 = 256;
+
+/// The least and the most that can be said: a header, a status and data have to find room in a
+/// queue (§5.2.6), and there is a limit for all queues (§2.7).
+const QUEUE_SIZES: std::ops::RangeInclusive<u16> = 4..=32768;
 
 /// The most queues that a device may have.
 pub const MAX_QUEUES: u16 = 64;
@@ -59,6 +63,21 @@ impl Block {
         let queue_sizes = vec![QUEUE_SIZE; usize::from(queues.clamp(1, MAX_QUEUES))];
         let writes_back = Arc::new(AtomicBool::new(true));
         Self { disk, queue_sizes, writes_back, takes_writeback: true }
+    }
+
+    /// The same with queues of at most so many descriptors: a power of two from 4 to 32768; what is
+    /// none is taken as the next smaller one.
+    #[must_use]
+    pub fn with_queue_size(mut self, descriptors: u16) -> Self {
+        let (least, most) = (*QUEUE_SIZES.start(), *QUEUE_SIZES.end());
+        let size = 1 << descriptors.clamp(least, most).ilog2();
+        self.queue_sizes.fill(size);
+        self
+    }
+
+    /// That of each queue.
+    fn queue_size(&self) -> u16 {
+        self.queue_sizes.first().copied().unwrap_or(QUEUE_SIZE)
     }
 }
 
@@ -98,7 +117,7 @@ where
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         let queues = self.queue_sizes.len() as u16;
         let writes_back = self.writes_back.load(Ordering::Relaxed);
-        let config = config::space(&*self.disk, queues, writes_back);
+        let config = config::space(&*self.disk, queues, self.queue_size(), writes_back);
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         for (to, from) in data.iter_mut().zip(config.iter().skip(start)) {
             *to = *from;

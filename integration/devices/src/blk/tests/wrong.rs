@@ -234,3 +234,17 @@ fn a_driver_without_queues_is_refused() {
     let activation = Activation::new(memory, 0, Vec::new(), interrupts);
     assert!(matches!(device.activate(activation), Err(ActivateError::Queue(0))));
 }
+
+/// A driver without indirect descriptors has to find room for what it is told that it may ask for.
+#[test]
+fn segments_find_room_in_a_queue() {
+    for (asked, size, segments) in
+        [(0, 4, 2), (4, 4, 2), (100, 64, 62), (1024, 1024, 254), (u16::MAX, 32768, 254)]
+    {
+        let device = Block::new(Arc::new(MemoryDisk::new(false)), 2).with_queue_size(asked);
+        assert_eq!(VirtioDevice::<Memory>::queue_sizes(&device), [size, size]);
+        let mut data = [0; 4];
+        VirtioDevice::<Memory>::read_config(&device, 12, &mut data);
+        assert_eq!(u32::from_le_bytes(data), segments);
+    }
+}
