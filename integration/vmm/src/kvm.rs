@@ -1,10 +1,14 @@
 //! KVM on a POWER host, by the crate `kvm-ppc64`.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
 use kvm_ppc64::{MemoryFlags, VmOptions};
+use pseries_devices::virtio::NotifyEvents;
+use vm_memory::GuestAddress;
+use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use crate::ram::{HostRam, SharedRam};
@@ -59,8 +63,9 @@ impl Backend for Kvm {
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
-            negotiated: Box::new(move |decision| vm.negotiated(decision)),
             ram: Arc::new(SharedRam(ram.clone())),
+            notify_events: Some(Arc::new(Doorbells(vm.clone()))),
+            negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
     }
 }
@@ -83,6 +88,29 @@ impl Vcpu for KvmVcpu {
     fn kicker(&self) -> Arc<dyn Kick> {
         self.vcpu.kicker()
     }
+}
+
+/// Stores that the kernel takes for itself (ioeventfd).
+struct Doorbells(Arc<kvm_ppc64::Vm>);
+
+/// KVM compares nothing, and does not even decode the instruction.
+const ANY_WIDTH: u32 = 0;
+
+impl NotifyEvents for Doorbells {
+    fn attach(&self, at: GuestAddress, file: &EventFd) -> io::Result<bool> {
+        let registered = self.0.register_ioeventfd(borrowed(file), at, ANY_WIDTH, None);
+        registered.map(|()| true).map_err(io::Error::other)
+    }
+
+    fn detach(&self, at: GuestAddress, file: &EventFd) -> io::Result<()> {
+        let taken_back = self.0.unregister_ioeventfd(borrowed(file), at, ANY_WIDTH, None);
+        taken_back.map_err(io::Error::other)
+    }
+}
+
+fn borrowed(file: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: open for as long as the file is borrowed.
+    unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) }
 }
 
 extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 mod console;
 mod cpu_thread;
+mod devices;
 mod dump;
 mod end;
 mod error;
@@ -45,6 +46,7 @@ use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootError, Payload, Randomness};
+pub use devices::{DeviceOpenError, Devices, PlugError};
 pub use dump::DumpError;
 pub use error::VmmError;
 pub use outlet::{finish, is_reader_gone};
@@ -79,6 +81,9 @@ pub enum Failure {
     /// A file that the user named is not what it should be.
     #[error("cannot start")]
     Payload(#[source] BootError),
+    /// A device cannot be had.
+    #[error("cannot start")]
+    DeviceOpen(#[from] DeviceOpenError),
     /// The device tree was not written.
     #[error(transparent)]
     Dump(#[from] DumpError),
@@ -123,7 +128,8 @@ impl Failure {
             {
                 2
             }
-            Self::File(_) | Self::Payload(_) => 1,
+            Self::DeviceOpen(error) if error.is_the_users() => 2,
+            Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) => 1,
             Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
         }
     }
@@ -139,6 +145,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
         log::warn!("{hint}");
     }
+    let devices = Arc::new(Devices::open(&config, cli.icount)?);
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };
@@ -155,7 +162,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
         (RealTimeClock::default(), Randomness::Host)
     };
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
-    let setup = vmm::Setup { machine, payload, backend, reboot, clock, randomness };
+    let setup = vmm::Setup { machine, payload, backend, reboot, clock, randomness, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, &stats);

@@ -11,6 +11,10 @@ use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 
+/// The RAM of a machine: shared memory. What is written to it by way of this type is noticed by
+/// processors in software, which may have decoded it.
+pub(crate) type Ram = GuestMemoryMmap<PageMap>;
+
 /// Guest RAM that is memory of this process: what hypercall handlers and a back end both use.
 ///
 /// It is implemented for `GuestMemoryMmap` with any kind of dirty tracking. A back end is given

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arch_ppc64::cas::{Decision, Negotiated};
 use arch_ppc64::platform::{Device, InterruptController};
 use arch_ppc64::{EntryRegisters, GuestRam, Kick, VcpuExit};
+use pseries_devices::virtio::NotifyEvents;
 
 use crate::ram::HostRam;
 
@@ -54,6 +55,8 @@ pub struct VirtualMachine {
     pub interrupts: Arc<dyn InterruptController>,
     /// RAM for the handlers of hypercalls: a back end may have to know what they write.
     pub ram: Arc<dyn GuestRam>,
+    /// What it does for notifications of devices, where it can have them written to files.
+    pub notify_events: Option<Arc<dyn NotifyEvents>>,
 }
 
 impl std::fmt::Debug for VirtualMachine {

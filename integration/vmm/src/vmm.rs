@@ -11,14 +11,15 @@ use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
 
-use crate::boot::{self, Board, ClientReporter, Parts, Payload, Ram, Randomness};
+use crate::boot::{self, Board, ClientReporter, Parts, Payload, Randomness};
 use crate::console::HostConsole;
 use crate::cpu_thread::CpuThread;
+use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::outlet;
-use crate::ram::HostRam;
+use crate::ram::{HostRam, Ram};
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
@@ -57,6 +58,8 @@ pub struct Setup {
     pub clock: Arc<RealTimeClock>,
     /// Where the guest's randomness comes from.
     pub randomness: Randomness,
+    /// What is on the PCI bus.
+    pub devices: Arc<Devices>,
 }
 
 /// Runs a machine to its end, on the console of this process.
@@ -82,6 +85,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
         console: console.clone(),
         clock: setup.clock.clone(),
         randomness: setup.randomness,
+        devices: setup.devices.clone(),
     };
     let terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
     let job = Arc::new(Job::new().map_err(create("an event"))?);
@@ -140,10 +144,9 @@ fn live(
     end: &Arc<End>,
     stats: &Arc<Mutex<Stats>>,
 ) -> Result<Ending, VmmError> {
-    let host_ram: Arc<dyn HostRam> = ram.clone();
     let mut nth = Nth { boot_count: 1, boot_arguments: None };
     loop {
-        let life = Life::begin(setup, &host_ram, board, end, stats, &nth)?;
+        let life = Life::begin(setup, ram, board, end, stats, &nth)?;
         wire.connect(Some(Connected {
             input: life.input.clone(),
             power_button: life.power_button.clone(),
@@ -193,6 +196,7 @@ struct Life {
     input: InterruptLine,
     power_button: PowerButton,
     threads: Vec<JoinHandle<()>>,
+    devices: Option<Plugged>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
 }
@@ -200,13 +204,14 @@ struct Life {
 impl Life {
     fn begin(
         setup: &Setup,
-        ram: &Arc<dyn HostRam>,
+        ram: &Arc<Ram>,
         board: &Board,
         end: &Arc<End>,
         stats: &Arc<Mutex<Stats>>,
         nth: &Nth,
     ) -> Result<Self, VmmError> {
-        let vm = setup.backend.create(&setup.machine, ram)?;
+        let host_ram: Arc<dyn HostRam> = ram.clone();
+        let vm = setup.backend.create(&setup.machine, &host_ram)?;
         let cpus = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
         for vcpu in &vm.vcpus {
             cpus.add(vcpu.kicker());
@@ -217,6 +222,7 @@ impl Life {
             boot_count: nth.boot_count,
             interrupts: vm.interrupts,
             devices: vm.devices,
+            wires: Wires { memory: ram.clone(), notify_events: vm.notify_events },
             boot_arguments: nth.boot_arguments.clone(),
         };
         let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
@@ -225,6 +231,7 @@ impl Life {
             input: boot.input,
             power_button: boot.power_button,
             threads: Vec::new(),
+            devices: boot.plugged,
             client: boot.client,
             stats: stats.clone(),
         };
@@ -264,6 +271,8 @@ impl Life {
             // A panic was reported by the thread itself.
             let _ = thread.join();
         }
+        // Nobody writes to RAM any more.
+        drop(self.devices);
         let report = self.client?();
         let called = report.calls.into_iter().filter(|(_, count)| *count > 0);
         let part = Stats { client_calls: called.collect(), ..Stats::default() };

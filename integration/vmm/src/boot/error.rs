@@ -7,6 +7,7 @@ use arch_ppc64::boot;
 use arch_ppc64::loader::LoadError;
 use arch_ppc64::platform::PlatformError;
 
+use crate::devices::PlugError;
 use crate::{host_file, quoted};
 
 /// Why a machine cannot be started.
@@ -64,6 +65,9 @@ pub enum BootError {
     /// The devices cannot be one machine.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// The devices of the bus cannot be in the machine.
+    #[error("cannot connect the machine's devices")]
+    Devices(#[from] PlugError),
     /// There can be no client interface.
     #[cfg(feature = "vof")]
     #[error(transparent)]

@@ -24,15 +24,19 @@ use arch_ppc64::rtas::{
 };
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 
+use crate::devices::{Devices, Plugged, Wires};
+
 pub use error::BootError;
 pub use payload::Payload;
-pub(crate) use ram::{Ram, clear as clear_ram, create as create_ram};
+pub(crate) use ram::{clear as clear_ram, create as create_ram};
 
 /// What a machine keeps while it is started again and again.
 pub(crate) struct Board {
     pub(crate) console: Arc<dyn Console>,
     pub(crate) clock: Arc<RealTimeClock>,
     pub(crate) randomness: Randomness,
+    /// What is on the PCI bus.
+    pub(crate) devices: Arc<Devices>,
 }
 
 /// Where the seed comes from that a guest gets for its own randomness.
@@ -54,6 +58,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) interrupts: Arc<dyn InterruptController>,
     /// Its devices.
     pub(crate) devices: Vec<Arc<dyn Device>>,
+    /// What those of the bus are connected with.
+    pub(crate) wires: Wires,
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
 }
@@ -62,6 +68,8 @@ pub(crate) struct Parts<'a> {
 pub(crate) struct Prepared {
     /// All devices.
     pub(crate) platform: Platform,
+    /// Those of the bus, which work until this is dropped.
+    pub(crate) plugged: Option<Plugged>,
     /// The interrupt of the console.
     pub(crate) input: InterruptLine,
     /// How the first CPU starts.
@@ -91,7 +99,7 @@ pub(crate) fn prepare(
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, boot_count, interrupts, devices, boot_arguments } = parts;
+    let Parts { ram, cpus, boot_count, interrupts, devices, wires, boot_arguments } = parts;
     let console = &board.console;
     let mut builder = PlatformBuilder::new(machine, interrupts);
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
@@ -106,6 +114,7 @@ pub(crate) fn prepare(
         .add(Arc::new(HvTerm::new(VTY_UNIT, console.clone()).with_interrupt(input.clone())))
         .add_all(calls.devices())
         .add(Arc::new(events));
+    let plugged = board.devices.plug(&mut builder, wires)?;
     let mut platform = builder.build()?;
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
     let boot = payload.boot(rng_seed).number(boot_count);
@@ -115,7 +124,7 @@ pub(crate) fn prepare(
     // What was changed meanwhile is the reason of whatever came of it.
     payload.check_unchanged()?;
     let (registers, client) = started.map_err(|error| payload.named(error))?;
-    Ok(Prepared { platform, registers, input, power_button, client })
+    Ok(Prepared { platform, plugged, registers, input, power_button, client })
 }
 
 /// Starts the way that the machine says; how the first CPU is entered then, and what tells what the

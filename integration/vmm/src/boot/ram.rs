@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use arch_ppc64::Machine;
 use arch_ppc64::topology::MemoryMap;
-use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::fallocate::{FallocateMode, fallocate};
 
 use super::BootError;
 use crate::host_file;
-
-/// Shared memory, without dirty tracking.
-pub(crate) type Ram = GuestMemoryMmap<interp::PageMap>;
+use crate::ram::Ram;
 
 /// Makes the RAM of a machine: a region a range, all zero, shared memory without a name, so that it
 /// can be given to other processes.

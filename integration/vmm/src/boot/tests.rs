@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
+use crate::ram::Ram;
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
 fn kernel() -> Vec<u8> {
@@ -59,7 +60,12 @@ impl Drop for Files {
 }
 
 fn board() -> Board {
-    Board { console: Arc::new(NoConsole), clock: Arc::default(), randomness: Randomness::Host }
+    Board {
+        console: Arc::new(NoConsole),
+        clock: Arc::default(),
+        randomness: Randomness::Host,
+        devices: Arc::new(Devices::open(&VmConfig::default(), false).unwrap()),
+    }
 }
 
 fn parts(ram: &dyn GuestRam) -> Parts<'_> {
@@ -69,6 +75,7 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
         boot_count: 1,
         interrupts: Arc::new(NoInterrupts),
         devices: Vec::new(),
+        wires: Wires { memory: Arc::default(), notify_events: None },
         boot_arguments: None,
     }
 }

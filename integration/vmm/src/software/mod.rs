@@ -87,6 +87,7 @@ impl Backend for Software {
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
             ram: Arc::new(SharedRam(ram.clone())),
+            notify_events: None,
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
     }

@@ -1,0 +1,90 @@
+//! What can go wrong with devices.
+
+use std::error::Error;
+use std::io;
+
+use arch_ppc64::pci::HostBridgeError;
+use arch_ppc64::platform::InterruptError;
+use pseries_devices::disk::{DiskError, DiskFault};
+use pseries_devices::pci::AddError;
+use pseries_devices::rng::SourceError;
+use pseries_devices::virtio::VirtioPciError;
+use pseries_devices::vsock::VsockError;
+
+use crate::host_file;
+
+/// A device that cannot be had, as there is not behind it on the host what the user says. It is
+/// named as on the command line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceOpenError {
+    /// A file cannot be a disk.
+    #[error("{device}")]
+    Disk {
+        /// Which device.
+        device: String,
+        /// What is wrong with the file.
+        #[source]
+        source: DiskFault,
+    },
+    /// A file gives no randomness.
+    #[error("{device}")]
+    Rng {
+        /// Which device.
+        device: String,
+        /// What is wrong with the file.
+        #[source]
+        source: SourceError,
+    },
+    /// There is no socket that a guest's could be.
+    #[error("{device}")]
+    Vsock {
+        /// Which device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: VsockError,
+    },
+}
+
+impl DeviceOpenError {
+    pub(super) fn disk(device: String) -> impl FnOnce(DiskError) -> Self {
+        // The device is named by the file already.
+        |DiskError { reason: source, .. }| Self::Disk { device, source }
+    }
+
+    /// Whether it is for the user to put right, rather than for the host.
+    pub fn is_the_users(&self) -> bool {
+        match self {
+            Self::Disk { source: DiskFault::Host(error), .. } => !host_file::is_the_hosts(error),
+            _ => !reasons(self).any(host_file::is_the_hosts),
+        }
+    }
+}
+
+/// What the host says in an error, or in what it came from.
+fn reasons<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a io::Error> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref())
+}
+
+/// Devices that cannot be plugged into a machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlugError {
+    /// The bus has no slot left.
+    #[error("there is no slot for {0}")]
+    Full(String),
+    /// There are no interrupts for them.
+    #[error(transparent)]
+    Interrupt(#[from] InterruptError),
+    /// A device cannot be a function.
+    #[error(transparent)]
+    Function(#[from] VirtioPciError),
+    /// The bus cannot have a function.
+    #[error(transparent)]
+    Bus(#[from] AddError),
+    /// The bus cannot be behind a bridge.
+    #[error(transparent)]
+    Bridge(#[from] HostBridgeError),
+}

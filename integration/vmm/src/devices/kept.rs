@@ -1,0 +1,73 @@
+//! A device that outlives restarts of its machine.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+
+use super::Memory;
+use crate::config::DeviceId;
+
+/// A device with its id. Its clones are the same device: at most one of them is plugged in.
+#[derive(Clone)]
+pub(super) struct Kept {
+    id: DeviceId,
+    queue_sizes: Arc<[u16]>,
+    device: Arc<Mutex<dyn VirtioDevice<Memory>>>,
+}
+
+impl Kept {
+    pub(super) fn new(id: DeviceId, device: impl VirtioDevice<Memory> + 'static) -> Self {
+        let queue_sizes = device.queue_sizes().into();
+        Self { id, queue_sizes, device: Arc::new(Mutex::new(device)) }
+    }
+
+    pub(super) fn id(&self) -> &DeviceId {
+        &self.id
+    }
+
+    fn device(&self) -> MutexGuard<'_, dyn VirtioDevice<Memory> + 'static> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VirtioDevice<Memory> for Kept {
+    fn kind(&self) -> DeviceKind {
+        self.device().kind()
+    }
+
+    fn features(&self) -> u64 {
+        self.device().features()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        self.device().read_config(offset, data);
+    }
+
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        self.device().write_config(offset, data);
+    }
+
+    fn activate(&mut self, activation: Activation<Memory>) -> Result<Vec<Worker>, ActivateError> {
+        self.device().activate(activation)
+    }
+
+    fn reset(&mut self) {
+        self.device().reset();
+    }
+
+    fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {
+        self.device().describe(node)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! The devices on the machine's PCI bus: what is behind them on the host, and how they are plugged
+//! into each start of the machine.
+
+mod error;
+mod kept;
+mod open;
+mod plug;
+
+use arch_ppc64::platform::PlatformBuilder;
+use pseries_devices::virtio::Execution;
+
+use crate::config::VmConfig;
+use crate::ram::Ram;
+
+pub use error::{DeviceOpenError, PlugError};
+use kept::Kept;
+pub(crate) use plug::{Plugged, Wires};
+
+/// Guest memory as devices have it.
+type Memory = std::sync::Arc<Ram>;
+
+/// The devices, with what is behind them on the host open. They outlive restarts of the machine: a
+/// start plugs them into a new bus, and they are reset.
+#[derive(Debug)]
+pub struct Devices {
+    /// In the order in which they are on the bus.
+    list: Vec<Kept>,
+    execution: Execution,
+}
+
+impl Devices {
+    /// Opens what is behind the devices of `config`. For a run that is to be the same each time
+    /// (`repeatable`), they work on the threads of the CPUs, and randomness is not random.
+    ///
+    /// # Errors
+    /// [`DeviceOpenError`] names the device, the file and the reason.
+    pub fn open(config: &VmConfig, repeatable: bool) -> Result<Self, DeviceOpenError> {
+        let execution = if repeatable { Execution::Inline } else { Execution::Threads };
+        Ok(Self { list: open::all(config, repeatable)?, execution })
+    }
+
+    /// Plugs them into a machine that is about to start; `None` where there are none, as such a
+    /// machine has no bridge.
+    pub(crate) fn plug(
+        &self,
+        builder: &mut PlatformBuilder<'_>,
+        wires: Wires,
+    ) -> Result<Option<Plugged>, PlugError> {
+        if self.list.is_empty() {
+            return Ok(None);
+        }
+        Plugged::new(&self.list, self.execution, builder, wires).map(Some)
+    }
+}

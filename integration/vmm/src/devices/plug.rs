@@ -1,0 +1,67 @@
+//! Devices on a bus, behind a host bridge, from one start of the machine to the next.
+
+use std::sync::Arc;
+
+use arch_ppc64::pci::{self, Doorbell, HostBridge, HostBridgeOptions, PciBus, PciPins, PciWindows};
+use arch_ppc64::platform::PlatformBuilder;
+use pseries_devices::pci::Bus;
+use pseries_devices::virtio::{Connection, Execution, NotifyEvents, VirtioPci};
+
+use super::kept::Kept;
+use super::{Memory, PlugError};
+
+/// The machine's one bridge.
+const BRIDGE: u8 = 0;
+
+/// What the devices are connected with, besides interrupts.
+pub(crate) struct Wires {
+    pub(crate) memory: Memory,
+    /// What the back end does for notifications.
+    pub(crate) notify_events: Option<Arc<dyn NotifyEvents>>,
+}
+
+/// The devices of a machine that is built. When it is dropped, nothing works for them any more.
+#[derive(Debug)]
+pub(crate) struct Plugged {
+    bus: Arc<Bus>,
+}
+
+impl Plugged {
+    /// Puts the devices on a bus, in their order, and adds the bridge of it to the machine.
+    pub(super) fn new(
+        devices: &[Kept],
+        execution: Execution,
+        builder: &mut PlatformBuilder<'_>,
+        wires: Wires,
+    ) -> Result<Self, PlugError> {
+        let windows = PciWindows::of_bridge(BRIDGE);
+        let pins = PciPins::claim(builder, &pci::id_of(BRIDGE))?;
+        let doorbell = Doorbell::new(builder.controller().clone(), &windows);
+        let mut bus = Bus::new(windows);
+        for device in devices {
+            let id = device.id().as_str();
+            let place = bus.next_free().ok_or_else(|| PlugError::Full(id.to_owned()))?;
+            let mut connection = Connection::new(pins.pin(place, 1), doorbell.clone(), windows)
+                .with_execution(execution);
+            if let Some(events) = &wires.notify_events {
+                connection = connection.with_notify_events(events.clone());
+            }
+            let memory = wires.memory.clone();
+            let function = VirtioPci::new(id, Box::new(device.clone()), memory, connection)?;
+            bus.add(Some(place.device()), Arc::new(function))?;
+        }
+        let bus = Arc::new(bus);
+        let options = HostBridgeOptions::new(BRIDGE, pins);
+        let bridge = HostBridge::new(builder, options, bus.clone())?;
+        builder.add(Arc::new(bridge));
+        Ok(Self { bus })
+    }
+}
+
+/// The CPUs have stopped. Whoever worked for the devices has ended when this is done, even if
+/// somebody still has the bus.
+impl Drop for Plugged {
+    fn drop(&mut self) {
+        self.bus.reset();
+    }
+}
