@@ -37,6 +37,8 @@ pub(crate) struct HostConsole {
     input: Mutex<Input>,
     /// Signalled when there is text for the guest.
     arrived: Condvar,
+    /// The same, for who waits for files.
+    arrived_event: EventFd,
     /// Signalled when the guest has taken text that was in the way of more.
     drained: EventFd,
     output: Lane,
@@ -77,11 +79,12 @@ pub(crate) struct Typed {
 impl HostConsole {
     /// A console that shows its text in `output`.
     pub(crate) fn new(output: File) -> io::Result<Self> {
-        let drained = EventFd::new(EFD_NONBLOCK)?;
+        let (drained, arrived_event) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
         let output = Lane::open(output, "standard output", OUTPUT_LIMIT_BYTES)?;
         Ok(Self {
             input: Mutex::default(),
             arrived: Condvar::new(),
+            arrived_event,
             drained,
             output,
             patience: Duration::ZERO,
@@ -115,6 +118,16 @@ impl HostConsole {
     /// Readable when there is room for typed text again.
     pub(crate) fn drained(&self) -> &EventFd {
         &self.drained
+    }
+
+    /// Readable when text for the guest has come, until who waits for that reads it.
+    pub(crate) fn arrived(&self) -> &EventFd {
+        &self.arrived_event
+    }
+
+    /// Whether there is text for the guest.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.lock().waiting.is_empty()
     }
 
     /// How many bytes may come. After 0, [`Self::drained`] tells when to ask again.
@@ -165,6 +178,8 @@ impl HostConsole {
         }
         if typed.for_guest {
             self.arrived.notify_all();
+            // Cannot fail but where it is readable already.
+            let _ = self.arrived_event.write(1);
         }
         typed
     }

@@ -1,4 +1,5 @@
-//! Standard input, and the event loop that listens to it on a thread of its own.
+//! Standard input, and the event loop that listens to it, and to other ends of consoles, on a thread
+//! of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,8 +23,9 @@ pub(crate) struct Wire(Mutex<Option<Connected>>);
 
 /// A machine that is connected.
 pub(crate) struct Connected {
-    /// The console's interrupt.
-    pub(crate) input: InterruptLine,
+    /// The interrupt of the console that the terminal is at, where it is one that has no other way
+    /// to be told.
+    pub(crate) input: Option<InterruptLine>,
     pub(crate) power_button: PowerButton,
 }
 
@@ -33,8 +35,8 @@ impl Wire {
     }
 
     fn raise(&self) {
-        if let Some(machine) = &*lock(&self.0) {
-            machine.input.pulse();
+        if let Some(Connected { input: Some(input), .. }) = &*lock(&self.0) {
+            input.pulse();
         }
     }
 
@@ -52,14 +54,19 @@ pub(crate) struct EventLoop {
 }
 
 impl EventLoop {
-    /// Starts it. When it fails, the machine ends.
-    pub(crate) fn start(input: Input, end: Arc<End>) -> Result<Self, VmmError> {
+    /// Starts it, with those who listen. When it fails, the machine ends.
+    pub(crate) fn start(
+        listeners: Vec<Box<dyn MutEventSubscriber + Send>>,
+        end: Arc<End>,
+    ) -> Result<Self, VmmError> {
         let mut events =
             EventManager::<Box<dyn MutEventSubscriber + Send>>::new().map_err(VmmError::Events)?;
         let stop = EventFd::new(EFD_NONBLOCK).map_err(create("an event"))?;
         let stop = Arc::new(stop);
         let stopped = Arc::new(Mutex::new(false));
-        events.add_subscriber(Box::new(input));
+        for listener in listeners {
+            events.add_subscriber(listener);
+        }
         events.add_subscriber(Box::new(Stop { event: stop.clone(), stopped: stopped.clone() }));
         let listen = move || {
             while !*lock(&stopped) {

@@ -17,6 +17,7 @@ mod boot;
 pub mod cli;
 pub mod config;
 mod console;
+mod consoles;
 mod cpu_thread;
 mod devices;
 mod dump;
@@ -33,6 +34,7 @@ mod signals;
 pub mod software;
 mod stats;
 mod terminal;
+mod terminal_end;
 pub mod vcpu;
 pub mod vmm;
 mod watch;
@@ -46,6 +48,7 @@ use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootError, Payload, Randomness};
+pub use consoles::{ConsoleError, Consoles};
 pub use devices::{DeviceOpenError, Devices, PlugError};
 pub use dump::DumpError;
 pub use error::VmmError;
@@ -81,6 +84,9 @@ pub enum Failure {
     /// A file that the user named is not what it should be.
     #[error("cannot start")]
     Payload(#[source] BootError),
+    /// A console cannot be had.
+    #[error("cannot start")]
+    Console(#[from] ConsoleError),
     /// A device cannot be had.
     #[error("cannot start")]
     DeviceOpen(#[from] DeviceOpenError),
@@ -129,7 +135,8 @@ impl Failure {
                 2
             }
             Self::DeviceOpen(error) if error.is_the_users() => 2,
-            Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) => 1,
+            Self::Console(error) if error.is_the_users() => 2,
+            Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,
             Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
         }
     }
@@ -145,7 +152,8 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
         log::warn!("{hint}");
     }
-    let devices = Arc::new(Devices::open(&config, cli.icount)?);
+    let mut consoles = Consoles::open(&config, cli.icount)?;
+    let devices = Arc::new(Devices::open(&config, consoles.second.take(), cli.icount)?);
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };
@@ -165,7 +173,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let setup = vmm::Setup { machine, payload, backend, reboot, clock, randomness, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
-    let ending = vmm::run(&setup, &stats);
+    let ending = vmm::run(&setup, consoles, &stats);
     if cli.stats {
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         stats.wall = start.elapsed();

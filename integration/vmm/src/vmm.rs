@@ -10,9 +10,11 @@ use arch_ppc64::platform::InterruptLine;
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
+use event_manager::MutEventSubscriber;
 
 use crate::boot::{self, Board, ClientReporter, Parts, Payload, Randomness};
 use crate::console::HostConsole;
+use crate::consoles::{Consoles, Serial};
 use crate::cpu_thread::CpuThread;
 use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
@@ -62,45 +64,54 @@ pub struct Setup {
     pub devices: Arc<Devices>,
 }
 
-/// Runs a machine to its end, on the console of this process.
+/// Runs a machine to its end, with its first console and the terminal that are in `consoles`.
 ///
 /// Counts what it does in `stats`. Signals that ask the process to end are blocked from here on:
 /// with [`Ending::Signal`], it is for the caller to end as the signal says.
 ///
 /// # Errors
 /// [`VmmError`] when the host fails; the terminal is as before in any case.
-pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError> {
+pub fn run(
+    setup: &Setup,
+    consoles: Consoles,
+    stats: &Arc<Mutex<Stats>>,
+) -> Result<Ending, VmmError> {
+    let Consoles { serial, input: serial_input, terminal: console, .. } = consoles;
     let mut at_the_end = EndAtOnce(true);
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
-    let stdout = outlet::duplicate(io::stdout().as_fd());
-    let console = stdout.and_then(HostConsole::new).map_err(create("the console"))?;
-    let console = match setup.randomness {
-        Randomness::Host => Arc::new(console),
-        // A run that is to be the same each time.
-        Randomness::Fixed => Arc::new(console.patient()),
-    };
     let end = Arc::new(End::new().map_err(create("an event"))?);
     let ram = Arc::new(boot::create_ram(&setup.machine)?);
     let board = Board {
-        console: console.clone(),
+        console: serial.console(),
         clock: setup.clock.clone(),
         randomness: setup.randomness,
         devices: setup.devices.clone(),
     };
-    let terminal = RawTerminal::enter().map_err(VmmError::Terminal)?;
+    let terminal = match console {
+        Some(_) => RawTerminal::enter().map_err(VmmError::Terminal)?,
+        None => None,
+    };
     let job = Arc::new(Job::new().map_err(create("an event"))?);
     let watch = Watch::start(signals, end.clone(), job.clone()).map_err(create("a thread"))?;
     let wire = Arc::new(Wire::default());
-    let stdin = outlet::duplicate(io::stdin().as_fd());
-    let stdin = stdin.map_err(create("a descriptor of standard input"))?;
-    let input = Input::new(stdin, console.clone(), wire.clone(), end.clone(), job);
-    let events = EventLoop::start(input, end.clone())?;
+    let mut listeners: Vec<Box<dyn MutEventSubscriber + Send>> = Vec::new();
+    if let Some(console) = &console {
+        let stdin = outlet::duplicate(io::stdin().as_fd());
+        let stdin = stdin.map_err(create("a descriptor of standard input"))?;
+        let input = Input::new(stdin, console.clone(), wire.clone(), end.clone(), job);
+        listeners.push(Box::new(input));
+    }
+    if let Some(input) = serial_input {
+        listeners.push(Box::new(input));
+    }
+    let events = EventLoop::start(listeners, end.clone())?;
 
-    let ending = live(setup, &ram, &board, &console, &wire, &end, stats);
+    let outside = Outside { serial, terminal: console.as_deref(), wire: &wire };
+    let ending = live(setup, &ram, &board, &outside, &end, stats);
     drop(events);
     let left = matches!(ending, Ok(Ending::Left | Ending::Signal(_)));
     // The guest's last line may be half a line: what comes next begins a new one.
-    if left && terminal::is_raw() {
+    if let Some(console) = console.as_ref().filter(|_| left && terminal::is_raw()) {
         console.end_line();
     }
     outlet::flush(left);
@@ -115,7 +126,7 @@ pub fn run(setup: &Setup, stats: &Arc<Mutex<Stats>>) -> Result<Ending, VmmError>
     let left = matches!(ending, Ok(Ending::Left | Ending::Signal(_)));
     // The first signal is the one that counts.
     at_the_end.0 = !matches!(ending, Ok(Ending::Signal(_)));
-    match console.unwritten_bytes() {
+    match console.map_or(0, |console| console.unwritten_bytes()) {
         count @ 1.. if !left => log::warn!("the last {count} bytes of the console were not read"),
         _ => {}
     }
@@ -139,23 +150,19 @@ fn live(
     setup: &Setup,
     ram: &Arc<Ram>,
     board: &Board,
-    console: &HostConsole,
-    wire: &Wire,
+    outside: &Outside<'_>,
     end: &Arc<End>,
     stats: &Arc<Mutex<Stats>>,
 ) -> Result<Ending, VmmError> {
     let mut nth = Nth { boot_count: 1, boot_arguments: None };
     loop {
         let life = Life::begin(setup, ram, board, end, stats, &nth)?;
-        wire.connect(Some(Connected {
-            input: life.input.clone(),
-            power_button: life.power_button.clone(),
-        }));
+        outside.connect(Some(&life));
         let why = end.wait();
-        wire.connect(None);
+        outside.connect(None);
         let restarts = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
-        if !restarts {
-            console.stop(matches!(why, Why::Left | Why::Signal(_)));
+        if let Some(terminal) = outside.terminal.filter(|_| !restarts) {
+            terminal.stop(matches!(why, Why::Left | Why::Signal(_)));
         }
         nth.boot_arguments = life.end();
         // Something may have come while the CPUs stopped.
@@ -163,7 +170,7 @@ fn live(
         match why {
             Why::Guest(StopReason::Reset) if restarts => {
                 log::info!("the guest restarts");
-                console.reset();
+                outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
                 boot::clear_ram(ram)?;
                 nth.boot_count += 1;
@@ -180,6 +187,26 @@ fn live(
             Why::Signal(signal) => return Ok(Ending::Signal(signal)),
             Why::Host(error) => return Err(error),
         }
+    }
+}
+
+/// What a machine is connected with while it runs, besides its devices.
+struct Outside<'a> {
+    serial: Serial,
+    terminal: Option<&'a HostConsole>,
+    wire: &'a Wire,
+}
+
+impl Outside<'_> {
+    /// Connects a machine, or none.
+    fn connect(&self, life: Option<&Life>) {
+        let input = life.map(|life| life.input.clone());
+        self.serial.connect(input.clone());
+        let is_ours = matches!(self.serial, Serial::Terminal(_));
+        self.wire.connect(life.map(|life| Connected {
+            input: input.filter(|_| is_ours),
+            power_button: life.power_button.clone(),
+        }));
     }
 }
 

@@ -64,7 +64,7 @@ fn board() -> Board {
         console: Arc::new(NoConsole),
         clock: Arc::default(),
         randomness: Randomness::Host,
-        devices: Arc::new(Devices::open(&VmConfig::default(), false).unwrap()),
+        devices: Arc::new(Devices::open(&VmConfig::default(), None, false).unwrap()),
     }
 }
 

@@ -7,6 +7,7 @@ mod open;
 mod plug;
 
 use arch_ppc64::platform::PlatformBuilder;
+use pseries_devices::host_console::HostEnd;
 use pseries_devices::virtio::Execution;
 
 use crate::config::VmConfig;
@@ -29,14 +30,19 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Opens what is behind the devices of `config`. For a run that is to be the same each time
+    /// Opens what is behind the devices of `config`, whose second console has its other end already:
+    /// `console`. For a run that is to be the same each time
     /// (`repeatable`), they work on the threads of the CPUs, and randomness is not random.
     ///
     /// # Errors
     /// [`DeviceOpenError`] names the device, the file and the reason.
-    pub fn open(config: &VmConfig, repeatable: bool) -> Result<Self, DeviceOpenError> {
+    pub fn open(
+        config: &VmConfig,
+        console: Option<Box<dyn HostEnd>>,
+        repeatable: bool,
+    ) -> Result<Self, DeviceOpenError> {
         let execution = if repeatable { Execution::Inline } else { Execution::Threads };
-        Ok(Self { list: open::all(config, repeatable)?, execution })
+        Ok(Self { list: open::all(config, console, repeatable)?, execution })
     }
 
     /// Plugs them into a machine that is about to start; `None` where there are none, as such a

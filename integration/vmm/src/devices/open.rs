@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pseries_devices::blk::Block;
 use pseries_devices::disk::{DiskOptions, FileDisk};
+use pseries_devices::host_console::HostEnd;
 use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vsock::Vsock;
 
@@ -12,7 +13,11 @@ use super::kept::Kept;
 use crate::config::{DiskConfig, ImageType, RngConfig, VmConfig, VsockConfig};
 
 /// All of them, in the order in which they are on the bus.
-pub(super) fn all(config: &VmConfig, repeatable: bool) -> Result<Vec<Kept>, DeviceOpenError> {
+pub(super) fn all(
+    config: &VmConfig,
+    console: Option<Box<dyn HostEnd>>,
+    repeatable: bool,
+) -> Result<Vec<Kept>, DeviceOpenError> {
     let mut devices = Vec::new();
     for (number, config) in config.disks.iter().enumerate() {
         devices.push(disk(config, number)?);
