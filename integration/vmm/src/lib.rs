@@ -49,7 +49,7 @@ use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootError, Payload, Randomness};
 pub use consoles::{ConsoleError, Consoles};
-pub use devices::{DeviceOpenError, Devices, PlugError};
+pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
 pub use dump::DumpError;
 pub use error::VmmError;
 pub use outlet::{finish, is_reader_gone};
@@ -152,8 +152,6 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
         log::warn!("{hint}");
     }
-    let mut consoles = Consoles::open(&config, cli.icount)?;
-    let devices = Arc::new(Devices::open(&config, consoles.second.take(), cli.icount)?);
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };
@@ -164,6 +162,9 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     backend.check(&machine).map_err(Failure::Unsuitable)?;
     let cpu = machine.cpu();
     log::info!("{} on {}, processor version {:#010x}", cpu.model(), backend.name(), cpu.pvr());
+    let mut consoles = Consoles::open(&config, cli.icount)?;
+    let needs = Needs { repeatable: cli.icount, notes_of_writes: backend.keeps_code() };
+    let devices = Arc::new(Devices::open(&config, consoles.second.take(), needs)?);
     let (clock, randomness) = if cli.icount {
         (RealTimeClock::new(Box::new(GuestTime::new(timer))), Randomness::Fixed)
     } else {

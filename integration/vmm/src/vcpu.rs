@@ -80,6 +80,12 @@ pub trait Backend: std::fmt::Debug {
     /// [`BackendError`] when the host fails.
     fn host_pvr(&self) -> Result<Option<u32>, BackendError>;
 
+    /// Whether its CPUs keep what they have decoded of RAM, so that everybody who writes to RAM has to
+    /// take note of it there (`vm_memory::bitmap::Bitmap`). The processor of a host does not.
+    fn keeps_code(&self) -> bool {
+        false
+    }
+
     /// Checks that the back end can be what `machine` is; by default, that is any machine whose
     /// cores have one thread.
     ///

@@ -86,7 +86,7 @@ fn devices_are_checked() {
     with(&["--disk", "path=a", "--disk", "path=a"], &["--disk path=a", "the file a"]);
     with(&["--net", "mac=52:54:00:12:34:56"], &["--net", "\"tap\" and \"socket\""]);
     with(&["--net", "tap=t,socket=s"], &["--net", "not both"]);
-    with(&["--net", "tap=t,mac=01:00:5e:00:00:01"], &["mac=01:00:5e:00:00:01", "multicast"]);
+    with(&["--net", "tap=t,mac=01:00:5e:00:00:01"], &["mac=01:00:5e:00:00:01", "group"]);
     let mac = "mac=52:54:00:12:34:56";
     with(
         &["--net", &format!("tap=t,{mac}"), &format!("tap=u,{mac}")],

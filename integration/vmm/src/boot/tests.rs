@@ -8,6 +8,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
+use crate::devices::Needs;
 use crate::ram::Ram;
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
@@ -64,7 +65,7 @@ fn board() -> Board {
         console: Arc::new(NoConsole),
         clock: Arc::default(),
         randomness: Randomness::Host,
-        devices: Arc::new(Devices::open(&VmConfig::default(), None, false).unwrap()),
+        devices: Arc::new(Devices::open(&VmConfig::default(), None, Needs::default()).unwrap()),
     }
 }
 

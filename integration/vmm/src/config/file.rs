@@ -297,7 +297,7 @@ mod tests {
             (r#"{"disks": [{"path": "a", "image_type": "vmdk"}]}"#, &["image_type\"", "qcow2"]),
             (r#"{"net": [{}]}"#, &["\"net[0]\"", "\"tap\" and \"socket\""]),
             (r#"{"net": [{"tap": "t", "socket": "s"}]}"#, &["\"net[0]\"", "not both"]),
-            (r#"{"net": [{"tap": "t", "mac": "x"}]}"#, &["\"net[0].mac\"", "six bytes"]),
+            (r#"{"net": [{"tap": "t", "mac": "x"}]}"#, &["\"net[0].mac\"", "six pairs"]),
             (r#"{"rng": "x"}"#, &["\"rng\"", "an object, or a list"]),
             (r#"{"rng": {"source": "x"}}"#, &["\"rng.source\"", "`src`"]),
             (r#"{"rng": ["x"]}"#, &["\"rng[0]\"", "an object"]),

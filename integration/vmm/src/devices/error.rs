@@ -8,6 +8,8 @@ use arch_ppc64::platform::InterruptError;
 use pseries_devices::disk::{DiskError, DiskFault};
 use pseries_devices::pci::AddError;
 use pseries_devices::rng::SourceError;
+use pseries_devices::vhost_user::VhostUserError;
+use pseries_devices::vhost_user::fs::FsError;
 use pseries_devices::virtio::VirtioPciError;
 use pseries_devices::vsock::VsockError;
 
@@ -36,6 +38,18 @@ pub enum DeviceOpenError {
         #[source]
         source: SourceError,
     },
+    /// There is no such network.
+    #[error("{device}")]
+    Net {
+        /// Which device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// There is no address to be made up.
+    #[error("cannot get randomness for an address from /dev/urandom")]
+    Random(#[source] io::Error),
     /// There is no socket that a guest's could be.
     #[error("{device}")]
     Vsock {
@@ -44,6 +58,24 @@ pub enum DeviceOpenError {
         /// The reason.
         #[source]
         source: VsockError,
+    },
+    /// There cannot be such a file system.
+    #[error("{device}")]
+    Fs {
+        /// Which device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: FsError,
+    },
+    /// There is no program that does the work of a device.
+    #[error("{device}")]
+    VhostUser {
+        /// Which device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: VhostUserError,
     },
 }
 
@@ -57,6 +89,7 @@ impl DeviceOpenError {
     pub fn is_the_users(&self) -> bool {
         match self {
             Self::Disk { source: DiskFault::Host(error), .. } => !host_file::is_the_hosts(error),
+            Self::Random(_) => false,
             _ => !reasons(self).any(host_file::is_the_hosts),
         }
     }

@@ -29,20 +29,30 @@ pub struct Devices {
     execution: Execution,
 }
 
+/// What the run of a machine needs of its devices.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// It is to be the same each time: they work on the threads of the CPUs, and randomness is not
+    /// random.
+    pub repeatable: bool,
+    /// What writes to RAM has to take note of it there, as the CPUs keep what they have decoded:
+    /// other processes do not.
+    pub notes_of_writes: bool,
+}
+
 impl Devices {
     /// Opens what is behind the devices of `config`, whose second console has its other end already:
-    /// `console`. For a run that is to be the same each time
-    /// (`repeatable`), they work on the threads of the CPUs, and randomness is not random.
+    /// `console`.
     ///
     /// # Errors
     /// [`DeviceOpenError`] names the device, the file and the reason.
     pub fn open(
         config: &VmConfig,
         console: Option<Box<dyn HostEnd>>,
-        repeatable: bool,
+        needs: Needs,
     ) -> Result<Self, DeviceOpenError> {
-        let execution = if repeatable { Execution::Inline } else { Execution::Threads };
-        Ok(Self { list: open::all(config, console, repeatable)?, execution })
+        let execution = if needs.repeatable { Execution::Inline } else { Execution::Threads };
+        Ok(Self { list: open::all(config, console, needs)?, execution })
     }
 
     /// Plugs them into a machine that is about to start; `None` where there are none, as such a

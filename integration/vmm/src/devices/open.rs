@@ -1,33 +1,48 @@
 //! What is behind each device on the host.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use pseries_devices::blk::Block;
+use pseries_devices::console::Console;
 use pseries_devices::disk::{DiskOptions, FileDisk};
 use pseries_devices::host_console::HostEnd;
+use pseries_devices::net::{self, Net, Socket};
 use pseries_devices::rng::{Rng, Source};
+use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::Vsock;
 
-use super::DeviceOpenError;
 use super::kept::Kept;
-use crate::config::{DiskConfig, ImageType, RngConfig, VmConfig, VsockConfig};
+use super::{DeviceOpenError, Needs};
+use crate::config::{
+    ConsoleConfig, DiskConfig, FsConfig, ImageType, MacAddress, NetBackend, NetConfig, RngConfig,
+    VmConfig, VsockConfig,
+};
 
 /// All of them, in the order in which they are on the bus.
 pub(super) fn all(
     config: &VmConfig,
     console: Option<Box<dyn HostEnd>>,
-    repeatable: bool,
+    needs: Needs,
 ) -> Result<Vec<Kept>, DeviceOpenError> {
     let mut devices = Vec::new();
     for (number, config) in config.disks.iter().enumerate() {
         devices.push(disk(config, number)?);
     }
+    for (number, config) in config.net.iter().enumerate() {
+        devices.push(net(config, number)?);
+    }
     for (number, config) in config.rng.iter().enumerate() {
-        devices.push(rng(config, number, repeatable)?);
+        devices.push(rng(config, number, needs)?);
     }
     for (number, config) in config.vsock.iter().enumerate() {
         devices.push(vsock(config, number)?);
     }
+    for (number, config) in config.fs.iter().enumerate() {
+        devices.push(fs(config, number, needs)?);
+    }
+    devices.extend(console.map(|end| Kept::new(ConsoleConfig::id(), Console::new(end))));
     Ok(devices)
 }
 
@@ -47,12 +62,37 @@ fn disk(config: &DiskConfig, number: usize) -> Result<Kept, DeviceOpenError> {
     Ok(Kept::new(id, block.with_queue_size(config.queue_size.get())))
 }
 
-fn rng(config: &RngConfig, number: usize, repeatable: bool) -> Result<Kept, DeviceOpenError> {
+fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
+    let mac = match config.mac {
+        Some(mac) => mac,
+        None => random_address().map_err(DeviceOpenError::Random)?,
+    };
+    let failed = |source: Box<_>| DeviceOpenError::Net { device: config.label(), source };
+    let backend: Box<dyn net::Backend> = match &config.backend {
+        NetBackend::Socket(path) => {
+            Box::new(Socket::connect(path.as_path()).map_err(|error| failed(Box::new(error)))?)
+        }
+        NetBackend::Tap(name) => {
+            let _ = name;
+            return Err(failed(Box::new(io::Error::from(io::ErrorKind::Unsupported))));
+        }
+    };
+    Ok(Kept::new(config.id(number), Net::new(net::NetConfig::new(mac.into()), backend)))
+}
+
+/// An address that nobody else has, most likely.
+fn random_address() -> io::Result<MacAddress> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(MacAddress::local(u32::from_ne_bytes(bytes)))
+}
+
+fn rng(config: &RngConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let device = config.label();
     // Looked at in any case, so that what is wrong is found.
     let source = Source::open(config.src.as_path())
         .map_err(|source| DeviceOpenError::Rng { device, source })?;
-    let source = if repeatable { Source::fixed(number as u64) } else { source };
+    let source = if needs.repeatable { Source::fixed(number as u64) } else { source };
     Ok(Kept::new(config.id(number), Rng::new(source)))
 }
 
@@ -61,4 +101,13 @@ fn vsock(config: &VsockConfig, number: usize) -> Result<Kept, DeviceOpenError> {
     let vsock = Vsock::new(config.cid.get().into(), config.socket.as_path())
         .map_err(|source| DeviceOpenError::Vsock { device, source })?;
     Ok(Kept::new(config.id(number), vsock))
+}
+
+fn fs(config: &FsConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
+    let mut spec = virtiofs::spec(config.tag.as_str(), config.num_queues.get())
+        .map_err(|source| DeviceOpenError::Fs { device: config.label(), source })?;
+    spec.queue_sizes.fill(config.queue_size.get());
+    let daemon = VhostUser::connect(config.socket.as_path(), spec)
+        .map_err(|source| DeviceOpenError::VhostUser { device: config.label(), source })?;
+    Ok(Kept::new(config.id(number), daemon.with_relayed_queues(needs.notes_of_writes)))
 }

@@ -41,6 +41,10 @@ impl Backend for Software {
         Ok(None)
     }
 
+    fn keeps_code(&self) -> bool {
+        true
+    }
+
     fn check(&self, machine: &Machine) -> Result<(), BackendError> {
         one_thread_a_core(machine)?;
         let model = machine.cpu().model();
