@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use arch_ppc64::fdt::Start;
 use arch_ppc64::layout::PAGE_BYTES;
 use arch_ppc64::loader::KERNEL_BASE;
-use arch_ppc64::platform::outline;
+use arch_ppc64::platform::outline_with;
 use arch_ppc64::{Machine, boot};
 use vm_memory::GuestAddress;
 
 use crate::boot::{BootError, Payload};
 use crate::config::VmConfig;
+use crate::devices::{Devices, Wires};
 use crate::outlet::is_reader_gone;
 use crate::quoted;
 
@@ -48,13 +49,18 @@ pub enum DumpError {
 /// adds `stdin`, `stdout`, `memory` and `mmu` to `/chosen` and `available` to `/memory@0`.
 ///
 /// Without a kernel in `config`, the tree says that it starts where kernels do, without an initial
-/// RAM disk. The random seed is zero: the same machine gives the same file.
+/// RAM disk. The random seed is zero, and so is what is random in a network's address: the same
+/// machine gives the same file. Nothing of what is behind the devices is opened.
 ///
 /// # Errors
 /// [`DumpError`].
 pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Result<(), DumpError> {
     let rtas_base = GuestAddress(KERNEL_BASE.0 - PAGE_BYTES);
-    let platform = outline(machine).map_err(BootError::from)?;
+    let mut plugged = None;
+    let platform = outline_with(machine, |builder| {
+        plugged = Devices::outline(config).plug(builder, Wires::default())?;
+        Ok::<_, BootError>(())
+    })?;
     let mut start =
         Start::new(KERNEL_BASE, [0; 32]).with_flat_rtas((!machine.x_vof()).then_some(rtas_base));
     if config.payload.kernel.is_some() {

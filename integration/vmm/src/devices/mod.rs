@@ -4,6 +4,7 @@
 mod error;
 mod kept;
 mod open;
+mod outline;
 mod plug;
 
 use arch_ppc64::platform::PlatformBuilder;
@@ -55,6 +56,11 @@ impl Devices {
         Ok(Self { list: open::all(config, console, needs)?, execution })
     }
 
+    /// The same devices with nothing behind them, for a machine that nobody runs.
+    pub(crate) fn outline(config: &VmConfig) -> Self {
+        Self { list: outline::all(config), execution: Execution::Threads }
+    }
+
     /// Plugs them into a machine that is about to start; `None` where there are none, as such a
     /// machine has no bridge.
     pub(crate) fn plug(
@@ -68,3 +74,6 @@ impl Devices {
         Plugged::new(&self.list, self.execution, builder, wires).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;

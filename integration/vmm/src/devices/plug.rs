@@ -13,7 +13,8 @@ use super::{Memory, PlugError};
 /// The machine's one bridge.
 const BRIDGE: u8 = 0;
 
-/// What the devices are connected with, besides interrupts.
+/// What the devices are connected with, besides interrupts: by default nothing.
+#[derive(Default)]
 pub(crate) struct Wires {
     pub(crate) memory: Memory,
     /// What the back end does for notifications.
