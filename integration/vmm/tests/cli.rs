@@ -1,5 +1,6 @@
 //! What `pseries-vmm` says, and how it ends, when it cannot do what it is told.
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -126,6 +127,49 @@ fn files_are_checked() {
     if cfg!(target_arch = "x86_64") {
         is("x86", &std::fs::read("/proc/self/exe").unwrap(), &["x86-64"]);
     }
+}
+
+#[test]
+fn what_is_behind_devices_is_checked() {
+    let folder = Folder::new("behind_devices");
+    let kernel = folder.file("kernel", &kernel(4096));
+    let with = |arguments: &[&str], words: &[&str]| {
+        refused(&[&["--kernel", &kernel], arguments].concat(), words);
+    };
+    let disk = |path: &str, words: &[&str]| {
+        with(&["--disk", &format!("path={path}")], &[&["--disk path="], words].concat());
+    };
+    disk("/nonexistent/disk", &["No such file"]);
+    disk("/", &["directory"]);
+    disk("/dev/null", &["character device"]);
+    disk(&folder.file("empty", b""), &["empty"]);
+    disk(&folder.file("odd", &[0; 1000]), &["1000 bytes", "multiple of 512"]);
+    disk(&folder.file("qcow2", &[&b"QFI\xfb"[..], &[0; 508]].concat()), &["qcow2", "image_type"]);
+    let good = folder.file("good", &[0; 4096]);
+    with(&["--disk", &format!("path={good},image_type=qcow2")], &["qcow2"]);
+    // Another machine has it.
+    let holder = std::fs::File::options().write(true).open(&good).unwrap();
+    // SAFETY: zeros are a lock of all of a file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    // SAFETY: of an open descriptor, with a lock that is borrowed for the call.
+    let locked = unsafe { libc::fcntl(holder.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    assert_eq!(locked, 0);
+    disk(&good, &["in use"]);
+    disk(&format!("{good},readonly=on"), &["somebody writes to it"]);
+    drop(holder);
+    let nowhere = folder.0.join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    with(&["--net", &format!("socket={nowhere}")], &["--net socket=", nowhere, "No such file"]);
+    with(&["--fs", &format!("tag=t,socket={nowhere}")], &["--fs tag=t", nowhere, "No such file"]);
+    with(&["--fs", &format!("tag=t,socket={good}")], &["--fs tag=t", &good]);
+    with(&["--rng", "src=/nonexistent"], &["--rng src=/nonexistent", "No such file"]);
+    with(&["--rng", "src=/"], &["--rng src=/"]);
+    with(&["--vsock", "cid=3,socket=/nonexistent/v"], &["--vsock cid=3", "No such file"]);
+    with(&["--serial", "file=/nonexistent/f"], &["--serial file=/nonexistent/f", "No such file"]);
+    with(&["--serial", "file=/"], &["--serial file=/"]);
+    with(&["--console", "socket=/nonexistent/s"], &["--console socket=", "No such file"]);
+    with(&["--console", &format!("socket={good}")], &["--console socket=", &good]);
 }
 
 #[test]
