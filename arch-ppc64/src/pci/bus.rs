@@ -10,7 +10,8 @@ use crate::fdt::{FdtError, NodeBuilder};
 /// than an adapter. All of it may be called by several vCPU threads at once, with whatever a guest
 /// passes.
 pub trait PciBus: Send + Sync {
-    /// The functions that there are.
+    /// The functions that there are, on bus 0 all of them, and none of them a bridge to another
+    /// bus. Asked once, when the host bridge is made.
     fn functions(&self) -> Vec<PciAddress>;
 
     /// Reads 1, 2 or 4 bytes of a function's configuration space, in the order in which they are
