@@ -13,6 +13,12 @@ pub enum HostBridgeError {
         /// The function.
         function: PciAddress,
     },
+    /// The bus tells of a function that has no configuration space.
+    #[error("the PCI bus has no function {function}, which it tells of")]
+    Absent {
+        /// The function.
+        function: PciAddress,
+    },
     /// A function is a bridge to another bus, or behind one: all are on bus 0.
     #[error("the PCI function {function} is a bridge, or behind one; there is bus 0 only")]
     Bridge {

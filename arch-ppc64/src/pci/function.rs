@@ -5,12 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bars::Bar;
 use super::config_space::{
-    COMMAND, COMMAND_INTERRUPT_DISABLE, ConfigSpace, HEADER_TYPE, INTERRUPT_PIN,
+    COMMAND, COMMAND_INTERRUPT_DISABLE, ConfigSpace, HEADER_TYPE, INTERRUPT_PIN, VENDOR_ID,
 };
 use super::error::HostBridgeError;
 use super::messages::{MessageKind, Msi, MsiX, NoTable};
 use super::{PciAddress, PciBus, PciWindows};
 use crate::platform::PlatformBuilder;
+
+/// [`VENDOR_ID`] where there is no function.
+const NO_VENDOR: u16 = 0xffff;
 
 /// [`HEADER_TYPE`]: the layout of the header, and whether the device has more functions.
 const HEADER_LAYOUT: u8 = 0x7f;
@@ -50,6 +53,9 @@ impl Function {
         windows: &PciWindows,
     ) -> Result<Self, HostBridgeError> {
         let space = ConfigSpace::new(bus, address);
+        if space.u16(VENDOR_ID) == NO_VENDOR {
+            return Err(HostBridgeError::Absent { function: address });
+        }
         if address.bus() != 0 || space.u8(HEADER_TYPE) & HEADER_LAYOUT != 0 {
             return Err(HostBridgeError::Bridge { function: address });
         }
@@ -138,7 +144,7 @@ impl Function {
             MessageKind::MsiX => {
                 let msi_x = self.msi_x.ok_or(NoTable)?;
                 let count = wanted.clamp(1, msi_x.entries);
-                let before_count = before.map_or(0, |grant| grant.count);
+                let before_count = before.map_or(0, |before| before.count);
                 let first = self.sources.start;
                 msi_x.program(bus, &space, windows, first, count, before_count)?;
                 self.silence(bus, &space, windows, MessageKind::Msi, before);

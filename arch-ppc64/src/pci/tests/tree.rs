@@ -226,6 +226,9 @@ fn what_cannot_be_behind_a_bridge_is_named() {
     let error_of_bridge = error(MockBus::default().with(4, 1, bridge));
     assert!(matches!(error_of_bridge, HostBridgeError::Bridge { .. }), "{error_of_bridge}");
     assert!(error_of_bridge.to_string().contains("00:04.1"));
+    let absent = block().with_byte(0x00, 0xff).with_byte(0x01, 0xff);
+    let error_of_absent = error(MockBus::default().with(4, 1, absent));
+    assert!(matches!(error_of_absent, HostBridgeError::Absent { .. }), "{error_of_absent}");
     // So many messages no machine has.
     let mut many = MockBus::default();
     for device in 0..32 {
