@@ -119,6 +119,10 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for MockDevice {
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let lines = queues.iter().map(|queue| Arc::clone(&queue.interrupt)).collect();
         *lock(&self.seen.queues) = lines;
+        if let (MockWorkers::Refuses, Some(queue)) = (self.workers, queues.first()) {
+            // What was made for it until then is gone afterwards.
+            queue.interrupt.file().expect("a file");
+        }
         *lock(&self.seen.interrupt) = Some((features, Arc::clone(&interrupt)));
         let handlers = queues.into_iter().map(|queue| {
             self.seen.workers.fetch_add(1, Ordering::SeqCst);

@@ -63,18 +63,14 @@ impl Activity {
         let name = name(&self.id, format_args!("q{queue}"));
         let body = move |stop: &Stop| {
             // By edges: each write to the doorbell wakes, and nobody has to read it.
-            let watched =
-                watch(&epoll, stop, STOP).and_then(|()| add(&epoll, &doorbell, queue.into()));
-            if let Err(error) = watched {
-                log::error!("cannot wait for notifications of queue {queue}: {error}");
-                return;
-            }
-            loop {
-                while !stop.is_asked() && handler.handle() {}
-                if stop.is_asked() || wait(&epoll, &mut [EpollEvent::default(); 2]).is_err() {
-                    return;
+            watch(&epoll, stop)?;
+            add(&epoll, &doorbell, queue.into())?;
+            while !stop.is_asked() {
+                if !handler.handle() {
+                    wait(&epoll, &mut [EpollEvent::default(); 2])?;
                 }
             }
+            Ok(())
         };
         self.spawn(&name, body)
     }
@@ -86,12 +82,7 @@ impl Activity {
         subscriber: Box<dyn MutEventSubscriber + Send>,
     ) -> io::Result<()> {
         let name = name(&self.id, format_args!("w{number}"));
-        let body = move |stop: &Stop| {
-            if let Err(error) = run_events(stop, subscriber) {
-                log::error!("cannot wait for events: {error}");
-            }
-        };
-        self.spawn(&name, body)
+        self.spawn(&name, move |stop| run_events(stop, subscriber))
     }
 
     /// Handles a queue on the thread that notified it.
@@ -100,7 +91,7 @@ impl Activity {
         match catch_unwind(all) {
             Ok(false) => {}
             Ok(true) => MISTAKES.warn(format_args!("{} has a queue without an end", self.id)),
-            Err(_) => self.fail(),
+            Err(_) => self.fail(format_args!("has panicked")),
         }
     }
 
@@ -127,15 +118,20 @@ impl Activity {
     fn spawn(
         self: &Arc<Self>,
         name: &str,
-        body: impl FnOnce(&Stop) + Send + 'static,
+        body: impl FnOnce(&Stop) -> Result<(), Box<dyn Error>> + Send + 'static,
     ) -> io::Result<()> {
         let activity = Arc::clone(self);
-        self.threads.spawn(name, body, move || activity.fail())
+        let main = move |stop: &Stop| match catch_unwind(AssertUnwindSafe(|| body(stop))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => activity.fail(format_args!("cannot go on: {error}")),
+            Err(_) => activity.fail(format_args!("has panicked")),
+        };
+        self.threads.spawn(name, main)
     }
 
-    /// A worker has panicked.
-    fn fail(&self) {
-        MISTAKES.error(format_args!("what works for {} has panicked", self.id));
+    /// A worker has failed.
+    fn fail(&self, how: fmt::Arguments<'_>) {
+        MISTAKES.error(format_args!("what works for {} {how}", self.id));
         self.needs_reset();
     }
 
@@ -158,19 +154,16 @@ impl Activity {
         let activity = Arc::clone(self);
         let body = move |stop: &Stop| {
             let mut events = [EpollEvent::default(); 16];
-            if watch(&epoll, stop, STOP).is_err() {
-                return;
-            }
-            while let Ok(count) = wait(&epoll, &mut events) {
-                if stop.is_asked() {
-                    return;
-                }
+            watch(&epoll, stop)?;
+            while !stop.is_asked() {
+                let count = wait(&epoll, &mut events)?;
                 for event in &events[..count] {
                     if let Ok(queue) = u16::try_from(event.data()) {
                         activity.relay(queue);
                     }
                 }
             }
+            Ok(())
         };
         self.spawn(&name(&self.id, format_args!("irq")), body)?;
         Ok(relay)
@@ -261,8 +254,8 @@ fn ended() -> io::Error {
 }
 
 /// Has `epoll` tell when the thread has to end.
-fn watch(epoll: &Epoll, stop: &Stop, data: u64) -> io::Result<()> {
-    let event = EpollEvent::new(EventSet::IN, data);
+fn watch(epoll: &Epoll, stop: &Stop) -> io::Result<()> {
+    let event = EpollEvent::new(EventSet::IN, STOP);
     epoll.ctl(ControlOperation::Add, stop.file().as_raw_fd(), event)
 }
 

@@ -31,7 +31,7 @@ use self::setup::{MISTAKES, NEEDS_RESET, Setup, Step};
 use self::signals::Signals;
 use self::threads::Wait;
 use super::notify::NotifyEvents;
-use super::{ActivateError, Activation, ActiveQueue, VirtioDevice, Worker};
+use super::{ActivateError, Activation, ActiveQueue, QueueHandler, VirtioDevice, Worker};
 use crate::pci::{ConfigError, ConfigSpace, Identity, Msix};
 
 /// Who has the numbers of virtio, and what they begin from (§4.1.2).
@@ -250,22 +250,61 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
         }
         let setup = &state.setup;
         let queues = setup.active_queues(&*self.memory.memory()).map_err(Inactive::Queue)?;
-        let numbers: Vec<u16> = queues.iter().map(|&(index, _)| index).collect();
+        let features = setup.features;
         let activity = Activity::new(&self.id, &self.signals).map_err(files)?;
-        let queues: Result<Vec<_>, _> =
-            queues.into_iter().map(|(index, queue)| self.queue(index, queue, &activity)).collect();
-        let activation =
-            Activation::new(self.memory.clone(), setup.features, queues?, activity.clone());
-        let workers = self.device().activate(activation)?;
-        for &number in &numbers {
-            self.ports[usize::from(number)].open();
-        }
-        let started = self.start(workers, &activity);
-        state.run = Run::Active(activity);
+        state.run = Run::Active(Arc::clone(&activity));
+        let started = self.start(queues, features, &activity);
         if started.is_err() {
             self.end(state, false, Wait::AtMost(RESET_WAIT));
         }
         Ok(started?)
+    }
+
+    /// Has the device say what works on its queues, and that do so.
+    fn start(
+        &self,
+        queues: Vec<(u16, Queue)>,
+        features: u64,
+        activity: &Arc<Activity>,
+    ) -> Result<(), ActivateError> {
+        let ports: Vec<_> =
+            queues.iter().map(|&(index, _)| &self.ports[usize::from(index)]).collect();
+        let active: Result<Vec<_>, _> =
+            queues.into_iter().map(|(index, queue)| self.queue(index, queue, activity)).collect();
+        let activation =
+            Activation::new(self.memory.clone(), features, active?, Arc::clone(activity) as _);
+        let workers = self.device().activate(activation)?;
+        for port in &ports {
+            port.open();
+        }
+        for (number, worker) in workers.into_iter().enumerate() {
+            match worker {
+                Worker::Queue { index, handler } => self.run_queue(index, handler, activity)?,
+                Worker::Subscriber(subscriber) => {
+                    activity.run_subscriber(number, subscriber).map_err(threads)?;
+                    // What is in queues already is found as if it came now.
+                    ports.iter().for_each(|port| port.ring());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_queue(
+        &self,
+        index: u16,
+        handler: Box<dyn QueueHandler>,
+        activity: &Arc<Activity>,
+    ) -> Result<(), ActivateError> {
+        let port = self.ports.get(usize::from(index)).ok_or(ActivateError::Queue(index))?;
+        match self.execution {
+            Execution::Inline => port.handle_inline(handler, Arc::clone(activity)),
+            Execution::Threads => {
+                let doorbell = port.doorbell().try_clone().map_err(files)?;
+                activity.run_queue(index, handler, doorbell).map_err(threads)?;
+            }
+        }
+        Ok(())
     }
 
     fn queue(
@@ -276,30 +315,6 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
     ) -> Result<ActiveQueue, ActivateError> {
         let doorbell = self.ports[usize::from(index)].doorbell().try_clone().map_err(files)?;
         Ok(ActiveQueue::new(index, queue, doorbell, activity.queue_interrupt(index)))
-    }
-
-    fn start(&self, workers: Vec<Worker>, activity: &Arc<Activity>) -> Result<(), ActivateError> {
-        for (number, worker) in workers.into_iter().enumerate() {
-            match worker {
-                Worker::Subscriber(subscriber) => {
-                    activity.run_subscriber(number, subscriber).map_err(threads)?;
-                    // What is in queues already is found as if it came now.
-                    self.ports.iter().for_each(Port::ring);
-                }
-                Worker::Queue { index, handler } => {
-                    let port = self.ports.get(usize::from(index));
-                    let port = port.ok_or(ActivateError::Queue(index))?;
-                    match self.execution {
-                        Execution::Inline => port.handle_inline(handler, Arc::clone(activity)),
-                        Execution::Threads => {
-                            let doorbell = port.doorbell().try_clone().map_err(files)?;
-                            activity.run_queue(index, handler, doorbell).map_err(threads)?;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Ends what works for the device, and resets it when that has ended.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -48,13 +47,11 @@ impl Threads {
         Ok(Self { stop: Arc::new(stop), count: Arc::default(), handles: Mutex::default() })
     }
 
-    /// Runs `body` on a thread of this name; `panicked`, if it panics. Everything that `body` has is
-    /// dropped when it has ended.
+    /// Runs `body` on a thread of this name. Everything that `body` has is dropped when it has ended.
     pub(super) fn spawn(
         &self,
         name: &str,
         body: impl FnOnce(&Stop) + Send + 'static,
-        panicked: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let mut handles = lock(&self.handles);
         if self.stop.is_asked() {
@@ -64,9 +61,7 @@ impl Threads {
         let running = Running::new(&self.count);
         let main = move || {
             let _running = running;
-            if catch_unwind(AssertUnwindSafe(|| body(&stop))).is_err() {
-                panicked();
-            }
+            body(&stop);
         };
         handles.push(Builder::new().name(name.to_owned()).spawn(main)?);
         Ok(())
@@ -176,12 +171,12 @@ mod tests {
             let gate = Arc::clone(&gate);
             move |_: &Stop| drop(lock(&gate))
         };
-        threads.spawn("waits", wait, || {}).unwrap();
+        threads.spawn("waits", wait).unwrap();
         threads.stop();
         assert!(!threads.have_ended(Wait::No));
         assert!(!threads.have_ended(Wait::AtMost(Duration::from_millis(10))));
         drop(closed);
         assert!(threads.have_ended(Wait::ForEver));
-        assert!(threads.spawn("late", |_| {}, || {}).is_err());
+        assert!(threads.spawn("late", |_| {}).is_err());
     }
 }

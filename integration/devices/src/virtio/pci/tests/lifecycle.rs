@@ -293,6 +293,8 @@ fn a_device_that_cannot_work_needs_a_reset() {
     assert_eq!(driver.status(), ALL_WELL | NEEDS_RESET);
     assert_eq!(bench.controller.pulses(SOURCE), 1);
     assert_eq!(bench.workers(), 0);
+    let line = Arc::clone(&bench.seen.queues.lock().unwrap()[0]);
+    assert!(line.file().is_err(), "nothing works for it");
     driver.reset();
     assert_eq!(bench.seen.resets.load(Ordering::SeqCst), 2);
 }
