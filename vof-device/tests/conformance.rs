@@ -86,7 +86,7 @@ fn runs(command: &str, file: &str, function: &str) -> bool {
     filters.any(|filter| filter != "--" && function.contains(filter))
 }
 
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "The argument array",
     "Services",
     "Methods",
@@ -95,6 +95,7 @@ const SECTIONS: [&str; 9] = [
     "Nodes",
     "Platform and entry",
     "The processor in software",
+    "PCI functions and virtio",
     "Absent",
 ];
 

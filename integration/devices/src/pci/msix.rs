@@ -1,4 +1,4 @@
-//! Messages of a function: MSI-X (PCI Local Bus Specification 3.0, §6.8.2).
+//! Messages of a function: MSI-X (PCI Local Bus Specification 3.0, §6.8.2, §6.8.3).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -278,7 +278,7 @@ mod tests {
     /// and the function must set the associated Pending bit whenever the function would otherwise
     /// send the message. When software unmasks a vector whose associated Pending bit is set, the
     /// function must schedule sending the associated message, and clear the Pending bit as soon as
-    /// the message has been sent" (§6.8.2.9).
+    /// the message has been sent" (§6.8.3.5).
     #[test]
     fn a_masked_vector_is_pending_until_it_is_unmasked() {
         let (msix, controller) = vectors();

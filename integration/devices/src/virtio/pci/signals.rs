@@ -8,7 +8,7 @@ use arch_ppc64::pci::PciPin;
 
 use crate::pci::Msix;
 
-/// No vector (`VIRTIO_MSI_NO_VECTOR`, Virtio 1.2 §4.1.5.1.3).
+/// No vector (`VIRTIO_MSI_NO_VECTOR`, Virtio 1.2 §4.1.5.1.2).
 pub(super) const NO_VECTOR: u16 = 0xffff;
 
 /// Bits of the ISR register (§4.1.4.5).
@@ -165,7 +165,7 @@ impl Signals {
     }
 
     /// "The device MUST return vector mapped to a given event, (NO_VECTOR if unmapped)"
-    /// (§4.1.5.1.3.1): it cannot be mapped to one that there is not.
+    /// (§4.1.5.1.2.1): it cannot be mapped to one that there is not.
     fn existing(&self, vector: u16) -> u16 {
         if vector < self.msix.len() { vector } else { NO_VECTOR }
     }

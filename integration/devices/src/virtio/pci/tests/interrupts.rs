@@ -31,7 +31,8 @@ impl Bench {
     }
 }
 
-/// Reading ISR "returns the interrupt status and clears it" (Virtio 1.2 §4.1.4.5).
+/// "Simply reading this register resets it to 0 and causes the device to de-assert the interrupt"
+/// (Virtio 1.2 §4.1.4.5).
 #[test]
 fn without_messages_there_is_a_pin() {
     let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
@@ -46,8 +47,8 @@ fn without_messages_there_is_a_pin() {
     assert!(!bench.is_high());
     assert_eq!(driver.take_isr(), 0);
     assert_eq!(driver.config_16(6) & INTERRUPT_STATUS, 0);
-    // "Interrupt Disable […] disables the device from asserting INTx#" (PCI 3.0 §6.2.2); the status
-    // says all the same that it would.
+    // "This bit disables the device/function from asserting INTx#" (PCI 3.0 §6.2.2); the status says
+    // all the same that it would.
     driver.set_config_16(4, 0x406);
     bench.used();
     assert!(!bench.is_high());
@@ -59,8 +60,8 @@ fn without_messages_there_is_a_pin() {
     assert_eq!(bench.controller.pulses(SOURCE + 1), 0);
 }
 
-/// "While enabled for MSI or MSI-X operation, a function is prohibited from using its INTx# pin"
-/// (PCI 3.0 §6.8.3.3).
+/// With MSI-X enabled, "the function is permitted to use MSI-X to request service and is prohibited
+/// from using its INTx# pin" (PCI 3.0 §6.8.2.3).
 #[test]
 fn messages_take_the_place_of_the_pin() {
     let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
@@ -99,7 +100,7 @@ fn masked_messages_wait() {
     assert_eq!(bench.controller.pulses(SOURCE + 1), 2);
 }
 
-/// A vector that cannot be is not mapped, which the driver reads (Virtio 1.2 §4.1.5.1.3).
+/// A vector that cannot be is not mapped, which the driver reads (Virtio 1.2 §4.1.5.1.2).
 #[test]
 fn vectors_that_are_not_there_are_none() {
     let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
@@ -124,8 +125,7 @@ fn vectors_that_are_not_there_are_none() {
     assert_eq!(bench.controller.pulses(SOURCE + 3), 2);
 }
 
-/// "config_generation: […] the device changes this every time the configuration noticeably changes"
-/// (Virtio 1.2 §4.1.4.3).
+/// "The device changes this every time the configuration noticeably changes" (Virtio 1.2 §4.1.4.3).
 #[test]
 fn a_changed_configuration_has_another_generation() {
     let bench = Bench::new(MockWorkers::Queues, Execution::Threads);

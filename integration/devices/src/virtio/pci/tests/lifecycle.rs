@@ -54,8 +54,8 @@ fn the_function_is_a_modern_virtio_device() {
     assert_eq!(&config, b"fig.\0\0\0\0");
 }
 
-/// "The device MUST offer any features it understands […] with valid bits" (Virtio 1.2 §2.2.2), and
-/// no transport understands all that a device may say.
+/// Of the features that a device says, the transport offers those that it knows to be none of its
+/// own (Virtio 1.2 §6).
 #[test]
 fn features_are_negotiated() {
     let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
@@ -193,8 +193,9 @@ fn a_reset_ends_everything() {
     }
 }
 
-/// "The driver SHOULD NOT […] until a read of device_status returns 0" (Virtio 1.2 §4.1.4.3.2): a
-/// worker that waits for its host holds no vCPU up.
+/// "After writing 0 to device_status, the driver MUST wait for a read of device_status to return 0
+/// before reinitializing the device" (Virtio 1.2 §4.1.4.3.2): a worker that waits for its host holds
+/// no vCPU up.
 #[test]
 fn a_reset_that_takes_long_is_not_done_yet() {
     for workers in [MockWorkers::Queues, MockWorkers::Subscriber] {
