@@ -332,6 +332,12 @@ fn the_kernel_writes_and_reads_eventfds() {
     );
     guest.vm.register_irqfd(borrowed, SOURCE).unwrap();
     guest.vm.unregister_irqfd(borrowed, SOURCE).unwrap();
+    let controller = guest.vm.interrupts();
+    assert!(controller.attach(SourceNumber(0x1001), &file).is_err());
+    for _ in 0..2 {
+        assert!(controller.attach(SOURCE, &file).unwrap());
+        controller.detach(SOURCE, &file).unwrap();
+    }
 }
 
 #[test]
