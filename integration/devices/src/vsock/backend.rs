@@ -241,11 +241,11 @@ impl<M: GuestAddressSpace> Backend<M> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.todo.accept = false,
+                // Such as too many files: who waits is accepted when there are fewer.
                 Err(error) => {
-                    if error.kind() != ErrorKind::WouldBlock {
-                        MISTAKES.warn(format_args!("{}: {error}", self.path.display()));
-                    }
-                    self.todo.accept = false;
+                    MISTAKES.warn(format_args!("{}: {error}", self.path.display()));
+                    return false;
                 }
             }
         }
