@@ -32,10 +32,9 @@
 //! allocated for chains of up to eight pieces a direction.
 
 use std::io;
-use std::ops::Deref;
 
 use smallvec::SmallVec;
-use virtio_queue::DescriptorChain;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::{BitmapSlice, WithBitmapSlice};
 use vm_memory::{ByteValued, GuestAddress, GuestMemory, Permissions, VolatileSlice};
 
@@ -80,15 +79,17 @@ pub enum ChainError {
 }
 
 impl<'m, B: BitmapSlice> Chain<'m, B> {
-    /// Looks up the buffers that `descriptors` name in `memory`. Those without a length are left
-    /// out.
+    /// Looks up the buffers that `descriptors` name in `memory`, as a `DescriptorChain` does. Those
+    /// without a length are left out.
     ///
     /// # Errors
     /// [`ChainError`] where the driver does not keep to the rules.
-    pub fn new<M, D>(memory: &'m M, descriptors: DescriptorChain<D>) -> Result<Self, ChainError>
+    pub fn new<M>(
+        memory: &'m M,
+        descriptors: impl Iterator<Item = Descriptor>,
+    ) -> Result<Self, ChainError>
     where
         M: GuestMemory<Bitmap: WithBitmapSlice<'m, S = B>>,
-        D: Deref<Target: GuestMemory>,
     {
         let mut chain = Self { readable: Pieces::new(), writable: Pieces::new() };
         let (mut has_next, mut has_writable) = (true, false);

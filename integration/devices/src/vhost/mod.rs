@@ -7,14 +7,23 @@
 //! memory. Where it does not matter, as on KVM, worker and driver share their rings, and this
 //! process has no part in it.
 
+pub(crate) mod descriptors;
 pub(crate) mod memory;
+pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod vring;
 pub(crate) mod worker;
+
+use self::refusal::Refusal;
 
 /// What others do with guest memory, until it is stopped.
 pub(crate) trait Session: Send + Sync {
     /// Has them leave guest memory alone, and returns when they do. Once is enough, and whoever
     /// comes later finds that done.
     fn stop(&self);
+
+    /// How their requests are refused, if they are gone and that is known to be done.
+    fn refusal(&self) -> Option<Refusal> {
+        None
+    }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::virtio_ring::VRING_USED_F_NO_NOTIFY;
-use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, MmapRegion, Permissions, VolatileMemory};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::descriptors::Descriptors;
+use super::refusal::Refusal;
+use crate::chain::Chain;
 use crate::virtio::ActiveQueue;
 use crate::virtio::ring::{Ring, RingError};
 
@@ -84,6 +86,25 @@ impl Relay {
         }
         self.ring.tell(memory)?;
         Ok(())
+    }
+
+    /// Refuses what the worker was given, as it is gone, and what is available.
+    pub(crate) fn refuse<M: GuestMemory>(
+        &mut self,
+        memory: &M,
+        refusal: Refusal,
+    ) -> Result<(), RelayError> {
+        // What it has done before it went.
+        self.give_back(memory)?;
+        for head in 0..self.ring.size() {
+            if self.rings.set_in_flight(head, false) {
+                let (table, size) = (self.ring.descriptors(), self.ring.size());
+                let chain = Chain::new(memory, Descriptors::new(memory, table, size, head));
+                let bytes = chain.map_or(0, |chain| refusal.answer(&chain));
+                self.ring.give(memory, head, bytes)?;
+            }
+        }
+        Ok(refusal.answer_all(&mut self.ring, memory)?)
     }
 
     /// Marks as written what the worker was given and has not been returned: it has stopped, the
@@ -189,28 +210,8 @@ impl Rings {
 
 /// Marks all that could be written to of the chain that begins with descriptor `head`. How much the
 /// worker says to have written is not relied on.
-///
-/// What the worker took as the chain's end is not known where it makes no sense: as much of it is
-/// marked as can be found.
 fn mark<M: GuestMemory>(memory: &M, table: GuestAddress, size: u16, head: u16) {
-    let mut part = Table { at: table, size: u32::from(size) };
-    let (mut index, mut left, mut is_indirect) = (u32::from(head), part.size, false);
-    // The most that a chain may have (§2.7.5.2), so that there is an end to this.
-    let mut room = u32::MAX;
-    while left != 0 {
-        let Some(descriptor) = part.descriptor(memory, index) else { return };
-        if descriptor.refers_to_indirect_table() {
-            if std::mem::replace(&mut is_indirect, true) {
-                return;
-            }
-            // No driver makes longer ones, and no worker takes them (§2.7.5.3.1).
-            let size = (descriptor.len() / 16).min(1 << 15);
-            part = Table { at: descriptor.addr(), size };
-            (index, left) = (0, size);
-            continue;
-        }
-        let Some(rest) = room.checked_sub(descriptor.len()) else { return };
-        room = rest;
+    for descriptor in Descriptors::new(memory, table, size, head) {
         if descriptor.is_write_only() {
             let bytes = descriptor.len() as usize;
             let slices = memory.get_slices(descriptor.addr(), bytes, Permissions::Write);
@@ -218,25 +219,6 @@ fn mark<M: GuestMemory>(memory: &M, table: GuestAddress, size: u16, head: u16) {
                 slice.bitmap().mark_dirty(0, slice.len());
             }
         }
-        if !descriptor.has_next() {
-            return;
-        }
-        index = u32::from(descriptor.next());
-        left -= 1;
-    }
-}
-
-/// A table of descriptors.
-struct Table {
-    at: GuestAddress,
-    size: u32,
-}
-
-impl Table {
-    fn descriptor<M: GuestMemory>(&self, memory: &M, index: u32) -> Option<Descriptor> {
-        let offset = 16 * u64::from(index);
-        let at = self.at.0.checked_add(offset).filter(|_| index < self.size)?;
-        memory.read_obj(GuestAddress(at)).ok()
     }
 }
 

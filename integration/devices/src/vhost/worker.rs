@@ -66,6 +66,8 @@ impl<M: GuestAddressSpace> RelayWorker<M> {
             let file = if is_call { self.relay.call() } else { self.relay.doorbell() };
             let _ = file.read();
             return;
+        } else if let Some(refusal) = self.session.refusal() {
+            self.relay.refuse(&*guard, refusal)
         } else if is_call {
             self.relay.give_back(&*guard)
         } else {

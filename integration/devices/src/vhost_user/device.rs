@@ -2,18 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use arch_ppc64::log_limit::LogLimit;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
+use super::connection::{Connection, give_up};
 use super::daemon::Daemon;
 use super::error::VhostUserError;
 use super::spec::{Configuration, DeviceSpec};
-use super::watcher::Watcher;
+use super::watcher::{Heirs, Watcher};
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
 use crate::vhost::{Session, memory};
@@ -23,10 +22,6 @@ const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 const INDIRECT_DESC: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
 /// Those that say something about the kind of device (Virtio 1.2 §2.2).
 const DEVICE_FEATURES: u64 = 0xff_ffff | !0 << 50;
-
-/// What daemons do wrong, as often as a guest may ask for it.
-static FAULTS: LogLimit =
-    LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("vhost-user");
 
 /// A virtio device that a daemon works for.
 ///
@@ -86,7 +81,7 @@ impl VhostUser {
                     Configuration::Fixed(bytes) => bytes.clone(),
                     Configuration::Daemon(bytes) => daemon.configuration(*bytes)?,
                 };
-                Arc::new(Connection(Mutex::new(daemon)))
+                Arc::new(Connection::new(daemon, self.spec.refusal))
             }
         };
         Ok(self.daemon.insert(connection).clone())
@@ -121,18 +116,23 @@ impl VhostUser {
         }
         let guard = memory.memory();
         let regions = memory::regions(&*guard).map_err(failed)?;
-        let vrings = if is_relayed {
-            Vrings::relayed(&*guard, queues)
+        let (vrings, heirs) = if is_relayed {
+            let vrings = Vrings::relayed(&*guard, queues).map_err(failed)?;
+            let heirs = Heirs::of_relays(&vrings.relays);
+            (vrings, heirs)
         } else {
-            Vrings::shared(&*guard, queues)
+            let heirs = Heirs::of_queues(&queues);
+            (Vrings::shared(&*guard, queues).map_err(failed)?, heirs)
         };
-        let vrings = vrings.map_err(failed)?;
+        let heirs = heirs.map_err(failed)?;
         daemon.start(features, &regions, &vrings)?;
         let stream = daemon.stream().map_err(failed)?;
         drop((guard, daemon));
         let name = socket.display().to_string();
-        let mut workers = workers(&memory, connection, vrings.relays, &interrupt, &name);
-        workers.push(Worker::Subscriber(Box::new(Watcher::new(socket, stream, interrupt))));
+        let session = connection.clone();
+        let mut workers = workers(&memory, session, vrings.relays, &interrupt, &name);
+        let watcher = Watcher::new(memory, connection, socket, stream, interrupt, heirs);
+        workers.push(Worker::Subscriber(Box::new(watcher)));
         Ok(workers)
     }
 }
@@ -191,47 +191,5 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
         if let Some(connection) = &self.daemon {
             connection.stop();
         }
-    }
-}
-
-/// A connection that both the device and what works for it have.
-#[derive(Debug)]
-struct Connection(Mutex<Daemon>);
-
-impl Connection {
-    fn daemon(&self) -> MutexGuard<'_, Daemon> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Session for Connection {
-    fn stop(&self) {
-        let mut daemon = self.daemon();
-        if daemon.is_gone() {
-            return;
-        }
-        if let Err(error) = daemon.stop() {
-            give_up(&daemon, &error);
-        }
-    }
-}
-
-fn give_up(daemon: &Daemon, error: &VhostUserError) {
-    FAULTS.error(format_args!("{}", WithReasons(error)));
-    daemon.leave();
-}
-
-/// An error with its reasons.
-struct WithReasons<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for WithReasons<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //! on that, [`VhostUser::with_relayed_queues`] has all writes marked before the driver can see
 //! them.
 
+mod connection;
 mod daemon;
 mod device;
 mod error;

@@ -1,5 +1,6 @@
 //! What a device is that a daemon works for.
 
+use crate::vhost::refusal::Refusal;
 use crate::virtio::DeviceKind;
 
 /// What a device is, apart from what the daemon says.
@@ -15,6 +16,8 @@ pub struct DeviceSpec {
     pub features: u64,
     /// What the guest reads as its configuration.
     pub configuration: Configuration,
+    /// How requests are refused when the daemon is gone.
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// Where a device has its configuration from.
@@ -34,7 +37,7 @@ impl DeviceSpec {
         queue_sizes: Vec<u16>,
         configuration: Configuration,
     ) -> Self {
-        Self { kind, queue_sizes, features: u64::MAX, configuration }
+        Self { kind, queue_sizes, features: u64::MAX, configuration, refusal: None }
     }
 
     /// The same, of whose features the guest may use these.

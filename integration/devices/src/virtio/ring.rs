@@ -96,6 +96,16 @@ impl Ring {
         self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(count));
     }
 
+    /// Goes on where somebody else worked on it. What he has taken and not given back is lost.
+    pub(crate) fn take_over<M: GuestMemory>(&mut self, memory: &M) -> Result<(), RingError> {
+        let available: u16 = memory.load(self.available(2)?, Ordering::Acquire)?;
+        let used: u16 = memory.load(self.used(2)?, Ordering::Acquire)?;
+        self.queue.set_next_avail(u16::from_le(available));
+        self.queue.set_next_used(u16::from_le(used));
+        self.told = Wrapping(u16::from_le(used));
+        Ok(())
+    }
+
     /// Gives a chain back, with so many bytes written to it.
     pub(crate) fn give<M: GuestMemory>(
         &mut self,

@@ -32,6 +32,8 @@ pub(super) struct Echo {
     pub(super) protocol: VhostUserProtocolFeatures,
     pub(super) configuration: Vec<u8>,
     pub(super) acknowledged: u64,
+    /// Does nothing with what it is asked.
+    pub(super) is_stuck: bool,
     pub(super) has_event_idx: bool,
     pub(super) memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
 }
@@ -43,6 +45,7 @@ impl Echo {
             protocol: VhostUserProtocolFeatures::all(),
             configuration: (0..100).collect(),
             acknowledged: 0,
+            is_stuck: false,
             has_event_idx: false,
             memory: None,
         }
@@ -102,6 +105,9 @@ impl VhostUserBackendMut for Echo {
         vrings: &[VringRwLock],
         _thread: usize,
     ) -> io::Result<()> {
+        if self.is_stuck {
+            return Ok(());
+        }
         let guard = self.memory.as_ref().unwrap().memory();
         let vring = &vrings[usize::from(queue)];
         loop {

@@ -195,6 +195,63 @@ fn a_daemon_that_is_killed_can_be_replaced() {
     }
 }
 
+/// The answer that says that there is nobody.
+fn nobody(request: u64) -> Vec<u8> {
+    let head = [16_i32.to_le_bytes(), (-libc::ENOTCONN).to_le_bytes()].concat();
+    [head.as_slice(), &request.to_le_bytes()].concat()
+}
+
+#[test]
+fn requests_of_a_file_system_fail_without_its_daemon() {
+    let request = |number: u64| {
+        let mut bytes = vec![0; 40];
+        bytes[8..16].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    for is_relayed in [false, true] {
+        let place = Place::new();
+        let echo = Echo { is_stuck: is_relayed, ..Echo::new() };
+        let mut daemon = Daemon::start(&place.socket(), echo);
+        let spec = virtio_fs::spec("tag", 1).unwrap();
+        let mut guest = Guest::connect(&place.socket(), spec, is_relayed).unwrap();
+        guest.activate(INDIRECT).unwrap();
+        guest.ask(1, &request(1), false);
+        guest.ask(1, &request(2), true);
+        if !is_relayed {
+            // Nobody but the daemon knows what it had; it had nothing.
+            guest.answer(1, 0);
+            guest.answer(1, 1);
+        }
+        for _ in 0..20 {
+            guest.turn();
+        }
+        daemon.kill();
+        if is_relayed {
+            assert_eq!(guest.answer(1, 0), nobody(1));
+            assert_eq!(guest.answer(1, 1), nobody(2));
+        }
+        guest.wait(|guest| (guest.interrupts.reset_count() == 1).then_some(()));
+        for number in 2..100 {
+            guest.ask(1, &request(number), number % 2 == 0);
+            assert_eq!(guest.answer(1, number), nobody(number));
+        }
+        // Nothing to be answered with, and nothing to be answered.
+        guest.ask(1, &request(5)[..8], false);
+        assert_eq!(guest.answer(1, 100), b"");
+        guest.ask_for(15, 1, &request(5), false);
+        assert_eq!(guest.answer(1, 101), b"");
+        guest.queues[0].set_available_index(1000);
+        guest.ring(0);
+        guest.turn();
+
+        guest.reset();
+        let _daemon = Daemon::start(&place.socket(), Echo::new());
+        guest.activate(0).unwrap();
+        guest.ask(1, b"abc", false);
+        assert_eq!(guest.answer(1, 0), b"cba");
+    }
+}
+
 #[test]
 fn a_daemon_that_ends_before_it_is_needed_is_no_harm() {
     let place = Place::new();
