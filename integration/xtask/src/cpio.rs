@@ -1,13 +1,19 @@
 //! Initial RAM disks: archives in the "newc" form that the kernel unpacks
 //! (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
-//! The same content makes the same bytes: no times, no owners, inodes counted from 1.
+//! The same content makes the same bytes: no times, inodes counted from 1.
 
 use std::fmt::Write;
 
+use crate::access::Access;
+
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
+const SYMLINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
+
+/// What is root's, and everybody may read and run.
+const FOR_ALL: Access = Access::of_root(0o755);
 
 /// An archive that is being written.
 #[derive(Debug, Default)]
@@ -19,38 +25,61 @@ pub(crate) struct Archive {
 impl Archive {
     /// Adds an empty folder. Folders come before what is in them.
     pub(crate) fn folder(&mut self, path: &str) {
-        self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
+        self.folder_of(path, FOR_ALL);
+    }
+
+    /// Adds an empty folder that is somebody's.
+    pub(crate) fn folder_of(&mut self, path: &str, access: Access) {
+        self.entry(path, DIRECTORY, access, (0, 0), &[]);
+    }
+
+    /// Adds a file that is somebody's.
+    pub(crate) fn file_of(&mut self, path: &str, access: Access, content: &[u8]) {
+        self.entry(path, FILE, access, (0, 0), content);
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn symlink(&mut self, path: &str, to: &str) {
+        self.entry(path, SYMLINK, Access::of_root(0o777), (0, 0), to.as_bytes());
     }
 
     /// Adds a file that everybody may read.
     pub(crate) fn file(&mut self, path: &str, content: &[u8]) {
-        self.entry(path, FILE | 0o644, (0, 0), content);
+        self.file_of(path, Access::of_root(0o644), content);
     }
 
     /// Adds a file that everybody may read and run.
     pub(crate) fn program(&mut self, path: &str, content: &[u8]) {
-        self.entry(path, FILE | 0o755, (0, 0), content);
+        self.file_of(path, FOR_ALL, content);
     }
 
     /// Adds a character device for the owner.
     pub(crate) fn character_device(&mut self, path: &str, major: u32, minor: u32) {
-        self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
+        let owners = Access::of_root(0o600);
+        self.entry(path, CHARACTER_DEVICE, owners, (major, minor), &[]);
     }
 
     /// The archive, whole.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.entry("TRAILER!!!", 0, (0, 0), &[]);
+        self.entry("TRAILER!!!", 0, Access::of_root(0), (0, 0), &[]);
         self.bytes
     }
 
-    fn entry(&mut self, path: &str, mode: u32, (major, minor): (u32, u32), content: &[u8]) {
-        let trailer = mode == 0;
+    fn entry(
+        &mut self,
+        path: &str,
+        kind: u32,
+        access: Access,
+        (major, minor): (u32, u32),
+        content: &[u8],
+    ) {
+        let trailer = kind == 0;
         self.entries += u32::from(!trailer);
         let header = [
             if trailer { 0 } else { self.entries },
-            mode,
-            0, // user
-            0, // group
+            kind | access.mode,
+            access.uid,
+            access.gid,
             1, // links
             0, // time of change
             // More than 4 GiB is refused before it comes here: no machine would load it.
@@ -98,6 +127,17 @@ mod tests {
         assert_eq!(&bytes[124..130], b"070701");
         assert_eq!(bytes.len() % 4, 0);
         assert!(bytes.ends_with(b"TRAILER!!!\0\0\0\0"));
+    }
+
+    #[test]
+    fn what_is_somebodys_says_whose_and_links_say_whither() {
+        let mut archive = Archive::default();
+        archive.file_of("x", Access { mode: 0o4751, uid: 16, gid: 3 }, b"");
+        archive.symlink("l", "to");
+        let bytes = archive.finish();
+        assert_eq!(&bytes[14..38], b"000089E90000001000000003");
+        assert_eq!(&bytes[126..134], b"0000A1FF");
+        assert_eq!(&bytes[222..228], b"l\0to\0\0");
     }
 
     #[test]

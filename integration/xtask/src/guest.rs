@@ -1,9 +1,9 @@
 //! The guest: Debian's kernel and an initial RAM disk with busybox, and coreutils' `sort`.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::apt::{Apt, POWER, Release};
 use crate::cache::{self, Fetched, PackageSet, Part};
@@ -11,7 +11,7 @@ use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
-use crate::program::{ended, progress};
+use crate::program::{filter, progress};
 
 /// The guest's first program, which becomes `/init`.
 const INIT: &str = include_str!("../guest/init");
@@ -22,7 +22,7 @@ const INIT: &str = include_str!("../guest/init");
 pub(crate) const NO_WATCHDOGS: &str = "nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
 /// Where programs find their interpreter and the C library.
-const LIBRARIES: &str = "lib/powerpc64le-linux-gnu";
+pub(crate) const LIBRARIES: &str = "lib/powerpc64le-linux-gnu";
 
 /// The file name of the newer kernel.
 const NEWER_KERNEL: &str = "vmlinux-6.12";
@@ -37,6 +37,8 @@ pub(crate) struct Guest {
     pub(crate) modules: [PathBuf; 2],
     /// What they were made of: the same text means the same files.
     pub(crate) source: String,
+    /// The packages that they are from.
+    pub(crate) packages: Fetched,
 }
 
 /// Fetches what is missing and builds what is out of date.
@@ -49,10 +51,11 @@ pub(crate) fn make(refresh: bool) -> Result<Guest> {
         busybox: folder.join("busybox"),
         modules: ["kvm.ko", "kvm-hv.ko"].map(|module| folder.join(module)),
         source: format!("{}{INIT}", fetched.manifest),
+        packages: fetched,
     };
     let [kvm, kvm_hv] = &guest.modules;
     let files = [&guest.kernel, &guest.initramfs, &guest.busybox, kvm, kvm_hv];
-    build("guest", &guest.source, &files, |unpacked| guest.build(&fetched, unpacked))?;
+    build("guest", &guest.source, &files, |unpacked| guest.build(unpacked))?;
     Ok(guest)
 }
 
@@ -110,7 +113,8 @@ pub(crate) fn build(
 }
 
 impl Guest {
-    fn build(&self, fetched: &Fetched, unpacked: &Path) -> Result<()> {
+    fn build(&self, unpacked: &Path) -> Result<()> {
+        let fetched = &self.packages;
         let kvm = "./lib/modules/*/kernel/arch/powerpc/kvm/*.ko";
         unpack_kernel(fetched, unpacked, &[kvm], &self.kernel)?;
         let modules = only_entry(&unpacked.join("lib/modules"))?.join("kernel/arch/powerpc/kvm");
@@ -233,23 +237,7 @@ fn initramfs(busybox: &[u8]) -> Vec<u8> {
 
 /// Compressed, with neither name nor time inside.
 pub(crate) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut child = Command::new("gzip")
-        .args(["--best", "--no-name", "--stdout"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .attempt(|| "run gzip".into())?;
-    let mut input = child.stdin.take().expect("asked for above");
-    let output = std::thread::scope(|scope| {
-        // In a thread of its own, as gzip stops reading until somebody reads from it.
-        scope.spawn(move || input.write_all(bytes));
-        child.wait_with_output()
-    });
-    let output = output.attempt(|| "read what gzip made".into())?;
-    if !output.status.success() {
-        return Err(Failure::new(format!("gzip {}", ended(output.status))));
-    }
-    Ok(output.stdout)
+    filter(Command::new("gzip").args(["--best", "--no-name", "--stdout"]), bytes)
 }
 
 /// Moves what was made to its place.

@@ -1,5 +1,6 @@
 //! `cargo xtask`: fetches, builds, boots and tests. `cargo xtask --help` says how.
 
+mod access;
 mod again;
 mod apt;
 mod bench;
@@ -18,9 +19,11 @@ mod guest;
 mod host;
 mod kexec;
 mod marker;
+mod modules;
 mod on_power;
 mod packages;
 mod patience;
+mod petitboot;
 mod power;
 mod program;
 mod signals;
@@ -60,13 +63,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Boot(boot::Boot),
-    /// Fetch Debian's kernels, busybox and sort for POWER, and build the guest's initramfs
+    /// Fetch Debian for POWER, and make kernels and initial RAM disks of it
     ///
     /// Makes vmlinux-6.1 (Debian 12's), vmlinux-6.12 (its backports') and initramfs.cpio.gz in
     /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
     /// shell; with `autotest` on the kernel command line it powers off instead, with `autoreboot`
     /// it restarts once before, with `autoreboot=N` N times, and with `autorun=FILE` it runs that
     /// program before. With `showram` it says where its RAM is, before any of that.
+    ///
+    /// petitboot.cpio is an initramfs for vmlinux-6.1 that finds systems on disks (GRUB's menus and
+    /// loader entries), shows a menu on the console, and starts what is chosen by kexec; with
+    /// `menu.timeout=N` on the kernel command line, the first entry after N seconds (10), and with 0
+    /// none by itself.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
@@ -134,7 +142,8 @@ fn main() -> ExitCode {
 fn make_guest(refresh: bool) -> Result<u8> {
     let guest = guest::make(refresh)?;
     let newer = guest::newer_kernel(refresh)?;
-    for file in [&guest.kernel, &newer, &guest.initramfs] {
+    let petitboot = petitboot::make(&guest, refresh)?;
+    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot] {
         println!("{}", file.display());
     }
     Ok(0)

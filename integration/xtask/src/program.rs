@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +60,24 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(Failure::new(format!("{} {}: {}", line(command), ended(output.status), said.trim_end())))
+}
+
+/// Runs a program on some input, for what it makes of it.
+pub(crate) fn filter(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().attempt(|| format!("run {}", name(command)))?;
+    let mut pipe = child.stdin.take().expect("asked for above");
+    let output = std::thread::scope(|scope| {
+        // In a thread of its own, as it may stop reading until somebody reads from it. One that does
+        // not read to the end has its reasons, and a status.
+        scope.spawn(move || pipe.write_all(input));
+        child.wait_with_output()
+    });
+    let output = output.attempt(|| format!("read what {} made", name(command)))?;
+    if !output.status.success() {
+        return Err(Failure::new(format!("{} {}", line(command), ended(output.status))));
+    }
+    Ok(output.stdout)
 }
 
 /// How a program ended, to complete a sentence that starts with its name.
