@@ -56,6 +56,16 @@ pub(crate) struct Signed {
     pub(crate) sha256: String,
 }
 
+impl Signed {
+    /// The package as apt is asked for it: `name:architecture=version`.
+    pub(crate) fn package(&self) -> Option<String> {
+        let mut parts = self.file.strip_suffix(".deb")?.split('_');
+        let (name, version) = (parts.next()?, parts.next()?.replace("%3a", ":"));
+        let architecture = parts.next()?;
+        parts.next().is_none().then(|| format!("{name}:{architecture}={version}"))
+    }
+}
+
 impl Apt {
     /// Whether this machine has apt at all.
     pub(crate) fn is_present() -> bool {
@@ -115,6 +125,22 @@ impl Apt {
                 "apt-get names no SHA-256 for {package}, but says:\n{lines}"
             ))),
         }
+    }
+
+    /// The files of packages of an architecture and of all that they depend on, on a machine that
+    /// has nothing yet.
+    pub(crate) fn closure(&self, packages: &[&str], architecture: &str) -> Result<Vec<Signed>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--print-uris", "--yes", "--no-install-recommends", "-q=2"]);
+        command.args(["--option", "Acquire::ForceHash=SHA256"]);
+        command.args(["--option", &format!("APT::Architecture={architecture}")]);
+        let lines = output_of(command.args(packages))?;
+        let files = lines.lines().filter(|line| line.starts_with('\'')).map(|line| {
+            parse_uri(line).ok_or_else(|| {
+                Failure::new(format!("apt-get names no SHA-256 of a file, but says:\n{line}"))
+            })
+        });
+        files.collect()
     }
 
     /// Downloads package files into a folder; apt checks them against the signed lists.
@@ -294,6 +320,14 @@ mod tests {
         assert_eq!(parse_uri(&format!("{line}SHA256:1234")), None);
         assert_eq!(parse_uri(&line), None);
         assert_eq!(parse_uri(&format!("'u' ../../x.deb 1 SHA256:{digest}")), None);
+    }
+
+    #[test]
+    fn a_file_tells_its_package() {
+        let package = |file: &str| Signed { file: file.into(), sha256: String::new() }.package();
+        assert_eq!(package("b_1%3a1.35+b1_ppc64el.deb").unwrap(), "b:ppc64el=1:1.35+b1");
+        assert_eq!(package("b_1.35_ppc64el.udeb"), None);
+        assert_eq!(package("b_1_2_all.deb"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
-use crate::program::{ended, is_present};
+use crate::program::{ended, filter, is_present};
 
 /// Unpacks those files of a package whose paths match one of `patterns` (tar's wildcards, such as
 /// `./boot/*`), or all of them where there is no pattern.
@@ -17,6 +17,34 @@ pub(crate) fn unpack(package: &Path, folder: &Path, patterns: &[&str]) -> Result
     folders::make(folder)?;
     let way = if is_present("dpkg-deb") { unpack_by_dpkg } else { unpack_by_tar };
     way(package, tar(folder, patterns))
+}
+
+/// The archive of a package's files, as [`crate::tar`] reads it.
+pub(crate) fn files(package: &Path) -> Result<Vec<u8>> {
+    archive(package, "--fsys-tarfile", "data.tar")
+}
+
+/// The archive of what dpkg is to know of a package.
+pub(crate) fn control(package: &Path) -> Result<Vec<u8>> {
+    archive(package, "--ctrl-tarfile", "control.tar")
+}
+
+/// A member of a package, decompressed.
+fn archive(package: &Path, option: &str, member: &str) -> Result<Vec<u8>> {
+    if is_present("dpkg-deb") {
+        let mut dpkg = Command::new("dpkg-deb");
+        return filter(dpkg.arg(option).arg(package), &[]);
+    }
+    let bytes = folders::read(package)?;
+    let (name, data) = find_member(&bytes, member)
+        .ok_or_else(|| broken(package, "it is not a Debian package, or cut short"))?;
+    let program = match name.rsplit('.').next() {
+        Some("xz") => "xz",
+        Some("gz") => "gzip",
+        Some("zst") => "zstd",
+        _ => return Err(unknown_compression(package, name)),
+    };
+    filter(Command::new(program).args(["--decompress", "--stdout"]), &bytes[data])
 }
 
 fn tar(folder: &Path, patterns: &[&str]) -> Command {
@@ -49,13 +77,13 @@ fn unpack_by_dpkg(package: &Path, mut tar: Command) -> Result<()> {
 
 fn unpack_by_tar(package: &Path, mut tar: Command) -> Result<()> {
     let bytes = folders::read(package)?;
-    let (name, data) = data_member(&bytes)
+    let (name, data) = find_member(&bytes, "data.tar")
         .ok_or_else(|| broken(package, "it is not a Debian package, or cut short"))?;
     let filter = match name.rsplit('.').next() {
         Some("xz") => "--xz",
         Some("gz") => "--gzip",
         Some("zst") => "--zstd",
-        _ => return Err(broken(package, &format!("its {name} is compressed in an unknown way"))),
+        _ => return Err(unknown_compression(package, name)),
     };
     let mut tar = tar.arg(filter).spawn().attempt(|| "run tar".into())?;
     let mut input = tar.stdin.take().expect("asked for above");
@@ -72,15 +100,19 @@ fn broken(package: &Path, why: &str) -> Failure {
     Failure::new(format!("cannot unpack {}: {why}", package.display()))
 }
 
-/// The member with the files: its name and where it is.
-fn data_member(archive: &[u8]) -> Option<(&str, Range<usize>)> {
+fn unknown_compression(package: &Path, member: &str) -> Failure {
+    broken(package, &format!("its {member} is compressed in an unknown way"))
+}
+
+/// The member whose name starts so: its name and where it is.
+fn find_member<'a>(archive: &'a [u8], start: &str) -> Option<(&'a str, Range<usize>)> {
     let mut at = archive.starts_with(b"!<arch>\n").then_some(8)?;
     loop {
         let header = archive.get(at..at + 60)?;
         let name = std::str::from_utf8(&header[..16]).ok()?.trim_end().trim_end_matches('/');
         let size: usize = std::str::from_utf8(&header[48..58]).ok()?.trim_end().parse().ok()?;
         let content = at + 60..(at + 60).checked_add(size)?;
-        if name.starts_with("data.tar") {
+        if name.starts_with(start) {
             return (content.end <= archive.len()).then_some((name, content));
         }
         at = content.end.checked_next_multiple_of(2)?;
@@ -130,6 +162,9 @@ mod tests {
         unpacked("by-tar", unpack_by_tar);
         if is_present("dpkg-deb") {
             unpacked("by-dpkg", unpack_by_dpkg);
+            let source = super::files(&file).unwrap();
+            assert!(source.windows(7).any(|bytes| bytes == b"content"));
+            assert_eq!(control(&file).unwrap(), source);
             folders::write(&file, &package[..package.len() - 60]).unwrap();
             let into = super::tar(temporary.path(), &[]);
             assert!(unpack_by_dpkg(&file, into).is_err());
@@ -144,19 +179,19 @@ mod tests {
             member("control.tar.xz", "odd"),
             member("data.tar.xz", "files")
         );
-        let (name, range) = data_member(archive.as_bytes()).unwrap();
+        let (name, range) = find_member(archive.as_bytes(), "data.tar").unwrap();
         assert_eq!((name, &archive[range]), ("data.tar.xz", "files"));
     }
 
     #[test]
     fn what_is_no_package_or_cut_short_has_none() {
         let archive = format!("!<arch>\n{}", member("data.tar.xz", "files!"));
-        assert!(data_member(archive.as_bytes()).is_some());
+        assert!(find_member(archive.as_bytes(), "data.tar").is_some());
         for end in 0..archive.len() {
-            assert!(data_member(&archive.as_bytes()[..end]).is_none(), "cut at {end}");
+            assert!(find_member(&archive.as_bytes()[..end], "data.tar").is_none(), "cut at {end}");
         }
-        assert!(data_member(b"<html>not found</html>").is_none());
+        assert!(find_member(b"<html>not found</html>", "data.tar").is_none());
         let huge = archive.replace("6         `", "9999999999`");
-        assert!(data_member(huge.as_bytes()).is_none());
+        assert!(find_member(huge.as_bytes(), "data.tar").is_none());
     }
 }

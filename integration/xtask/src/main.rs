@@ -10,6 +10,7 @@ mod cache;
 mod console;
 mod cpio;
 mod deb;
+mod debian;
 mod failure;
 mod folders;
 mod fuzz;
@@ -27,6 +28,7 @@ mod petitboot;
 mod power;
 mod program;
 mod signals;
+mod tar;
 mod terminal;
 mod test;
 mod toolchain;
@@ -63,7 +65,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Boot(boot::Boot),
-    /// Fetch Debian for POWER, and make kernels and initial RAM disks of it
+    /// Fetch Debian for POWER, and make kernels, initial RAM disks and a disk of it
     ///
     /// Makes vmlinux-6.1 (Debian 12's), vmlinux-6.12 (its backports') and initramfs.cpio.gz in
     /// target/guest. The init prints GUEST-READY, the kernel's name and the CPUs, then gives a
@@ -75,6 +77,10 @@ enum Task {
     /// loader entries), shows a menu on the console, and starts what is chosen by kexec; with
     /// `menu.timeout=N` on the kernel command line, the first entry after N seconds (10), and with 0
     /// none by itself.
+    ///
+    /// debian.img is a disk with an installed Debian 12: GPT, an empty PReP partition, ext4. Its
+    /// packages are unpacked here and configured in a guest of pseries-vmm, which is built for that.
+    /// Log in as root, without a password.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
@@ -143,7 +149,8 @@ fn make_guest(refresh: bool) -> Result<u8> {
     let guest = guest::make(refresh)?;
     let newer = guest::newer_kernel(refresh)?;
     let petitboot = petitboot::make(&guest, refresh)?;
-    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot] {
+    let debian = debian::make(&guest, refresh)?;
+    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot, &debian] {
         println!("{}", file.display());
     }
     Ok(0)

@@ -24,6 +24,10 @@ pub(crate) enum Tool {
     DeviceTreeCompiler,
     /// What libFuzzer is built with.
     CppCompiler,
+    /// What makes file systems.
+    Ext4,
+    /// What partitions disks.
+    PartitionTables,
 }
 
 impl Tool {
@@ -31,7 +35,7 @@ impl Tool {
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
     /// What the tests need.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Qemu,
         Self::PowerCompiler,
         Self::PowerLibrary,
@@ -39,6 +43,8 @@ impl Tool {
         Self::Libfdt,
         Self::DeviceTreeCompiler,
         Self::CppCompiler,
+        Self::Ext4,
+        Self::PartitionTables,
     ];
 
     /// What shows that the tool is there, and the package that brings it.
@@ -56,6 +62,8 @@ impl Tool {
             }
             Self::DeviceTreeCompiler => (Sign::Program("dtc"), "device-tree-compiler"),
             Self::CppCompiler => (Sign::Program("c++"), "g++"),
+            Self::Ext4 => (Sign::Program("mke2fs"), "e2fsprogs"),
+            Self::PartitionTables => (Sign::Program("sfdisk"), "fdisk"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
         }
     }

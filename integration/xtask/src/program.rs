@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -90,13 +91,23 @@ pub(crate) fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// The folders of `PATH` searched for a program.
+/// Whether a program is on this machine.
 pub(crate) fn is_present(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        // The system's own tools are often outside an ordinary user's PATH.
-        let system = ["/usr/sbin", "/sbin"].map(Into::into);
-        std::env::split_paths(&path).chain(system).any(|folder| folder.join(program).is_file())
-    })
+    find(program).is_some()
+}
+
+/// A program of the system's.
+pub(crate) fn tool(program: &str) -> Command {
+    find(program).map_or_else(|| Command::new(program), Command::new)
+}
+
+/// The folders of `PATH` searched for a program.
+fn find(program: &str) -> Option<PathBuf> {
+    // The system's own tools are often outside an ordinary user's PATH.
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let path = std::env::var_os("PATH")?;
+    let places = std::env::split_paths(&path).chain(system).map(|folder| folder.join(program));
+    places.into_iter().find(|place| place.is_file())
 }
 
 /// This Cargo, the one that runs the task.

@@ -5,6 +5,7 @@
 //! What is missing of a set is fetched, and no more: mirrors are out of step for hours at a time,
 //! and what is there does not depend on them.
 
+mod closure;
 mod manifest;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use crate::apt::{Apt, Release};
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::program::{output_of, progress};
+
+pub(crate) use self::closure::Closure;
 
 use self::manifest::{Line, matches, text_of};
 
@@ -119,7 +122,7 @@ impl Cache<'_> {
     }
 
     fn packages(&self) -> PathBuf {
-        self.folder.join("packages")
+        packages_of(&self.folder)
     }
 
     fn manifest(&self) -> PathBuf {
@@ -149,17 +152,7 @@ impl Cache<'_> {
 
     /// Checks that files are there and are what they should be.
     fn check(&self, lines: &[Line]) -> Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let unchecked = self.folder.join(format!("{}.sha256.new", self.set.name));
-        folders::write(&unchecked, text_of(lines).as_bytes())?;
-        let mut command = Command::new("sha256sum");
-        command.args(["--check", "--strict", "--quiet"]).arg(&unchecked);
-        let checked = output_of(command.current_dir(self.packages())).map(drop);
-        // In nobody's way.
-        let _ = fs::remove_file(&unchecked);
-        checked
+        check(&self.folder, self.set.name, lines)
     }
 
     /// Writes down what is there, if that is more or something else than before.
@@ -372,6 +365,26 @@ fn without_lists(failure: &Failure, lists: &Failure) -> Failure {
         "{failure}\nNot every package list could be had, though: {lists}\nA mirror that is out of \
          step with itself passes within hours; another one may be right now."
     ))
+}
+
+/// Checks that files in the cache are there and are what they should be; `name` is that of their set.
+fn check(cache: &Path, name: &str, lines: &[Line]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let unchecked = cache.join(format!("{name}.sha256.new"));
+    folders::write(&unchecked, text_of(lines).as_bytes())?;
+    let mut command = Command::new("sha256sum");
+    command.args(["--check", "--strict", "--quiet"]).arg(&unchecked);
+    let checked = output_of(command.current_dir(packages_of(cache))).map(drop);
+    // In nobody's way.
+    let _ = fs::remove_file(&unchecked);
+    checked
+}
+
+/// Where package files are.
+fn packages_of(cache: &Path) -> PathBuf {
+    cache.join("packages")
 }
 
 fn file_name(path: &Path) -> &str {

@@ -1,0 +1,85 @@
+//! A disk with a file system on it, made by an ordinary user: nothing is mounted.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::failure::{Attempt, Failure, Result};
+use crate::folders;
+use crate::program::{filter, output_of, tool};
+
+use super::tree::Tree;
+
+/// The whole disk. What is not written is a hole in the file.
+const DISK_BYTES: u64 = 2 << 30;
+
+const SECTOR_BYTES: u64 = 512;
+const MIB: u64 = 1 << 20;
+
+/// For a boot loader that Open Firmware loads: 8 MiB, empty.
+const PREP_AT: u64 = MIB;
+const PREP_BYTES: u64 = 8 * MIB;
+
+/// The root file system, up to the second partition table, for which a MiB is left.
+const ROOT_AT: u64 = PREP_AT + PREP_BYTES;
+const ROOT_BYTES: u64 = DISK_BYTES - MIB - ROOT_AT;
+
+/// What partitions are for: "PReP boot", and "Linux root (ppc64le)" of the UAPI Group's
+/// Discoverable Partitions Specification.
+const PREP_TYPE: &str = "9E1A2D38-C612-4316-AA26-8B49521E5A8B";
+const ROOT_TYPE: &str = "C31C45E6-3F39-412E-80FB-4809C4980599";
+
+/// The file system's UUID, the same in each disk that is made. `guest/debian` has it as well.
+pub(super) const ROOT_UUID: &str = "2b6ba5b4-2b05-4e0b-8c5f-9a1d3c7be264";
+
+/// Makes a disk with a PReP partition and a tree of files.
+pub(super) fn make(tree: &Tree, scratch: &Path, to: &Path) -> Result<()> {
+    let file = File::create(to).attempt(|| format!("write {}", to.display()))?;
+    file.set_len(DISK_BYTES).attempt(|| format!("write {}", to.display()))?;
+    filter(tool("sfdisk").args(["--quiet", "--wipe", "never"]).arg(to), table().as_bytes())?;
+    let mut mke2fs = tool("mke2fs");
+    mke2fs.args(["-q", "-t", "ext4", "-L", "root", "-U", ROOT_UUID, "-m", "1", "-b", "4096"]);
+    // Nobody waits for tables to be written: what is not is a hole, which reads as zeros.
+    mke2fs.args(["-E", &format!("offset={ROOT_AT},root_owner=0:0,lazy_itable_init=1,nodiscard")]);
+    mke2fs.arg("-d").arg(tree.folder()).arg(to).arg(format!("{}k", ROOT_BYTES / 1024));
+    output_of(&mut mke2fs)?;
+    let commands = scratch.join("owners");
+    folders::write(&commands, tree.owners()?.as_bytes())?;
+    let mut debugfs = tool("debugfs");
+    debugfs.args(["-w", "-f"]).arg(&commands);
+    debugfs.arg(format!("{}?offset={ROOT_AT}", to.display()));
+    let output = debugfs.output().attempt(|| "run debugfs".into())?;
+    // It ends well whatever it cannot do, and begins with its own name.
+    let said = String::from_utf8_lossy(&output.stderr);
+    match said.lines().find(|line| !line.starts_with("debugfs ")) {
+        None => Ok(()),
+        Some(complaint) => {
+            Err(Failure::new(format!("cannot set who owns the files of the disk: {complaint}")))
+        }
+    }
+}
+
+/// The partitions, as sfdisk(8) reads them.
+fn table() -> String {
+    let partition = |at: u64, bytes: u64, kind: &str, name: &str| {
+        let (start, size) = (at / SECTOR_BYTES, bytes / SECTOR_BYTES);
+        format!("start={start}, size={size}, type={kind}, name={name}\n")
+    };
+    format!(
+        "label: gpt\n{}{}",
+        partition(PREP_AT, PREP_BYTES, PREP_TYPE, "PReP"),
+        partition(ROOT_AT, ROOT_BYTES, ROOT_TYPE, "root")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_follow_one_another_and_leave_room_for_the_second_table() {
+        let table = table();
+        assert!(table.contains("start=2048, size=16384, type=9E1A2D38-"), "{table}");
+        assert!(table.contains("start=18432, size=4173824, type=C31C45E6-"), "{table}");
+        assert_eq!((18_432 + 4_173_824) * SECTOR_BYTES + MIB, DISK_BYTES);
+    }
+}
