@@ -13,7 +13,8 @@ use arch_ppc64::Machine;
 use arch_ppc64::fdt::Start;
 use arch_ppc64::pci::PciAddress;
 use arch_ppc64::platform::outline_with;
-use pseries_devices::virtio::pci_driver::{Driver, Piece};
+use pseries_devices::virtio::driver::Buffer;
+use pseries_devices::virtio::pci_driver::Driver;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
@@ -126,11 +127,11 @@ fn use_disk(door: &Door) -> Vec<u8> {
     driver.negotiate(0).unwrap();
     let mut queue = driver.queue(&*door.memory, 0, 16, QUEUE);
     driver.driver_ok();
-    let mut request = |kind: u32, sector: u64, data: &[Piece]| {
+    let mut request = |kind: u32, sector: u64, data: &[Buffer]| {
         door.memory.write_obj(kind.to_le(), HEADER).unwrap();
         door.memory.write_obj(sector.to_le(), GuestAddress(HEADER.0 + 8)).unwrap();
         door.memory.write_obj(0xff_u8, STATUS).unwrap();
-        let (header, status) = (Piece::readable(HEADER, 16), Piece::writable(STATUS, 1));
+        let (header, status) = (Buffer::readable(HEADER.0, 16), Buffer::writable(STATUS.0, 1));
         queue.add(&[&[header], data, &[status]].concat());
         driver.notify(0);
         let start = Instant::now();
@@ -138,16 +139,16 @@ fn use_disk(door: &Door) -> Vec<u8> {
             assert!(start.elapsed() < HANGS, "no interrupt");
             thread::yield_now();
         }
-        queue.take_used().unwrap();
+        queue.next_used().unwrap();
         assert_eq!(door.memory.read_obj::<u8>(STATUS).unwrap(), OK);
         // The end of the interrupt.
         door.end_interrupt(source);
     };
-    request(READ, 1, &[Piece::writable(DATA, 512)]);
+    request(READ, 1, &[Buffer::writable(DATA.0, 512)]);
     let mut sector = vec![0; 512];
     door.memory.read_slice(&mut sector, DATA).unwrap();
     door.memory.write_slice(&[0xa5; 1024], DATA).unwrap();
-    request(WRITE, 1, &[Piece::readable(DATA, 1024)]);
+    request(WRITE, 1, &[Buffer::readable(DATA.0, 1024)]);
     request(FLUSH, 0, &[]);
     sector
 }
