@@ -192,7 +192,8 @@ fn a_person_who_does_not_look_is_waited_for() {
     end.wait_for(false, false);
     drop(person);
     until(&mut end, |end| !end.is_connected());
-    assert!(!attend(&mut end, 0));
+    // Now and then, it is looked whether somebody has come.
+    assert!((0..100).any(|_| !attend(&mut end, 0)));
 }
 
 #[test]

@@ -74,10 +74,14 @@ pub trait Backend: Send {
     /// Closes what it has lost.
     fn disconnect(&mut self);
 
-    /// Tries to get connected again, and tells whether it is. `None` where that is not to be tried,
-    /// now or later.
-    fn reconnect(&mut self) -> Option<bool> {
-        None
+    /// Whether a connection that is lost can be made again.
+    fn can_reconnect(&self) -> bool {
+        false
+    }
+
+    /// Tries to get connected again, and tells whether it is.
+    fn reconnect(&mut self) -> bool {
+        false
     }
 }
 

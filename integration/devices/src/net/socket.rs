@@ -221,9 +221,13 @@ impl Backend for Socket {
         self.unsent_from = 0;
     }
 
-    fn reconnect(&mut self) -> Option<bool> {
-        self.stream = unix_socket::connect(self.path.as_ref()?).ok();
-        Some(self.stream.is_some())
+    fn can_reconnect(&self) -> bool {
+        self.path.is_some()
+    }
+
+    fn reconnect(&mut self) -> bool {
+        self.stream = self.path.as_ref().and_then(|path| unix_socket::connect(path).ok());
+        self.stream.is_some()
     }
 }
 

@@ -142,22 +142,24 @@ impl<M: GuestAddressSpace> Worker<M> {
     }
 
     fn retry_later(&mut self) {
+        if !lock(&self.backend).can_reconnect() {
+            return;
+        }
         if let Err(error) = self.timer.reset(RECONNECT, None) {
             COMPLAINTS.warn(format_args!("the link stays down: {error}"));
         }
     }
 
     fn reconnect(&mut self) -> Result<(), Failure> {
-        let connected = lock(&self.backend).reconnect();
-        match connected {
-            Some(true) => {
-                log::info!("the guest's network has a link again");
-                self.begin()?;
-            }
-            Some(false) => self.retry_later(),
-            None => {}
+        // The lock is for the statement.
+        let is_connected = lock(&self.backend).reconnect();
+        if is_connected {
+            log::info!("the guest's network has a link again");
+            return self.begin();
         }
-        Ok(())
+        self.retry_later();
+        // What waits goes nowhere.
+        self.send()
     }
 
     /// Has the event loop listen to what is waited for.
