@@ -88,13 +88,14 @@ const CONFIGURE: &str = include_str!("../../guest/debian/configure");
 const SETTINGS: &str = include_str!("../../guest/debian/settings");
 
 /// Files of the administrator's, by path.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("etc/apt/sources.list", include_str!("../../guest/debian/sources.list")),
     ("etc/default/locale", "LANG=C.UTF-8\n"),
     ("etc/dpkg/dpkg.cfg.d/slim", include_str!("../../guest/debian/slim")),
     ("etc/fstab", include_str!("../../guest/debian/fstab")),
     ("etc/hostname", "debian\n"),
     ("etc/hosts", "127.0.0.1 localhost debian\n::1 localhost ip6-localhost\n"),
+    ("etc/modprobe.d/no-wireless.conf", include_str!("../../guest/debian/no-wireless.conf")),
     ("etc/systemd/network/80-dhcp.network", include_str!("../../guest/debian/80-dhcp.network")),
     ("boot/grub/grub.cfg", include_str!("../../guest/debian/grub.cfg")),
     ("boot/loader/entries/debian.conf", include_str!("../../guest/debian/entry.conf")),
