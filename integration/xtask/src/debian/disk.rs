@@ -58,6 +58,14 @@ pub(super) fn make(tree: &Tree, scratch: &Path, to: &Path) -> Result<()> {
     }
 }
 
+/// Checks the file system of a disk that was made here, without changing anything: it has to be
+/// clean.
+pub(crate) fn check(disk: &Path) -> Result<()> {
+    let mut e2fsck = tool("e2fsck");
+    output_of(e2fsck.args(["-f", "-n"]).arg(format!("{}?offset={ROOT_AT}", disk.display())))?;
+    Ok(())
+}
+
 /// The partitions, as sfdisk(8) reads them.
 fn table() -> String {
     let partition = |at: u64, bytes: u64, kind: &str, name: &str| {

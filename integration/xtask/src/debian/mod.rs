@@ -21,6 +21,8 @@ use crate::packages::{self, Tool};
 use crate::program::progress;
 use crate::tar::{self, Kind};
 
+pub(crate) use self::disk::check;
+
 use self::database::Database;
 use self::tree::Tree;
 

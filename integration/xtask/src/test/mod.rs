@@ -3,6 +3,7 @@
 mod boots;
 mod checks;
 mod circles;
+mod disk;
 mod grub;
 mod lane;
 mod log;
@@ -95,6 +96,7 @@ const STEPS: &[Step] = &[
         "a guest shuts down at the press of its power button",
         software::power_button,
     ),
+    boot("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::menu),
     boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
     boot("soft-saves", "they are saved at random points, and go on", saves::software),
     boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),

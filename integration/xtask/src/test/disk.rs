@@ -1,0 +1,77 @@
+//! The steps that start an installed Debian from its disk, as somebody at a terminal, on the
+//! processor in software.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::boot;
+use crate::debian;
+use crate::failure::Result;
+use crate::folders::TemporaryFolder;
+use crate::guest::{self, NO_WATCHDOGS};
+use crate::petitboot;
+use crate::program::output_of;
+
+use super::log::Log;
+use super::pty::Pty;
+
+/// root's prompt.
+const PROMPT: &str = "root@debian:~# ";
+
+/// What may be typed, and what has to come of it: text that is not in what is typed.
+const COMMANDS: [(&str, &str); 5] = [
+    ("systemctl is-system-running --wait", "running\r"),
+    ("findmnt --noheadings /", "/dev/vda2 ext4"),
+    ("lspci -n", " 1af4:1042 (rev 01)"),
+    ("dpkg --audit && apt-get check -qq && echo packages-$((6*7))", "packages-42"),
+    ("echo errors-$(journalctl -k | grep -ciE 'i/o error|ext4-fs error|remounting')", "errors-0\r"),
+];
+
+/// The menu, kexec, a login; a restart, by which the menu is back; and the end.
+pub(super) fn menu(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let menu = petitboot::make(&guest, false)?;
+    let folder = TemporaryFolder::make(&guest::folder(), "disk")?;
+    let disk = copy(&debian::make(&guest, false)?, folder.path())?;
+    let mut command = Command::new(boot::build()?);
+    command.args(["--backend", "interp", "--memory", "size=1G", "--kernel"]).arg(&guest.kernel);
+    command.arg("--initramfs").arg(&menu).arg("--disk").arg(format!("path={}", disk.display()));
+    command.arg("--cmdline");
+    command.arg(format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} quiet menu.timeout=0"));
+
+    let mut terminal = Pty::spawn(&mut command, log)?;
+    terminal.expect("1) Debian GNU/Linux  [vda2: boot/grub/grub.cfg]")?;
+    terminal.expect("Choose: ")?;
+    terminal.type_in("none\r")?;
+    terminal.expect("there is no \"none\"")?;
+    terminal.expect("Choose: ")?;
+    terminal.type_in("1\r")?;
+    log_in(&mut terminal)?;
+    for (command, answer) in COMMANDS {
+        terminal.type_in(&format!("{command}\r"))?;
+        terminal.expect(answer)?;
+        terminal.expect(PROMPT)?;
+    }
+    terminal.type_in("reboot\r")?;
+    terminal.expect("by its loader entry")?;
+    terminal.expect("Choose: ")?;
+    terminal.type_in("3\r")?;
+    log_in(&mut terminal)?;
+    terminal.type_in("poweroff\r")?;
+    terminal.ends_well()?;
+    debian::check(&disk)
+}
+
+fn log_in(terminal: &mut Pty<'_>) -> Result<()> {
+    terminal.expect("debian login: ")?;
+    terminal.type_in("root\r")?;
+    terminal.expect(PROMPT).map(drop)
+}
+
+/// A copy of a disk to be written to, with holes where it has holes.
+fn copy(disk: &Path, folder: &Path) -> Result<PathBuf> {
+    let to = folder.join("disk.img");
+    let mut cp = Command::new("cp");
+    output_of(cp.args(["--reflink=auto", "--sparse=always"]).arg(disk).arg(&to))?;
+    Ok(to)
+}
