@@ -9,12 +9,12 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod memory;
-pub(crate) mod refusal;
 pub(crate) mod relay;
+pub(crate) mod requests;
 pub(crate) mod vring;
 pub(crate) mod worker;
 
-use self::refusal::Refusal;
+use self::requests::Requests;
 
 /// What others do with guest memory, until it is stopped.
 pub(crate) trait Session: Send + Sync {
@@ -23,7 +23,7 @@ pub(crate) trait Session: Send + Sync {
     fn stop(&self);
 
     /// How their requests are refused, if they are gone and that is known to be done.
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<Requests> {
         None
     }
 }

@@ -14,10 +14,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, MmapRegion, Permissions, Volat
 use vmm_sys_util::eventfd::EventFd;
 
 use super::descriptors::Descriptors;
-use super::refusal::Refusal;
+use super::requests::Requests;
 use crate::chain::Chain;
 use crate::virtio::ActiveQueue;
-use crate::virtio::ring::{Ring, RingError};
+use crate::virtio::ring::{Ring, RingError, Taken};
 
 /// Why a queue is left alone from here on.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +39,20 @@ pub(crate) struct Relay {
     rings: Rings,
     kick: EventFd,
     call: EventFd,
+    /// What requests are adapted as.
+    adapted: Option<Requests>,
 }
 
 impl Relay {
     /// For the queue, with rings that the worker knows, and files that it is told by and tells by.
     pub(crate) fn new(active: ActiveQueue, rings: Rings, kick: EventFd, call: EventFd) -> Self {
-        Self { ring: Ring::new(active), rings, kick, call }
+        Self { ring: Ring::new(active), rings, kick, call, adapted: None }
+    }
+
+    /// Passes such requests on as workers of this host take them.
+    pub(crate) fn with_requests(mut self, requests: Option<Requests>) -> Self {
+        self.adapted = requests.filter(|requests| requests.have_to_be_adapted());
+        self
     }
 
     /// Readable when the driver has notified the queue.
@@ -63,7 +71,7 @@ impl Relay {
         let before = self.rings.next_available;
         // No more than there are come, as none is returned meanwhile.
         loop {
-            while let Some(head) = self.ring.take_head(memory)? {
+            while let Some(head) = self.take(memory)? {
                 self.rings.add(head)?;
             }
             if !self.ring.listen(memory)? {
@@ -75,6 +83,13 @@ impl Relay {
             let _ = self.kick.write(1);
         }
         Ok(())
+    }
+
+    fn take<M: GuestMemory>(&mut self, memory: &M) -> Result<Option<u16>, RingError> {
+        let Some(requests) = self.adapted else { return self.ring.take_head(memory) };
+        let Some(Taken { head, chain }) = self.ring.take(memory)? else { return Ok(None) };
+        requests.adapt(&chain);
+        Ok(Some(head))
     }
 
     /// Gives the buffers that the worker has used to the driver, marked as written.
@@ -92,7 +107,7 @@ impl Relay {
     pub(crate) fn refuse<M: GuestMemory>(
         &mut self,
         memory: &M,
-        refusal: Refusal,
+        refusal: Requests,
     ) -> Result<(), RelayError> {
         // What it has done before it went.
         self.give_back(memory)?;

@@ -9,6 +9,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::memory;
 use super::relay::{Relay, Rings};
+use super::requests::Requests;
 use crate::virtio::ActiveQueue;
 
 /// A queue as its worker gets it. Addresses are those of this process.
@@ -59,10 +60,11 @@ impl Vrings {
         Ok(Self { vrings, relays: Vec::new(), rings: None })
     }
 
-    /// Gives the worker rings of its own.
+    /// Gives the worker rings of its own, and requests as it takes them.
     pub(crate) fn relayed<M: GuestMemory>(
         memory: &M,
         queues: Vec<ActiveQueue>,
+        requests: Option<Requests>,
     ) -> io::Result<Self> {
         let mut places = Vec::with_capacity(queues.len());
         let mut end = 0_usize;
@@ -93,7 +95,7 @@ impl Vrings {
                 call: call.try_clone()?,
             });
             let own = Rings::new(rings.clone(), available, used, size);
-            relays.push(Relay::new(active, own, kick, call));
+            relays.push(Relay::new(active, own, kick, call).with_requests(requests));
         }
         Ok(Self { vrings, relays, rings: Some(rings) })
     }

@@ -9,7 +9,7 @@ use arch_ppc64::log_limit::LogLimit;
 use super::daemon::Daemon;
 use super::error::VhostUserError;
 use crate::vhost::Session;
-use crate::vhost::refusal::Refusal;
+use crate::vhost::requests::Requests;
 
 /// What daemons do wrong, as often as a guest may ask for it.
 static FAULTS: LogLimit =
@@ -18,13 +18,13 @@ static FAULTS: LogLimit =
 #[derive(Debug)]
 pub(super) struct Connection {
     daemon: Mutex<Daemon>,
-    refusal: Option<Refusal>,
+    refusal: Option<Requests>,
     is_gone: AtomicBool,
 }
 
 impl Connection {
     /// To a daemon whose requests are refused so when it is gone.
-    pub(super) fn new(daemon: Daemon, refusal: Option<Refusal>) -> Self {
+    pub(super) fn new(daemon: Daemon, refusal: Option<Requests>) -> Self {
         Self { daemon: Mutex::new(daemon), refusal, is_gone: AtomicBool::new(false) }
     }
 
@@ -49,7 +49,7 @@ impl Session for Connection {
         }
     }
 
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self) -> Option<Requests> {
         self.refusal.filter(|_| self.is_gone.load(Ordering::SeqCst))
     }
 }

@@ -81,7 +81,7 @@ impl VhostUser {
                     Configuration::Fixed(bytes) => bytes.clone(),
                     Configuration::Daemon(bytes) => daemon.configuration(*bytes)?,
                 };
-                Arc::new(Connection::new(daemon, self.spec.refusal))
+                Arc::new(Connection::new(daemon, self.spec.requests))
             }
         };
         Ok(self.daemon.insert(connection).clone())
@@ -99,7 +99,7 @@ impl VhostUser {
         activation: Activation<M>,
     ) -> Result<Vec<Worker>, VhostUserError> {
         let Activation { memory, features, queues, interrupt, .. } = activation;
-        let is_relayed = self.is_relayed;
+        let (is_relayed, requests) = (self.is_relayed, self.spec.requests);
         let socket = self.socket.clone();
         let failed = |source| {
             let (socket, request) = (socket.clone(), "take guest memory");
@@ -117,7 +117,7 @@ impl VhostUser {
         let guard = memory.memory();
         let regions = memory::regions(&*guard).map_err(failed)?;
         let (vrings, heirs) = if is_relayed {
-            let vrings = Vrings::relayed(&*guard, queues).map_err(failed)?;
+            let vrings = Vrings::relayed(&*guard, queues, requests).map_err(failed)?;
             let heirs = Heirs::of_relays(&vrings.relays);
             (vrings, heirs)
         } else {

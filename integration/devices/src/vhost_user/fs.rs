@@ -1,7 +1,7 @@
 //! A file system that is shared with the host (Virtio 1.2 §5.11).
 
 use super::spec::{Configuration, DeviceSpec};
-use crate::vhost::refusal::Refusal;
+use crate::vhost::requests::Requests;
 use crate::virtio::DeviceKind;
 
 /// The longest tag in bytes.
@@ -42,8 +42,7 @@ pub fn spec(tag: &str, request_queues: u16) -> Result<DeviceSpec, FsError> {
     let kind = DeviceKind::new(26, 0x01_8000);
     // Its one feature is a queue for notifications, which would be another queue (§5.11.2).
     let spec = DeviceSpec::new(kind, queues, Configuration::Fixed(configuration)).with_features(0);
-    // So that programs get an error, and do not wait for ever.
-    Ok(DeviceSpec { refusal: Some(Refusal::Fuse), ..spec })
+    Ok(DeviceSpec { requests: Some(Requests::Fuse), ..spec })
 }
 
 #[cfg(test)]

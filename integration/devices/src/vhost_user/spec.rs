@@ -1,6 +1,6 @@
 //! What a device is that a daemon works for.
 
-use crate::vhost::refusal::Refusal;
+use crate::vhost::requests::Requests;
 use crate::virtio::DeviceKind;
 
 /// What a device is, apart from what the daemon says.
@@ -16,8 +16,8 @@ pub struct DeviceSpec {
     pub features: u64,
     /// What the guest reads as its configuration.
     pub configuration: Configuration,
-    /// How requests are refused when the daemon is gone.
-    pub(crate) refusal: Option<Refusal>,
+    /// What is known of its requests.
+    pub(crate) requests: Option<Requests>,
 }
 
 /// Where a device has its configuration from.
@@ -37,7 +37,7 @@ impl DeviceSpec {
         queue_sizes: Vec<u16>,
         configuration: Configuration,
     ) -> Self {
-        Self { kind, queue_sizes, features: u64::MAX, configuration, refusal: None }
+        Self { kind, queue_sizes, features: u64::MAX, configuration, requests: None }
     }
 
     /// The same, of whose features the guest may use these.

@@ -253,6 +253,30 @@ fn requests_of_a_file_system_fail_without_its_daemon() {
 }
 
 #[test]
+fn flags_of_open_are_those_of_the_daemon() {
+    // O_DIRECTORY of POWER, in the place of the flags.
+    let directory = 0o4_0000_u32;
+    for (operation, place, is_open) in
+        [(14_u32, 40, true), (27, 40, true), (35, 40, true), (14, 44, false), (3, 40, false)]
+    {
+        let place_of = Place::new();
+        let _daemon = Daemon::start(&place_of.socket(), Echo::new());
+        let spec = virtio_fs::spec("tag", 1).unwrap();
+        let mut guest = Guest::connect(&place_of.socket(), spec, true).unwrap();
+        guest.activate(INDIRECT).unwrap();
+        let mut request = vec![0; 56];
+        request[4..8].copy_from_slice(&operation.to_le_bytes());
+        request[place..place + 4].copy_from_slice(&directory.to_le_bytes());
+        guest.ask(1, &request, true);
+        let seen = reversed(&guest.answer(1, 0));
+        let flags = u32::from_le_bytes(seen[place..place + 4].try_into().unwrap());
+        assert_eq!(flags, if is_open { libc::O_DIRECTORY as u32 } else { directory });
+        request[place..place + 4].copy_from_slice(&flags.to_le_bytes());
+        assert_eq!(seen, request);
+    }
+}
+
+#[test]
 fn a_daemon_that_ends_before_it_is_needed_is_no_harm() {
     let place = Place::new();
     let mut daemon = Daemon::start(&place.socket(), Echo::new());

@@ -98,7 +98,7 @@ impl KernelVsock {
         let guard = memory.memory();
         let regions = memory::regions(&*guard)?;
         let vrings = if self.is_relayed {
-            Vrings::relayed(&*guard, queues)
+            Vrings::relayed(&*guard, queues, None)
         } else {
             Vrings::shared(&*guard, queues)
         }?;
