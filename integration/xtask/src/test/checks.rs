@@ -35,6 +35,8 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("interp", &["--no-default-features", "--features", "serde"]),
     ("kvm-ppc64", &[]),
     ("kvm-ppc64", &["--no-default-features"]),
+    ("pseries-devices", &[]),
+    ("pseries-devices", &["--features", "test-utils"]),
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];
