@@ -116,7 +116,8 @@ pub(crate) fn make(guest: &Guest, refresh: bool) -> Result<PathBuf> {
     let changes = configured(&fetched)?;
     let own: String = FILES.iter().map(|(path, content)| format!("{path}\n{content}")).collect();
     let busybox = &guest.packages.manifest;
-    let source = [busybox, &source(&fetched), INITRD, &own, disk::ROOT_UUID];
+    let modules = ROOT_MODULES.join(" ");
+    let source = [busybox, &source(&fetched), INITRD, &modules, &own, disk::ROOT_UUID];
     guest::build("debian", &source.concat(), &[&disk], |scratch| {
         packages::ensure(&[Tool::Ext4, Tool::PartitionTables])?;
         let mut tree = unpack(&fetched, scratch)?;
@@ -255,6 +256,8 @@ fn apply(tree: &mut Tree, changes: &[u8]) -> Result<()> {
     for entry in tar::entries(changes)? {
         match (&entry.kind, entry.path.as_str()) {
             (Kind::File(list), "gone") => gone = Some(String::from_utf8_lossy(list).into_owned()),
+            // That of the guest is in memory, and everybody may write to it.
+            (Kind::Folder, "") => {}
             _ => tree.replace(entry)?,
         }
     }
@@ -267,7 +270,30 @@ fn apply(tree: &mut Tree, changes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::folders::TemporaryFolder;
+
+    #[test]
+    fn the_root_stays_as_it_is_whatever_it_was_in_the_guest() {
+        let folder = TemporaryFolder::make(&std::env::temp_dir(), "xtask-debian-test").unwrap();
+        let mut tree = Tree::new(folder.path().join("root")).unwrap();
+        tree.add_folder("").unwrap();
+        tree.add_file("etc/old", b"").unwrap();
+        let guest = folder.path().join("guest");
+        folders::make(&guest.join("etc")).unwrap();
+        folders::write(&guest.join("etc/new"), b"").unwrap();
+        folders::write(&guest.join("gone"), b"./etc/old\n./none\n").unwrap();
+        let mut tar = Command::new("tar");
+        tar.args(["--create", "--mode=1777", "--no-recursion", "--directory"]).arg(&guest);
+        let changes = tar.args([".", "etc", "etc/new", "gone"]).output().unwrap().stdout;
+        apply(&mut tree, &changes).unwrap();
+        assert!(tree.folder().join("etc/new").exists() && !tree.folder().join("etc/old").exists());
+        let owners = tree.owners().unwrap();
+        assert!(owners.contains("\"/etc\" mode 041777\n"), "{owners}");
+        assert!(!owners.contains("\"/\" mode"), "{owners}");
+    }
 
     #[test]
     fn licences_are_kept_and_manuals_left_out() {
