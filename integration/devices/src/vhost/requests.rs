@@ -49,7 +49,7 @@ impl Requests {
 
     /// Adapts a request to daemons of this host, where it is.
     ///
-    /// A device leaves alone what it is to read (Virtio 1.2 §2.7.4.1), but a daemon reads guest
+    /// A device leaves alone what it is to read (Virtio 1.2 §2.7.5.1), but a daemon reads guest
     /// memory itself, and there is no other place to have it read from. Linux makes such a request
     /// in a buffer that it reads nothing from afterwards.
     pub(crate) fn adapt<B: BitmapSlice>(self, chain: &Chain<'_, B>) {
