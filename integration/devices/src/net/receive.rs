@@ -214,7 +214,7 @@ impl Frame {
 }
 
 impl<'m, B: BitmapSlice + 'm> Held<'m, B> {
-    /// "The driver MUST [make] the size of each buffer at least the size of the header"
+    /// "The driver MUST \[make\] the size of each buffer at least the size of the header"
     /// (§5.1.6.3.1, in short).
     fn push(&mut self, taken: Taken<'m, B>) -> Result<(), RingError> {
         let bytes = taken.chain.writable.len();
