@@ -10,11 +10,11 @@ use super::error::VsockError;
 use super::listener::Listener;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
-/// A socket device (Virtio 1.2 §5.10).
-pub(super) const KIND: DeviceKind = DeviceKind::new(19, 0x07_8000);
+/// Which device it is (Virtio 1.2 §5.10), as a PCI function another controller for communications.
+pub const KIND: DeviceKind = DeviceKind::new(19, 0x07_8000);
 
-/// Of the queues for packets to the guest, from it, and for events.
-pub(super) const QUEUE_SIZES: [u16; 3] = [256, 256, 64];
+/// The sizes of the queues for packets to the guest, from it, and for events.
+pub const QUEUE_SIZES: [u16; 3] = [256, 256, 64];
 
 /// A virtio-vsock device in this process: the guest's sockets are Unix sockets of the host.
 ///

@@ -14,6 +14,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use device::Vsock;
+pub use device::{KIND, QUEUE_SIZES, Vsock};
 pub use error::VsockError;
 pub use kernel::KernelVsock;
