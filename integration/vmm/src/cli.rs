@@ -98,10 +98,11 @@ pub struct Cli {
     #[arg(long, value_name = "src=FILE,...", num_args = 1.., value_parser = RngConfig::parse)]
     pub rng: Vec<RngConfig>,
 
-    /// Sockets between guest and host (AF_VSOCK), by Unix sockets of the host; cid=N, from 3 on, is
-    /// the guest's address. A program that connects to PATH and writes the line "CONNECT PORT" has
-    /// that port of the guest; what the guest connects to at PORT of the host (cid 2) is PATH_PORT
-    #[arg(long, value_name = "cid=N,socket=PATH,...", num_args = 1..)]
+    /// Sockets between guest and host (AF_VSOCK); cid=N, from 3 on, is the guest's address. With
+    /// socket=PATH the host's sockets are Unix sockets: a program that connects to PATH and writes
+    /// the line "CONNECT PORT" has that port of the guest; what the guest connects to at PORT of the
+    /// host (cid 2) is PATH_PORT. Without, the host's kernel has them (/dev/vhost-vsock)
+    #[arg(long, value_name = "cid=N,...", num_args = 1..)]
     #[arg(value_parser = VsockConfig::parse)]
     pub vsock: Vec<VsockConfig>,
 

@@ -166,6 +166,9 @@ fn what_is_behind_devices_is_checked() {
     with(&["--rng", "src=/nonexistent"], &["--rng src=/nonexistent", "No such file"]);
     with(&["--rng", "src=/"], &["--rng src=/"]);
     with(&["--vsock", "cid=3,socket=/nonexistent/v"], &["--vsock cid=3", "No such file"]);
+    if !Path::new("/dev/vhost-vsock").exists() {
+        with(&["--vsock", "cid=3"], &["--vsock cid=3", "/dev/vhost-vsock"]);
+    }
     with(&["--serial", "file=/nonexistent/f"], &["--serial file=/nonexistent/f", "No such file"]);
     with(&["--serial", "file=/"], &["--serial file=/"]);
     with(&["--console", "socket=/nonexistent/s"], &["--console socket=", "No such file"]);

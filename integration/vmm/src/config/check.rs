@@ -136,7 +136,9 @@ impl VmConfig {
             }
         }
         for vsock in &self.vsock {
-            owners.take_file(&vsock.socket, &vsock.label())?;
+            if let Some(socket) = &vsock.socket {
+                owners.take_file(socket, &vsock.label())?;
+            }
         }
         for fs in &self.fs {
             owners.take_file(&fs.socket, &fs.label())?;

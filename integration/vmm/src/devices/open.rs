@@ -8,10 +8,10 @@ use pseries_devices::blk::Block;
 use pseries_devices::console::Console;
 use pseries_devices::disk::{DiskOptions, FileDisk};
 use pseries_devices::host_console::HostEnd;
-use pseries_devices::net::{self, Net, Socket};
+use pseries_devices::net::{self, Net, Socket, Tap};
 use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
-use pseries_devices::vsock::Vsock;
+use pseries_devices::vsock::{KernelVsock, Vsock};
 
 use super::kept::Kept;
 use super::{DeviceOpenError, Needs};
@@ -37,7 +37,7 @@ pub(super) fn all(
         devices.push(rng(config, number, needs)?);
     }
     for (number, config) in config.vsock.iter().enumerate() {
-        devices.push(vsock(config, number)?);
+        devices.push(vsock(config, number, needs)?);
     }
     for (number, config) in config.fs.iter().enumerate() {
         devices.push(fs(config, number, needs)?);
@@ -73,8 +73,7 @@ fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
             Box::new(Socket::connect(path.as_path()).map_err(|error| failed(Box::new(error)))?)
         }
         NetBackend::Tap(name) => {
-            let _ = name;
-            return Err(failed(Box::new(io::Error::from(io::ErrorKind::Unsupported))));
+            Box::new(Tap::open(name.as_str()).map_err(|error| failed(Box::new(error)))?)
         }
     };
     Ok(Kept::new(config.id(number), Net::new(net::NetConfig::new(mac.into()), backend)))
@@ -96,11 +95,16 @@ fn rng(config: &RngConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
     Ok(Kept::new(config.id(number), Rng::new(source)))
 }
 
-fn vsock(config: &VsockConfig, number: usize) -> Result<Kept, DeviceOpenError> {
-    let device = config.label();
-    let vsock = Vsock::new(config.cid.get().into(), config.socket.as_path())
-        .map_err(|source| DeviceOpenError::Vsock { device, source })?;
-    Ok(Kept::new(config.id(number), vsock))
+fn vsock(config: &VsockConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
+    let (id, cid) = (config.id(number), config.cid.get().into());
+    let failed = |source| DeviceOpenError::Vsock { device: config.label(), source };
+    Ok(match &config.socket {
+        Some(path) => Kept::new(id, Vsock::new(cid, path.as_path()).map_err(failed)?),
+        None => {
+            let vsock = KernelVsock::new(cid).map_err(failed)?;
+            Kept::new(id, vsock.with_relayed_queues(needs.notes_of_writes))
+        }
+    })
 }
 
 fn fs(config: &FsConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {

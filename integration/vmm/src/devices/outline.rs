@@ -13,6 +13,7 @@ use pseries_devices::net::{Backend, Expected, Lost, Net, NetConfig, Received, Se
 use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vhost_user::{DeviceSpec, fs as virtiofs};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+use pseries_devices::vsock;
 
 use super::Memory;
 use super::kept::Kept;
@@ -34,8 +35,9 @@ pub(super) fn all(config: &VmConfig) -> Vec<Kept> {
     for (number, rng) in config.rng.iter().enumerate() {
         devices.push(Kept::new(rng.id(number), Rng::new(Source::fixed(0))));
     }
-    for (number, vsock) in config.vsock.iter().enumerate() {
-        devices.push(Kept::new(vsock.id(number), Shape { kind: VSOCK, queue_sizes: vec![256; 3] }));
+    for (number, config) in config.vsock.iter().enumerate() {
+        let shape = Shape { kind: vsock::KIND, queue_sizes: vsock::QUEUE_SIZES.to_vec() };
+        devices.push(Kept::new(config.id(number), shape));
     }
     for (number, fs) in config.fs.iter().enumerate() {
         // What it refuses was refused before.
@@ -49,10 +51,6 @@ pub(super) fn all(config: &VmConfig) -> Vec<Kept> {
     }
     devices
 }
-
-/// Sockets between guest and host (Virtio 1.2 §5.10): another kind of controller for
-/// communications.
-const VSOCK: DeviceKind = DeviceKind::new(19, 0x07_8000);
 
 /// A device that is only looked at.
 struct Shape {

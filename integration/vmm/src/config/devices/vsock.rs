@@ -14,7 +14,7 @@ use super::{DeviceId, HostPath};
 const FIRST: u64 = 3;
 const LAST: u64 = 0xffff_fffe;
 
-/// A device for sockets between guest and host: `cid=N,socket=PATH[,id=ID]` on the command line.
+/// A device for sockets between guest and host: `cid=N[,socket=PATH][,id=ID]` on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct VsockConfig {
@@ -22,7 +22,10 @@ pub struct VsockConfig {
     pub cid: Cid,
     /// The Unix socket that programs of the host connect to: they say `CONNECT PORT` first. What
     /// the guest connects to is at this path with `_PORT` behind it.
-    pub socket: HostPath,
+    /// When it is left out, the host's kernel does the work (`/dev/vhost-vsock`): then guest and host
+    /// have sockets of one family, and the context id is one of the whole host.
+    #[serde(default)]
+    pub socket: Option<HostPath>,
     /// What the device is called; `vsock0` and so on when left out.
     #[serde(default)]
     pub id: Option<DeviceId>,
@@ -37,7 +40,7 @@ impl VsockConfig {
         let options = Options::parse(text, &["cid", "socket", "id"])?;
         Ok(Self {
             cid: options.need("cid")?,
-            socket: options.need("socket")?,
+            socket: options.get("socket")?,
             id: options.get("id")?,
         })
     }
@@ -96,7 +99,6 @@ mod tests {
             let error = VsockConfig::parse(&format!("cid={text},socket=s")).unwrap_err();
             assert!(error.to_string().contains("from 3 to 4294967294"), "{error}");
         }
-        let error = VsockConfig::parse("cid=3").unwrap_err().to_string();
-        assert!(error.contains("\"socket\" is missing"), "{error}");
+        assert_eq!(VsockConfig::parse("cid=3").unwrap().socket, None);
     }
 }

@@ -125,7 +125,7 @@ fn use_disk(door: &Door) -> Vec<u8> {
     door.open_interrupts();
 
     driver.negotiate(0).unwrap();
-    let mut queue = driver.queue(&*door.memory, 0, 16, QUEUE);
+    let mut queue = driver.queue(door.memory.clone(), 0, 16, QUEUE);
     driver.driver_ok();
     let mut request = |kind: u32, sector: u64, data: &[Buffer]| {
         door.memory.write_obj(kind.to_le(), HEADER).unwrap();
