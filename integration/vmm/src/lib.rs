@@ -1,12 +1,14 @@
 //! A reference VMM for pseries guests: how the parts of the project go together.
 //!
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
-//! [`cli`] and [`config`] say what is wanted, `boot` puts the guest's first instructions and
-//! data in place, [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a back
+//! [`cli`] and [`config`] say what is wanted, `consoles` and `devices` have what is behind the
+//! machine's devices on the host, `boot` puts the guest's first instructions and data in place,
+//! [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a back
 //! end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
 //!
 //! There is a thread for each virtual CPU (`cpu_thread`), one for standard input (`input`), one for
-//! signals (`watch`), and one for each file that is written to while a machine runs (`outlet`).
+//! signals (`watch`), one for each file that is written to while a machine runs (`outlet`), and those
+//! of devices: of each queue that a driver uses, or of all queues of a device.
 
 /// The project's README: its example is tested with this crate's.
 #[cfg(all(doctest, feature = "vof"))]

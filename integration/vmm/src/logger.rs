@@ -95,7 +95,7 @@ impl Log for Logger {
 }
 
 /// Crates that speak about what the guest does, at levels that are shown by default.
-const GUEST_TARGETS: [&str; 2] = ["arch_ppc64", "vof_device"];
+const GUEST_TARGETS: [&str; 3] = ["arch_ppc64", "vof_device", "pseries_devices"];
 
 /// How many messages about the guest are shown in a [`PERIOD`].
 const MESSAGES: u32 = 32;

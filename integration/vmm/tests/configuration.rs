@@ -28,9 +28,10 @@ fn examples_are_machines() {
     for entry in std::fs::read_dir(in_crate("examples")).unwrap() {
         let path = entry.unwrap().path();
         let config = VmConfig::from_file(&path).unwrap();
+        config.check_devices().unwrap();
         Machine::new(&config).unwrap();
         assert!(config.payload.kernel.is_some(), "{}", path.display());
         examples += 1;
     }
-    assert!(examples >= 3);
+    assert!(examples >= 4);
 }
