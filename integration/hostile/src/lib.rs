@@ -6,8 +6,12 @@
 //! [`goals`](Target::goals) were met: a target whose goals are never met tests nothing.
 
 mod bus_machine;
+mod common_state;
+mod descriptors;
+mod device_ram;
 mod input;
 mod names;
+mod pci_machine;
 mod ram;
 mod reach;
 
@@ -17,8 +21,10 @@ pub mod cas;
 pub mod elf;
 pub mod from_blob;
 pub mod json;
+pub mod pci_config;
 pub mod rtas;
 pub mod sequences;
+pub mod virtio_common;
 
 pub use reach::Reach;
 
@@ -52,6 +58,8 @@ pub const TARGETS: &[Target] = &[
     target!(json, &[]),
     target!(rtas, &[]),
     target!(bus, bus::BEYOND),
+    target!(pci_config, &[]),
+    target!(virtio_common, &[]),
 ];
 
 /// The target of that name.

@@ -56,3 +56,13 @@ fn arguments() {
 fn sequences() {
     survives("sequences", 100, 1000);
 }
+
+#[test]
+fn pci_config() {
+    survives("pci_config", 300, 500);
+}
+
+#[test]
+fn virtio_common() {
+    survives("virtio_common", 200, 500);
+}

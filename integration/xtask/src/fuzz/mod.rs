@@ -44,6 +44,12 @@ const TARGETS: &[Target] = &[
     target("json", 2048, "configurations: what validates is a machine with a tree"),
     target("rtas", 2048, "RTAS: argument buffers of anything, anywhere"),
     target("bus", 2048, "hypercalls: any registers, on a bus with all handlers"),
+    target(
+        "pci_config",
+        1024,
+        "PCI: RTAS calls, and accesses of the windows, of anything, anywhere",
+    ),
+    target("virtio_common", 2048, "virtio-pci: registers in any order and width, queues anywhere"),
 ];
 
 /// Fuzz what takes input from guests and users
@@ -103,7 +109,7 @@ impl Fuzz {
             TARGETS.iter().filter(|target| self.wants(target)).collect();
         if self.list {
             for target in targets {
-                println!("{:<12}{}", target.name, target.what);
+                println!("{:<14}{}", target.name, target.what);
             }
             return Ok(0);
         }

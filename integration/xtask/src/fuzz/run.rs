@@ -51,7 +51,7 @@ pub(super) fn run_all(plan: &Plan) -> Result<u8> {
                 return Err(finding(&fuzzer, status));
             }
             let (name, seconds) = (fuzzer.target.name, start.elapsed().as_secs());
-            let text = format!("{name:<12}{seconds:>5} s  {}\n", fuzzer.figures.summary());
+            let text = format!("{name:<14}{seconds:>5} s  {}\n", fuzzer.figures.summary());
             let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
             written.attempt(|| "write to standard output".into())?;
         }
