@@ -53,6 +53,11 @@ impl QueuePlaces {
         ram.peek_u16(self.available.saturating_add(slot))
     }
 
+    /// What the driver says to have made available.
+    pub(crate) fn available_index(&self, ram: &DeviceRam) -> u16 {
+        ram.peek_u16(self.available.saturating_add(2))
+    }
+
     /// What the device says to have used.
     pub(crate) fn used_index(&self, ram: &DeviceRam) -> u16 {
         ram.peek_u16(self.used.saturating_add(2))

@@ -24,6 +24,7 @@ pub mod json;
 pub mod pci_config;
 pub mod rtas;
 pub mod sequences;
+pub mod virtio_chains;
 pub mod virtio_common;
 
 pub use reach::Reach;
@@ -60,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     target!(bus, bus::BEYOND),
     target!(pci_config, &[]),
     target!(virtio_common, &[]),
+    target!(virtio_chains, &[]),
 ];
 
 /// The target of that name.

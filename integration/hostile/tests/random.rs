@@ -66,3 +66,8 @@ fn pci_config() {
 fn virtio_common() {
     survives("virtio_common", 200, 500);
 }
+
+#[test]
+fn virtio_chains() {
+    survives("virtio_chains", 300, 500);
+}

@@ -50,6 +50,7 @@ const TARGETS: &[Target] = &[
         "PCI: RTAS calls, and accesses of the windows, of anything, anywhere",
     ),
     target("virtio_common", 2048, "virtio-pci: registers in any order and width, queues anywhere"),
+    target("virtio_chains", 2048, "virtio devices: descriptors, rings and requests of anything"),
 ];
 
 /// Fuzz what takes input from guests and users
