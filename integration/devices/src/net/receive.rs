@@ -157,7 +157,11 @@ impl Receiver {
         let mut room = held.room_behind(frame.placed);
         let for_guest = room.len();
         room.append(Scatter::from(&mut self.spill[frame.spilled..]));
-        let (bytes, is_whole) = match backend.receive(&mut room)? {
+        let received = backend.receive(&mut room).inspect_err(|_| {
+            // Nobody knows how far it came.
+            held.mark_dirty(held.bytes);
+        });
+        let (bytes, is_whole) = match received? {
             Received::Nothing => return Ok(false),
             Received::Part(bytes) => (bytes, false),
             Received::End(bytes) => (bytes, true),

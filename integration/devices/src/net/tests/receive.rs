@@ -1,4 +1,13 @@
+use std::net::Shutdown;
+
+use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
+use vm_memory::bitmap::{AtomicBitmap, Bitmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
 use super::*;
+use crate::virtio::ActiveQueue;
+use crate::virtio::driver::{CountedInterrupts, DriverQueue};
 
 /// Makes a buffer of so many bytes available, and gives where it is.
 fn add(active: &mut Active, number: u64, bytes: u32) -> u64 {
@@ -275,4 +284,33 @@ fn after_a_reset_the_next_frame_is_whole() {
             assert_eq!(active.read(at + 12, 800), frame(1, 800));
         }
     }
+}
+
+/// A frame may end in the middle, with its connection: what has come of it is in memory.
+#[test]
+fn what_came_before_the_end_of_a_connection_is_marked() {
+    let mut network = Network::new();
+    let ram = [(GuestAddress(0), 1 << 20)];
+    let memory = Arc::new(GuestMemoryMmap::<AtomicBitmap>::from_ranges(&ram).unwrap());
+    let mut drivers =
+        [0, 1].map(|queue| DriverQueue::new(memory.clone(), GuestAddress(queue << 16), SIZE));
+    let at = GuestAddress(0x8_0000);
+    drivers[RX].add(&[Buffer::writable(at.0, 2000)]);
+    network.peer.write_all(&prefixed(&[7; 1000])[..100]).unwrap();
+    network.peer.shutdown(Shutdown::Both).unwrap();
+    let interrupts = Arc::new(CountedInterrupts::default());
+    let queues = (0..).zip(&drivers).map(|(index, driver)| {
+        let bell = EventFd::new(EFD_NONBLOCK).unwrap();
+        ActiveQueue::new(index, driver.queue(), bell, interrupts.clone())
+    });
+    let activation = Activation::new(memory.clone(), 0, queues.collect(), interrupts.clone());
+    let mut events: EventManager<Box<dyn MutEventSubscriber + Send>> = EventManager::new().unwrap();
+    for worker in network.net.activate(activation).unwrap() {
+        let Worker::Subscriber(worker) = worker else { panic!("{worker:?}") };
+        events.add_subscriber(worker);
+    }
+    let byte: u8 = memory.read_obj(GuestAddress(at.0 + HEADER_BYTES as u64)).unwrap();
+    assert_eq!(byte, 7);
+    let (region, offset) = memory.to_region_addr(at).unwrap();
+    assert!(region.bitmap().dirty_at(offset.0 as usize));
 }
