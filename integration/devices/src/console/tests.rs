@@ -222,6 +222,28 @@ fn queues_that_make_no_sense_end_the_work() {
     }
 }
 
+/// "The device MUST send a notification" of what it has used (§2.7.7.2), whatever comes after it.
+#[test]
+fn what_was_used_before_a_mistake_is_told() {
+    let mut connected = Connected::new();
+    let mut active = connected.active(0);
+    active.add(TX, &[Buffer::readable(DATA, 4)]);
+    active.add(TX, &[Buffer::readable(1 << 40, 4)]);
+    active.notify(TX);
+    assert_eq!(active.next_used(TX), (0, 0));
+    assert_eq!(active.interrupts.reset_count(), 1);
+    assert_eq!(active.interrupts.used_count(), 1);
+    drop(active);
+    let mut active = connected.active(0);
+    active.add(RX, &[Buffer::writable(DATA, 4)]);
+    active.add(RX, &[Buffer::writable(1 << 40, 4)]);
+    connected.client.write_all(b"typed").unwrap();
+    active.notify(RX);
+    assert_eq!(active.next_used(RX), (0, 4));
+    assert_eq!(active.interrupts.reset_count(), 1);
+    assert_eq!(active.interrupts.used_count(), 1);
+}
+
 /// A driver cannot make the device work for it alone: buffers without a length are used up in
 /// turns.
 #[test]

@@ -58,14 +58,21 @@ impl<M: GuestAddressSpace> Worker<M> {
     /// Typed text to the guest, as long as it has buffers.
     fn type_in(&mut self) -> Result<(), RingError> {
         let memory = self.memory.memory();
+        let result = self.type_some(&*memory);
+        // What was done before a mistake is done.
+        self.input.tell(&*memory)?;
+        result
+    }
+
+    fn type_some(&mut self, memory: &M::M) -> Result<(), RingError> {
         let mut end = lock(&self.end);
         let mut buf = [0; TURN_BYTES];
-        self.input.ignore(&*memory)?;
+        self.input.ignore(memory)?;
         self.waits.input = false;
         let mut used = 0;
         while used < TURN_CHAINS {
-            let Some(Taken { head, chain }) = self.input.take(&*memory)? else {
-                if self.input.listen(&*memory)? {
+            let Some(Taken { head, chain }) = self.input.take(memory)? else {
+                if self.input.listen(memory)? {
                     continue;
                 }
                 break;
@@ -78,26 +85,32 @@ impl<M: GuestAddressSpace> Worker<M> {
                 break;
             }
             chain.writable.copy_from(&buf[..bytes]);
-            self.input.give(&*memory, head, bytes as u32)?;
+            self.input.give(memory, head, bytes as u32)?;
             used += 1;
         }
         if used == TURN_CHAINS {
             let _ = self.input.doorbell().write(1);
         }
-        self.input.tell(&*memory)
+        Ok(())
     }
 
     /// The guest's text to the end, as long as that takes it.
     fn show(&mut self) -> Result<(), RingError> {
         let memory = self.memory.memory();
+        let result = self.show_some(&*memory);
+        self.output.tell(&*memory)?;
+        result
+    }
+
+    fn show_some(&mut self, memory: &M::M) -> Result<(), RingError> {
         let mut end = lock(&self.end);
         let mut buf = [0; TURN_BYTES];
-        self.output.ignore(&*memory)?;
+        self.output.ignore(memory)?;
         self.waits.room = false;
         let mut turns = 0;
         while turns < TURN_CHAINS && !self.waits.room {
-            let Some(Taken { head, chain }) = self.output.take(&*memory)? else {
-                if self.output.listen(&*memory)? {
+            let Some(Taken { head, chain }) = self.output.take(memory)? else {
+                if self.output.listen(memory)? {
                     continue;
                 }
                 break;
@@ -116,14 +129,14 @@ impl<M: GuestAddressSpace> Worker<M> {
                 self.output.put_back(1);
             } else {
                 self.shown_bytes = 0;
-                self.output.give(&*memory, head, 0)?;
+                self.output.give(memory, head, 0)?;
                 turns += 1;
             }
         }
         if turns >= TURN_CHAINS && !self.waits.room {
             let _ = self.output.doorbell().write(1);
         }
-        self.output.tell(&*memory)
+        Ok(())
     }
 
     fn settle(&mut self, result: Result<(), RingError>, before: Waits, ops: &mut EventOps<'_>) {

@@ -75,12 +75,19 @@ impl<M: GuestAddressSpace> Requests<M> {
 
     fn try_to_answer(&mut self) -> Result<Progress, RingError> {
         let memory = self.memory.memory();
+        let result = self.answer_some(&*memory);
+        // What was done before a mistake is done.
+        self.ring.tell(&*memory)?;
+        result
+    }
+
+    fn answer_some(&mut self, memory: &M::M) -> Result<Progress, RingError> {
         let mut source = lock(&self.source);
-        self.ring.ignore(&*memory)?;
+        self.ring.ignore(memory)?;
         let mut progress = Progress::More;
         for _ in 0..REQUESTS_AT_ONCE {
-            let Some(Taken { head, mut chain }) = self.ring.take(&*memory)? else {
-                if self.ring.listen(&*memory)? {
+            let Some(Taken { head, mut chain }) = self.ring.take(memory)? else {
+                if self.ring.listen(memory)? {
                     continue;
                 }
                 progress = Progress::Done;
@@ -89,7 +96,7 @@ impl<M: GuestAddressSpace> Requests<M> {
             let bytes = chain.writable.len().min(REQUEST_BYTES_MAX);
             let room = chain.writable.split_front(bytes).unwrap_or(chain.writable);
             match room.fill(|to| source.fill(to)) {
-                Ok(bytes) => self.ring.give(&*memory, head, bytes as u32)?,
+                Ok(bytes) => self.ring.give(memory, head, bytes as u32)?,
                 Err(error) => {
                     self.ring.put_back(1);
                     progress = Progress::Waits(error);
@@ -97,7 +104,6 @@ impl<M: GuestAddressSpace> Requests<M> {
                 }
             }
         }
-        self.ring.tell(&*memory)?;
         Ok(progress)
     }
 }

@@ -164,6 +164,21 @@ fn a_queue_that_makes_no_sense_is_left_alone() {
     }
 }
 
+/// "The device MUST send a notification" of what it has used (§2.7.7.2), whatever comes after it.
+#[test]
+fn what_was_used_before_a_mistake_is_told() {
+    for source in [Source::fixed(0), Source::open("/dev/urandom".as_ref()).unwrap()] {
+        let mut rng = Rng::new(source);
+        let mut active = Active::new(&mut rng, 0, SIZE);
+        active.add(0, &[Buffer::writable(DATA, 16)]);
+        active.add(0, &[Buffer::writable(1 << 40, 16)]);
+        active.notify(0);
+        assert_eq!(active.next_used(0), (0, 16));
+        assert_eq!(active.interrupts.reset_count(), 1);
+        assert_eq!(active.interrupts.used_count(), 1);
+    }
+}
+
 #[test]
 fn what_is_no_source_is_named() {
     let (_folder, path) = folder();

@@ -103,12 +103,10 @@ impl<M: GuestAddressSpace> Backend<M> {
         }
         let guard = self.memory.memory();
         let memory = &*guard;
-        let result = self.transfer(memory, ops).and_then(|more| {
-            self.rx.tell(memory)?;
-            self.tx.tell(memory)?;
-            Ok(more)
-        });
-        match result {
+        let result = self.transfer(memory, ops);
+        // What was done before a mistake is done.
+        let told = self.rx.tell(memory).and_then(|()| self.tx.tell(memory));
+        match result.and_then(|more| told.map(|()| more)) {
             // As if the driver had notified again, after what else happened meanwhile.
             Ok(true) => drop(self.tx.doorbell().write(1)),
             Ok(false) => {}

@@ -197,3 +197,15 @@ fn any_packets_are_survived() {
     }
     assert_eq!(guest.interrupts.reset_count(), 0);
 }
+
+/// "The device MUST send a notification" of what it has used (§2.7.7.2), whatever comes after it.
+#[test]
+fn what_was_used_before_a_mistake_is_told() {
+    let mut guest = Guest::bare();
+    guest.add(guest.header(op::RST, GUEST_PORT, PORT), &[]);
+    guest.tx.add(&[Buffer::readable(1 << 40, HEADER_BYTES as u32)]);
+    guest.notify();
+    assert_eq!(guest.sent_and_used, 1);
+    assert_eq!(guest.interrupts.reset_count(), 1);
+    assert_eq!(guest.interrupts.used_count(), 1);
+}
