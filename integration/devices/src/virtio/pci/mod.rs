@@ -378,10 +378,14 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
             self.signals.set_control(u16::from_le_bytes(control), config.is_intx_disabled());
             config.is_bus_master()
         };
-        if !is_master && matches!(state.run, Run::Active(_)) {
-            // It may no longer access memory. A kernel that starts another one relies on it.
-            self.end(&mut state, false, Wait::AtMost(RESET_WAIT));
-            self.signals.needs_reset(false);
+        if !is_master && !matches!(state.run, Run::Idle) {
+            // It may no longer access memory when this is done: a kernel that starts another one
+            // relies on it, and does not ask.
+            let was_active = matches!(state.run, Run::Active(_));
+            self.end(&mut state, false, Wait::ForEver);
+            if was_active {
+                self.signals.needs_reset(false);
+            }
         }
         self.follow(&mut state);
         self.follow_messages(&state);

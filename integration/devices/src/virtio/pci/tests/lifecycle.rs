@@ -249,6 +249,38 @@ fn who_is_no_bus_master_does_not_work() {
     bench.round(&driver, &mut queue);
 }
 
+/// Unlike a reset, nothing tells the guest that it is not done yet: its next instruction may be one
+/// of another kernel.
+#[test]
+fn bus_mastering_is_taken_away_when_nobody_accesses_memory() {
+    for is_reset in [false, true] {
+        let bench = Bench::new(MockWorkers::Queues, Execution::Threads);
+        let driver = bench.driver();
+        let mut queue = bench.start(&driver);
+        let gate = bench.seen.gate.lock().unwrap();
+        queue.add(&buffer());
+        driver.notify(0);
+        until(|| bench.seen.taken.load(Ordering::SeqCst) == 1);
+        if is_reset {
+            driver.set_common_8(common::DEVICE_STATUS, 0);
+        }
+        std::thread::scope(|scope| {
+            let writes = scope.spawn(|| {
+                bench.bus.write_config(bench.at, 4, &[2, 0]);
+                bench.workers()
+            });
+            std::thread::sleep(3 * RESET_WAIT);
+            assert!(!writes.is_finished());
+            drop(gate);
+            assert_eq!(writes.join().unwrap(), 0);
+        });
+        driver.set_config_16(4, 6);
+        assert_eq!(driver.status(), if is_reset { 0 } else { ALL_WELL | NEEDS_RESET });
+        let mut queue = bench.start(&driver);
+        bench.round(&driver, &mut queue);
+    }
+}
+
 #[test]
 fn a_device_that_is_dropped_ends() {
     for workers in [MockWorkers::Queues, MockWorkers::Subscriber] {
