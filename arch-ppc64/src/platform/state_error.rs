@@ -18,6 +18,9 @@ pub enum StateError {
     /// A value of it is none that the device can have.
     #[error("the saved state cannot be: {0}")]
     Value(String),
+    /// This does not know how to save its state, or to take one up.
+    #[error("the state of {0} cannot be saved or taken up yet")]
+    Unsupported(String),
     /// The back end failed.
     #[error("the host failed")]
     Host(#[from] std::io::Error),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use arch_ppc64::pci::{PciAddress, PciBus, PciWindows};
+use arch_ppc64::platform::{SaveState, StateError, StateValue};
 
 use self::assign::{Assigned, Assigner};
 use self::decode::{Decoder, Place};
@@ -57,6 +58,8 @@ pub enum AddError {
 /// Only registers that are all in one of the bridge's windows are ever answered for, and where two
 /// functions are at one address, the one with the lower device number answers (within a function,
 /// the lower register).
+///
+/// A machine with functions on it cannot be saved yet: that is an error.
 pub struct Bus {
     windows: PciWindows,
     assigner: Assigner,
@@ -151,6 +154,11 @@ impl Bus {
         *self.decoder.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(decoder);
     }
 
+    fn unsupported(&self) -> StateError {
+        let ids: Vec<_> = self.slots().map(|(_, slot)| slot.function.id()).collect();
+        StateError::Unsupported(ids.join(", "))
+    }
+
     /// Who answers for all of these bytes. No lock is held while it does.
     fn at(&self, at: u64, bytes: usize) -> Option<(Arc<dyn PciFunction>, Place)> {
         let decoder = self.decoder.read().unwrap_or_else(PoisonError::into_inner);
@@ -204,6 +212,21 @@ impl PciBus for Bus {
             }
         }
         self.decode();
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        self.slots().next().map(|_| self as _)
+    }
+}
+
+/// A machine with functions cannot be saved yet: whoever tries is told so.
+impl SaveState for Bus {
+    fn save(&self) -> Result<StateValue, StateError> {
+        Err(self.unsupported())
+    }
+
+    fn restore(&self, _: u32, _: &StateValue) -> Result<(), StateError> {
+        Err(self.unsupported())
     }
 }
 
