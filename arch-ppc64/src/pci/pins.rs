@@ -54,7 +54,7 @@ impl PciPins {
 }
 
 fn line(device: u8, pin: u8) -> usize {
-    (usize::from(device) + usize::from(pin).wrapping_sub(1)) % LINES
+    usize::from(device.wrapping_add(pin).wrapping_sub(1)) % LINES
 }
 
 impl fmt::Debug for PciPins {
@@ -97,5 +97,19 @@ impl Drop for PciPin {
 impl fmt::Debug for PciPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PciPin").field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pin p of device d is on line (d + p - 1) modulo 4; what is no pin is on some line.
+    #[test]
+    fn pins_are_spread_over_lines() {
+        assert_eq!([1, 2, 3, 4].map(|pin| line(0, pin)), [0, 1, 2, 3]);
+        assert_eq!([1, 2, 3, 4].map(|pin| line(31, pin)), [3, 0, 1, 2]);
+        assert!([0, u8::MAX].iter().all(|&pin| line(31, pin) < LINES));
+        assert!(line(u8::MAX, u8::MAX) < LINES);
     }
 }
