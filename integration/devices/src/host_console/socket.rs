@@ -18,7 +18,7 @@ const LISTENER: u64 = 0;
 const CLIENT: u64 = 1;
 
 /// A socket that one client at a time connects to. Others wait until it leaves; text from while
-/// there is none is lost.
+/// there is none is lost. What it typed before it left is kept for the guest until another comes.
 #[derive(Debug)]
 pub struct SocketEnd {
     path: PathBuf,
@@ -36,6 +36,8 @@ struct Client {
     stream: UnixStream,
     /// It will not type any more, but may still read.
     is_silent: bool,
+    /// It is gone, and out of the watch: what it typed is still to be read.
+    has_left: bool,
 }
 
 impl SocketEnd {
@@ -75,7 +77,7 @@ impl SocketEnd {
         self.client.is_some()
     }
 
-    /// Takes the next client, where one waits.
+    /// Takes the next client, where one waits, in the place of the last.
     fn accept(&mut self) {
         let accepted = self.listener.accept().and_then(|(stream, _)| {
             stream.set_nonblocking(true)?;
@@ -84,7 +86,7 @@ impl SocketEnd {
         });
         match accepted {
             Ok(stream) => {
-                self.client = Some(Client { stream, is_silent: false });
+                self.client = Some(Client { stream, is_silent: false, has_left: false });
                 self.wait_for(self.input, self.room);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -108,23 +110,33 @@ impl HostEnd for SocketEnd {
 
     fn wait_for(&mut self, input: bool, room: bool) {
         (self.input, self.room) = (input, room);
-        if let Some(client) = &self.client {
-            let mut set = EventSet::empty();
-            set.set(EventSet::IN, input && !client.is_silent);
-            set.set(EventSet::OUT, room);
+        let Some(client) = &mut self.client else { return };
+        let mut set = EventSet::empty();
+        set.set(EventSet::IN, input && !client.is_silent);
+        set.set(EventSet::OUT, room);
+        if !client.has_left {
             self.watch.change(&client.stream, CLIENT, set);
+        } else if input && self.watch.add(&client.stream, CLIENT, set).is_ok() {
+            client.has_left = false;
         }
     }
 
     fn attend(&mut self) {
         for (number, set) in self.watch.events() {
             let is_over = set.intersects(EventSet::HANG_UP | EventSet::ERROR);
-            match &self.client {
+            match &mut self.client {
                 None => self.accept(),
-                // What it typed before it left is read first, by whom wants it.
+                Some(client) if client.has_left => self.accept(),
                 Some(client) if number == CLIENT && is_over => {
-                    if client.is_silent || !self.input {
+                    // What it typed before it left is read first.
+                    let typed = unix_socket::peek(&client.stream, &mut [0]);
+                    if !typed.is_ok_and(|bytes| bytes > 0) {
                         self.leave();
+                    } else if !self.input {
+                        // It would be told of all the time.
+                        self.watch.remove(&client.stream);
+                        client.has_left = true;
+                        self.accept();
                     }
                 }
                 Some(_) => {}

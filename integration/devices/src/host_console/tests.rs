@@ -237,12 +237,49 @@ fn what_a_client_typed_last_is_read_if_it_is_wanted() {
         end.read(&mut [0; 10]);
         !end.is_connected()
     });
-    // By nobody.
-    end.wait_for(false, false);
+}
+
+#[test]
+fn what_a_client_typed_last_waits_for_who_wants_it_later() {
+    let folder = temporary();
+    let path = folder.as_path().join("socket");
+    let mut end = SocketEnd::listen(&path).unwrap();
+    // The guest has no room at the moment.
     UnixStream::connect(&path).unwrap().write_all(b"poweroff\n").unwrap();
     until(&mut end, |end| end.is_connected());
-    until(&mut end, |end| !end.is_connected());
+    while attend(&mut end, 0) {}
+    end.wait_for(true, false);
+    assert_eq!(typed(&mut end, 9), b"poweroff\n");
+    until(&mut end, |end| {
+        end.read(&mut [0; 10]);
+        !end.is_connected()
+    });
     assert!(!attend(&mut end, 0));
+}
+
+#[test]
+fn who_has_left_gives_way_to_who_comes() {
+    let folder = temporary();
+    let path = folder.as_path().join("socket");
+    let mut end = SocketEnd::listen(&path).unwrap();
+    UnixStream::connect(&path).unwrap().write_all(b"poweroff\n").unwrap();
+    until(&mut end, |end| end.is_connected());
+    while attend(&mut end, 0) {}
+    assert_eq!(end.write(b"lost"), 4);
+    let mut second = UnixStream::connect(&path).unwrap();
+    until(&mut end, |end| {
+        end.write(b"hello");
+        second.set_nonblocking(true).unwrap();
+        second.read(&mut [0; 5]).is_ok()
+    });
+    // One who waits already is let in at once.
+    let mut third = UnixStream::connect(&path).unwrap();
+    second.write_all(b"too late").unwrap();
+    drop(second);
+    third.write_all(b"in time").unwrap();
+    while attend(&mut end, 0) {}
+    end.wait_for(true, false);
+    assert_eq!(typed(&mut end, 7), b"in time");
 }
 
 #[test]
