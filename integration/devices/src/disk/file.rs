@@ -5,10 +5,10 @@ use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::direct::{AlignedBuffer, Direct};
 use super::error::{DiskError, DiskFault};
+use super::flush::Flushes;
 use super::format::{HEAD_BYTES, ImageType, recognise};
 use super::{BlockSizes, Disk, SECTOR_BYTES, host};
 use crate::iovec::{Gather, Scatter};
@@ -82,8 +82,7 @@ pub struct FileDisk {
     is_device: bool,
     is_read_only: bool,
     direct: Option<Direct>,
-    /// The host failed to write what it had taken.
-    has_lost: AtomicBool,
+    flushes: Flushes,
 }
 
 impl FileDisk {
@@ -141,7 +140,7 @@ impl FileDisk {
             is_device,
             is_read_only: options.read_only,
             direct,
-            has_lost: AtomicBool::new(false),
+            flushes: Flushes::default(),
         };
         if options.image_type.is_none() {
             disk.refuse_formats()?;
@@ -217,15 +216,7 @@ impl Disk for FileDisk {
     }
 
     fn flush(&self) -> io::Result<()> {
-        // The kernel tells of pages that it could not write once, and forgets them.
-        if self.has_lost.load(Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
-        let result = self.file.sync_data();
-        if result.is_err() {
-            self.has_lost.store(true, Ordering::Relaxed);
-        }
-        result
+        self.flushes.flush(|| self.file.sync_data())
     }
 
     fn discard(&self, offset: u64, bytes: u64) -> io::Result<()> {

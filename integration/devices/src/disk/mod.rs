@@ -3,6 +3,7 @@
 mod direct;
 mod error;
 mod file;
+mod flush;
 mod format;
 mod host;
 
@@ -19,7 +20,7 @@ pub const SECTOR_BYTES: u64 = 512;
 
 /// Something that has blocks of bytes.
 ///
-/// Called by several threads at once: nobody waits for another's transfer. Offsets and lengths are
+/// Called by several threads at once: nobody waits for another's transfer, but for another's flush. Offsets and lengths are
 /// multiples of [`SECTOR_BYTES`]; what is not inside the disk is an error, and nothing happens. An
 /// error is told to the guest as one of its disk. After an error of a read or a write, part of it
 /// may have been made.
