@@ -61,7 +61,8 @@ impl Boot {
         progress!("leave the guest with `poweroff -f`, or with Ctrl-A X");
         let files = vec![kernel, initramfs];
         let host = HostMachine::default();
-        OnPower { files, host, memory: "4G".into(), timeout: Some(0), command }.run()
+        let (memory, disks) = ("4G".into(), Vec::new());
+        OnPower { files, disks, host, memory, timeout: Some(0), command }.run()
     }
 
     /// What is given takes the place of what is usual: options may be said only once.

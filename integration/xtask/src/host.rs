@@ -10,15 +10,23 @@ use std::process::{Child, Command, Stdio};
 use clap::ValueEnum;
 
 use crate::cpio::Archive;
+use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
-use crate::guest::{Guest, NO_WATCHDOGS};
+use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::modules::Modules;
 
 /// The host's first program, which becomes `/init`.
 const INIT: &str = include_str!("../host/init");
 
 /// QEMU's limit for the initial RAM disk of these machines (hw/ppc/pnv.c).
 const DISK_LIMIT_BYTES: usize = 128 << 20;
+
+/// How many disks the host takes at most: each has one of a chip's PCI host bridges to itself.
+pub(crate) const DISKS: usize = 6;
+
+/// The modules that the host's kernel needs for its disks.
+const DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
 
 /// A machine that QEMU emulates for a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -61,6 +69,8 @@ pub(crate) struct Job {
     pub(crate) command: String,
     /// Files for the command's folder.
     pub(crate) files: Vec<PathBuf>,
+    /// Disk images, `/dev/vda` and so on, [`DISKS`] at most. What is written to them stays.
+    pub(crate) disks: Vec<PathBuf>,
     /// A program for the command's PATH.
     pub(crate) vmm: PathBuf,
 }
@@ -98,6 +108,7 @@ impl Host {
             // A panic restarts the machine, which is the end of it.
             .arg("-append")
             .arg(format!("console=hvc0 quiet cryptomgr.notests panic=-1 {NO_WATCHDOGS}"))
+            .args(disk_arguments(&job.disks)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -135,6 +146,46 @@ fn errors_file(folder: &TemporaryFolder) -> PathBuf {
     folder.path().join("qemu.log")
 }
 
+/// QEMU's arguments for disks. What is written is in its file when the emulator ends, and need not
+/// outlast this machine.
+fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
+    let mut arguments = Vec::new();
+    for (place, disk) in disks.iter().enumerate() {
+        let path = disk.to_str().ok_or_else(|| {
+            Failure::new(format!("{} is no path that QEMU can be told", disk.display()))
+        })?;
+        // A comma ends a value, two are one (QEMU, "Standard options").
+        let path = path.replace(',', ",,");
+        let id = format!("disk{place}");
+        arguments.push("-drive".into());
+        arguments.push(format!("if=none,id={id},format=raw,cache=unsafe,file={path}"));
+        // Without the usual devices there are no bridges, either.
+        for device in [
+            format!("pnv-phb,index={place},id=bridge{place}"),
+            format!("pnv-phb-root-port,bus=bridge{place},id=port{place}"),
+            format!("virtio-blk-pci,drive={id},bus=port{place}"),
+        ] {
+            arguments.extend(["-device".into(), device]);
+        }
+    }
+    Ok(arguments)
+}
+
+/// The modules for disks: an archive that follows the host's own.
+fn disk_modules(guest: &Guest) -> Result<Vec<u8>> {
+    let path = guest::folder().join("host-disks.cpio");
+    let source = format!("{}{}", guest.packages.manifest, DISK_MODULES.join(" "));
+    guest::build("host-disks", &source, &[&path], |unpacked| {
+        let kernel = guest.packages.package("linux-image-")?;
+        deb::unpack(kernel, unpacked, &["./lib/modules/*"])?;
+        let modules = guest::only_entry(&unpacked.join("lib/modules"))?;
+        let mut archive = Archive::default();
+        Modules::find(&modules, &DISK_MODULES)?.add_to(&mut archive);
+        folders::write(&path, &archive.finish())
+    })?;
+    folders::read(&path)
+}
+
 fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "proc", "sys", "tmp", "lib", "job", "job/files"] {
@@ -159,7 +210,12 @@ fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
             archive.file(&name, &content);
         }
     }
-    let disk = archive.finish();
+    let mut disk = archive.finish();
+    if !job.disks.is_empty() {
+        // The kernel takes archives one behind the other, at multiples of four.
+        disk.resize(disk.len().next_multiple_of(4), 0);
+        disk.extend_from_slice(&disk_modules(guest)?);
+    }
     if disk.len() > DISK_LIMIT_BYTES {
         return Err(Failure::new(format!(
             "the files are too large: with the host's own they make {} MiB, and the emulated \
@@ -176,4 +232,25 @@ pub(crate) fn base_name(path: &Path) -> Result<&str> {
     path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         Failure::new(format!("{} has no name to be found under on the host", path.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_disk_has_a_bridge_of_its_own() {
+        let arguments = disk_arguments(&["a".into(), "b,c".into()]).unwrap().join(" ");
+        assert_eq!(
+            arguments,
+            "-drive if=none,id=disk0,format=raw,cache=unsafe,file=a \
+             -device pnv-phb,index=0,id=bridge0 \
+             -device pnv-phb-root-port,bus=bridge0,id=port0 \
+             -device virtio-blk-pci,drive=disk0,bus=port0 \
+             -drive if=none,id=disk1,format=raw,cache=unsafe,file=b,,c \
+             -device pnv-phb,index=1,id=bridge1 \
+             -device pnv-phb-root-port,bus=bridge1,id=port1 \
+             -device virtio-blk-pci,drive=disk1,bus=port1"
+        );
+    }
 }

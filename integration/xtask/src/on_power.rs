@@ -12,7 +12,7 @@ use crate::console::{Console, Input, Limit};
 use crate::failure::{Attempt, Ending, Failure, Result};
 use crate::grub;
 use crate::guest;
-use crate::host::{Host, HostMachine, Job, base_name};
+use crate::host::{DISKS, Host, HostMachine, Job, base_name};
 use crate::packages::{self, Tool};
 use crate::patience::HANG;
 use crate::power;
@@ -30,6 +30,11 @@ pub(crate) struct OnPower {
     /// pseries-vmm takes the place of the one that is built
     #[arg(long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+
+    /// A disk image for the host, its /dev/vda; may be repeated: /dev/vdb and so on. What is written
+    /// to it there stays in FILE
+    #[arg(long = "disk", value_name = "FILE")]
+    pub(crate) disks: Vec<PathBuf>,
 
     /// The host that is emulated
     #[arg(long, value_name = "MACHINE", value_enum, default_value_t)]
@@ -56,6 +61,7 @@ impl OnPower {
         let (made, given): (Vec<_>, Vec<_>) =
             self.files.iter().cloned().partition(|file| guest::is_made(file));
         check_files(&given)?;
+        check_disks(&self.disks)?;
         // Before the long downloads: not everybody can install packages.
         packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
@@ -75,6 +81,7 @@ impl OnPower {
             settings: settings(&token, input),
             command: command_script(&self.command),
             files,
+            disks: self.disks.clone(),
             vmm,
         };
         // From here on there is something to be put back.
@@ -133,6 +140,17 @@ fn check_files(files: &[PathBuf]) -> Result<()> {
                 file.display()
             )));
         }
+    }
+    Ok(())
+}
+
+fn check_disks(disks: &[PathBuf]) -> Result<()> {
+    for disk in disks {
+        fs::metadata(disk).attempt(|| format!("read {}", disk.display()))?;
+    }
+    if disks.len() > DISKS {
+        let count = disks.len();
+        return Err(Failure::new(format!("{count} disks are too many; the host takes {DISKS}")));
     }
     Ok(())
 }
