@@ -35,7 +35,7 @@ pub enum DeviceError {
     )]
     TwoTerminals,
     /// Two runs could not be the same.
-    #[error("{device}: with --icount there can be no {what}, as nothing repeats what comes in")]
+    #[error("{device}: with --icount there can be no {what}, as two runs would differ")]
     NotRepeatable {
         /// Which device.
         device: String,
@@ -91,18 +91,15 @@ impl VmConfig {
         if let Some((device, what)) = others.next() {
             return Err(DeviceError::NotRepeatable { device, what });
         }
-        let consoles = [("--serial", &self.serial), ("--console", &self.console)];
-        for (option, end) in consoles {
-            let has_input = match end {
-                ConsoleConfig::Off | ConsoleConfig::Null | ConsoleConfig::File(_) => false,
-                // Its input is as it was without devices: who types is the one who repeats.
-                ConsoleConfig::Tty => option == "--console",
-                ConsoleConfig::Pty | ConsoleConfig::Socket(_) => true,
-            };
-            if has_input {
-                let device = end.label(option);
-                return Err(DeviceError::NotRepeatable { device, what: "input of this kind" });
-            }
+        // What is typed at a terminal is as it was without devices: who types is the one who repeats.
+        if matches!(self.serial, ConsoleConfig::Pty | ConsoleConfig::Socket(_)) {
+            let device = self.serial.label("--serial");
+            return Err(DeviceError::NotRepeatable { device, what: "input of this kind" });
+        }
+        // A thread shows its text, and the guest waits for that.
+        if self.console != ConsoleConfig::Off {
+            let device = self.console.label("--console");
+            return Err(DeviceError::NotRepeatable { device, what: "second console" });
         }
         Ok(())
     }
@@ -279,13 +276,15 @@ mod tests {
             (r#"{"fs": [{"tag": "t", "socket": "s"}]}"#, "--fs tag=t"),
             (r#"{"serial": {"mode": "Pty"}}"#, "--serial pty"),
             (r#"{"console": {"mode": "Socket", "socket": "s"}}"#, "--console socket=s"),
+            (r#"{"console": {"mode": "File", "file": "x"}}"#, "--console file=x"),
+            (r#"{"console": {"mode": "Null"}}"#, "--console null"),
             (r#"{"serial": {"mode": "Null"}, "console": {"mode": "Tty"}}"#, "--console tty"),
         ] {
             let said = config(json).check_repeatable().unwrap_err().to_string();
             assert!(said.contains(words) && said.contains("--icount"), "{said}");
         }
         let json = r#"{"disks": [{"path": "a"}], "rng": {"src": "r"},
-            "console": {"mode": "File", "file": "x"}}"#;
+            "serial": {"mode": "File", "file": "x"}}"#;
         config(json).check_repeatable().unwrap();
         VmConfig::default().check_repeatable().unwrap();
     }
