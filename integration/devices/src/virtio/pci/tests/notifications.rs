@@ -1,6 +1,7 @@
 //! How a driver notifies a device.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -205,4 +206,74 @@ fn registers_are_reached_in_configuration_space() {
     bench.bus.write_config(bench.at, driver.window + 4, &[1]);
     driver.set_config_32(data, 0x0101_0101);
     assert_eq!(driver.common_16(common::QUEUE_SELECT), before);
+}
+
+/// Processors that reset, move, mask and notify at once: who is notified by files is so once, and
+/// nobody waits for ever.
+#[test]
+fn processors_do_all_of_it_at_once() {
+    let events = Arc::new(Events::default());
+    let bench = Bench::with(MockWorkers::Queues, |connection| {
+        connection.with_notify_events(events.clone())
+    });
+    bench.controller.attach_files();
+    let window = PciWindows::new().memory_64;
+    let places = bench.driver();
+    places.enable_messages(DOORBELL, SOURCE);
+    let table = places.msix.table;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // In configuration space, as the registers are elsewhere all the time.
+            let set = |offset: u64, value: u32, bytes: u8| {
+                let write = |register, data: &[u8]| {
+                    bench.bus.write_config(bench.at, places.window + register, data);
+                };
+                write(8, &(offset as u32).to_le_bytes());
+                write(12, &[bytes, 0, 0, 0]);
+                write(16, &value.to_le_bytes());
+            };
+            for _ in 0..300 {
+                set(common::DEVICE_STATUS, 0, 1);
+                set(common::DEVICE_STATUS, 3, 1);
+                set(common::DRIVER_FEATURE_SELECT, 1, 4);
+                set(common::DRIVER_FEATURE, 1, 4);
+                set(common::DEVICE_STATUS, 0xb, 1);
+                set(common::QUEUE_DESC, 0x1000, 4);
+                set(common::QUEUE_DRIVER, 0x2000, 4);
+                set(common::QUEUE_DEVICE, 0x3000, 4);
+                set(common::QUEUE_MSIX_VECTOR, 0, 2);
+                set(common::QUEUE_ENABLE, 1, 2);
+                set(common::DEVICE_STATUS, 0xf, 1);
+                let lines = bench.seen.queues.lock().unwrap().clone();
+                lines.iter().for_each(|line| drop(line.file()));
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(|| {
+            for round in (0..20_000_u32).take_while(|_| !done.load(Ordering::SeqCst)) {
+                let command = [6_u8, 4, 2, 6][round as usize % 4];
+                bench.bus.write_config(bench.at, 4, &[command, 0]);
+            }
+        });
+        scope.spawn(|| {
+            for round in (0..20_000_u64).take_while(|_| !done.load(Ordering::SeqCst)) {
+                let place = window.bus + ((round % 3) << 20);
+                bench.bus.write_config(bench.at, 0x10, &(place as u32).to_le_bytes());
+                bench.bus.write_config(bench.at, 0x14, &((place >> 32) as u32).to_le_bytes());
+            }
+        });
+        scope.spawn(|| {
+            for round in (0..20_000_u32).take_while(|_| !done.load(Ordering::SeqCst)) {
+                bench.bus.write_memory(table + 12, &(round & 1).to_le_bytes());
+                bench.bus.write_memory(window.bus + 0x3000, &[0; 2]);
+            }
+        });
+    });
+    assert!(bench.activations() > 0);
+    bench.bus.reset();
+    assert!(events.places().is_empty() && bench.controller.attached().is_empty());
+    let driver = bench.driver();
+    let mut queue = bench.start(&driver);
+    bench.round(&driver, &mut queue);
 }
