@@ -66,7 +66,7 @@ pub struct Bus {
     slots: Vec<Option<Slot>>,
     /// Who answers where. It is taken from the functions anew after each change, one change at a
     /// time, so that what is published last is how it is.
-    decoder: RwLock<Arc<Decoder>>,
+    decoder: RwLock<Decoder>,
     changing: Mutex<()>,
 }
 
@@ -151,7 +151,7 @@ impl Bus {
                 }
             }
         }
-        *self.decoder.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(decoder);
+        *self.decoder.write().unwrap_or_else(PoisonError::into_inner) = decoder;
     }
 
     fn unsupported(&self) -> StateError {
