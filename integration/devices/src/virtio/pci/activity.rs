@@ -85,14 +85,19 @@ impl Activity {
         self.spawn(&name, move |stop| run_events(stop, subscriber))
     }
 
-    /// Handles a queue on the thread that notified it.
-    pub(super) fn handle_here(&self, handler: &mut dyn QueueHandler) {
+    /// Handles a queue on the thread that notified it. False if the handler has panicked: nobody
+    /// knows what it would do next.
+    pub(super) fn handle_here(&self, handler: &mut dyn QueueHandler) -> bool {
         let all = AssertUnwindSafe(|| (0..CALLS_MAX).all(|_| handler.handle()));
         match catch_unwind(all) {
             Ok(false) => {}
             Ok(true) => MISTAKES.warn(format_args!("{} has a queue without an end", self.id)),
-            Err(_) => self.fail(format_args!("has panicked")),
+            Err(_) => {
+                self.fail(format_args!("has panicked"));
+                return false;
+            }
         }
+        true
     }
 
     /// The guest has changed how it is told: files of queues follow.

@@ -47,9 +47,8 @@ impl Port {
 
     /// Has whoever notifies the queue handle it, and handles what is there.
     pub(super) fn handle_inline(&self, handler: Box<dyn QueueHandler>, activity: Arc<Activity>) {
-        let mut inline = self.inline();
-        let inline = inline.insert(Inline { handler, activity });
-        inline.activity.handle_here(&mut *inline.handler);
+        *self.inline() = Some(Inline { handler, activity });
+        self.notify();
     }
 
     /// Nothing is heard from here on, nor kept of what was.
@@ -65,8 +64,11 @@ impl Port {
         if !self.active.load(Ordering::Acquire) {
             return;
         }
-        if let Some(Inline { handler, activity }) = &mut *self.inline() {
-            activity.handle_here(&mut **handler);
+        let mut inline = self.inline();
+        if let Some(Inline { handler, activity }) = &mut *inline {
+            if !activity.handle_here(&mut **handler) {
+                *inline = None;
+            }
         } else {
             self.ring();
         }

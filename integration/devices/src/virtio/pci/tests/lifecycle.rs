@@ -309,7 +309,10 @@ fn a_worker_that_panics_needs_a_reset() {
         driver.notify(0);
         until(|| driver.status() == ALL_WELL | NEEDS_RESET);
         until(|| bench.controller.pulses(SOURCE) == 1);
+        until(|| bench.workers() == 0);
         bench.seen.panics.store(false, Ordering::SeqCst);
+        driver.notify(0);
+        assert_eq!(take(&mut queue), None, "nobody knows how far it came");
         let mut queue = bench.start(&driver);
         bench.round(&driver, &mut queue);
     }
