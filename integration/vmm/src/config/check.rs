@@ -1,7 +1,8 @@
 //! What devices of one machine cannot have in common.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::VmConfig;
 use super::devices::{ConsoleConfig, DeviceId, HostPath, NetBackend};
@@ -124,8 +125,12 @@ impl VmConfig {
         for disk in self.disks.iter().filter(|disk| !disk.readonly) {
             owners.take_file(&disk.path, &disk.label())?;
         }
-        for disk in self.disks.iter().filter(|disk| disk.readonly) {
+        let shared: Vec<_> = self.disks.iter().filter(|disk| disk.readonly).collect();
+        for disk in &shared {
             owners.check_file(&disk.path, &disk.label())?;
+        }
+        for disk in &shared {
+            owners.share_file(&disk.path, &disk.label());
         }
         for net in &self.net {
             if let NetBackend::Socket(socket) = &net.backend {
@@ -158,34 +163,56 @@ struct Owners(BTreeMap<(&'static str, String), String>);
 
 impl Owners {
     fn take(&mut self, what: &'static str, value: String, device: &str) -> Result<(), DeviceError> {
-        self.check(what, &value, device)?;
+        self.check(what, &value, &value, device)?;
         self.0.insert((what, value), device.to_owned());
         Ok(())
     }
 
-    fn check(&self, what: &'static str, value: &str, device: &str) -> Result<(), DeviceError> {
+    /// `shown` is how the value is written in what is wrong with this device.
+    fn check(
+        &self,
+        what: &'static str,
+        value: &str,
+        shown: &str,
+        device: &str,
+    ) -> Result<(), DeviceError> {
         let Some(first) = self.0.get(&(what, value.to_owned())) else { return Ok(()) };
-        let (value, first, second) = (value.to_owned(), first.clone(), device.to_owned());
+        let (value, first, second) = (shown.to_owned(), first.clone(), device.to_owned());
         Err(DeviceError::Shared { what, value, first, second })
     }
 
     fn take_file(&mut self, path: &HostPath, device: &str) -> Result<(), DeviceError> {
-        self.take("file", one_name(path), device)
+        self.check_file(path, device)?;
+        self.share_file(path, device);
+        Ok(())
     }
 
+    /// Nobody has it who does not share it.
     fn check_file(&self, path: &HostPath, device: &str) -> Result<(), DeviceError> {
-        self.check("file", &one_name(path), device)
+        self.check("file", &one_name(path), &path.to_string(), device)
+    }
+
+    /// From here on others cannot have it.
+    fn share_file(&mut self, path: &HostPath, device: &str) {
+        self.0.entry(("file", one_name(path))).or_insert_with(|| device.to_owned());
     }
 }
 
-/// The same for all ways to write a path, as far as that can be known.
+/// The same for all ways to write a path, as far as that can be known: of a file that is not there,
+/// where it would be.
 fn one_name(path: &HostPath) -> String {
-    let real: Option<HostPath> = std::fs::canonicalize(path.as_path())
-        .ok()
-        .as_deref()
-        .and_then(Path::to_str)
-        .and_then(|path| path.parse().ok());
+    let text = |path: PathBuf| path.to_str().and_then(|path| path.parse().ok());
+    let real: Option<HostPath> = real_path(path.as_path()).ok().and_then(text);
     real.unwrap_or_else(|| path.clone()).to_string()
+}
+
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    std::fs::canonicalize(path).or_else(|error| {
+        let name = path.file_name().ok_or(error)?;
+        // The parent of a bare name is empty.
+        let folder = Path::new(".").join(path.parent().unwrap_or(path));
+        Ok(std::fs::canonicalize(folder)?.join(name))
+    })
 }
 
 #[cfg(test)]
@@ -219,6 +246,11 @@ mod tests {
             &["the file a is"],
         );
         refused(r#"{"disks": [{"path": "/etc/."}, {"path": "/etc"}]}"#, &["the file /etc is"]);
+        // It would be written anew.
+        refused(
+            r#"{"disks": [{"path": "a", "readonly": true}], "console": {"mode": "File", "file": "a"}}"#,
+            &["--console file=a: the file", "--disk path=a"],
+        );
         let mac = r#", "mac": "52:54:00:00:00:01""#;
         let (first, second) = (format!(r#""tap": "t0"{mac}"#), format!(r#""socket": "s"{mac}"#));
         refused(&net(&first, &second), &["address 52:54:00:00:00:01", "--net tap=t0"]);
@@ -235,6 +267,11 @@ mod tests {
         refused(
             r#"{"serial": {"mode": "File", "file": "x"}, "console": {"mode": "File", "file": "x"}}"#,
             &["--console file=x", "--serial file=x"],
+        );
+        // One that is not there yet.
+        refused(
+            r#"{"serial": {"mode": "File", "file": "x"}, "console": {"mode": "File", "file": "./x"}}"#,
+            &["--console file=./x", "--serial file=x"],
         );
     }
 
