@@ -193,6 +193,8 @@ impl Receiver {
             let mut header = first.chain.writable.scatter();
             let _ = header.split_front(NUM_BUFFERS_AT);
             header.copy_from(&count.to_le_bytes());
+            // Behind the write: whoever took the marks of the frame meanwhile has not seen it.
+            first.chain.writable.mark_dirty(HEADER_BYTES);
         }
         held.pop(used.len());
         self.ring.give_all(memory, used)
