@@ -113,7 +113,8 @@ impl HostEnd for PtyEnd {
     fn attend(&mut self) {
         for (number, set) in self.watch.events() {
             if number == TIMER {
-                let _ = self.timer.wait();
+                // It may have been set anew: `wait` would wait for that.
+                let _ = self.timer.clear();
                 self.look();
             } else if set.contains(EventSet::HANG_UP) && !(set.contains(EventSet::IN)) {
                 // Where there is something to read, that is read first.

@@ -95,7 +95,8 @@ impl MutEventSubscriber for ConsoleInput {
 
     fn process(&mut self, events: Events, _: &mut EventOps<'_>) {
         if events.data() == TIMER {
-            let _ = self.timer.wait();
+            // It may have been set anew: `wait` would wait for that.
+            let _ = self.timer.clear();
         } else {
             lock(&self.end).attend();
         }

@@ -230,7 +230,8 @@ impl<M: GuestAddressSpace + Send> MutEventSubscriber for Worker<M> {
                 self.send()
             }
             TIMER => {
-                let _ = self.timer.wait();
+                // It may have been set anew: `wait` would wait for that.
+                let _ = self.timer.clear();
                 self.reconnect()
             }
             _ => self.attend(events.event_set()),

@@ -121,7 +121,8 @@ impl<M: GuestAddressSpace + Send> MutEventSubscriber for Waiting<M> {
                 }
             }
             TIMER => {
-                let _ = self.timer.wait();
+                // It may have been set anew: `wait` would wait for that.
+                let _ = self.timer.clear();
                 self.answer(ops);
             }
             _ => self.answer(ops),
