@@ -1,5 +1,4 @@
-//! The steps that start an installed Debian from its disk, as somebody at a terminal, on the
-//! processor in software.
+//! The steps that start an installed Debian from its disk, as somebody at a terminal.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +8,19 @@ use crate::debian;
 use crate::failure::Result;
 use crate::folders::TemporaryFolder;
 use crate::guest::{self, NO_WATCHDOGS};
+use crate::host::base_name;
 use crate::petitboot;
 use crate::program::output_of;
 
+use super::boots::{relative, xtask};
 use super::log::Log;
 use super::pty::Pty;
 
 /// root's prompt.
 const PROMPT: &str = "root@debian:~# ";
+
+/// The VMM's arguments that are the same on both.
+const MACHINE: [&str; 2] = ["--memory", "size=1G"];
 
 /// What may be typed, and what has to come of it: text that is not in what is typed.
 const COMMANDS: [(&str, &str); 5] = [
@@ -27,39 +31,76 @@ const COMMANDS: [(&str, &str); 5] = [
     ("echo errors-$(journalctl -k | grep -ciE 'i/o error|ext4-fs error|remounting')", "errors-0\r"),
 ];
 
-/// The menu, kexec, a login; a restart, by which the menu is back; and the end.
-pub(super) fn menu(log: &mut Log) -> Result<()> {
-    let guest = guest::make(false)?;
-    let menu = petitboot::make(&guest, false)?;
-    let folder = TemporaryFolder::make(&guest::folder(), "disk")?;
-    let disk = copy(&debian::make(&guest, false)?, folder.path())?;
+/// On the processor in software.
+pub(super) fn software(log: &mut Log) -> Result<()> {
+    let files = Files::make()?;
     let mut command = Command::new(boot::build()?);
-    command.args(["--backend", "interp", "--memory", "size=1G", "--kernel"]).arg(&guest.kernel);
-    command.arg("--initramfs").arg(&menu).arg("--disk").arg(format!("path={}", disk.display()));
-    command.arg("--cmdline");
-    command.arg(format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} quiet menu.timeout=0"));
+    command.args(["--backend", "interp", "--kernel"]).arg(&files.kernel);
+    command.arg("--initramfs").arg(&files.menu);
+    command.arg("--disk").arg(format!("path={}", files.disk.display()));
+    files.menu_and_back(command.args(MACHINE).arg("--cmdline").arg(cmdline()), log)
+}
 
-    let mut terminal = Pty::spawn(&mut command, log)?;
-    terminal.expect("1) Debian GNU/Linux  [vda2: boot/grub/grub.cfg]")?;
-    terminal.expect("Choose: ")?;
-    terminal.type_in("none\r")?;
-    terminal.expect("there is no \"none\"")?;
-    terminal.expect("Choose: ")?;
-    terminal.type_in("1\r")?;
-    log_in(&mut terminal)?;
-    for (command, answer) in COMMANDS {
-        terminal.type_in(&format!("{command}\r"))?;
-        terminal.expect(answer)?;
-        terminal.expect(PROMPT)?;
+/// On KVM; for the VMM, the disk is a block device of its host.
+pub(super) fn kvm(log: &mut Log) -> Result<()> {
+    let files = Files::make()?;
+    let mut xtask = xtask();
+    xtask.arg("on-power").arg("--disk").arg(relative(&files.disk));
+    for file in [&files.kernel, &files.menu] {
+        xtask.arg("--file").arg(relative(file));
     }
-    terminal.type_in("reboot\r")?;
-    terminal.expect("by its loader entry")?;
-    terminal.expect("Choose: ")?;
-    terminal.type_in("3\r")?;
-    log_in(&mut terminal)?;
-    terminal.type_in("poweroff\r")?;
-    terminal.ends_well()?;
-    debian::check(&disk)
+    xtask.args(["--", "pseries-vmm", "--backend", "kvm"]);
+    xtask.args(["--kernel", base_name(&files.kernel)?, "--initramfs", base_name(&files.menu)?]);
+    xtask.args(["--disk", "path=/dev/vda"]).args(MACHINE).arg("--cmdline").arg(cmdline());
+    files.menu_and_back(&mut xtask, log)
+}
+
+fn cmdline() -> String {
+    format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} quiet menu.timeout=0")
+}
+
+/// What is started, and the disk that belongs to the step alone.
+struct Files {
+    kernel: PathBuf,
+    menu: PathBuf,
+    disk: PathBuf,
+    _folder: TemporaryFolder,
+}
+
+impl Files {
+    fn make() -> Result<Self> {
+        let guest = guest::make(false)?;
+        let menu = petitboot::make(&guest, false)?;
+        let made = debian::make(&guest, false)?;
+        let folder = TemporaryFolder::make(&guest::folder(), "disk")?;
+        let disk = copy(&made, folder.path())?;
+        Ok(Self { kernel: guest.kernel, menu, disk, _folder: folder })
+    }
+
+    /// The menu, kexec, a login; a restart, by which the menu is back; and the end.
+    fn menu_and_back(&self, command: &mut Command, log: &mut Log) -> Result<()> {
+        let mut terminal = Pty::spawn(command, log)?;
+        terminal.expect("1) Debian GNU/Linux  [vda2: boot/grub/grub.cfg]")?;
+        terminal.expect("Choose: ")?;
+        terminal.type_in("none\r")?;
+        terminal.expect("there is no \"none\"")?;
+        terminal.expect("Choose: ")?;
+        terminal.type_in("1\r")?;
+        log_in(&mut terminal)?;
+        for (command, answer) in COMMANDS {
+            terminal.type_in(&format!("{command}\r"))?;
+            terminal.expect(answer)?;
+            terminal.expect(PROMPT)?;
+        }
+        terminal.type_in("reboot\r")?;
+        terminal.expect("by its loader entry")?;
+        terminal.expect("Choose: ")?;
+        terminal.type_in("3\r")?;
+        log_in(&mut terminal)?;
+        terminal.type_in("poweroff\r")?;
+        terminal.ends_well()?;
+        debian::check(&self.disk)
+    }
 }
 
 fn log_in(terminal: &mut Pty<'_>) -> Result<()> {
