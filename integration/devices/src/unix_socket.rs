@@ -55,3 +55,35 @@ pub(crate) fn peek(stream: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> 
     let count = unsafe { libc::recv(stream.as_raw_fd(), at, bytes, flags) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
+
+/// Whether the other end is gone, and nothing that it sent is left to be read.
+pub(crate) fn is_closed(stream: &UnixStream) -> bool {
+    match peek(stream, &mut [0]) {
+        Ok(bytes) => bytes == 0,
+        // It went without having read all, which is told once, in the place of the end.
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn who_went_without_reading_is_gone() {
+        for is_read in [true, false] {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            assert!(!is_closed(&near));
+            if !is_read {
+                near.write_all(b"a request").unwrap();
+            }
+            (&far).write_all(b"x").unwrap();
+            drop(far);
+            assert!(!is_closed(&near));
+            near.read_exact(&mut [0]).unwrap();
+            assert!(is_closed(&near));
+        }
+    }
+}

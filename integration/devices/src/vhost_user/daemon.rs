@@ -125,7 +125,7 @@ impl Daemon {
 
     /// Whether it has ended the connection.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(unix_socket::peek(&self.stream, &mut [0]), Ok(0))
+        unix_socket::is_closed(&self.stream)
     }
 
     /// Ends the connection, as there is no telling what the daemon is at: it leaves guest memory
