@@ -258,12 +258,15 @@ impl Daemon {
         let too_late = AtomicBool::new(false);
         let result = thread::scope(|scope| {
             let too_late = &too_late;
-            scope.spawn(move || {
+            let watch = move || {
                 if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                     too_late.store(true, Ordering::SeqCst);
                     let _ = stream.shutdown(Shutdown::Both);
                 }
-            });
+            };
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, watch) {
+                return Err(self.failed("wait for an answer", error));
+            }
             let result = with(self);
             drop(done);
             result
