@@ -5,7 +5,7 @@ use pseries_devices::virtio::VirtioDevice;
 use crate::device_ram::{DeviceRam, Memory};
 use crate::input::Input;
 
-use super::{Goals, blk, console, net, rng, vsock};
+use super::Goals;
 
 /// A device, and how it is made.
 pub(super) struct Kind {
@@ -80,12 +80,3 @@ impl Buffer {
         Self { at, bytes, is_writable: true }
     }
 }
-
-/// All of them. New ones go to the end, so that inputs mean what they did.
-pub(super) const KINDS: [Kind; 5] = [
-    Kind { name: "rng", goals: rng::GOALS, make: rng::make },
-    Kind { name: "blk", goals: blk::GOALS, make: blk::make },
-    Kind { name: "vsock", goals: vsock::GOALS, make: vsock::make },
-    Kind { name: "net", goals: net::GOALS, make: net::make },
-    Kind { name: "console", goals: console::GOALS, make: console::make },
-];
