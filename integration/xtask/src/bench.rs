@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use crate::boot_bench;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
+use crate::io_bench;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, ended, line, run};
 
@@ -37,6 +38,12 @@ enum Suite {
     /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
     /// beside what one takes
     Kexec,
+    /// A guest that uses its disk, on KVM in an emulated POWER host, beside QEMU there
+    Io {
+        /// How often each is run
+        #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+    },
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {
         /// How often each is run
@@ -72,6 +79,7 @@ impl Bench {
                 Ok(0)
             }
             Suite::Kexec => boot_bench::kexec(),
+            Suite::Io { runs } => io_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

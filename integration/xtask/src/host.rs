@@ -171,8 +171,8 @@ fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-/// The modules for disks: an archive that follows the host's own.
-fn disk_modules(guest: &Guest) -> Result<Vec<u8>> {
+/// The modules for disks: an archive to follow another one.
+pub(crate) fn disk_modules(guest: &Guest) -> Result<Vec<u8>> {
     let path = guest::folder().join("host-disks.cpio");
     let source = format!("{}{}", guest.packages.manifest, DISK_MODULES.join(" "));
     guest::build("host-disks", &source, &[&path], |unpacked| {
@@ -212,8 +212,7 @@ fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
     }
     let mut disk = archive.finish();
     if !job.disks.is_empty() {
-        // The kernel takes archives one behind the other, at multiples of four.
-        disk.resize(disk.len().next_multiple_of(4), 0);
+        // The kernel takes archives one behind the other.
         disk.extend_from_slice(&disk_modules(guest)?);
     }
     if disk.len() > DISK_LIMIT_BYTES {
