@@ -7,6 +7,9 @@ use crate::again::{self, PAUSES};
 use crate::failure::{Failure, Result};
 use crate::program::{is_present, progress, run};
 
+/// Where virtiofsd is.
+pub(crate) const VIRTIOFSD: &str = "/usr/lib/qemu/virtiofsd";
+
 /// A tool from a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -28,6 +31,10 @@ pub(crate) enum Tool {
     Ext4,
     /// What partitions disks.
     PartitionTables,
+    /// A network for guests, without root.
+    Passt,
+    /// Folders of the host for guests.
+    Virtiofsd,
 }
 
 impl Tool {
@@ -35,7 +42,7 @@ impl Tool {
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
     /// What the tests need.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Qemu,
         Self::PowerCompiler,
         Self::PowerLibrary,
@@ -45,6 +52,8 @@ impl Tool {
         Self::CppCompiler,
         Self::Ext4,
         Self::PartitionTables,
+        Self::Passt,
+        Self::Virtiofsd,
     ];
 
     /// What shows that the tool is there, and the package that brings it.
@@ -64,6 +73,8 @@ impl Tool {
             Self::CppCompiler => (Sign::Program("c++"), "g++"),
             Self::Ext4 => (Sign::Program("mke2fs"), "e2fsprogs"),
             Self::PartitionTables => (Sign::Program("sfdisk"), "fdisk"),
+            Self::Passt => (Sign::Program("passt"), "passt"),
+            Self::Virtiofsd => (Sign::File(VIRTIOFSD), "qemu-system-common"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
         }
     }

@@ -1,7 +1,7 @@
 //! A disk with a file system on it, made by an ordinary user: nothing is mounted.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
@@ -46,7 +46,7 @@ pub(super) fn make(tree: &Tree, scratch: &Path, to: &Path) -> Result<()> {
     folders::write(&commands, tree.owners()?.as_bytes())?;
     let mut debugfs = tool("debugfs");
     debugfs.args(["-w", "-f"]).arg(&commands);
-    debugfs.arg(format!("{}?offset={ROOT_AT}", to.display()));
+    debugfs.arg(at_root(to));
     let output = debugfs.output().attempt(|| "run debugfs".into())?;
     // It ends well whatever it cannot do, and begins with its own name.
     let said = String::from_utf8_lossy(&output.stderr);
@@ -58,12 +58,33 @@ pub(super) fn make(tree: &Tree, scratch: &Path, to: &Path) -> Result<()> {
     }
 }
 
+/// Takes the kernel and its initial RAM disk off a disk that was made here, into a folder.
+pub(crate) fn kernel(disk: &Path, folder: &Path) -> Result<[PathBuf; 2]> {
+    let names = debugfs(&at_root(disk), "ls -p /boot")?;
+    let take = |start: &str| {
+        let name = names.split('/').find(|name| name.starts_with(start));
+        let name = name.ok_or_else(|| Failure::new(format!("the disk has no /boot/{start}…")))?;
+        let file = folder.join(name);
+        debugfs(&at_root(disk), &format!("dump /boot/{name} {}", file.display()))?;
+        Ok(file)
+    };
+    Ok([take("vmlinux-")?, take("initrd.img-")?])
+}
+
 /// Checks the file system of a disk that was made here, without changing anything: it has to be
 /// clean.
 pub(crate) fn check(disk: &Path) -> Result<()> {
-    let mut e2fsck = tool("e2fsck");
-    output_of(e2fsck.args(["-f", "-n"]).arg(format!("{}?offset={ROOT_AT}", disk.display())))?;
-    Ok(())
+    output_of(tool("e2fsck").args(["-f", "-n", &at_root(disk)])).map(drop)
+}
+
+/// What debugfs(8) says to a command that reads.
+fn debugfs(place: &str, command: &str) -> Result<String> {
+    output_of(tool("debugfs").args(["-R", command, place]))
+}
+
+/// The root file system of a disk, as e2fsprogs are told of it.
+fn at_root(disk: &Path) -> String {
+    format!("{}?offset={ROOT_AT}", disk.display())
 }
 
 /// The partitions, as sfdisk(8) reads them.

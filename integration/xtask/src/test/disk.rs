@@ -17,7 +17,7 @@ use super::log::Log;
 use super::pty::Pty;
 
 /// root's prompt.
-const PROMPT: &str = "root@debian:~# ";
+pub(super) const PROMPT: &str = "root@debian:~# ";
 
 /// The VMM's arguments that are the same on both.
 const MACHINE: [&str; 2] = ["--memory", "size=1G"];
@@ -110,7 +110,7 @@ fn log_in(terminal: &mut Pty<'_>) -> Result<()> {
 }
 
 /// A copy of a disk to be written to, with holes where it has holes.
-fn copy(disk: &Path, folder: &Path) -> Result<PathBuf> {
+pub(super) fn copy(disk: &Path, folder: &Path) -> Result<PathBuf> {
     let to = folder.join("disk.img");
     let mut cp = Command::new("cp");
     output_of(cp.args(["--reflink=auto", "--sparse=always"]).arg(disk).arg(&to))?;

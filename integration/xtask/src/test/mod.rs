@@ -3,12 +3,17 @@
 mod boots;
 mod checks;
 mod circles;
+mod debian_guest;
+mod devices;
 mod disk;
 mod grub;
+mod http;
 mod lane;
 mod log;
+mod lspci;
 mod members;
 mod package;
+mod peers;
 mod power10;
 mod pty;
 mod ranges;
@@ -97,6 +102,7 @@ const STEPS: &[Step] = &[
         software::power_button,
     ),
     boot("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
+    boot("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
     boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
     boot("soft-saves", "they are saved at random points, and go on", saves::software),
     boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),

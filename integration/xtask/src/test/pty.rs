@@ -118,6 +118,11 @@ impl<'a> Pty<'a> {
         self.master.write_all(keys.as_bytes()).attempt(|| "type on the pseudo-terminal".into())
     }
 
+    /// Adds what is typed to the log, where it is not echoed.
+    pub(super) fn note(&mut self, keys: &str) -> Result<()> {
+        self.log.add(format!("{keys}\n").as_bytes())
+    }
+
     /// Waits until the program ends with status 0, with the terminal as it was.
     pub(super) fn ends_well(mut self) -> Result<()> {
         let mut patience = Patience::new(HANG);
