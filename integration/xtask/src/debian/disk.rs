@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
@@ -71,10 +72,34 @@ pub(crate) fn kernel(disk: &Path, folder: &Path) -> Result<[PathBuf; 2]> {
     Ok([take("vmlinux-")?, take("initrd.img-")?])
 }
 
+/// Takes the root file system off a disk that was made here and whose machine was killed: its journal
+/// is replayed, and then it has to be in order. Gives it as a file in a folder.
+pub(crate) fn recovered(disk: &Path, folder: &Path) -> Result<PathBuf> {
+    let root = folder.join("root.img");
+    let mut dd = Command::new("dd");
+    dd.arg(format!("if={}", disk.display())).arg(format!("of={}", root.display()));
+    dd.args(["bs=1M", "conv=sparse", "status=none"]);
+    dd.arg(format!("skip={}", ROOT_AT / MIB)).arg(format!("count={}", ROOT_BYTES / MIB));
+    output_of(&mut dd)?;
+    // Not where it is: e2fsck forgets the offset when it has replayed a journal.
+    output_of(tool("e2fsck").args(["-y", "-E", "journal_only"]).arg(&root))?;
+    check_at(&root.display().to_string())?;
+    Ok(root)
+}
+
+/// Copies a folder of a file system, with all that is in it, into another one.
+pub(crate) fn take_folder(root: &Path, from: &str, to: &Path) -> Result<()> {
+    debugfs(&root.display().to_string(), &format!("rdump {from} {}", to.display())).map(drop)
+}
+
 /// Checks the file system of a disk that was made here, without changing anything: it has to be
 /// clean.
 pub(crate) fn check(disk: &Path) -> Result<()> {
-    output_of(tool("e2fsck").args(["-f", "-n", &at_root(disk)])).map(drop)
+    check_at(&at_root(disk))
+}
+
+fn check_at(place: &str) -> Result<()> {
+    output_of(tool("e2fsck").args(["-f", "-n", place])).map(drop)
 }
 
 /// What debugfs(8) says to a command that reads.

@@ -21,7 +21,7 @@ use crate::packages::{self, Tool};
 use crate::program::progress;
 use crate::tar::{self, Kind};
 
-pub(crate) use self::disk::{check, kernel};
+pub(crate) use self::disk::{check, kernel, recovered, take_folder};
 
 use self::database::Database;
 use self::tree::Tree;

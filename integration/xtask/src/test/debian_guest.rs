@@ -124,6 +124,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Begins with a command that goes on until the machine is killed.
+    pub(super) fn begin_to(mut self, command: &str) -> Result<Pty<'a>> {
+        self.terminal.type_in(&format!("{command}\r"))?;
+        Ok(self.terminal)
+    }
+
     /// Switches off, and waits for the machine to end.
     pub(super) fn power_off(mut self, command: &str) -> Result<()> {
         self.terminal.type_in(&format!("{command}\r"))?;

@@ -301,7 +301,7 @@ fn make_download(pattern: &Path, to: &Path) -> Result<()> {
 }
 
 /// A file that is nothing but a hole.
-fn hole(path: &Path, bytes: u64) -> Result<()> {
+pub(super) fn hole(path: &Path, bytes: u64) -> Result<()> {
     let made = File::create(path).and_then(|file| file.set_len(bytes));
     made.attempt(|| format!("write {}", path.display()))
 }

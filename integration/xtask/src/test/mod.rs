@@ -6,6 +6,7 @@ mod circles;
 mod debian_guest;
 mod devices;
 mod disk;
+mod faults;
 mod grub;
 mod http;
 mod lane;
@@ -103,6 +104,7 @@ const STEPS: &[Step] = &[
     ),
     boot("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
     boot("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
+    boot("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
     boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
     boot("soft-saves", "they are saved at random points, and go on", saves::software),
     boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),

@@ -144,6 +144,15 @@ impl<'a> Pty<'a> {
         Err(Failure::new(format!("{} left the terminal changed", self.name)))
     }
 
+    /// Kills the program, which cannot do anything about it, and waits until it is gone.
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.program.leader.kill().attempt(|| format!("kill {}", self.name))?;
+        while self.ended()?.is_none() {
+            self.log.wait(&mut self.signals, TICK)?;
+        }
+        Ok(())
+    }
+
     fn ended(&mut self) -> Result<Option<String>> {
         let status = self.program.look().attempt(|| format!("wait for {}", self.name))?;
         Ok(status.map(ended))
