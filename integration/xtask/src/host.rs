@@ -10,11 +10,10 @@ use std::process::{Child, Command, Stdio};
 use clap::ValueEnum;
 
 use crate::cpio::Archive;
-use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
-use crate::guest::{self, Guest, NO_WATCHDOGS};
-use crate::modules::Modules;
+use crate::guest::{Guest, NO_WATCHDOGS};
+use crate::modules;
 
 /// The host's first program, which becomes `/init`.
 const INIT: &str = include_str!("../host/init");
@@ -173,17 +172,7 @@ fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
 
 /// The modules for disks: an archive to follow another one.
 pub(crate) fn disk_modules(guest: &Guest) -> Result<Vec<u8>> {
-    let path = guest::folder().join("host-disks.cpio");
-    let source = format!("{}{}", guest.packages.manifest, DISK_MODULES.join(" "));
-    guest::build("host-disks", &source, &[&path], |unpacked| {
-        let kernel = guest.packages.package("linux-image-")?;
-        deb::unpack(kernel, unpacked, &["./lib/modules/*"])?;
-        let modules = guest::only_entry(&unpacked.join("lib/modules"))?;
-        let mut archive = Archive::default();
-        Modules::find(&modules, &DISK_MODULES)?.add_to(&mut archive);
-        folders::write(&path, &archive.finish())
-    })?;
-    folders::read(&path)
+    folders::read(&modules::archive(guest, "host-disks", &DISK_MODULES)?)
 }
 
 fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {

@@ -6,8 +6,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cpio::Archive;
+use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
+use crate::guest::{self, Guest};
+
+/// Modules of the guest's kernel, as the archive `NAME.cpio` that may follow an initial RAM disk: the
+/// kernel takes archives one behind the other.
+pub(crate) fn archive(guest: &Guest, name: &str, modules: &[&str]) -> Result<PathBuf> {
+    let path = guest::folder().join(format!("{name}.cpio"));
+    let source = format!("{}{}", guest.packages.manifest, modules.join(" "));
+    guest::build(name, &source, &[&path], |unpacked| {
+        let kernel = guest.packages.package("linux-image-")?;
+        deb::unpack(kernel, unpacked, &["./lib/modules/*"])?;
+        let folder = guest::only_entry(&unpacked.join("lib/modules"))?;
+        let mut archive = Archive::default();
+        Modules::find(&folder, modules)?.add_to(&mut archive);
+        folders::write(&path, &archive.finish())
+    })?;
+    Ok(path)
+}
 
 /// Modules, and those that they need.
 #[derive(Debug)]

@@ -106,6 +106,11 @@ const STEPS: &[Step] = &[
     boot("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
     boot("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
     boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
+    boot(
+        "soft-entropy",
+        "a guest of the example VMM uses a device on its PCI bus",
+        saves::software_entropy,
+    ),
     boot("soft-saves", "they are saved at random points, and go on", saves::software),
     boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     boot("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),

@@ -7,10 +7,11 @@ use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::guest::{self, Guest};
 use crate::host::base_name;
+use crate::modules;
 use crate::power;
 use crate::program::{cargo, progress, run};
 
-use super::boots::{VOF_LINES, on_power_with, shows_times};
+use super::boots::{VOF_LINES, on_power_with, shows, shows_times};
 use super::log::Log;
 
 /// What saves guests, on this machine and on an emulated host.
@@ -26,6 +27,13 @@ const KVM_SAVES: u32 = 20;
 /// Where the points come from: a failure says at which of them it was.
 const SEED: &str = "1";
 
+/// Typed at the guest's shell.
+const ENTROPY: &str = "modprobe virtio_pci; modprobe virtio_rng
+echo random-bytes-$(head -c 4096 /dev/hwrng | wc -c)
+echo messages-$(grep -c 'MSI.*virtio0-input' /proc/interrupts)
+poweroff -f
+";
+
 /// In software: both ways in, and a restart by each.
 pub(super) fn software_boots(log: &mut Log) -> Result<()> {
     let vmm = build()?;
@@ -40,6 +48,24 @@ pub(super) fn software_boots(log: &mut Log) -> Result<()> {
         booted(&console, 2, starts_by_vof)?;
     }
     Ok(())
+}
+
+/// In software: the guest takes randomness from the device on the VMM's own PCI bus, by messages.
+pub(super) fn software_entropy(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let mut initramfs = folders::read(&guest.initramfs)?;
+    let modules = modules::archive(&guest, "guest-entropy", &["virtio_pci", "virtio_rng"])?;
+    initramfs.extend(folders::read(&modules)?);
+    let disk = folders::target().join("test/entropy.cpio");
+    folders::write(&disk, &initramfs)?;
+    let mut machine = Machine::of(&guest)?.with_cmdline("autotest", "")?;
+    machine.0["payload"]["initramfs"] = path(&disk)?.into();
+    machine.0["rng"] = serde_json::json!({"src": "/dev/urandom"});
+    let file = machine.write("entropy.json")?;
+    let mut command = Command::new(build()?);
+    let console =
+        log.run_with_input(command.args(["--hypervisor", "software"]).arg(file), ENTROPY)?;
+    shows(&console, &["random-bytes-4096", "messages-1"])
 }
 
 /// On KVM, by the file as it is, and with a restart.
@@ -103,15 +129,17 @@ impl Machine {
     }
 
     /// With a guest that restarts once.
-    fn restarting(mut self) -> Result<Self> {
+    fn restarting(self) -> Result<Self> {
+        self.with_cmdline("autotest", "autoreboot")
+    }
+
+    /// With another word in place of this one on the kernel's command line.
+    fn with_cmdline(mut self, word: &str, other: &str) -> Result<Self> {
         let cmdline = self.0["payload"]["cmdline"].as_str().unwrap_or_default();
-        let restarting = cmdline.replace("autotest", "autoreboot");
-        if restarting == cmdline {
-            return Err(Failure::new(
-                "the guest of the example VMM is not told to switch itself off",
-            ));
+        if !cmdline.contains(word) {
+            return Err(Failure::new(format!("the guest of the example VMM has no {word}")));
         }
-        self.0["payload"]["cmdline"] = restarting.into();
+        self.0["payload"]["cmdline"] = cmdline.replace(word, other).into();
         Ok(self)
     }
 
