@@ -137,7 +137,7 @@ mod tests {
             (SHOWN.replace("64K", "4K"), TREE.into(), "is not what the tree says"),
             (SHOWN.replace(":1042", ":1041"), TREE.into(), "is not what the tree says"),
             (SHOWN.replace("virtio-pci", ""), TREE.into(), "no driver"),
-            (SHOWN.into(), TREE.replace("scsi", ""), "as many"),
+            (SHOWN.into(), TREE.replace("scsi@1", "scsi"), "as many"),
             (SHOWN.into(), TREE.replace("ranges", ""), "cannot be read"),
         ] {
             let failure = compare(&shown, &tree, 1).unwrap_err().to_string();
