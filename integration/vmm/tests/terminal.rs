@@ -139,10 +139,18 @@ fn freeze_signals_thread_at_ioctl(vmm: &Child, cause: impl FnOnce()) -> libc::pi
         let name = std::fs::read_to_string(format!("{tasks}/{id}/comm"));
         name.is_ok_and(|name| name == "signals\n")
     };
-    let mut threads = std::fs::read_dir(&tasks)
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    let id: libc::pid_t = threads.find(|id| is_it(id)).unwrap().parse().unwrap();
+    let find = || {
+        let threads = std::fs::read_dir(&tasks).unwrap();
+        let mut ids = threads.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        ids.find(|id| is_it(id))
+    };
+    // A thread gives itself its name, when it first runs.
+    let id: libc::pid_t = loop {
+        match find() {
+            Some(id) => break id.parse().unwrap(),
+            None => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    };
     let none = std::ptr::null_mut::<libc::c_void>();
     let mut status = 0;
     // SAFETY: about a thread of our own child; nothing of ours is written to but the number and the
