@@ -11,6 +11,7 @@ use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
+use crate::locked;
 use crate::program::{filter, progress};
 
 /// The guest's first program, which becomes `/init`.
@@ -96,12 +97,20 @@ pub(crate) fn build(
 ) -> Result<()> {
     let folder = folder();
     let stamp = folder.join(format!("{name}.stamp"));
-    let are_there = files.iter().all(|file| file.is_file());
-    if are_there && fs::read(&stamp).is_ok_and(|before| before == source.as_bytes()) {
+    let is_new = || {
+        let are_there = files.iter().all(|file| file.is_file());
+        are_there && fs::read(&stamp).is_ok_and(|before| before == source.as_bytes())
+    };
+    if is_new() {
+        return Ok(());
+    }
+    folders::make(&folder)?;
+    // Somebody may be at it already, and then it is made.
+    let _lock = locked::take(&folder.join(format!("{name}.lock")))?;
+    if is_new() {
         return Ok(());
     }
     progress!("unpacking the {name} into {}", folder.display());
-    folders::make(&folder)?;
     // Gone until all is new: a build that was broken off is none.
     match fs::remove_file(&stamp) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

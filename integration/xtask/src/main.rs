@@ -20,6 +20,7 @@ mod guest;
 mod host;
 mod io_bench;
 mod kexec;
+mod locked;
 mod marker;
 mod modules;
 mod on_power;

@@ -7,10 +7,11 @@ use crate::again::{self, PAUSES, Tried};
 use crate::apt::{Apt, Release};
 use crate::failure::{Failure, Result};
 use crate::folders;
+use crate::locked;
 use crate::program::progress;
 
 use super::manifest::{self, Line, matches, text_of};
-use super::{Fetched, check, lock, packages_of};
+use super::{Fetched, check, packages_of};
 
 /// Packages, and with them those that they depend on, as apt finds them. They are kept as they were
 /// offered together.
@@ -30,7 +31,7 @@ impl Closure {
     pub(crate) fn fetch(&self, refresh: bool) -> Result<Fetched> {
         let cache = folders::cache()?;
         folders::make(&packages_of(&cache))?;
-        let _lock = lock(&cache)?;
+        let _lock = locked::take(&cache.join("lock"))?;
         let manifest = cache.join(format!("{}.sha256", self.name));
         let kept = self.kept(&cache, &manifest);
         if let Some(kept) = kept.as_ref().filter(|_| !refresh || !Apt::is_present()) {

@@ -10,8 +10,7 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::again::{self, PAUSES, Tried};
 use crate::apt::{Apt, Release};
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
+use crate::locked;
 use crate::program::{output_of, progress};
 
 pub(crate) use self::closure::Closure;
@@ -88,7 +88,7 @@ impl Fetched {
 pub(crate) fn fetch(set: &PackageSet, refresh: bool) -> Result<Fetched> {
     let cache = Cache { folder: folders::cache()?, set, open: &Apt::open, pauses: &PAUSES };
     folders::make(&cache.packages())?;
-    let _lock = lock(&cache.folder)?;
+    let _lock = locked::take(&cache.folder.join("lock"))?;
     cache.fetch(refresh)
 }
 
@@ -389,20 +389,4 @@ fn packages_of(cache: &Path) -> PathBuf {
 
 fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
-}
-
-/// Waits until no other process fetches into the cache.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let file = File::create(&path).attempt(|| format!("write {}", path.display()))?;
-    // SAFETY: an operation on an open descriptor, without memory.
-    let try_lock = |how| unsafe { libc::flock(file.as_raw_fd(), how) };
-    if try_lock(libc::LOCK_EX | libc::LOCK_NB) != 0 {
-        progress!("waiting for another process that uses {}", folder.display());
-        if try_lock(libc::LOCK_EX) != 0 {
-            let error = std::io::Error::last_os_error();
-            return Err(Failure::new(format!("cannot lock {}: {error}", path.display())));
-        }
-    }
-    Ok(file)
 }

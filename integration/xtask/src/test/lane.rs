@@ -41,28 +41,6 @@ impl Lane {
         Ok(Self { group, passed, relay: Some(relay) })
     }
 
-    /// An error if a step has failed by now.
-    pub(super) fn look(&mut self) -> Result<(), Failed> {
-        match self.group.look().attempt(|| "look at steps".into())? {
-            Some(status) => self.ended(status),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for the last step.
-    pub(super) fn wait(&mut self) -> Result<(), Failed> {
-        let mut signals = Signals::take().attempt(|| "handle signals".into())?;
-        loop {
-            if let Some(status) = self.group.look().attempt(|| "look at steps".into())? {
-                return self.ended(status);
-            }
-            if let Some(signal) = signals.within(TICK).attempt(|| "read a signal".into())? {
-                let ended = Failure::new("a signal ended this").ending(Ending::Signal(signal));
-                return Err(ended.into());
-            }
-        }
-    }
-
     /// How many steps have passed by now.
     pub(super) fn passed(&self) -> usize {
         self.passed.load(Ordering::SeqCst)
@@ -75,6 +53,30 @@ impl Lane {
         }
         if status.success() { Ok(()) } else { Err(Failed::Step) }
     }
+}
+
+/// Whether all lanes have ended by now. An error if a step has failed.
+pub(super) fn look(lanes: &mut [Lane]) -> Result<bool, Failed> {
+    let mut all = true;
+    for lane in lanes {
+        match lane.group.look().attempt(|| "look at steps".into())? {
+            Some(status) => lane.ended(status)?,
+            None => all = false,
+        }
+    }
+    Ok(all)
+}
+
+/// Waits for the last step of all lanes.
+pub(super) fn wait(lanes: &mut [Lane]) -> Result<(), Failed> {
+    let mut signals = Signals::take().attempt(|| "handle signals".into())?;
+    while !look(lanes)? {
+        if let Some(signal) = signals.within(TICK).attempt(|| "read a signal".into())? {
+            let ended = Failure::new("a signal ended this").ending(Ending::Signal(signal));
+            return Err(ended.into());
+        }
+    }
+    Ok(())
 }
 
 /// Shows what is said, line by line, and counts the steps that passed.

@@ -51,8 +51,10 @@ struct Step {
 enum When {
     /// In turn.
     Usual,
-    /// Among those of its kind in turn, and while the usual ones are: guests that boot.
-    Beside,
+    /// Guests on the processor in software: in turn among themselves, beside all others.
+    Software,
+    /// Guests on emulated POWER hosts: likewise.
+    OnPower,
     /// With `--all` only, so long does it take.
     Long,
 }
@@ -61,8 +63,12 @@ const fn step(name: &'static str, what: &'static str, run: fn(&mut Log) -> Resul
     Step { name, what, run, when: When::Usual }
 }
 
-const fn boot(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
-    Step { when: When::Beside, ..step(name, what, run) }
+const fn soft(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
+    Step { when: When::Software, ..step(name, what, run) }
+}
+
+const fn host(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
+    Step { when: When::OnPower, ..step(name, what, run) }
 }
 
 const fn long(name: &'static str, what: &'static str, run: fn(&mut Log) -> Result<()>) -> Step {
@@ -84,56 +90,56 @@ const STEPS: &[Step] = &[
     step("rust-1.85", "it builds with the oldest Rust", checks::oldest_rust),
     step("fuzz", "half a minute of each fuzzer finds nothing", checks::fuzz),
     step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
-    boot("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
-    boot("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
-    boot(
+    soft("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
+    soft("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
+    soft(
         "soft-ranges",
         "a guest has RAM in three ranges, none in the holes",
         software::three_ranges,
     ),
-    boot("soft-icount", "two runs in counted instructions are the same", software::icount),
-    boot("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
-    boot("soft-float128", "programs reckon in quadruple precision", user_programs::float128),
-    boot("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
-    boot("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
-    boot("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
-    boot(
+    soft("soft-icount", "two runs in counted instructions are the same", software::icount),
+    soft("soft-words", "whatever a guest's users execute, it goes on", user_programs::words),
+    soft("soft-float128", "programs reckon in quadruple precision", user_programs::float128),
+    soft("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
+    soft("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
+    soft("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
+    soft(
         "soft-power",
         "a guest shuts down at the press of its power button",
         software::power_button,
     ),
-    boot("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
-    boot("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
-    boot("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
-    boot("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
-    boot(
+    soft("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
+    soft("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
+    soft("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
+    soft("soft-example", "so do guests of the example VMM, by both ways in", saves::software_boots),
+    soft(
         "soft-entropy",
         "a guest of the example VMM uses a device on its PCI bus",
         saves::software_entropy,
     ),
-    boot("soft-saves", "they are saved at random points, and go on", saves::software),
-    boot("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
-    boot("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
-    boot("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
-    boot("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
-    boot("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
-    boot("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
-    boot("boot-256M", "a small guest boots", boots::vof_256m),
-    boot("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
-    boot("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
-    boot("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
-    boot("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
-    boot("reboot", "a guest restarts and comes up again", boots::reboot),
-    boot("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
-    boot("examples", "configuration files boot, with older and newer kernels", boots::examples),
-    boot("disk", "so does a Debian, on KVM, from a block device of the host", disk::kvm),
-    boot("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
-    boot("saves", "guests are saved at random points, and go on", saves::kvm),
-    boot("power10", "guests of each level boot on a POWER10 host", power10::levels),
-    boot("refusals", "what a POWER host cannot do is refused", boots::refusals),
-    boot("pipe", "a guest takes its commands from a pipe", boots::pipe),
-    boot("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
-    boot("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
+    soft("soft-saves", "they are saved at random points, and go on", saves::software),
+    soft("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
+    soft("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
+    soft("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
+    host("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
+    host("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
+    host("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
+    host("boot-256M", "a small guest boots", boots::vof_256m),
+    host("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
+    host("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
+    host("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
+    host("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
+    host("reboot", "a guest restarts and comes up again", boots::reboot),
+    host("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
+    host("examples", "configuration files boot, with older and newer kernels", boots::examples),
+    host("disk", "so does a Debian, on KVM, from a block device of the host", disk::kvm),
+    host("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
+    host("saves", "guests are saved at random points, and go on", saves::kvm),
+    host("power10", "guests of each level boot on a POWER10 host", power10::levels),
+    host("refusals", "what a POWER host cannot do is refused", boots::refusals),
+    host("pipe", "a guest takes its commands from a pipe", boots::pipe),
+    host("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
+    host("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
     long("fuzz-long", "half an hour of each fuzzer finds nothing", checks::fuzz_long),
 ];
@@ -187,16 +193,20 @@ impl Test {
         }
         folders::make(&logs())?;
         let start = Instant::now();
-        let (steps, beside): (Vec<&Step>, Vec<&Step>) =
-            steps.iter().partition(|step| self.is_named() || step.when != When::Beside);
-        let all = steps.len() + beside.len();
-        let mut lane = match &beside[..] {
-            [] => None,
-            steps => Some(Lane::start(&steps.iter().map(|step| step.name).collect::<Vec<_>>())?),
-        };
-        let (mut passed, result) = run_all(&steps, &mut lane);
-        // It ends here if it has not.
-        passed += lane.map_or(0, |lane| lane.passed());
+        let all = steps.len();
+        let mut lanes = Vec::new();
+        let mut steps = steps;
+        for when in [When::Software, When::OnPower] {
+            let (beside, others): (Vec<&Step>, Vec<&Step>) =
+                steps.iter().partition(|step| !self.is_named() && step.when == when);
+            if !beside.is_empty() {
+                lanes.push(Lane::start(&beside.iter().map(|step| step.name).collect::<Vec<_>>())?);
+            }
+            steps = others;
+        }
+        let (mut passed, result) = run_all(&steps, &mut lanes);
+        // They end here if they have not.
+        passed += lanes.drain(..).map(|lane| lane.passed()).sum::<usize>();
         if self.beside {
             return result.map_or_else(|failed| failed.reported(), |()| Ok(0));
         }
@@ -254,18 +264,18 @@ impl From<Failure> for Failed {
 }
 
 /// Runs steps in order, until one of them or of those beside fails. Gives how many passed here.
-fn run_all(steps: &[&Step], lane: &mut Option<Lane>) -> (usize, std::result::Result<(), Failed>) {
+fn run_all(steps: &[&Step], lanes: &mut [Lane]) -> (usize, std::result::Result<(), Failed>) {
     let mut passed = 0;
     for step in steps {
         let result = run(step).and_then(|()| {
             passed += 1;
-            lane.as_mut().map_or(Ok(()), Lane::look)
+            lane::look(lanes).map(drop)
         });
         if result.is_err() {
             return (passed, result);
         }
     }
-    (passed, lane.as_mut().map_or(Ok(()), Lane::wait))
+    (passed, lane::wait(lanes))
 }
 
 /// Runs a step, and shows how it ended.
