@@ -11,6 +11,8 @@ use vm_memory::{
     MemoryRegionAddress,
 };
 
+use crate::input::Input;
+
 /// As devices have it.
 pub(crate) type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;
 
@@ -19,6 +21,15 @@ const REGIONS: [Range<u64>; 3] = [0..0x4000, 0x4000..0x8000, 0xc000..RAM_END];
 
 /// Where it ends.
 pub(crate) const RAM_END: u64 = 0x1_0000;
+
+/// An address of memory, mostly.
+pub(crate) fn address(input: &mut Input<'_>) -> u64 {
+    match input.byte() {
+        few @ 0..=0x7f => u64::from(few) << 9,
+        0x80..=0xdf => u64::from(input.u16()),
+        _ => input.number(RAM_END),
+    }
+}
 
 /// How many bytes have one mark.
 const MARK_BYTES: NonZeroUsize = NonZeroUsize::new(16).unwrap();

@@ -12,7 +12,7 @@ use crate::Reach;
 use crate::bus_machine::lock;
 use crate::common_state::{CommonState, DRIVER_OK, FEATURES_OK, NEEDS_RESET};
 use crate::descriptors::{DESCRIPTOR_BYTES, bytes_of, overlap};
-use crate::device_ram::RAM_END;
+use crate::device_ram::{RAM_END, address};
 use crate::input::Input;
 use crate::pci_machine::{DOORBELL, Function, PciMachine, config};
 use crate::ram::are_within;
@@ -452,15 +452,6 @@ impl Session {
 
 fn is_master(machine: &PciMachine, function: &Function) -> bool {
     config(&machine.bus, function.address, 4) & 4 != 0
-}
-
-/// An address of memory, mostly.
-fn address(input: &mut Input<'_>) -> u64 {
-    match input.byte() {
-        few @ 0..=0x7f => u64::from(few) << 9,
-        0x80..=0xdf => u64::from(input.u16()),
-        _ => input.number(RAM_END),
-    }
 }
 
 fn length(input: &mut Input<'_>) -> u32 {

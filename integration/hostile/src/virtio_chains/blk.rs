@@ -6,11 +6,11 @@ use pseries_devices::blk::Block;
 use pseries_devices::disk::{DiskOptions, FileDisk};
 use vmm_sys_util::tempfile::TempFile;
 
-use crate::device_ram::DeviceRam;
+use crate::device_ram::{DeviceRam, address};
 use crate::input::Input;
 
 use super::kind::{Buffer, Host, Made, Request};
-use super::{Goals, address, length};
+use super::{Goals, length};
 
 pub(super) const GOALS: &[&str] = &[
     "a read",

@@ -8,11 +8,11 @@ use pseries_devices::console::{Console, ConsoleSize};
 use pseries_devices::host_console::{HostEnd, NullEnd, SocketEnd};
 use vmm_sys_util::tempdir::TempDir;
 
-use crate::device_ram::DeviceRam;
+use crate::device_ram::{DeviceRam, address};
 use crate::input::Input;
 
 use super::kind::{Buffer, Host, Made, Request};
-use super::{Goals, address, length};
+use super::{Goals, length};
 
 pub(super) const GOALS: &[&str] = &["text is shown", "text is typed"];
 const SHOWN: usize = 0;

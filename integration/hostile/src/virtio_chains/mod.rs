@@ -13,7 +13,7 @@ mod rng;
 mod vsock;
 
 use crate::Reach;
-use crate::device_ram::RAM_END;
+use crate::device_ram::address;
 use crate::input::Input;
 
 use self::bench::Bench;
@@ -139,15 +139,6 @@ fn act(bench: &mut Bench, input: &mut Input<'_>, goals: &mut Goals) {
         _ => {
             bench.notify(queue, goals);
         }
-    }
-}
-
-/// An address of memory, mostly.
-fn address(input: &mut Input<'_>) -> u64 {
-    match input.byte() {
-        few @ 0..=0x7f => u64::from(few) << 9,
-        0x80..=0xdf => u64::from(input.u16()),
-        _ => input.number(RAM_END),
     }
 }
 

@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 
 use pseries_devices::net::{MacAddress, Net, NetConfig, Socket};
 
-use crate::device_ram::DeviceRam;
+use crate::device_ram::{DeviceRam, address};
 use crate::input::Input;
 
 use super::kind::{Buffer, Host, Made, Request};
-use super::{Goals, address, length};
+use super::{Goals, length};
 
 pub(super) const GOALS: &[&str] =
     &["a frame is sent", "a frame comes", "a frame comes in several buffers", "the link is lost"];

@@ -2,11 +2,11 @@
 
 use pseries_devices::rng::{Rng, Source};
 
-use crate::device_ram::DeviceRam;
+use crate::device_ram::{DeviceRam, address};
 use crate::input::Input;
 
 use super::kind::{Buffer, Host, Made, Request};
-use super::{address, length};
+use super::length;
 
 pub(super) const GOALS: &[&str] = &[];
 

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use pseries_devices::vsock::Vsock;
 use vmm_sys_util::tempdir::TempDir;
 
-use crate::device_ram::DeviceRam;
+use crate::device_ram::{DeviceRam, address};
 use crate::input::Input;
 
 use super::kind::{Buffer, Host, Made, Request};
-use super::{Goals, address, length};
+use super::{Goals, length};
 
 pub(super) const GOALS: &[&str] = &[
     "the guest connects",
