@@ -13,6 +13,7 @@ pub mod iovec;
 pub mod net;
 pub mod pci;
 pub mod rng;
+mod unix_listener;
 mod unix_socket;
 mod vhost;
 pub mod vhost_user;

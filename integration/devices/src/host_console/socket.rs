@@ -1,17 +1,18 @@
 //! A console at a Unix socket.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::RawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use vmm_sys_util::epoll::EventSet;
 
 use super::file::{is_full, uninterrupted};
 use super::watch::Watch;
 use super::{HostEnd, HostEndError};
+use crate::unix_listener::Listener;
 use crate::unix_socket;
 
 const LISTENER: u64 = 0;
@@ -21,10 +22,7 @@ const CLIENT: u64 = 1;
 /// there is none is lost. What it typed before it left is kept for the guest until another comes.
 #[derive(Debug)]
 pub struct SocketEnd {
-    path: PathBuf,
-    /// What tells the socket from another of that path: device and inode.
-    identity: Option<(u64, u64)>,
-    listener: UnixListener,
+    listener: Listener,
     watch: Watch,
     client: Option<Client>,
     input: bool,
@@ -47,29 +45,16 @@ impl SocketEnd {
     /// # Errors
     /// [`HostEndError`] names the path and the reason.
     pub fn listen(path: &Path) -> Result<Self, HostEndError> {
-        make_room(path)?;
         let make = || {
-            let listener = UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
+            let listener = Listener::bind(path)?;
             let watch = Watch::new()?;
             // Each time that somebody comes, and not as long as somebody waits: where no more files
             // can be opened, that would be all the time.
-            watch.add(&listener, LISTENER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
+            watch.add(listener.socket(), LISTENER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
             Ok((listener, watch))
         };
-        let (listener, watch) = make().map_err(|source| {
-            let path = path.to_owned();
-            HostEndError::Open { what: "make the socket", path, source }
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            identity: identity(path),
-            listener,
-            watch,
-            client: None,
-            input: false,
-            room: false,
-        })
+        let (listener, watch) = make().map_err(|error| no_socket(path, error))?;
+        Ok(Self { listener, watch, client: None, input: false, room: false })
     }
 
     /// Whether there is a client, as far as has been [attended](HostEnd::attend) to.
@@ -79,7 +64,7 @@ impl SocketEnd {
 
     /// Takes the next client, where one waits, in the place of the last.
     fn accept(&mut self) {
-        let accepted = self.listener.accept().and_then(|(stream, _)| {
+        let accepted = self.listener.socket().accept().and_then(|(stream, _)| {
             stream.set_nonblocking(true)?;
             self.watch.add(&stream, CLIENT, EventSet::empty())?;
             Ok(stream)
@@ -91,7 +76,7 @@ impl SocketEnd {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => {
-                log::warn!("nobody can connect to {}: {error}", self.path.display());
+                log::warn!("nobody can connect to {}: {error}", self.listener.path().display());
             }
         }
     }
@@ -176,35 +161,14 @@ impl HostEnd for SocketEnd {
     }
 }
 
-impl Drop for SocketEnd {
-    fn drop(&mut self) {
-        // Another program may have made one of that path by now.
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
-        }
+/// Why there is none of this path.
+fn no_socket(path: &Path, error: io::Error) -> HostEndError {
+    let is_socket =
+        || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let path_buf = path.to_owned();
+    match error.kind() {
+        ErrorKind::AddrInUse if is_socket() => HostEndError::InUse { path: path_buf },
+        ErrorKind::AddrInUse => HostEndError::NoSocket { path: path_buf },
+        _ => HostEndError::Open { what: "make the socket", path: path_buf, source: error },
     }
-}
-
-/// Takes a socket away that nobody listens at.
-fn make_room(path: &Path) -> Result<(), HostEndError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        // What stands in the way of making one will be told then.
-        return Ok(());
-    };
-    if !metadata.file_type().is_socket() {
-        return Err(HostEndError::NoSocket { path: path.to_owned() });
-    }
-    match unix_socket::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        _ => return Err(HostEndError::InUse { path: path.to_owned() }),
-    }
-    fs::remove_file(path).map_err(|source| {
-        let path = path.to_owned();
-        HostEndError::Open { what: "take away the socket", path, source }
-    })
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

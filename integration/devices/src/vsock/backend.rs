@@ -14,7 +14,7 @@ use vm_memory::bitmap::BitmapSlice;
 
 use super::connection::{Connection, Next, Outcome, Ports};
 use super::header::{HEADER_BYTES, HOST_CID, Header, STREAM, op};
-use super::listener::{self, Greeting};
+use super::host::{self, Greeting};
 use super::table::{Slot, Table};
 use crate::chain::Pieces;
 use crate::virtio::ring::{Ring, RingError, Taken};
@@ -203,7 +203,7 @@ impl<M: GuestAddressSpace> Backend<M> {
             MISTAKES.warn(format_args!("the guest has too many connections"));
             return self.refuse(request);
         }
-        let stream = match listener::connect(&self.path, ports.host) {
+        let stream = match host::connect(&self.path, ports.host) {
             Ok(stream) => stream,
             Err(error) => {
                 log::debug!("{}_{}: {error}", self.path.display(), ports.host);
@@ -255,7 +255,7 @@ impl<M: GuestAddressSpace> Backend<M> {
         let hung_up = set.intersects(EventSet::HANG_UP | EventSet::ERROR);
         let ended = hung_up || set.contains(EventSet::READ_HANG_UP);
         if let Some(stream) = self.table.greeting(slot) {
-            match listener::greeting(stream) {
+            match host::greeting(stream) {
                 Greeting::Unfinished if !ended => return,
                 Greeting::Port(port) => self.table.greeted(slot, port),
                 _ => return self.close(slot, ops),

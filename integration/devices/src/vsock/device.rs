@@ -7,7 +7,7 @@ use vm_memory::GuestAddressSpace;
 
 use super::backend::Backend;
 use super::error::VsockError;
-use super::listener::Listener;
+use crate::unix_listener::Listener;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 /// Which device it is (Virtio 1.2 §5.10), as a PCI function another controller for communications.
@@ -64,7 +64,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Vsock {
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
         let failed = |source| ActivateError::Host { what: "no socket for virtio-vsock", source };
-        let socket = self.listener.socket().map_err(failed)?;
+        let socket = self.listener.socket().try_clone().map_err(failed)?;
         let path = self.listener.path().to_owned();
         let backend = Backend::new(self.cid, path, socket, activation)?;
         Ok(vec![Worker::Subscriber(Box::new(backend))])

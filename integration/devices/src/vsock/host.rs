@@ -1,29 +1,18 @@
-//! The socket on the host by which others connect to the guest, and those by which it connects.
+//! What programs on the host say to connect to the guest, and where the guest connects to.
 //!
 //! The protocol is Firecracker's: who connects to `PATH` says `CONNECT 1234` and a newline for port
 //! 1234 of the guest, and reads `OK`, the port that he has on the host, and a newline when the guest
 //! has accepted. A guest that connects to port 1234 of the host gets to who listens at `PATH_1234`.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use crate::unix_socket;
 
 /// The longest line that asks for a port.
 const MAX_LINE_BYTES: usize = 32;
-
-/// The socket at a path, which goes when this does.
-#[derive(Debug)]
-pub(super) struct Listener {
-    path: PathBuf,
-    socket: UnixListener,
-    /// Device and inode: what is removed is what was made.
-    file: (u64, u64),
-}
 
 /// What somebody on the host has said so far.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,49 +23,6 @@ pub(super) enum Greeting {
     Port(u32),
     /// Nothing that makes sense, or he is gone.
     Refused,
-}
-
-impl Listener {
-    /// Listens at `path`. A socket that is there is taken over if nobody listens any more.
-    pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        let socket = match UnixListener::bind(path) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && is_dead(path) => {
-                fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            result => result?,
-        };
-        socket.set_nonblocking(true)?;
-        let metadata = fs::metadata(path)?;
-        Ok(Self { path: path.to_owned(), socket, file: (metadata.dev(), metadata.ino()) })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The same socket, for who works with it.
-    pub(super) fn socket(&self) -> io::Result<UnixListener> {
-        self.socket.try_clone()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let is_ours = |metadata: fs::Metadata| (metadata.dev(), metadata.ino()) == self.file;
-        if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether there is a socket that nobody listens at, such as one of a VMM that was killed.
-fn is_dead(path: &Path) -> bool {
-    let is_socket =
-        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    is_socket
-        && unix_socket::connect(path)
-            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// Connects to who listens for connections to this port of the host.
@@ -116,8 +62,6 @@ fn port(line: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use vmm_sys_util::tempdir::TempDir;
 
     use super::*;
 
@@ -162,26 +106,5 @@ mod tests {
         assert_eq!(&rest[..5], b"hello");
         drop(far);
         assert_eq!(greeting(&near), Greeting::Refused);
-    }
-
-    #[test]
-    fn sockets_are_taken_over_from_the_dead_only() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.as_path().join("socket");
-        let first = Listener::bind(&path).unwrap();
-        assert_eq!(Listener::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
-        drop(first);
-        assert!(!path.exists());
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        let second = Listener::bind(&path).unwrap();
-        // Who made it anew is left alone.
-        fs::remove_file(&path).unwrap();
-        let third = Listener::bind(&path).unwrap();
-        drop(second);
-        assert!(path.exists());
-        drop(third);
-        fs::write(&path, "a file").unwrap();
-        assert_eq!(Listener::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 }

@@ -8,8 +8,8 @@ mod connection;
 mod device;
 mod error;
 mod header;
+mod host;
 mod kernel;
-mod listener;
 mod table;
 #[cfg(test)]
 mod tests;
