@@ -302,6 +302,8 @@ impl Session {
         };
         // The capability begins 20 bytes before that of messages.
         let window = self.machine.functions[number].msix - 20;
+        // Another one may have been asked for.
+        self.write_config(number, window + 4, 0);
         self.write_config(number, window + 8, offset as u32);
         self.write_config(number, window + 12, bytes);
         if let Some(data) = data {
