@@ -4,6 +4,7 @@
 
 mod args;
 mod attachments;
+pub mod block;
 mod boot;
 mod build_error;
 mod builder;
