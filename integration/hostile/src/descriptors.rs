@@ -1,5 +1,6 @@
 //! What descriptors say, read apart from how devices read them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::device_ram::DeviceRam;
@@ -63,16 +64,18 @@ impl QueuePlaces {
         ram.peek_u16(self.used.saturating_add(2))
     }
 
-    /// What a chain leads to, as far as it makes sense.
+    /// What a chain leads to, as far as it makes sense: one that comes back to where it was leads to
+    /// nothing more.
     pub(crate) fn reached(&self, ram: &DeviceRam, head: u16) -> Reached {
         let mut reached = Reached::default();
         let (mut table, mut entries) = (self.descriptors, u64::from(self.size));
-        let (mut index, mut left) = (u64::from(head), entries);
+        let mut index = u64::from(head);
         let mut is_indirect = false;
-        while index < entries && left > 0 {
-            left -= 1;
+        // A table may claim to be of any length; memory has room for some descriptors.
+        let mut seen = HashSet::new();
+        while index < entries {
             let at = table.saturating_add(DESCRIPTOR_BYTES * index);
-            if !ram.has(at, DESCRIPTOR_BYTES) {
+            if !ram.has(at, DESCRIPTOR_BYTES) || !seen.insert((is_indirect, at)) {
                 break;
             }
             reached.descriptors.push(at..at + DESCRIPTOR_BYTES);
@@ -83,7 +86,7 @@ impl QueuePlaces {
                 }
                 is_indirect = true;
                 (table, entries) = (start, u64::from(bytes) / DESCRIPTOR_BYTES);
-                (index, left) = (0, entries);
+                index = 0;
                 continue;
             }
             if flags & WRITE != 0 {
@@ -140,6 +143,11 @@ mod tests {
         assert_eq!(reached.writable, begin);
         assert_eq!(reached.descriptors[..2], [0x10..0x20, 0x30..0x40]);
         assert_eq!(places.reached(&ram, 4), Reached::default());
+
+        // Whatever its table claims to be.
+        ram.poke(0, &bytes_of(0xc000, u32::MAX, INDIRECT, 0));
+        let again = places.reached(&ram, 1);
+        assert_eq!((again.writable, again.descriptors.len()), (reached.writable.clone(), 5));
         let is_over = |other| overlap(&reached.writable, std::slice::from_ref(&other));
         assert!(is_over(0x4001..0x5000) && !is_over(0x4002..0x5000));
     }

@@ -33,9 +33,11 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) struct Waiting {
     head: u16,
-    /// What its descriptors have said to be writable, since it was available.
+    /// What its descriptors have said to be writable, since it was available: each place once.
     pub(super) writable: Vec<Range<u64>>,
     pub(super) descriptors: Vec<Range<u64>>,
+    /// How much that was, each time.
+    room: u64,
     /// What they say now.
     now: Vec<Range<u64>>,
 }
@@ -123,15 +125,16 @@ impl Queue {
             for number in 0..new {
                 let head = self.places.head(ram, self.looked.wrapping_add(number));
                 let (writable, descriptors, now) = (vec![], vec![], vec![]);
-                self.waiting.push(Waiting { head, writable, descriptors, now });
+                self.waiting.push(Waiting { head, writable, descriptors, room: 0, now });
             }
             self.looked = index;
         }
         for chain in &mut self.waiting {
             let reached = self.places.reached(ram, chain.head);
+            chain.room = chain.room.saturating_add(total(&reached.writable));
             chain.now.clone_from(&reached.writable);
-            chain.writable.extend(reached.writable);
-            chain.descriptors.extend(reached.descriptors);
+            add(&mut chain.writable, reached.writable);
+            add(&mut chain.descriptors, reached.descriptors);
         }
     }
 
@@ -150,11 +153,7 @@ impl Queue {
             let (head, bytes) = (number(0), number(4));
             let place = self.waiting.iter().position(|chain| u32::from(chain.head) == head);
             let place = place.unwrap_or_else(|| panic!("{head:#x} is used, and was not available"));
-            let Waiting { now, writable, .. } = self.waiting.remove(place);
-            let total = |ranges: &[Range<u64>]| -> u64 {
-                ranges.iter().map(|range| range.end - range.start).sum()
-            };
-            let room = total(&now).max(total(&writable));
+            let Waiting { now, room, .. } = self.waiting.remove(place);
             assert!(u64::from(bytes) <= room, "{bytes:#x} bytes in {now:x?}");
             all.push(Used { bytes, writable: now });
             self.used = self.used.wrapping_add(1);
@@ -166,4 +165,15 @@ impl Queue {
     pub(super) fn wants_silence(&self, ram: &DeviceRam) -> bool {
         ram.peek_u16(self.places.available) & 1 != 0
     }
+}
+
+/// Adds what is not there yet.
+fn add(ranges: &mut Vec<Range<u64>>, more: Vec<Range<u64>>) {
+    ranges.extend(more);
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    ranges.dedup();
+}
+
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
