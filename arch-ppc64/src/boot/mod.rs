@@ -58,6 +58,8 @@ pub struct Boot<'a> {
     rng_seed: [u8; 32],
     boot_count: u32,
     decision: Option<Decision>,
+    bootpath: Option<&'a str>,
+    bootargs: Option<&'a str>,
     boot_arguments: Option<&'a str>,
 }
 
@@ -81,7 +83,16 @@ impl<'a> Boot<'a> {
     /// The first start of a machine, of this kernel or other program, and with this randomness for
     /// the guest, which is to be new each time.
     pub const fn new(kernel: &'a dyn Source, rng_seed: [u8; 32]) -> Self {
-        Self { kernel, initrd: None, rng_seed, boot_count: 1, decision: None, boot_arguments: None }
+        Self {
+            kernel,
+            initrd: None,
+            rng_seed,
+            boot_count: 1,
+            decision: None,
+            bootpath: None,
+            bootargs: None,
+            boot_arguments: None,
+        }
     }
 
     /// The same with an initial RAM disk, if there is one.
@@ -103,8 +114,22 @@ impl<'a> Boot<'a> {
         Self { decision, ..self }
     }
 
+    /// The same of a program that was read from a device of the machine: what `/chosen` says as
+    /// `bootpath` (IEEE 1275 §3.5), a device path with arguments.
+    #[must_use]
+    pub const fn with_bootpath(self, bootpath: Option<&'a str>) -> Self {
+        Self { bootpath, ..self }
+    }
+
+    /// The same with arguments that came with the program, if some did, in the place of the machine's
+    /// command line.
+    #[must_use]
+    pub const fn with_bootargs(self, bootargs: Option<&'a str>) -> Self {
+        Self { bootargs, ..self }
+    }
+
     /// The same with the arguments that the client before gave this start by the service `boot`, in
-    /// the place of the machine's command line. They are for the client interface: where there is
+    /// the place of all others. They are for the client interface: where there is
     /// none, no client can have given any.
     #[must_use]
     pub const fn with_boot_arguments(self, arguments: Option<&'a str>) -> Self {
@@ -224,7 +249,11 @@ impl<'a> Boot<'a> {
 
     /// What tells this start from those before it.
     fn in_turn(&self, start: Start) -> Start {
-        start.number(self.boot_count).with_decision(self.decision)
+        start
+            .number(self.boot_count)
+            .with_decision(self.decision)
+            .with_bootpath(self.bootpath.map(str::to_owned))
+            .with_bootargs(self.bootargs.map(str::to_owned))
     }
 
     fn initrd_bytes(&self) -> Result<Option<u64>, LoadError> {
@@ -239,6 +268,8 @@ impl fmt::Debug for Boot<'_> {
             .field("has_initrd", &self.initrd.is_some())
             .field("boot_count", &self.boot_count)
             .field("decision", &self.decision)
+            .field("bootpath", &self.bootpath)
+            .field("bootargs", &self.bootargs)
             .field("boot_arguments", &self.boot_arguments)
             .finish_non_exhaustive()
     }

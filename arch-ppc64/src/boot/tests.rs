@@ -156,6 +156,39 @@ fn the_client_interface_way_in_starts_the_image() {
     assert_eq!(made.reserved, [(KERNEL_BASE, KERNEL_BYTES)]);
 }
 
+/// For both ways in: the flat tree has room for them.
+#[test]
+fn the_tree_says_where_the_program_came_from() {
+    let (bootpath, bootargs) = ("/pci@0/scsi@1:1", "x".repeat(9000));
+    for x_vof in [false, true] {
+        let (platform, ram) = platform(&TestConfig { x_vof, ..TestConfig::default() });
+        let kernel = kernel();
+        let boot = Boot::new(&kernel, SEED);
+        let boot = boot.with_bootpath(Some(bootpath)).with_bootargs(Some(&bootargs));
+        let placement = boot.plan(&platform).unwrap();
+        let start = Start::of_placement(&placement, SEED)
+            .with_bootpath(Some(bootpath.to_owned()))
+            .with_bootargs(Some(bootargs.clone()));
+        let blob = platform.blob(&start).unwrap();
+        match x_vof {
+            true => assert_eq!(boot.client(&platform, &ram).unwrap().tree, blob),
+            false => {
+                let registers = boot.flat(&platform, &ram).unwrap();
+                assert_eq!(bytes(&ram, registers.r3, blob.len()), blob);
+            }
+        }
+        let tree = platform.tree(&start).unwrap();
+        let text = |name| tree.value("/chosen", name).unwrap();
+        assert_eq!(text("bootpath"), [bootpath.as_bytes(), &[0]].concat());
+        assert_eq!(text("bootargs"), [bootargs.as_bytes(), &[0]].concat());
+        // Else the machine says what the arguments are.
+        let tree = platform.tree(&Start::of_placement(&placement, SEED)).unwrap();
+        assert_eq!(tree.value("/chosen", "bootpath"), None);
+        let cmdline = platform.machine().cmdline();
+        assert_eq!(tree.value("/chosen", "bootargs").unwrap(), [cmdline.as_bytes(), &[0]].concat());
+    }
+}
+
 /// A 32-bit program lives on the client interface.
 #[test]
 fn programs_start_through_the_client_interface_only() {

@@ -11,7 +11,10 @@ pub const BOOT_COUNT_PROPERTY: &str = "rust-vmm,boot-count";
 
 pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<(), FdtError> {
     let mut node = tree.node("/chosen")?;
-    node.text("bootargs", &[machine.cmdline()])?;
+    node.text("bootargs", &[start.bootargs.as_deref().unwrap_or(machine.cmdline())])?;
+    if let Some(bootpath) = &start.bootpath {
+        node.text("bootpath", &[bootpath])?;
+    }
     node.cell(BOOT_COUNT_PROPERTY, start.boot_count)?;
     node.bytes("rng-seed", &start.rng_seed)?;
     // Without it Linux takes PCI as the firmware left it; there is no firmware that set it.

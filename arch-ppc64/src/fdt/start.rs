@@ -29,6 +29,12 @@ pub struct Start {
     /// ([`Negotiated::NeedsReset`](crate::cas::Negotiated::NeedsReset)): the tree says it from the
     /// beginning.
     pub decision: Option<Decision>,
+    /// Where the client was loaded from (`bootpath` of `/chosen`): a device path with arguments.
+    /// `None` for one that came from no device of the machine.
+    pub bootpath: Option<String>,
+    /// The arguments of this start (`bootargs` of `/chosen`), in place of the machine's
+    /// [command line](crate::config::Boot::cmdline).
+    pub bootargs: Option<String>,
 }
 
 impl Start {
@@ -43,6 +49,8 @@ impl Start {
             rng_seed,
             flat_rtas: None,
             decision: None,
+            bootpath: None,
+            bootargs: None,
         }
     }
 
@@ -85,6 +93,18 @@ impl Start {
     #[must_use]
     pub fn with_decision(self, decision: Option<Decision>) -> Self {
         Self { decision, ..self }
+    }
+
+    /// The same with a client that was loaded from here: a device path with arguments.
+    #[must_use]
+    pub fn with_bootpath(self, bootpath: Option<String>) -> Self {
+        Self { bootpath, ..self }
+    }
+
+    /// The same with these arguments in place of the machine's, if there are any.
+    #[must_use]
+    pub fn with_bootargs(self, bootargs: Option<String>) -> Self {
+        Self { bootargs, ..self }
     }
 }
 

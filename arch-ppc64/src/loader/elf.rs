@@ -14,6 +14,9 @@ use super::{Client, ClientKind, LoadError, Part, Segment, Source};
 /// Where EI_CLASS is.
 const CLASS_OFFSET: usize = 4;
 
+/// Where the virtual addresses of Linux kernels begin.
+const KERNEL_REGION: u64 = 0xc000_0000_0000_0000;
+
 /// How compressed kernels begin.
 const COMPRESSED: [(&[u8], &str); 6] = [
     (&[0x1f, 0x8b], "gzip"),
@@ -77,10 +80,10 @@ where
     let header = header.first().filter(|header| header.is_supported()).ok_or(LoadError::Headers)?;
     let endian = header.endian().map_err(|_| LoadError::Headers)?;
     let little_endian = endian == Endianness::Little;
-    let kind = match (header.is_class_64(), header.e_machine(endian)) {
-        (true, EM_PPC64) => ClientKind::Kernel { little_endian },
+    let is_64bit = match (header.is_class_64(), header.e_machine(endian)) {
+        (true, EM_PPC64) => true,
         (false, EM_PPC) if little_endian => return Err(LoadError::LittleEndian32),
-        (false, EM_PPC) => ClientKind::Program,
+        (false, EM_PPC) => false,
         (is_64, machine) => {
             return Err(LoadError::Machine { machine, bits: if is_64 { 64 } else { 32 } });
         }
@@ -90,6 +93,7 @@ where
         other => return Err(LoadError::NotProgram { kind: other }),
     }
     let mut segments = Vec::new();
+    let mut is_real = true;
     let mut entry = None;
     let linked_entry = header.e_entry(endian).into();
     for (index, segment) in program_headers(file, header, endian)?.iter().enumerate() {
@@ -106,6 +110,7 @@ where
         }
         // An empty segment takes no part in the layout.
         if loaded.bytes != 0 {
+            is_real &= segment.p_vaddr(endian).into() == loaded.start;
             segments.push(loaded);
         }
     }
@@ -119,6 +124,14 @@ where
         }
     }
     let entry = entry.ok_or(LoadError::EntryOutside { entry: linked_entry })?;
+    let start = segments.first().map_or(0, |segment| segment.start);
+    let kind = match is_64bit {
+        false => ClientKind::Program,
+        true if is_real && (1..KERNEL_REGION).contains(&start) => {
+            ClientKind::Program64 { little_endian }
+        }
+        true => ClientKind::Kernel { little_endian },
+    };
     Ok(Client { source: file.source, kind, segments, entry })
 }
 

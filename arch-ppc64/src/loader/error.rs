@@ -280,8 +280,8 @@ impl LoadError {
 }
 
 /// What would be right.
-const WANTED: &str = "what can be started is a PowerPC ELF file, a 64-bit kernel (vmlinux) or \
-                      a 32-bit big-endian program";
+const WANTED: &str = "what can be started is a PowerPC ELF file, 64-bit (such as a vmlinux) or \
+                      32-bit big-endian";
 
 /// Bytes as people write them.
 fn hex(bytes: &[u8]) -> String {

@@ -1,13 +1,24 @@
 //! What a machine starts: kernels and other client programs, and the initial RAM disk.
 //!
 //! [`Client::parse`] finds out what a file is, [`Placement::plan`] where everything goes, and
-//! [`load`] puts it there. Two kinds of programs can be started:
+//! [`load`] puts it there. These kinds of programs can be started:
 //!
-//! - an ELF64 `vmlinux`, big- or little-endian. It is position-independent and moves itself to 0,
-//!   so it goes to [`KERNEL_BASE`], whatever address it was linked at, and is entered in 64-bit
-//!   mode;
+//! - an ELF64 `vmlinux`, big- or little-endian, linked at virtual addresses that are not its
+//!   physical ones, or at 0. It is position-independent and moves itself to 0, so it goes to
+//!   [`KERNEL_BASE`], whatever address it was linked at, and is entered in 64-bit mode;
+//! - an ELF64 client program, big- or little-endian, linked at the real addresses where it is to
+//!   be. It goes there, and is entered in 64-bit mode;
 //! - a big-endian ELF32 client program such as GRUB. It goes where it was linked, and is entered
 //!   in 32-bit mode.
+//!
+//! All are entered big-endian, at the instruction that the entry point is the address of: a
+//! little-endian program begins with instructions that mean the same in both byte orders, as Linux
+//! does.
+//!
+//! Notes (PT_NOTE) are not read. What a program says in that of the PowerPC binding (§8.2.1:
+//! `real-mode`, `real-base`, `real-size`, `virt-base`, `virt-size`, `load-base`) is how a firmware is
+//! to be set up that can be set up: this one is in real mode, at 0, and keeps no copy of the file.
+//! The smallest real mode area of `IBM,RPA-Client-Config` is more than programs that have it need.
 //!
 //! Files are not trusted: every size and address in them is checked. They are not read as a whole
 //! either: first the headers, and what fits into RAM then goes straight there, piece by piece.
@@ -69,6 +80,11 @@ pub enum ClientKind {
     },
     /// ELF32, big-endian: a program for the client interface, linked at a fixed address.
     Program,
+    /// ELF64: a program linked at a fixed real address.
+    Program64 {
+        /// Whether its own code is little-endian. It is entered big-endian all the same.
+        little_endian: bool,
+    },
 }
 
 /// A part of a program: bytes of the file, then zeros.
@@ -106,7 +122,7 @@ impl<'a> Client<'a> {
 
     /// Whether it is entered in 64-bit mode (MSR.SF = 1).
     pub fn is_64bit(&self) -> bool {
-        matches!(self.kind, ClientKind::Kernel { .. })
+        !matches!(self.kind, ClientKind::Program)
     }
 
     /// How much memory it takes from its first byte to its last, in bytes, zeros included.

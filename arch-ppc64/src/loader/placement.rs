@@ -111,7 +111,7 @@ impl Placement {
     ) -> Result<(u64, Room<'a>), LoadError> {
         let base = match client.kind {
             ClientKind::Kernel { .. } => KERNEL_BASE.0,
-            ClientKind::Program => client.linked().start,
+            ClientKind::Program | ClientKind::Program64 { .. } => client.linked().start,
         };
         let is_flat = request.flat_tree_bytes.is_some() || request.rtas_bytes.is_some();
         if is_flat && client.kind == ClientKind::Program {
@@ -125,9 +125,9 @@ impl Placement {
         let ram_end = match client.kind {
             // It moves itself to 0.
             ClientKind::Kernel { .. } => rma_end.0,
-            ClientKind::Program => {
+            ClientKind::Program | ClientKind::Program64 { .. } => {
                 let start = GuestAddress(base);
-                CELL_END.0.min(base + request.memory.ram_from(start))
+                CELL_END.0.min(base.saturating_add(request.memory.ram_from(start)))
             }
         };
         if end > ram_end {

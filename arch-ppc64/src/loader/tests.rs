@@ -72,6 +72,18 @@ impl Elf {
         }
     }
 
+    /// The same linked at 32 MiB, in 64 bits.
+    pub(crate) fn program_64(little: bool) -> Self {
+        Self {
+            is_64: true,
+            little,
+            machine: EM_PPC64,
+            kind: 2,
+            entry: 0x200_0010,
+            parts: vec![Part::new(0x200_0000, &[0x11; 0x40], 0x3_0000)],
+        }
+    }
+
     fn number(&self, value: u64, bytes: usize) -> Vec<u8> {
         if self.little {
             value.to_le_bytes()[..bytes].to_vec()
@@ -432,6 +444,52 @@ fn program_stays_where_it_was_linked() {
     assert_eq!(placement.entry(), GuestAddress(0x20_0010));
     assert!(!placement.is_64bit());
     assert_eq!(placement.initrd(), Some((GuestAddress(0x23_0000), 100)));
+}
+
+/// With a flat tree, too: it is for whoever is entered with one.
+#[test]
+fn programs_of_64_bits_stay_where_they_were_linked() {
+    let map = map(64 * MIB);
+    for little_endian in [false, true] {
+        let elf = Elf::program_64(little_endian);
+        let file = elf.bytes();
+        let client = Client::parse(&file).unwrap();
+        assert_eq!(client.kind(), ClientKind::Program64 { little_endian });
+        for flat in [None, Some(0x1000)] {
+            let request = with_initrd(&map, 100);
+            let placement = plan(&elf, PlanRequest { flat_tree_bytes: flat, ..request }).unwrap();
+            assert_eq!(placement.client(), (GuestAddress(0x200_0000), 0x3_0000));
+            assert_eq!(placement.entry(), GuestAddress(0x200_0010));
+            assert!(placement.is_64bit());
+            assert_eq!(placement.flat_tree(), flat.map(|_| GuestAddress(0x203_0000)));
+        }
+    }
+}
+
+/// Where memory is in use, or is none, is no place for what cannot move.
+#[test]
+fn programs_of_64_bits_are_refused_where_they_cannot_be() {
+    let map = map(64 * MIB);
+    let linked_at = |start: u64| {
+        let mut elf = Elf::program_64(false);
+        elf.entry = start;
+        elf.parts[0] = Part::new(start, &[0x11; 0x40], 0x3_0000);
+        (Client::parse(&elf.bytes()).unwrap().kind(), plan(&elf, PlanRequest::new(&map)))
+    };
+    let program = ClientKind::Program64 { little_endian: false };
+    let over = LoadError::ClientOverFirmware { start: 0x100, lowest: 0x1_0000 };
+    assert_eq!(linked_at(0x100), (program, Err(over)));
+    for start in [64 * MIB - 0x2_ffff, 64 * MIB, 1 << 32, 1 << 60] {
+        let (kind, planned) = linked_at(start);
+        assert_eq!(kind, program);
+        assert!(matches!(planned, Err(LoadError::ClientOutsideRam { .. })), "{start:#x}");
+    }
+    // A kernel that says no physical addresses, or that it is at 0.
+    for start in [0, 0xc000_0000_0000_0000] {
+        let (kind, planned) = linked_at(start);
+        assert_eq!(kind, ClientKind::Kernel { little_endian: false });
+        assert_eq!(planned.unwrap().client().0, KERNEL_BASE);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! place, and all of these come along. [`PlatformBuilder`] collects them and hands out interrupt
 //! numbers, [`Platform`] is the machine that they are.
 
+mod aliases;
 mod builder;
 mod device;
 mod error;
@@ -19,6 +20,7 @@ mod simple;
 mod state;
 mod state_error;
 
+pub use aliases::Aliases;
 pub use builder::PlatformBuilder;
 pub use device::{Describe, Device};
 pub use error::PlatformError;

@@ -90,7 +90,7 @@ pub fn run(data: &[u8]) -> Reach {
     reach.add(0);
     assert!(client.bytes() > 0);
     let is_kernel = matches!(client.kind(), ClientKind::Kernel { .. });
-    assert_eq!(client.is_64bit(), is_kernel);
+    assert_eq!(client.is_64bit(), client.kind() != ClientKind::Program);
     let memory = memory(choice, flags, &client);
     let mut request = PlanRequest::new(&memory).with_initrd(flag(0).then_some(initrd_bytes));
     request.flat_tree_bytes = flag(1).then_some(0x6000);

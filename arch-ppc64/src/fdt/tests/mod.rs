@@ -37,6 +37,8 @@ fn start(machine: &Machine) -> Start {
         rng_seed: [7; 32],
         flat_rtas: (!machine.x_vof()).then_some(RTAS_BASE),
         decision: None,
+        bootpath: None,
+        bootargs: None,
     }
 }
 
