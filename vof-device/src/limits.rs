@@ -99,6 +99,31 @@ pub const IN_FLIGHT_LAPSE: Duration = Duration::from_millis(500);
 /// structure there can be. Beyond: the machine does not see them.
 pub const MAX_ARCHITECTURE_VECTOR_BYTES: usize = arch_ppc64::cas::MAX_VECTOR_BYTES;
 
+/// How many times a disk is read to find a partition or a file on it. Beyond: there is no such
+/// part. So much of FAT's table is read for a file of 4 GiB in one piece, in clusters of 512 bytes,
+/// and for one in up to [`MAX_FILE_EXTENTS`] pieces all over a large disk.
+pub const MAX_LABEL_READS: u32 = 4096;
+
+/// The most bytes that are read at a time to find a part of a disk; two such pieces are kept.
+pub const LABEL_READ_BYTES: u64 = 16 << 10;
+
+/// The largest table of a GUID partition table in bytes; with entries of the usual length, 1,024.
+/// Beyond: there are no partitions.
+pub const MAX_GPT_TABLE_BYTES: u64 = 128 << 10;
+
+/// The most partitions of a disk with a master boot record. Beyond: there are no more.
+pub const MAX_MBR_PARTITIONS: usize = 128;
+
+/// The most links of extended partitions, each of which is one read. Beyond: there are no more
+/// partitions.
+pub const MAX_EXTENDED_LINKS: usize = 256;
+
+/// The most pieces that a file can be in. Beyond: the file cannot be read.
+pub const MAX_FILE_EXTENTS: usize = 64 << 10;
+
+/// The longest `bootinfo.txt`, in bytes. Beyond: it boots nothing.
+pub const MAX_BOOTINFO_BYTES: usize = 64 << 10;
+
 /// How many complaints about a guest are logged in a period of [`LOG_PERIOD_SECONDS`]; the others
 /// are counted, and the next that is logged says how many.
 pub const MAX_LOGGED_COMPLAINTS: u32 = 8;
