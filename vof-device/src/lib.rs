@@ -4,6 +4,7 @@
 
 mod args;
 mod attachments;
+pub mod autoboot;
 pub mod block;
 mod boot;
 mod build_error;

@@ -99,6 +99,13 @@ pub const IN_FLIGHT_LAPSE: Duration = Duration::from_millis(500);
 /// structure there can be. Beyond: the machine does not see them.
 pub const MAX_ARCHITECTURE_VECTOR_BYTES: usize = arch_ppc64::cas::MAX_VECTOR_BYTES;
 
+/// How many device specifiers of the variable `boot-device` are tried, for a client can have set it.
+/// Beyond: they are not.
+pub const MAX_BOOT_DEVICES: usize = 16;
+
+/// How many partitions of a disk are looked at for a `bootinfo.txt`. Beyond: they are not.
+pub const MAX_BOOTINFO_PARTITIONS: usize = 16;
+
 /// How many times a disk is read to find a partition or a file on it. Beyond: there is no such
 /// part. So much of FAT's table is read for a file of 4 GiB in one piece, in clusters of 512 bytes,
 /// and for one in up to [`MAX_FILE_EXTENTS`] pieces all over a large disk.
