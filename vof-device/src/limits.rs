@@ -128,6 +128,14 @@ pub const MAX_EXTENDED_LINKS: usize = 256;
 /// The most pieces that a file can be in. Beyond: the file cannot be read.
 pub const MAX_FILE_EXTENTS: usize = 64 << 10;
 
+/// How many descriptors of an ISO 9660 file system are looked at; media have up to five. Beyond:
+/// there are no more.
+pub const MAX_ISO_DESCRIPTORS: u64 = 32;
+
+/// How often what Rock Ridge says of a file can go on elsewhere; names have up to 255 bytes, and one
+/// such place has room for most of them. Beyond: there is no more of it.
+pub const MAX_ISO_CONTINUATIONS: usize = 8;
+
 /// The longest `bootinfo.txt`, in bytes. Beyond: it boots nothing.
 pub const MAX_BOOTINFO_BYTES: usize = 64 << 10;
 

@@ -70,6 +70,21 @@ fn parse_partition(text: &str) -> Result<Option<u32>, LabelError> {
     }
 }
 
+/// The names of a path; `.` and `..` mean what they always do.
+pub(super) fn names(path: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for name in path.split(['\\', '/']) {
+        match name {
+            "" | "." => {}
+            ".." => {
+                names.pop();
+            }
+            _ => names.push(name),
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +116,13 @@ mod tests {
         for text in ["vmlinux", "-1", "+1", "1x", "aa", " 1", "4294967296", "é", "-,\\a", "1\\a"] {
             assert!(matches!(Arguments::parse(text), Err(LabelError::Arguments)), "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_a_path_are_between_slashes() {
+        assert_eq!(names("\\boot\\grub/core.elf"), ["boot", "grub", "core.elf"]);
+        assert_eq!(names("boot//.\\grub\\"), ["boot", "grub"]);
+        assert_eq!(names("\\..\\a\\..\\..\\b"), ["b"]);
+        assert!(names("\\").is_empty());
     }
 }

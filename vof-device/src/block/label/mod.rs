@@ -7,15 +7,19 @@
 mod arguments;
 pub mod bootinfo;
 mod error;
+mod fat;
 mod gpt;
+mod iso9660;
 mod mbr;
 mod reader;
+mod walk;
 
 pub use arguments::Arguments;
 pub use error::LabelError;
 
 use super::{BlockDevice, Extent, Region};
 
+use self::fat::Fat;
 use self::mbr::Mbr;
 use self::reader::Reader;
 
@@ -95,7 +99,7 @@ pub fn find(device: &dyn BlockDevice, arguments: &Arguments) -> Result<Region, L
     };
     let extents = match arguments.path() {
         None => vec![volume],
-        Some(_) => return Err(LabelError::NoFileSystem),
+        Some(path) => read_file(&mut reader, volume, path)?,
     };
     Region::new(extents, reader.disk().bytes).ok_or(LabelError::damaged(OUTSIDE))
 }
@@ -108,4 +112,25 @@ fn read_partitions(reader: &mut Reader<'_>) -> Result<Vec<Partition>, LabelError
         Some(mbr) if mbr.is_protective() => gpt::partitions(reader),
         Some(mbr) => mbr.partitions(reader),
     }
+}
+
+/// Where a file on a volume is. A FAT goes before an ISO 9660 file system, as it may have been made
+/// where one was, and left the latter's first sectors as they were.
+fn read_file(
+    reader: &mut Reader<'_>,
+    volume: Extent,
+    path: &str,
+) -> Result<Vec<Extent>, LabelError> {
+    let names = arguments::names(path);
+    if let Some(fat) = Fat::read(reader, volume)? {
+        return walk::find(&fat, reader, &names);
+    }
+    let mut found = Err(LabelError::NoFileSystem);
+    for tree in iso9660::read(reader, volume)? {
+        found = walk::find(&tree, reader, &names);
+        if !matches!(found, Err(LabelError::NoFile)) {
+            break;
+        }
+    }
+    found
 }
