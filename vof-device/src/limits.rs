@@ -75,6 +75,10 @@ pub const MAX_WRITE_WAIT: Duration = Duration::from_millis(100);
 /// How long a `read` that finds nothing waits for a key, once many before it have found nothing.
 pub const EMPTY_READ_WAIT: Duration = Duration::from_millis(1);
 
+/// How long one `write` to a network waits in all for a host that takes no frame. Beyond: the frame
+/// is lost, and the client is told so.
+pub const MAX_FRAME_WAIT: Duration = Duration::from_secs(1);
+
 /// The most bytes that one `read` or `write` of the console transfers. Beyond: the transfer is
 /// partial, and its result says so.
 pub const MAX_TRANSFER_BYTES: usize = 64 << 10;

@@ -13,7 +13,7 @@ use super::dma_window::DmaWindow;
 use super::error::HostBridgeError;
 use super::function::Function;
 use super::node;
-use super::{PciBus, PciPins, PciWindows};
+use super::{PciAddress, PciBus, PciPins, PciWindows};
 use crate::fdt::{FdtError, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::log_limit::LogLimit;
@@ -189,6 +189,17 @@ impl HostBridge {
         Ok(Self { id, number, windows, pins, dma_window, bus, functions, ranges, complaints })
     }
 
+    /// The path of the node of a function behind it: what the function's package is attached to.
+    /// `None` where there is no such function.
+    pub fn path_of(&self, function: PciAddress) -> Option<String> {
+        let is_there = self.functions.iter().any(|known| known.address == function);
+        is_there.then(|| node::function_path(&self.path(), function, &*self.bus))
+    }
+
+    fn path(&self) -> String {
+        format!("/{}", self.id)
+    }
+
     fn messages(&self) -> Messages<'_> {
         Messages {
             functions: &self.functions,
@@ -214,7 +225,7 @@ impl Device for HostBridge {
     }
 
     fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
-        let path = format!("/{}", self.id);
+        let path = self.path();
         node::machine(tree)?;
         node::bridge(tree, &path, unit_of(self.number), &self.windows)?;
         node::dma(tree, &path, self.dma_window.number())?;

@@ -109,14 +109,9 @@ pub(super) fn function(
     let address = function.address;
     let space = ConfigSpace::new(bus, address);
     let ids = Ids::of(&space);
-    let name = node_name(ids.class_code, ids.vendor, ids.device);
-    let unit = match address.function() {
-        0 => format!("{:x}", address.device()),
-        number => format!("{:x},{number:x}", address.device()),
-    };
     let compatible = ids.compatible();
     let compatible: Vec<&str> = compatible.iter().map(String::as_str).collect();
-    let mut node = tree.node(&format!("{bridge}/{name}@{unit}"))?;
+    let mut node = tree.node(&function_path(bridge, address, bus))?;
     node.text("compatible", &compatible)?
         .cell("vendor-id", ids.vendor.into())?
         .cell("device-id", ids.device.into())?
@@ -146,6 +141,17 @@ pub(super) fn function(
         node.cell("ibm,pci-config-space-type", 1)?;
     }
     bus.describe(address, &mut node)
+}
+
+/// The path of a function's node: its name, and its device and function numbers (PCI bus binding
+/// §2.2.1.3).
+pub(super) fn function_path(bridge: &str, address: PciAddress, bus: &dyn PciBus) -> String {
+    let ids = Ids::of(&ConfigSpace::new(bus, address));
+    let name = node_name(ids.class_code, ids.vendor, ids.device);
+    match address.function() {
+        0 => format!("{bridge}/{name}@{:x}", address.device()),
+        number => format!("{bridge}/{name}@{:x},{number:x}", address.device()),
+    }
 }
 
 /// What tells drivers which function it is.

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use super::guest::{Guest, cells, platform_of};
 use super::*;
 use crate::fdt::{Start, Tree};
-use crate::pci::{DmaWindow, HostBridgeError, PciBus};
-use crate::platform::InterruptKind;
+use crate::machine::Machine;
+use crate::machine::tests::TestConfig;
+use crate::pci::{
+    DmaWindow, HostBridge, HostBridgeError, HostBridgeOptions, PciBus, PciPins, id_of,
+};
+use crate::platform::{InterruptKind, NoInterrupts, PlatformBuilder};
 use vm_memory::GuestAddress;
 
 const BRIDGE: &str = "/pci@800000020000000";
@@ -68,6 +72,24 @@ fn pins_lead_to_four_levels() {
         levels.map(|(source, _)| *source).collect::<Vec<_>>(),
         [0x1000, 0x1001, 0x1002, 0x1003]
     );
+}
+
+/// The path that packages are attached by.
+#[test]
+fn the_path_of_a_function_is_that_of_its_node() {
+    let bus = Arc::new(bus());
+    let machine = Machine::new(&TestConfig::default()).unwrap();
+    let mut builder = PlatformBuilder::new(&machine, Arc::new(NoInterrupts));
+    let pins = PciPins::claim(&mut builder, &id_of(0)).unwrap();
+    let options = HostBridgeOptions::new(0, pins);
+    let bridge = HostBridge::new(&mut builder, options, bus.clone()).unwrap();
+    let tree = Guest::new(self::bus()).tree();
+    let paths: Vec<String> =
+        bus.functions().into_iter().map(|function| bridge.path_of(function).unwrap()).collect();
+    let names = ["scsi@1", "scsi@1,2", "ethernet@2", "legacy-device@5"];
+    assert_eq!(paths, names.map(node));
+    assert!(paths.iter().all(|path| tree.has(path)));
+    assert_eq!(bridge.path_of(address(3, 0)), None);
 }
 
 #[test]

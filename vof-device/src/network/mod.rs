@@ -1,0 +1,8 @@
+//! Networks for clients: what the host gives ([`NetworkDevice`]), and the package of a network
+//! device's node ([`NetworkPackage`]).
+
+mod device;
+mod package;
+
+pub use device::{FRAME_BYTES, FRAME_BYTES_MIN, NetworkDevice, NetworkError};
+pub use package::NetworkPackage;

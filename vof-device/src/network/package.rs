@@ -1,0 +1,117 @@
+//! A network device, a package of the type `network` (IEEE 1275 §3.7 and Annex A).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::device::{FRAME_BYTES_MIN, NetworkDevice};
+use crate::args::Failed;
+use crate::limits::{EMPTY_READ_WAIT, MAX_FRAME_WAIT};
+use crate::package::{Buffer, Context, Instance, Package, Transfer};
+
+const METHODS: [&str; 2] = ["read", "write"];
+
+/// How many reads in a row that find nothing are answered at once.
+const EAGER_READS: u32 = 32;
+
+/// A network for clients: `read` gives a frame, `write` sends one (IEEE 1275 §3.7: frames are
+/// whole, addresses included, and without the check sequence).
+///
+/// - `open` takes any arguments: those are for loading programs, and a client may well make up some,
+///   as GRUB does.
+/// - `read` gives −2 where no frame has come, and never waits for one. Of a frame that is longer than
+///   the buffer, the rest is lost.
+/// - `write` gives the length of the frame, or −1 for what is none: shorter than an Ethernet header
+///   or longer than [the longest](NetworkDevice::max_frame_bytes). Where the host takes none for
+///   [`MAX_FRAME_WAIT`], the frame is lost, which is −1 as well.
+/// - All instances are the same station: a frame goes to the one that reads first. An instance keeps
+///   nothing, so that nothing of it is saved.
+///
+/// Once the guest's own driver has the device, nothing comes any more (−1), and nothing goes.
+#[derive(Clone)]
+pub struct NetworkPackage {
+    device: Arc<dyn NetworkDevice>,
+}
+
+impl NetworkPackage {
+    /// The package of this device.
+    pub fn new(device: Arc<dyn NetworkDevice>) -> Self {
+        Self { device }
+    }
+}
+
+impl fmt::Debug for NetworkPackage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkPackage").finish_non_exhaustive()
+    }
+}
+
+impl Package for NetworkPackage {
+    fn open(&self, _arguments: &str) -> Result<Box<dyn Instance>, Failed> {
+        let device = self.device.clone();
+        Ok(Box::new(OpenNetwork { device, empty_reads: 0, waited: Duration::ZERO }))
+    }
+
+    fn methods(&self) -> &[&'static str] {
+        &METHODS
+    }
+}
+
+struct OpenNetwork {
+    device: Arc<dyn NetworkDevice>,
+    /// How many reads in a row have found nothing.
+    empty_reads: u32,
+    /// How long the frame that is to be sent has waited for room.
+    waited: Duration,
+}
+
+impl OpenNetwork {
+    /// The next frame, into the buffer.
+    fn receive(&self, buffer: &Buffer<'_>) -> Result<Option<usize>, Failed> {
+        let mut frame = vec![0; self.device.max_frame_bytes()];
+        let Some(bytes) = self.device.receive(&mut frame).map_err(|_| Failed)? else {
+            return Ok(None);
+        };
+        let frame = frame.get(..bytes.min(buffer.len())).unwrap_or(&frame);
+        buffer.put(0, frame)?;
+        Ok(Some(frame.len()))
+    }
+}
+
+impl Instance for OpenNetwork {
+    /// A client that waits for a frame asks again and again: it is made to sleep a little then.
+    fn read(&mut self, _: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
+        let mut received = self.receive(buffer)?;
+        if received.is_none() && self.empty_reads >= EAGER_READS {
+            self.device.wait(EMPTY_READ_WAIT);
+            received = self.receive(buffer)?;
+        }
+        self.empty_reads = if received.is_some() { 0 } else { self.empty_reads.saturating_add(1) };
+        Ok(received.map_or(Transfer::Nothing, Transfer::Done))
+    }
+
+    fn write(&mut self, _: &Context<'_>, buffer: &Buffer<'_>) -> Result<Transfer, Failed> {
+        if !(FRAME_BYTES_MIN..=self.device.max_frame_bytes()).contains(&buffer.len()) {
+            return Err(Failed);
+        }
+        let mut frame = vec![0; buffer.len()];
+        buffer.get(0, &mut frame)?;
+        match self.device.send(&frame) {
+            Ok(false) if self.waited < MAX_FRAME_WAIT => Ok(Transfer::NotYet),
+            sent => {
+                self.waited = Duration::ZERO;
+                if sent == Ok(true) { Ok(Transfer::Done(frame.len())) } else { Err(Failed) }
+            }
+        }
+    }
+
+    /// For room: that a frame comes says nothing of it.
+    fn wait(&mut self, limit: Duration) {
+        std::thread::sleep(limit);
+        self.waited += limit;
+    }
+
+    fn abandon(&mut self) {
+        self.waited = Duration::ZERO;
+    }
+}
