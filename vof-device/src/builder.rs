@@ -17,6 +17,7 @@ use crate::instances::Instances;
 use crate::interface::{Interface, Opened, lock};
 use crate::limits::{LOG_PERIOD_SECONDS, MAX_LOGGED_COMPLAINTS};
 use crate::memory_node::{AVAILABLE, MemoryNode};
+use crate::openings::Openings;
 use crate::package::Package;
 use crate::packages::{self, ConsolePackage};
 use crate::policy::{CasPolicy, KnownProperties, PropertyPolicy};
@@ -253,7 +254,7 @@ fn interface(state: Arc<Mutex<State>>, attachments: Attachments) -> Result<Inter
         })?
     };
     let opened = Mutex::new(Opened { packages, instances: Instances::default() });
-    Ok(Interface { state, opened, attachments })
+    Ok(Interface { state, opened, openings: Openings::default(), attachments })
 }
 
 /// Opens what `/chosen` tells clients of (IEEE 1275 §3.5): the console for input and for output,

@@ -64,6 +64,11 @@ pub const MAX_NEGOTIATED_BYTES: usize = 4 << 20;
 /// The most packages that are open at a time, the console included. Beyond: `open` fails.
 pub const MAX_INSTANCES: usize = 1024;
 
+/// The most packages that CPUs are opening at a time and that have to wait for the host: one a CPU.
+/// Beyond: the firmware in the guest makes the call again, until another one is open or, where its
+/// CPU does not come back for it, has [lapsed](IN_FLIGHT_LAPSE).
+pub const MAX_OPENINGS: usize = 64;
+
 /// The most pieces that free memory can be in. Beyond: a claim or release that would cut free
 /// memory once more fails.
 pub const MAX_FREE_RANGES: usize = 128 << 10;

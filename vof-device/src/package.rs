@@ -4,6 +4,7 @@
 //! [`Instance`] of it. The console, the memory, address translation, negotiation and RTAS are
 //! packages like those that a VMM adds.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use arch_ppc64::CpuIndex;
@@ -13,6 +14,7 @@ use vm_memory::GuestAddress;
 
 use crate::args::{Failed, Guest};
 use crate::limits::{MAX_METHOD_RESULTS, MAX_PACKAGE_TRANSFER_BYTES};
+use crate::state::State;
 
 /// What a node of the tree can do: [attached](crate::VofBuilder::package) by its path.
 ///
@@ -58,8 +60,8 @@ use crate::limits::{MAX_METHOD_RESULTS, MAX_PACKAGE_TRANSFER_BYTES};
 pub trait Package: Send + Sync {
     /// Opens the package for a client; `arguments` is what stands behind the `:` of the path.
     ///
-    /// It does not wait for the host: that is for the instance, which can say that it has
-    /// [no answer yet](Transfer::NotYet).
+    /// It does not wait for the host: that is for the instance, which can say that it is
+    /// [not ready yet](Instance::ready).
     ///
     /// # Errors
     /// [`Failed`]: the client gets 0 for an ihandle.
@@ -82,7 +84,8 @@ pub trait Package: Send + Sync {
     }
 
     /// An instance that was opened with these arguments, and then saved as `state`, in another
-    /// process. Nobody vouches for either. (Feature `serde`.)
+    /// process. Nobody vouches for either. No CPU runs, so it may wait for the host. (Feature
+    /// `serde`.)
     ///
     /// # Errors
     /// [`StateError`] says what cannot be.
@@ -102,6 +105,17 @@ pub trait Package: Send + Sync {
 /// under way is the instance's to keep: when the machine is paused or saved between
 /// two tries, the call has not been made yet.
 pub trait Instance: Send {
+    /// Whether it is open by now. While it is [not](Progress::NotYet), the client's `open` has no
+    /// answer and is made again; the instance is kept between the tries, and is dropped when its
+    /// CPU asks for something else. Nothing else is asked of it before it is ready, but to
+    /// [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// [`Failed`]: there is nothing to be opened; the client gets 0 for an ihandle.
+    fn ready(&mut self) -> Result<Progress, Failed> {
+        Ok(Progress::Done)
+    }
+
     /// Reads into a client's buffer, from where the instance is.
     ///
     /// # Errors
@@ -271,11 +285,12 @@ impl<'a> Stack<'a> {
 pub struct Context<'a> {
     guest: Guest<'a>,
     caller: CpuIndex,
+    state: &'a Mutex<State>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(guest: Guest<'a>, caller: CpuIndex) -> Self {
-        Self { guest, caller }
+    pub(crate) fn new(guest: Guest<'a>, caller: CpuIndex, state: &'a Mutex<State>) -> Self {
+        Self { guest, caller, state }
     }
 
     /// The CPU that calls.
@@ -314,6 +329,28 @@ impl<'a> Context<'a> {
     pub fn buffer(&self, at: u32, bytes: usize) -> Result<Buffer<'a>, Failed> {
         self.guest.check(at, bytes)?;
         Ok(Buffer { guest: self.guest, at, len: bytes })
+    }
+
+    /// Claims memory for the client, as its own service `claim` does: `bytes` of it, at a multiple
+    /// of `align`, which is not 0. Gives its address.
+    ///
+    /// # Errors
+    /// [`Failed`] when there is not so much free memory in one piece.
+    pub fn claim(&self, bytes: u32, align: u32) -> Result<u32, Failed> {
+        if align == 0 {
+            return Err(Failed);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.claim(self.guest, 0, bytes, align).map_err(|_| Failed)
+    }
+
+    /// Frees memory, as the service `release` does.
+    ///
+    /// # Errors
+    /// [`Failed`] when not all of it is claimed.
+    pub fn release(&self, at: u32, bytes: u32) -> Result<(), Failed> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.claims.release(at, bytes).map_err(|_| Failed)
     }
 
     pub(crate) fn guest(&self) -> Guest<'a> {

@@ -152,6 +152,10 @@ impl Vof {
             complaints.warn(format_args!("{name} with {count} arguments, which are too few"));
             return Err(Status::PARAMETER);
         }
+        // A CPU that asks for something else has given up what it was opening.
+        if interface.openings.are_there() && service.name() != "open" {
+            interface.openings.end(caller);
+        }
         Ok(service.run(number, interface, guest, caller, arguments))
     }
 }

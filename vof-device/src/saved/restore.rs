@@ -14,7 +14,7 @@ use crate::attachments::{AttachError, Attachments, Packages};
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::instances::{BadSlots, InFlight, Instances, Open, OpenDevice, Slot};
-use crate::interface::{Interface, Opened};
+use crate::interface::{Interface, Opened, wait_until_ready};
 use crate::limits::{
     MAX_ADDED_BYTES, MAX_BOOTSPEC_BYTES, MAX_CALL_CELLS, MAX_FREE_RANGES, MAX_INSTANCES,
     MAX_PATH_BYTES,
@@ -58,6 +58,7 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     let virtual_claims = self::claims(&virtual_built, &saved.free_virtual, SavedTable::Virtual)?;
     let instances = instances(&tree, &packages, &saved.instances)?;
     let boot_arguments = boot_arguments(saved)?;
+    interface.openings.clear();
     let mut opened = interface.opened();
     let mut state = interface.state();
     *opened = Opened { packages, instances };
@@ -201,7 +202,10 @@ fn instance_of(
             reopened.map_err(|error| format!("state is refused by its package: {error}"))?
         }
         None => {
-            let opened = package.open(arguments);
+            let opened = package.open(arguments).and_then(|mut instance| {
+                wait_until_ready(&mut *instance)?;
+                Ok(instance)
+            });
             opened.map_err(|_| format!("arguments {arguments:?} are refused by its package"))?
         }
     };

@@ -1,10 +1,16 @@
 //! Device input and output (IEEE 1275 §6.3.2.3).
 
-use super::{DeviceCall, MINUS_ONE, Reply};
+use std::sync::Arc;
+
+use super::instances::again_later;
+use super::{DeviceCall, MINUS_ONE, Reply, Then};
 use crate::args::{Failed, PATH_ROOM, characters};
+use crate::instances::{Open, OpenDevice};
 use crate::interface::CannotOpen;
-use crate::limits::MAX_INSTANCES;
-use crate::package::{Progress, Transfer};
+use crate::limits::{MAX_CALL_WAIT, MAX_INSTANCES};
+use crate::openings::{Begun, Wanted};
+use crate::package::{Package, Progress, Transfer};
+use crate::tree::NodeId;
 
 /// The result of a `read` that finds nothing yet: −2.
 const NOTHING_YET: u32 = -2_i32 as u32;
@@ -13,6 +19,16 @@ const NOTHING_YET: u32 = -2_i32 as u32;
 ///
 /// Every node can be opened; most of them have no other methods.
 pub(super) fn open(call: &DeviceCall<'_>) -> Result<Reply, Failed> {
+    let answer = open_path(call);
+    let openings = &call.interface.openings;
+    // With its answer the call is at its end, whatever the CPU was opening before.
+    if openings.are_there() && !answer.is_ok_and(|reply| reply.then() == Then::Again) {
+        openings.end(call.caller);
+    }
+    answer
+}
+
+fn open_path(call: &DeviceCall<'_>) -> Result<Reply, Failed> {
     let [path] = call.arguments();
     let mut text = PATH_ROOM;
     let path = characters(call.guest.text(path, &mut text)?)?;
@@ -21,13 +37,51 @@ pub(super) fn open(call: &DeviceCall<'_>) -> Result<Reply, Failed> {
         let found = tree.resolve(path).ok_or(Failed)?;
         (found.node, found.arguments.to_owned())
     };
-    call.interface.open(node, &arguments).map(Reply::from).map_err(|error| {
+    open_node(call, node, &arguments).map_err(|error| {
         if error == CannotOpen::Full {
             let complaints = &call.interface.state().complaints;
             complaints.warn(format_args!("open: {MAX_INSTANCES} packages are open, the most"));
         }
         Failed
     })
+}
+
+fn open_node(call: &DeviceCall<'_>, node: NodeId, arguments: &str) -> Result<Reply, CannotOpen> {
+    let device = match call.interface.package(node)? {
+        Some(package) => match open_package(call, package, Wanted { node, arguments }) {
+            Ok(Some(device)) => Some(device),
+            Ok(None) => return Ok(Reply::again()),
+            Err(Failed) => return Err(CannotOpen::Refused),
+        },
+        None => None,
+    };
+    let open = Open { node, arguments: arguments.into(), device };
+    call.interface.add(open).map(Reply::from)
+}
+
+/// A new instance, if it is ready; one that is not is kept for the CPU's next try.
+fn open_package(
+    call: &DeviceCall<'_>,
+    package: Arc<dyn Package>,
+    wanted: Wanted<'_>,
+) -> Result<Option<Arc<OpenDevice>>, Failed> {
+    let openings = &call.interface.openings;
+    let mut instance = match openings.begin(call.caller, wanted) {
+        Begun::Before(instance) => instance,
+        Begun::Now => package.open(wanted.arguments)?,
+        Begun::NotYet => {
+            again_later();
+            return Ok(None);
+        }
+    };
+    match instance.ready()? {
+        Progress::Done => Ok(Some(OpenDevice::new(package, instance, None))),
+        Progress::NotYet => {
+            instance.wait(MAX_CALL_WAIT);
+            openings.keep(call.caller, instance);
+            Ok(None)
+        }
+    }
 }
 
 /// close (ihandle).

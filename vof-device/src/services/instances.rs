@@ -58,7 +58,8 @@ impl DeviceCall<'_> {
                 in_use.instance.abandon();
             }
         }
-        let answer = ask(&mut *in_use.instance, &Context::new(self.guest, self.caller));
+        let context = Context::new(self.guest, self.caller, &self.interface.state);
+        let answer = ask(&mut *in_use.instance, &context);
         if !matches!(answer, Ok(None)) {
             in_use.in_flight = None;
         }
@@ -94,7 +95,7 @@ impl DeviceCall<'_> {
 }
 
 /// The reply to a CPU that another one is in the way of.
-fn again_later() -> Reply {
+pub(super) fn again_later() -> Reply {
     std::thread::sleep(MAX_CALL_WAIT);
     Reply::again()
 }
