@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arch_ppc64::Console;
 
+use crate::block::support;
 use crate::memory_node::MemoryNode;
 use crate::package::Package;
 use crate::state::is_cpu;
@@ -17,6 +18,8 @@ pub(crate) struct Attachments {
     pub(crate) root: Option<Arc<dyn Package>>,
     /// That of `/rtas`.
     pub(crate) rtas: Arc<dyn Package>,
+    /// That of the support packages for disks.
+    pub(crate) support: Arc<dyn Package>,
     /// That of the memory at 0.
     pub(crate) memory: Arc<dyn Package>,
     /// That of processors.
@@ -48,13 +51,18 @@ impl Attachments {
         memory: Option<MemoryNode>,
     ) -> Result<Packages, AttachError> {
         let root = tree.root();
-        let rtas = tree.children(root).find(|&node| tree.full_name(node) == "rtas");
+        let named = |of, name: &str| tree.children(of).find(|&node| tree.full_name(node) == name);
+        let rtas = named(root, "rtas");
         let own = [
             self.root.as_ref().map(|package| (root, package.clone())),
             rtas.map(|node| (node, self.rtas.clone())),
             memory.map(|memory| (memory.node, self.memory.clone())),
         ];
         let mut list: Vec<_> = own.into_iter().flatten().collect();
+        if let Some(packages) = named(root, "packages") {
+            let support = support::NAMES.into_iter().filter_map(|name| named(packages, name));
+            list.extend(support.map(|node| (node, self.support.clone())));
+        }
         for (path, package) in &self.by_path {
             let node = node_at(tree, path).ok_or_else(|| AttachError::NoNode(path.clone()))?;
             if is_cpu(tree, node) {

@@ -10,6 +10,7 @@ use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
 
 use crate::attachments::{AttachError, Attachments, ConsolePath};
+use crate::block::support::SupportPackage;
 use crate::build_error::BuildError;
 use crate::claims::Claims;
 use crate::clock::Clock;
@@ -217,6 +218,7 @@ impl VofBuilder {
             by_path,
             root: negotiates.then(|| Arc::new(packages::root(&state)) as Arc<dyn Package>),
             rtas: Arc::new(packages::rtas(&state)),
+            support: Arc::new(SupportPackage),
             memory: Arc::new(packages::memory(&state)),
             mmu: Arc::new(packages::mmu(&state)),
             console,

@@ -93,6 +93,14 @@ pub const MAX_TRANSFER_BYTES: usize = 64 << 10;
 /// result says so.
 pub const MAX_PACKAGE_TRANSFER_BYTES: usize = 1 << 20;
 
+/// The most bytes of a disk that one call of a client moves, and what the buffer of the disk's thread
+/// has room for. Beyond: the firmware in the guest makes the call again, and it goes on.
+pub const MAX_DISK_TRANSFER_BYTES: usize = 1 << 20;
+
+/// The most pieces that all parts of one disk that are open lie in, each counted as often as it is
+/// open. Beyond: `open` fails, until something is closed.
+pub const MAX_DISK_EXTENTS: usize = 128 << 10;
+
 /// The most cells that a method leaves for its caller. Beyond: it throws a stack overflow.
 pub const MAX_METHOD_RESULTS: usize = 8;
 

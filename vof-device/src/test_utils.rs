@@ -12,7 +12,7 @@
 //! assert_eq!(client.getprop(chosen, "bootargs").as_deref(), Some(&b"console=hvc0\0"[..]));
 //! ```
 
-pub mod disk;
+mod disk;
 #[cfg(feature = "serde")]
 pub mod model;
 #[cfg(feature = "serde")]
@@ -29,6 +29,7 @@ use vm_fdt::FdtWriter;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::{DeviceTree, Vof, VofBuilder};
+pub use disk::{DiskCounts, TestDisk, numbered_byte};
 
 /// Where a [`TestMachine`]'s firmware is, and how many bytes of it there are.
 pub const FIRMWARE_BYTES: u64 = 0x1_0000;

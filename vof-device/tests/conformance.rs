@@ -78,7 +78,8 @@ fn runs(command: &str, file: &str, function: &str) -> bool {
     let (folder, package, features) =
         PACKAGES.into_iter().find(|(folder, ..)| file.starts_with(folder)).unwrap();
     let target = match file.strip_prefix(folder).and_then(|file| file.strip_prefix("tests/")) {
-        Some(file) => format!("{features}--test {}", file.strip_suffix(".rs").unwrap()),
+        // A test is a file, or a folder of them.
+        Some(file) => format!("{features}--test {}", file.split(['/', '.']).next().unwrap()),
         None => "--lib".to_owned(),
     };
     let start = format!("cargo test -p {package} {target} ");

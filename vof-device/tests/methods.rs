@@ -1,9 +1,12 @@
 //! The methods of `/chosen`'s instances as a client sees them (IEEE 1275-1994 §3.5, §6.3.2.2 and
 //! Annex A; PowerPC binding §8).
 
+use std::sync::Arc;
+
+use vof_device::block::BlockPackage;
 use vof_device::test_utils::{
-    Argument, Client, Outcome, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES, methods,
-    sample_tree,
+    Argument, Client, Outcome, TestDisk, TestMachine, UNTOUCHED, WORKSPACE, WORKSPACE_BYTES,
+    methods, sample_tree,
 };
 
 const NONE: u32 = u32::MAX;
@@ -61,7 +64,9 @@ fn chosen_has_an_instance_of_each() {
 #[test]
 fn every_method_is_found_in_its_package_and_in_no_other() {
     let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
-        builder.cas(Box::new(|_: &[u8]| Ok(Vec::new())))
+        builder
+            .cas(Box::new(|_: &[u8]| Ok(Vec::new())))
+            .package("disk", Arc::new(BlockPackage::new(Arc::new(TestDisk::numbered(8)))))
     });
     let client = machine.client();
     let packages = [
@@ -70,6 +75,7 @@ fn every_method_is_found_in_its_package_and_in_no_other() {
         ("memory", "/memory@0"),
         ("mmu", "/cpus/PowerPC,POWER9@1"),
         ("console", "hvterm"),
+        ("block", "disk"),
         ("none", "/vdevice"),
     ];
     for (_, name) in methods() {

@@ -3,6 +3,19 @@
 use super::error::FdtError;
 use super::tree::Tree;
 
+const PACKAGES: &str = "/packages";
+
+/// The support packages for disks (IEEE 1275 §3.8.3 and §3.8.2), once all devices are there: where
+/// none is a disk, none needs them.
+pub(crate) fn support_packages(tree: &mut Tree) -> Result<(), FdtError> {
+    if tree.has_type("block") {
+        for name in ["deblocker", "disk-label"] {
+            tree.existing(PACKAGES)?.child(name)?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn nodes(tree: &mut Tree) -> Result<(), FdtError> {
     // No `hcall-instructions`: guests would patch themselves for paravirtual instructions that
     // these machines do not need.
@@ -12,8 +25,7 @@ pub(super) fn nodes(tree: &mut Tree) -> Result<(), FdtError> {
         .text("device_type", &["BootROM"])?
         .text("model", &[concat!("rust-vmm,vof ", env!("CARGO_PKG_VERSION"))])?
         .flag("relative-addressing")?;
-    // No support packages: nobody here has a device that would need one.
-    tree.node("/packages")?;
+    tree.node(PACKAGES)?;
     tree.node("/options")?
         // Clients that find `real-mode?` true map nothing (PowerPC binding §8.1).
         .text("real-mode?", &["true"])?

@@ -25,6 +25,7 @@ use crate::cas::{Decision, Platform};
 use crate::machine::Machine;
 pub use chosen::BOOT_COUNT_PROPERTY;
 pub use error::FdtError;
+pub(crate) use firmware::support_packages;
 pub use start::Start;
 pub use tree::{NodeBuilder, Phandle, Tree};
 

@@ -139,6 +139,17 @@ impl Tree {
         self.by_path.contains_key(path)
     }
 
+    /// Whether there is a node of this type.
+    pub(super) fn has_type(&self, device_type: &str) -> bool {
+        let is_of_type = |node: usize| {
+            let value = self
+                .place(node, "device_type")
+                .map(|place| self.value_of(&self.nodes[node].properties[place]));
+            value.and_then(|value| value.strip_suffix(b"\0")) == Some(device_type.as_bytes())
+        };
+        (0..self.nodes.len()).any(is_of_type)
+    }
+
     /// The number of a node.
     ///
     /// # Errors

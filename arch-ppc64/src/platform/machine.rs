@@ -104,6 +104,7 @@ impl Platform {
         for device in &self.devices {
             device.describe(&mut tree, &cx)?;
         }
+        fdt::support_packages(&mut tree)?;
         fdt::negotiated(&mut tree, machine, start)?;
         Ok(tree)
     }

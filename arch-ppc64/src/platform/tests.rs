@@ -324,6 +324,24 @@ fn nodes_are_devices_and_properties_have_one_writer() {
     assert_eq!(error.to_string(), "the node /chosen has a property bootargs already");
 }
 
+/// IEEE 1275 §3.8: where there is no disk, none is needed.
+#[test]
+fn support_packages_come_with_a_disk() {
+    for (device_type, are_there) in [("serial", false), ("block", true)] {
+        let machine = machine();
+        let mut builder = PlatformBuilder::new(&machine, Arc::new(NoInterrupts));
+        builder.add(Arc::new(Nodes::new("thing", move |tree: &mut Tree, _: &Describe<'_>| {
+            tree.node("/thing@1")?.text("device_type", &[device_type])?;
+            Ok(())
+        })));
+        let tree = builder.build().unwrap().tree(&start()).unwrap();
+        assert!(tree.has("/packages"));
+        for name in ["/packages/deblocker", "/packages/disk-label"] {
+            assert_eq!(tree.has(name), are_there, "{name} with a device of type {device_type}");
+        }
+    }
+}
+
 /// Two consoles: each has its node, its interrupt and its text; the first is the system's.
 #[test]
 fn two_consoles_work() {

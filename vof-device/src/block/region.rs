@@ -26,25 +26,38 @@ impl Extent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     extents: Vec<Extent>,
-    bytes: u64,
+    /// Where each of them ends in the region.
+    ends: Vec<u64>,
 }
 
 impl Region {
+    /// All of a disk.
+    pub fn whole(disk_bytes: u64) -> Self {
+        let extents = (disk_bytes > 0).then_some(Extent::new(0, disk_bytes));
+        Self {
+            extents: extents.into_iter().collect(),
+            ends: extents.map(|all| all.bytes).into_iter().collect(),
+        }
+    }
+
     /// These extents, one after the other, empty ones left out; `None` where one of them is not
     /// inside a disk of `disk_bytes`, or all of them have more bytes than a number can tell.
-    pub fn new(extents: Vec<Extent>, disk_bytes: u64) -> Option<Self> {
+    pub fn new(mut extents: Vec<Extent>, disk_bytes: u64) -> Option<Self> {
+        extents.retain(|extent| extent.bytes > 0 || extent.start > disk_bytes);
+        extents.shrink_to_fit();
+        let mut ends = Vec::with_capacity(extents.len());
         let mut bytes: u64 = 0;
         for extent in &extents {
             extent.end().filter(|&end| end <= disk_bytes)?;
             bytes = bytes.checked_add(extent.bytes)?;
+            ends.push(bytes);
         }
-        let extents = extents.into_iter().filter(|extent| extent.bytes > 0).collect();
-        Some(Self { extents, bytes })
+        Some(Self { extents, ends })
     }
 
     /// How many bytes it has.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    pub fn bytes(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
     }
 
     /// Its extents.
@@ -53,16 +66,13 @@ impl Region {
     }
 
     /// The bytes of the disk that are at `position` of the region: as many of `bytes` as lie one
-    /// after the other there. `None` at its end and beyond.
+    /// after the other there. `None` at its end and beyond. It takes no longer for a file that lies
+    /// in many pieces.
     pub fn at(&self, position: u64, bytes: u64) -> Option<Extent> {
-        let mut rest = position;
-        for extent in &self.extents {
-            if let Some(left) = extent.bytes.checked_sub(rest).filter(|&left| left > 0) {
-                return Some(Extent::new(extent.start + rest, left.min(bytes)));
-            }
-            rest -= extent.bytes;
-        }
-        None
+        let number = self.ends.partition_point(|&end| end <= position);
+        let (extent, end) = (self.extents.get(number)?, self.ends.get(number)?);
+        let left = end - position;
+        Some(Extent::new(extent.start + (extent.bytes - left), left.min(bytes)))
     }
 }
 

@@ -11,6 +11,8 @@ mod rtas;
 
 use std::sync::{Arc, Mutex};
 
+#[cfg(any(test, feature = "test-utils"))]
+use crate::block;
 use crate::state::State;
 
 pub(crate) use console::ConsolePackage;
@@ -49,4 +51,5 @@ pub(crate) fn method_names() -> impl Iterator<Item = (&'static str, &'static str
         .into_iter()
         .flat_map(|(package, methods)| methods.iter().map(move |&(name, _)| (package, name)));
     own.chain(console::METHODS.map(|name| ("console", name)))
+        .chain(block::METHODS.map(|name| ("block", name)))
 }

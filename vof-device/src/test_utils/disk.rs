@@ -1,184 +1,222 @@
-//! Disks in memory, with tables of partitions.
+//! A disk in memory.
 
-use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::block::{BlockDevice, SECTOR_BYTES};
 
-/// A partition of a disk to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct NewPartition<'a> {
-    /// The type of a master boot record.
-    pub mbr_type: u8,
-    /// The type of a GUID partition table, as it is on the disk.
-    pub guid: [u8; 16],
-    /// Whether a master boot record marks it.
-    pub is_active: bool,
-    /// What is in it; it is as long as that, in whole sectors.
-    pub content: &'a [u8],
-}
-
-impl<'a> NewPartition<'a> {
-    /// A PReP partition that holds a program.
-    pub const fn prep(content: &'a [u8]) -> Self {
-        let guid = *b"\x38\x2d\x1a\x9e\x12\xc6\x16\x43\xaa\x26\x8b\x49\x52\x1e\x5a\x8b";
-        Self { mbr_type: 0x41, guid, is_active: false, content }
-    }
-
-    /// One of Linux.
-    pub const fn linux(content: &'a [u8]) -> Self {
-        let guid = *b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4";
-        Self { mbr_type: 0x83, guid, is_active: false, content }
-    }
-
-    /// The same, marked as active.
-    #[must_use]
-    pub const fn active(self) -> Self {
-        Self { is_active: true, ..self }
-    }
-
-    fn sectors(&self) -> u64 {
-        (self.content.len() as u64).div_ceil(SECTOR_BYTES).max(1)
-    }
-}
-
-/// Where the first partition begins, in sectors.
-const FIRST: u64 = 64;
-
-/// A disk with a master boot record, and up to four partitions.
-pub fn mbr_disk(partitions: &[NewPartition<'_>]) -> Vec<u8> {
-    let mut disk = with_contents(partitions, 0);
-    let places = places(partitions);
-    for (number, (partition, start)) in partitions.iter().zip(places).enumerate() {
-        mbr_entry(&mut disk, number, partition.mbr_type, start, partition.sectors());
-        disk[446 + 16 * number] = if partition.is_active { 0x80 } else { 0 };
-    }
-    disk
-}
-
-/// A disk with a GUID partition table and its copy (UEFI specification §5.3).
-pub fn gpt_disk(partitions: &[NewPartition<'_>]) -> Vec<u8> {
-    const ENTRIES: usize = 128;
-    const ENTRY_BYTES: usize = 128;
-    // Behind the partitions: the entries, and the header.
-    let mut disk = with_contents(partitions, 33);
-    let sectors = disk.len() as u64 / SECTOR_BYTES;
-    mbr_entry(&mut disk, 0, 0xee, 1, sectors - 1);
-    let mut entries = vec![0; ENTRIES * ENTRY_BYTES];
-    for (number, (partition, start)) in partitions.iter().zip(places(partitions)).enumerate() {
-        let entry = &mut entries[number * ENTRY_BYTES..][..ENTRY_BYTES];
-        entry[..16].copy_from_slice(&partition.guid);
-        entry[16..32].fill(number as u8 + 1);
-        entry[32..40].copy_from_slice(&start.to_le_bytes());
-        entry[40..48].copy_from_slice(&(start + partition.sectors() - 1).to_le_bytes());
-    }
-    for (own, other, entries_at) in [(1, sectors - 1, 2), (sectors - 1, 1, sectors - 33)] {
-        let mut header = b"EFI PART\0\0\x01\0\x5c\0\0\0\0\0\0\0\0\0\0\0".to_vec();
-        for lba in [own, other, 34, sectors - 34] {
-            header.extend(u64::to_le_bytes(lba));
-        }
-        header.extend([0xd1; 16]);
-        header.extend(entries_at.to_le_bytes());
-        header.extend((ENTRIES as u32).to_le_bytes());
-        header.extend((ENTRY_BYTES as u32).to_le_bytes());
-        header.extend(crc32fast::hash(&entries).to_le_bytes());
-        let sum = crc32fast::hash(&header);
-        header[16..20].copy_from_slice(&sum.to_le_bytes());
-        put(&mut disk, own, &header);
-        put(&mut disk, entries_at, &entries);
-    }
-    disk
-}
-
-/// The sectors that partitions begin at.
-fn places(partitions: &[NewPartition<'_>]) -> Vec<u64> {
-    let starts = partitions.iter().scan(FIRST, |next, partition| {
-        let start = *next;
-        *next += partition.sectors();
-        Some(start)
-    });
-    starts.collect()
-}
-
-/// A disk with what is in the partitions, and so many sectors behind them.
-fn with_contents(partitions: &[NewPartition<'_>], more: u64) -> Vec<u8> {
-    let sectors = FIRST + partitions.iter().map(NewPartition::sectors).sum::<u64>() + more;
-    let mut disk = vec![0; (sectors * SECTOR_BYTES) as usize];
-    for (partition, start) in partitions.iter().zip(places(partitions)) {
-        put(&mut disk, start, partition.content);
-    }
-    disk
-}
-
-fn mbr_entry(disk: &mut [u8], number: usize, kind: u8, start: u64, sectors: u64) {
-    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-    let entry = &mut disk[446 + 16 * number..][..16];
-    entry[4] = kind;
-    entry[8..12].copy_from_slice(&(start as u32).to_le_bytes());
-    entry[12..16].copy_from_slice(&(sectors as u32).to_le_bytes());
-}
-
-fn put(disk: &mut [u8], sector: u64, bytes: &[u8]) {
-    disk[(sector * SECTOR_BYTES) as usize..][..bytes.len()].copy_from_slice(bytes);
-}
-
-/// A disk in memory, some of which may be bad.
+/// A disk in memory, and a host that is as good or bad as it is told to be.
 #[derive(Debug)]
-pub struct MemoryDisk {
-    bytes: Mutex<Vec<u8>>,
-    /// What cannot be read, in bytes from the start.
-    bad: std::ops::Range<u64>,
+pub struct TestDisk {
+    state: Mutex<State>,
+    changed: Condvar,
+    block_bytes: u32,
+    is_read_only: bool,
 }
 
-impl MemoryDisk {
-    /// A disk of these bytes, whole sectors, which can be written to.
+#[derive(Debug)]
+struct State {
+    bytes: Vec<u8>,
+    is_at_hand: bool,
+    is_held: bool,
+    waiting: usize,
+    bad: Range<u64>,
+    cannot_flush: bool,
+    counts: DiskCounts,
+}
+
+/// How often a [`TestDisk`] was asked for what, and did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DiskCounts {
+    /// Reads of what was at hand.
+    pub at_hand: usize,
+    /// Reads that may wait.
+    pub reads: usize,
+    /// Writes.
+    pub writes: usize,
+    /// Flushes.
+    pub flushes: usize,
+}
+
+impl TestDisk {
+    /// A disk with these bytes, which are whole sectors. All of it is at hand.
+    ///
+    /// # Panics
+    /// If they are none.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes: Mutex::new(bytes), bad: 0..0 }
+        assert_eq!(bytes.len() as u64 % SECTOR_BYTES, 0, "a disk has whole sectors");
+        let state = State {
+            bytes,
+            is_at_hand: true,
+            is_held: false,
+            waiting: 0,
+            bad: 0..0,
+            cannot_flush: false,
+            counts: DiskCounts::default(),
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Self { state, changed, block_bytes: SECTOR_BYTES as u32, is_read_only: false }
     }
 
-    /// The same where these bytes cannot be read.
+    /// A disk of so many sectors, with bytes that nearly always say where they are.
+    pub fn numbered(sectors: u64) -> Self {
+        Self::new((0..sectors * SECTOR_BYTES).map(numbered_byte).collect())
+    }
+
+    /// The same with blocks of so many bytes.
     #[must_use]
-    pub fn with_bad(self, bad: std::ops::Range<u64>) -> Self {
-        Self { bad, ..self }
+    pub fn with_block_bytes(self, block_bytes: u32) -> Self {
+        Self { block_bytes, ..self }
+    }
+
+    /// The same, and only read.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
+    }
+
+    /// Whether it is at hand from now on: what is not has to be waited for.
+    pub fn set_at_hand(&self, is_at_hand: bool) {
+        self.lock().is_at_hand = is_at_hand;
+    }
+
+    /// Has whoever may wait for it wait, until it is [released](Self::release).
+    pub fn hold(&self) {
+        self.lock().is_held = true;
+    }
+
+    /// Lets all go on who wait for it.
+    pub fn release(&self) {
+        self.lock().is_held = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until somebody waits for it.
+    pub fn wait_for_somebody(&self) {
+        let none = |state: &mut State| state.waiting == 0;
+        drop(self.changed.wait_while(self.lock(), none));
+    }
+
+    /// Fails whoever reads or writes any of these bytes from now on.
+    pub fn spoil(&self, bytes: Range<u64>) {
+        self.lock().bad = bytes;
+    }
+
+    /// Fails to flush from now on.
+    pub fn spoil_flushes(&self) {
+        self.lock().cannot_flush = true;
     }
 
     /// What is on it.
-    pub fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// Changes what is on it, behind everybody's back.
+    pub fn change(&self, change: impl FnOnce(&mut [u8])) {
+        change(&mut self.lock().bytes);
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> DiskCounts {
+        self.lock().counts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, once the host is so good.
+    fn wait(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let held = self.changed.wait_while(state, |state| state.is_held);
+        let mut state = held.unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
     }
 }
 
-impl BlockDevice for MemoryDisk {
-    fn size_bytes(&self) -> u64 {
-        self.bytes().len() as u64
-    }
+/// The byte of a [`TestDisk::numbered`] at an offset.
+pub fn numbered_byte(offset: u64) -> u8 {
+    (offset ^ (offset >> 8).wrapping_mul(7) ^ (offset >> 16).wrapping_mul(59)) as u8
+}
 
-    fn is_read_only(&self) -> bool {
-        false
+impl State {
+    /// Where these bytes are, if all of it is right.
+    ///
+    /// # Panics
+    /// If the rules of disks are broken.
+    fn place(&self, offset: u64, len: usize) -> io::Result<Range<usize>> {
+        assert_eq!(offset % SECTOR_BYTES, 0, "an offset is that of a sector");
+        assert_eq!(len as u64 % SECTOR_BYTES, 0, "a length is that of sectors");
+        let end = offset.saturating_add(len as u64);
+        if end > self.bytes.len() as u64 {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        if offset < self.bad.end && self.bad.start < end {
+            return Err(ErrorKind::Other.into());
+        }
+        Ok(offset as usize..end as usize)
     }
 
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset + to.len() as u64;
-        if offset % SECTOR_BYTES != 0 || end % SECTOR_BYTES != 0 {
-            return Err(io::ErrorKind::InvalidInput.into());
+        let place = self.place(offset, to.len())?;
+        to.copy_from_slice(&self.bytes[place]);
+        Ok(())
+    }
+}
+
+impl BlockDevice for TestDisk {
+    fn size_bytes(&self) -> u64 {
+        self.lock().bytes.len() as u64
+    }
+
+    fn block_bytes(&self) -> u32 {
+        self.block_bytes
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    fn try_read(&self, to: &mut [u8], offset: u64) -> io::Result<bool> {
+        let mut state = self.lock();
+        if !state.is_at_hand {
+            // "What is in `to` is nobody's then."
+            to.fill(0xee);
+            return Ok(false);
         }
-        if offset < self.bad.end && self.bad.start < end {
-            return Err(io::Error::other("a bad sector"));
-        }
-        let bytes = self.bytes();
-        let found = bytes.get(offset as usize..end as usize).ok_or(io::ErrorKind::InvalidInput)?;
-        to.copy_from_slice(found);
+        state.read(to, offset)?;
+        state.counts.at_hand += 1;
+        Ok(true)
+    }
+
+    fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.wait();
+        state.read(to, offset)?;
+        state.counts.reads += 1;
         Ok(())
     }
 
     fn write(&self, from: &[u8], offset: u64) -> io::Result<()> {
-        let mut bytes = self.bytes();
-        let place = bytes.get_mut(offset as usize..).and_then(|rest| rest.get_mut(..from.len()));
-        place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(from);
+        assert!(!self.is_read_only, "a disk that is only read is not written");
+        let mut state = self.wait();
+        let place = state.place(offset, from.len())?;
+        state.bytes[place].copy_from_slice(from);
+        state.counts.writes += 1;
         Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
+        let mut state = self.wait();
+        if state.cannot_flush {
+            return Err(ErrorKind::Other.into());
+        }
+        state.counts.flushes += 1;
         Ok(())
     }
 }

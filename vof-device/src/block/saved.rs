@@ -1,0 +1,71 @@
+//! An open disk as it is saved, and as it is opened anew in another process.
+
+use std::sync::Arc;
+
+use arch_ppc64::platform::{StateError, StateValue};
+use serde::{Deserialize, Serialize};
+
+use super::disk::Disk;
+use super::instance::OpenDisk;
+use super::label::{self, Arguments};
+use super::region::Region;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedDisk {
+    position: u64,
+    /// How much is done of the transfer that has no answer yet.
+    done: u32,
+    part: SavedPart,
+}
+
+/// What tells a part of a disk from others. The disk says where it is: this is nothing to go by.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedPart {
+    bytes: u64,
+    pieces: u64,
+    /// Of where the pieces are.
+    digest: u64,
+}
+
+pub(super) fn state(region: &Region, position: u64, done: usize) -> Result<StateValue, StateError> {
+    let done = u32::try_from(done).unwrap_or(u32::MAX);
+    StateValue::of(&SavedDisk { position, done, part: SavedPart::of(region) })
+}
+
+/// Opens it. The label is read anew, which waits for the host, and has to give the same part.
+pub(super) fn reopen(
+    disk: &Arc<Disk>,
+    arguments: &str,
+    state: &StateValue,
+) -> Result<OpenDisk, StateError> {
+    let SavedDisk { position, done, part } = state.get()?;
+    let wrong = |what: String| StateError::Value(format!("{arguments:?} of the disk: {what}"));
+    let parsed = Arguments::parse(arguments).map_err(|error| wrong(error.to_string()))?;
+    let region = label::find(&*disk.device, &parsed).map_err(|error| wrong(error.to_string()))?;
+    let found = SavedPart::of(&region);
+    if found != part {
+        let SavedPart { bytes, pieces, .. } = found;
+        let before = format!("{} bytes in {} pieces", part.bytes, part.pieces);
+        let what =
+            format!("it was {before}, and is {bytes} bytes in {pieces} pieces, or elsewhere");
+        return Err(wrong(what));
+    }
+    let open = OpenDisk::of_part(disk, Arc::new(region));
+    let open = open.map_err(|_| wrong("too many pieces of files are open".to_owned()))?;
+    Ok(open.at(position, done as usize))
+}
+
+impl SavedPart {
+    fn of(region: &Region) -> Self {
+        let extents = region.extents();
+        let places = extents.iter().flat_map(|extent| [extent.start, extent.bytes]);
+        let bytes = places.flat_map(u64::to_le_bytes);
+        // FNV-1a, which is the same in every release: nobody relies on more than chance.
+        let digest = bytes.fold(0xcbf2_9ce4_8422_2325, |digest: u64, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        Self { bytes: region.bytes(), pieces: extents.len() as u64, digest }
+    }
+}

@@ -1,0 +1,342 @@
+//! The thread of a disk, which waits for the host in the place of CPUs.
+//!
+//! It does one [`Task`] at a time, with one buffer, however many instances and CPUs there are: who
+//! finds it taken comes again. It is started by the first task, and ends some time after the last
+//! instance is closed. All that happens here is under one lock, which nobody holds while anything
+//! but the slot is waited for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::access::Moved;
+use super::device::BlockDevice;
+use super::task::{Answer, Task};
+use crate::limits::{IN_FLIGHT_LAPSE, MAX_DISK_TRANSFER_BYTES};
+
+/// How long the thread stays when no instance is open any more: clients open disks again and again.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A disk's thread. It is waited for when this goes away: what clients have written is on its way
+/// until then, and nothing afterwards.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    disk: Arc<dyn BlockDevice>,
+    state: Mutex<State>,
+    /// The slot is another.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    slot: Slot,
+    /// When nobody has it; there is none before the first task, and none when nobody is here.
+    buffer: Option<Box<[u8]>>,
+    users: usize,
+    thread: Option<JoinHandle<()>>,
+    is_running: bool,
+    /// The disk goes away.
+    is_over: bool,
+}
+
+/// Where the task is.
+#[derive(Default)]
+enum Slot {
+    /// There is none.
+    #[default]
+    Free,
+    /// A CPU makes one, or takes the bytes of one that is done.
+    Lent,
+    /// It waits for the thread.
+    Queued(Job),
+    /// The thread is at it.
+    Working { cell: Arc<Cell>, is_write: bool, is_wanted: bool },
+    /// It was a read, since then its bytes are in the buffer for whoever asked.
+    Read { cell: Arc<Cell>, since: Instant },
+}
+
+struct Job {
+    task: Task,
+    buffer: Option<Box<[u8]>>,
+    cell: Arc<Cell>,
+}
+
+/// Where the answer comes.
+type Cell = OnceLock<Answer>;
+
+impl Worker {
+    pub(super) fn new(disk: Arc<dyn BlockDevice>) -> Self {
+        let (state, changed) = (Mutex::new(State::default()), Condvar::new());
+        Self { shared: Arc::new(Shared { disk, state, changed }) }
+    }
+
+    /// Someone is here who may have tasks: the thread stays for as long.
+    pub(super) fn enter(&self) -> User {
+        self.shared.lock().users += 1;
+        User(self.shared.clone())
+    }
+
+    /// What a task is made with, if there is no task at the moment. What was read for somebody who
+    /// does not come for it is thrown away.
+    pub(super) fn lend(&self) -> Option<Lent> {
+        let mut state = self.shared.lock();
+        if !state.slot.is_free() {
+            return None;
+        }
+        Some(self.shared.lend(&mut state))
+    }
+
+    /// Waits until a task is done, or until there is none where none is named; for `limit` at most.
+    pub(super) fn wait(&self, ticket: Option<&Ticket>, limit: Duration) {
+        let is_to_come = |state: &mut State| match ticket {
+            Some(ticket) => ticket.cell.get().is_none(),
+            None => !state.slot.is_free(),
+        };
+        drop(self.shared.changed.wait_timeout_while(self.shared.lock(), limit, is_to_come));
+    }
+
+    /// Waits, however long it takes, until all that was taken to be written is written.
+    #[cfg(feature = "serde")]
+    pub(super) fn settle(&self) {
+        let is_writing = |state: &mut State| match &state.slot {
+            Slot::Queued(job) => job.task.is_write(),
+            Slot::Working { is_write, .. } => *is_write,
+            _ => false,
+        };
+        drop(self.shared.changed.wait_while(self.shared.lock(), is_writing));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let thread = {
+            let mut state = self.shared.lock();
+            state.is_over = true;
+            self.shared.changed.notify_all();
+            state.thread.take()
+        };
+        // One that panicked has said so.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+/// Someone who may have tasks.
+pub(super) struct User(Arc<Shared>);
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.users -= 1;
+        if state.users == 0 {
+            state.buffer = None;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+/// The buffer and the place for a task, which nobody else has meanwhile.
+pub(super) struct Lent {
+    shared: Arc<Shared>,
+    buffer: Option<Box<[u8]>>,
+    is_submitted: bool,
+}
+
+impl Lent {
+    /// The buffer, of [`MAX_DISK_TRANSFER_BYTES`].
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        self.buffer.get_or_insert_with(|| vec![0; MAX_DISK_TRANSFER_BYTES].into())
+    }
+
+    /// Has the thread do it.
+    pub(super) fn submit(mut self, task: Task) -> Ticket {
+        if task.needs_buffer() {
+            self.buffer();
+        }
+        self.is_submitted = true;
+        let cell = Arc::<Cell>::default();
+        let ticket = Ticket { shared: self.shared.clone(), cell: cell.clone() };
+        let job = Job { task, buffer: self.buffer.take(), cell };
+        self.shared.submit(job);
+        ticket
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.is_submitted {
+            let mut state = self.shared.lock();
+            state.put_back(self.buffer.take());
+            state.slot = Slot::Free;
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+/// A task that somebody wants the answer of. Without it, what is read is thrown away; what is
+/// written is written all the same.
+pub(super) struct Ticket {
+    shared: Arc<Shared>,
+    cell: Arc<Cell>,
+}
+
+/// What a [`Ticket`] gets.
+pub(super) enum Collected {
+    /// The answer.
+    Answer(Answer),
+    /// That of a read, with its bytes at the beginning of the buffer.
+    Read(Moved, Lent),
+    /// The bytes went to somebody else, as they were not collected in time.
+    Lost,
+}
+
+impl Ticket {
+    /// The answer, if there is one yet; it is given once.
+    pub(super) fn collect(&self) -> Option<Collected> {
+        let answer = self.cell.get()?.clone();
+        let Answer::Read(moved) = answer else { return Some(Collected::Answer(answer)) };
+        let mut state = self.shared.lock();
+        Some(match &state.slot {
+            Slot::Read { cell, .. } if Arc::ptr_eq(cell, &self.cell) => {
+                Collected::Read(moved, self.shared.lend(&mut state))
+            }
+            _ => Collected::Lost,
+        })
+    }
+
+    /// The answer to a write, without taking it.
+    #[cfg(feature = "serde")]
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.cell.get()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let is_own = |cell: &Arc<Cell>| Arc::ptr_eq(cell, &self.cell);
+        let buffer = match &mut state.slot {
+            Slot::Queued(job) if is_own(&job.cell) && !job.task.is_write() => job.buffer.take(),
+            Slot::Working { cell, is_wanted, .. } if is_own(cell) => {
+                *is_wanted = false;
+                return;
+            }
+            Slot::Read { cell, .. } if is_own(cell) => state.buffer.take(),
+            _ => return,
+        };
+        state.put_back(buffer);
+        state.slot = Slot::Free;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Read { since, .. } => since.elapsed() >= IN_FLIGHT_LAPSE,
+            _ => false,
+        }
+    }
+}
+
+impl State {
+    /// What the thread is to do, if there is anything: it is at it then.
+    fn take_job(&mut self) -> Option<Job> {
+        match std::mem::take(&mut self.slot) {
+            Slot::Queued(job) => {
+                let (cell, is_write) = (job.cell.clone(), job.task.is_write());
+                self.slot = Slot::Working { cell, is_write, is_wanted: true };
+                Some(job)
+            }
+            slot => {
+                self.slot = slot;
+                None
+            }
+        }
+    }
+
+    fn put_back(&mut self, buffer: Option<Box<[u8]>>) {
+        self.buffer = buffer.filter(|_| self.users > 0);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lend(self: &Arc<Self>, state: &mut State) -> Lent {
+        state.slot = Slot::Lent;
+        Lent { shared: self.clone(), buffer: state.buffer.take(), is_submitted: false }
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) {
+        let mut state = self.lock();
+        if !state.is_running {
+            let shared = self.clone();
+            let thread = std::thread::Builder::new().name("vof-disk".to_owned());
+            match thread.spawn(move || shared.work()) {
+                // That of the one before is over.
+                Ok(thread) => state.thread = Some(thread),
+                Err(error) => {
+                    log::warn!(
+                        "there can be no thread for a disk of the client interface: {error}"
+                    );
+                    let _ = job.cell.set(Answer::Nobody);
+                    state.put_back(job.buffer);
+                    state.slot = Slot::Free;
+                    return;
+                }
+            }
+            state.is_running = true;
+        }
+        state.slot = Slot::Queued(job);
+        self.changed.notify_all();
+    }
+
+    /// What the thread does.
+    fn work(&self) {
+        let mut state = self.lock();
+        let mut has_lingered = false;
+        loop {
+            if let Some(job) = state.take_job() {
+                drop(state);
+                state = self.do_job(job);
+            } else if state.is_over || (has_lingered && state.users == 0) {
+                break;
+            } else if state.users > 0 {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                let waited = self.changed.wait_timeout(state, LINGER);
+                let (next, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                (state, has_lingered) = (next, result.timed_out());
+            }
+        }
+        state.is_running = false;
+    }
+
+    /// Does it, with no lock, and leaves the answer.
+    fn do_job(&self, job: Job) -> MutexGuard<'_, State> {
+        let Job { task, mut buffer, cell } = job;
+        let disk = &*self.disk;
+        // A disk that panics (a bug) must not have the guest wait for ever.
+        let run = || task.run(disk, buffer.as_deref_mut().unwrap_or_default());
+        let answer = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Answer::Nobody);
+        let mut state = self.lock();
+        let is_wanted = matches!(state.slot, Slot::Working { is_wanted: true, .. });
+        state.slot = if answer.is_read() && is_wanted {
+            state.buffer = buffer;
+            Slot::Read { cell: cell.clone(), since: Instant::now() }
+        } else {
+            state.put_back(buffer);
+            Slot::Free
+        };
+        let _ = cell.set(answer);
+        self.changed.notify_all();
+        state
+    }
+}
