@@ -3,9 +3,14 @@
 //! One thread works for both directions. Frames are read from the host's file into the guest's
 //! buffers, and written from there, without a copy in between. It waits for frames while there are
 //! buffers for them, for buffers while there are none, and for room where the host's end is full.
+//!
+//! Until the guest's driver sets the device up, its network is there for the client interface
+//! (feature `vof`): a boot loader reads and writes frames by calls, and the driver takes over.
 
 mod backend;
 mod counts;
+#[cfg(feature = "vof")]
+mod for_clients;
 mod mac;
 mod receive;
 mod socket;
@@ -32,7 +37,11 @@ use virtio_bindings::virtio_net::{
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::timerfd::TimerFd;
+#[cfg(feature = "vof")]
+use vof_device::network::NetworkDevice;
 
+#[cfg(feature = "vof")]
+use self::for_clients::ForClients;
 use crate::virtio::ring::{Ring, RingError};
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 pub use backend::{Backend, Expected, FRAME_BYTES_MAX, HEADER_BYTES, Lost, Received, Sent};
@@ -95,6 +104,13 @@ impl NetConfig {
     }
 }
 
+impl NetConfig {
+    /// The longest frame, in bytes.
+    fn frame_bytes(&self) -> u32 {
+        u32::from(self.mtu.unwrap_or(ETHERNET_MTU)) + ETHERNET_BYTES
+    }
+}
+
 /// An MTU that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an MTU of {0} is too small: it is {MTU_MIN} to 65535 bytes")]
@@ -107,18 +123,38 @@ pub struct Net {
     backend: Arc<Mutex<Box<dyn Backend>>>,
     link: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    #[cfg(feature = "vof")]
+    for_clients: Arc<ForClients>,
 }
 
 impl Net {
     /// A device between the guest and `backend`.
     pub fn new(config: NetConfig, backend: Box<dyn Backend>) -> Self {
+        let offloads = backend.offloads() & OFFLOADS;
+        let link = Arc::new(AtomicBool::new(backend.file().is_some()));
+        let backend = Arc::new(Mutex::new(backend));
+        let counts = Arc::<Counts>::default();
         Self {
+            #[cfg(feature = "vof")]
+            for_clients: Arc::new(ForClients::new(
+                config,
+                backend.clone(),
+                link.clone(),
+                counts.clone(),
+            )),
             config,
-            offloads: backend.offloads() & OFFLOADS,
-            link: Arc::new(AtomicBool::new(backend.file().is_some())),
-            backend: Arc::new(Mutex::new(backend)),
-            counts: Arc::default(),
+            offloads,
+            backend,
+            link,
+            counts,
         }
+    }
+
+    /// The same network for the client interface. It is there until the guest's driver sets the
+    /// device up, and again after the device's reset.
+    #[cfg(feature = "vof")]
+    pub fn for_clients(&self) -> Arc<dyn NetworkDevice> {
+        self.for_clients.clone()
     }
 
     /// How many frames went each way.
@@ -169,6 +205,8 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
     }
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
+        #[cfg(feature = "vof")]
+        self.for_clients.take();
         let is_mergeable = activation.has(VIRTIO_NET_F_MRG_RXBUF);
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let mut rings = [None, None];
@@ -200,11 +238,17 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
         Ok(vec![Worker::Subscriber(Box::new(worker))])
     }
 
-    /// What Open Firmware's network devices say of themselves (IEEE 1275 §3.8.6 and annex A).
+    #[cfg(feature = "vof")]
+    fn reset(&mut self) {
+        self.for_clients.give_back();
+    }
+
+    /// What Open Firmware's network devices say of themselves (IEEE 1275 §3.7 and annex A).
     fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {
-        let mtu = self.config.mtu.unwrap_or(ETHERNET_MTU);
-        node.bytes("local-mac-address", &self.config.mac.bytes())?
-            .cell("max-frame-size", u32::from(mtu) + ETHERNET_BYTES)?;
+        node.text("device_type", &["network"])?
+            .bytes("local-mac-address", &self.config.mac.bytes())?
+            .cell("address-bits", 8 * self.config.mac.bytes().len() as u32)?
+            .cell("max-frame-size", self.config.frame_bytes())?;
         Ok(())
     }
 }

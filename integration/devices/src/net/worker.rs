@@ -17,7 +17,7 @@ use super::{COMPLAINTS, Failure, Next, lock};
 use crate::virtio::Interrupt;
 
 /// A connection that is lost is tried again so often.
-const RECONNECT: Duration = Duration::from_secs(1);
+pub(super) const RECONNECT: Duration = Duration::from_secs(1);
 
 const BUFFERS: u32 = 0;
 const FRAMES: u32 = 1;

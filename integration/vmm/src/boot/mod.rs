@@ -23,6 +23,8 @@ use arch_ppc64::rtas::{
     EPOW, EVENT_SOURCES_ID, EventSources, PowerButton, RealTimeClock, StandardCalls,
 };
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
+#[cfg(feature = "vof")]
+use vof_device::VofBuilder;
 
 use crate::devices::{Devices, Plugged, Wires};
 
@@ -120,7 +122,7 @@ pub(crate) fn prepare(
     let boot = payload.boot(rng_seed).number(boot_count);
     let boot = boot.with_boot_arguments(boot_arguments.as_deref());
     payload.check_unchanged()?;
-    let started = start(&boot, &mut platform, ram, console.clone(), cpus);
+    let started = start(&boot, &mut platform, ram, plugged.as_ref(), console.clone(), cpus);
     // What was changed meanwhile is the reason of whatever came of it.
     payload.check_unchanged()?;
     let (registers, client) = started.map_err(|error| payload.named(error))?;
@@ -134,17 +136,25 @@ fn start(
     boot: &Boot<'_>,
     platform: &mut Platform,
     ram: &dyn GuestRam,
+    plugged: Option<&Plugged>,
     console: Arc<dyn Console>,
     cpus: Arc<dyn VcpuHost>,
 ) -> Result<(EntryRegisters, Option<ClientReporter>), BootError> {
     let topology = platform.machine().topology().clone();
     let booted = vof_device::boot(boot, platform, ram, |vof| {
-        vof.console(VTY_PATH, console).cpus(cpus, &topology)
+        attach(plugged, vof).console(VTY_PATH, console).cpus(cpus, &topology)
     })?;
     let reporter = booted.vof.map(|vof| -> ClientReporter {
         Box::new(move || ClientReport { calls: vof.calls(), boot_arguments: vof.boot_arguments() })
     });
     Ok((booted.registers, reporter))
+}
+
+/// Attaches the packages of the devices that have one.
+#[cfg(feature = "vof")]
+fn attach(plugged: Option<&Plugged>, vof: VofBuilder) -> VofBuilder {
+    let sides = plugged.into_iter().flat_map(Plugged::client_sides);
+    sides.fold(vof, |vof, (path, side)| vof.package(path, side.package()))
 }
 
 /// The only way there is without the client interface.
@@ -153,6 +163,7 @@ fn start(
     boot: &Boot<'_>,
     platform: &mut Platform,
     ram: &dyn GuestRam,
+    _: Option<&Plugged>,
     _: Arc<dyn Console>,
     _: Arc<dyn VcpuHost>,
 ) -> Result<(EntryRegisters, Option<ClientReporter>), BootError> {

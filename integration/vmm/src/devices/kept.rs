@@ -7,6 +7,8 @@ use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 use super::Memory;
+#[cfg(feature = "vof")]
+use super::client_side::ClientSide;
 use crate::config::DeviceId;
 
 /// A device with its id. Its clones are the same device: at most one of them is plugged in.
@@ -15,12 +17,31 @@ pub(super) struct Kept {
     id: DeviceId,
     queue_sizes: Arc<[u16]>,
     device: Arc<Mutex<dyn VirtioDevice<Memory>>>,
+    #[cfg(feature = "vof")]
+    client_side: Option<ClientSide>,
 }
 
 impl Kept {
     pub(super) fn new(id: DeviceId, device: impl VirtioDevice<Memory> + 'static) -> Self {
         let queue_sizes = device.queue_sizes().into();
-        Self { id, queue_sizes, device: Arc::new(Mutex::new(device)) }
+        Self {
+            id,
+            queue_sizes,
+            device: Arc::new(Mutex::new(device)),
+            #[cfg(feature = "vof")]
+            client_side: None,
+        }
+    }
+
+    /// The same device, which clients of the client interface can use as well.
+    #[cfg(feature = "vof")]
+    pub(super) fn with_client_side(self, client_side: ClientSide) -> Self {
+        Self { client_side: Some(client_side), ..self }
+    }
+
+    #[cfg(feature = "vof")]
+    pub(super) fn client_side(&self) -> Option<&ClientSide> {
+        self.client_side.as_ref()
     }
 
     pub(super) fn id(&self) -> &DeviceId {

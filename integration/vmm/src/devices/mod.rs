@@ -1,6 +1,8 @@
 //! The devices on the machine's PCI bus: what is behind them on the host, and how they are plugged
 //! into each start of the machine.
 
+#[cfg(feature = "vof")]
+mod client_side;
 mod error;
 mod kept;
 mod open;

@@ -13,6 +13,8 @@ use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::{KernelVsock, Vsock};
 
+#[cfg(feature = "vof")]
+use super::client_side::ClientSide;
 use super::kept::Kept;
 use super::{DeviceOpenError, Needs};
 use crate::config::{
@@ -76,7 +78,13 @@ fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
             Box::new(Tap::open(name.as_str()).map_err(|error| failed(Box::new(error)))?)
         }
     };
-    Ok(Kept::new(config.id(number), Net::new(net::NetConfig::new(mac.into()), backend)))
+    let net = Net::new(net::NetConfig::new(mac.into()), backend);
+    #[cfg(feature = "vof")]
+    let for_clients = net.for_clients();
+    let kept = Kept::new(config.id(number), net);
+    #[cfg(feature = "vof")]
+    let kept = kept.with_client_side(ClientSide::Network(for_clients));
+    Ok(kept)
 }
 
 /// An address that nobody else has, most likely.

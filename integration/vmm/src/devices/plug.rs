@@ -7,6 +7,8 @@ use arch_ppc64::platform::PlatformBuilder;
 use pseries_devices::pci::Bus;
 use pseries_devices::virtio::{Connection, Execution, NotifyEvents, VirtioPci};
 
+#[cfg(feature = "vof")]
+use super::client_side::ClientSide;
 use super::kept::Kept;
 use super::{Memory, PlugError};
 
@@ -25,6 +27,9 @@ pub(crate) struct Wires {
 #[derive(Debug)]
 pub(crate) struct Plugged {
     bus: Arc<Bus>,
+    /// In the order in which they are on the bus, with the paths of their nodes.
+    #[cfg_attr(not(feature = "vof"), expect(dead_code, reason = "there are no clients"))]
+    devices: Vec<(String, Kept)>,
 }
 
 impl Plugged {
@@ -39,6 +44,7 @@ impl Plugged {
         let pins = PciPins::claim(builder, &pci::id_of(BRIDGE))?;
         let doorbell = Doorbell::new(builder.controller().clone(), &windows);
         let mut bus = Bus::new(windows);
+        let mut places = Vec::new();
         for device in devices {
             let id = device.id().as_str();
             let place = bus.next_free().ok_or_else(|| PlugError::Full(id.to_owned()))?;
@@ -49,13 +55,26 @@ impl Plugged {
             }
             let memory = wires.memory.clone();
             let function = VirtioPci::new(id, Box::new(device.clone()), memory, connection)?;
-            bus.add(Some(place.device()), Arc::new(function))?;
+            places.push(bus.add(Some(place.device()), Arc::new(function))?);
         }
         let bus = Arc::new(bus);
         let options = HostBridgeOptions::new(BRIDGE, pins);
         let bridge = HostBridge::new(builder, options, bus.clone())?;
+        let devices = places
+            .into_iter()
+            .zip(devices)
+            .filter_map(|(place, device)| Some((bridge.path_of(place)?, device.clone())))
+            .collect();
         builder.add(Arc::new(bridge));
-        Ok(Self { bus })
+        Ok(Self { bus, devices })
+    }
+
+    /// What clients of the client interface have of the devices, in their order on the bus, with the
+    /// paths of their nodes.
+    #[cfg(feature = "vof")]
+    pub(crate) fn client_sides(&self) -> impl Iterator<Item = (&str, &ClientSide)> {
+        let devices = self.devices.iter();
+        devices.filter_map(|(path, device)| Some((path.as_str(), device.client_side()?)))
     }
 }
 

@@ -37,6 +37,7 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("kvm-ppc64", &["--no-default-features"]),
     ("pseries-devices", &[]),
     ("pseries-devices", &["--features", "test-utils"]),
+    ("pseries-devices", &["--features", "vof"]),
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];

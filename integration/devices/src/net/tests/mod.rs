@@ -1,4 +1,6 @@
 mod connection;
+#[cfg(feature = "vof")]
+mod for_clients;
 mod passt;
 mod receive;
 mod tap;
