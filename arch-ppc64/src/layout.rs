@@ -37,6 +37,9 @@ pub const VTY_UNIT: u32 = 0x7100_0000;
 /// Path of the console's node.
 pub const VTY_PATH: &str = "/vdevice/vty@71000000";
 
+/// Unit address of the non-volatile memory on `/vdevice`.
+pub const NVRAM_UNIT: u32 = 0x7100_0001;
+
 /// First interrupt number of a device. Lower numbers belong to the presentation layer (number 2
 /// is the inter-processor interrupt).
 pub const FIRST_INTERRUPT: u32 = 0x1000;

@@ -23,6 +23,7 @@ pub mod log_limit;
 mod machine;
 mod memory_blocks;
 pub mod memory_slot;
+pub mod nvram;
 pub mod papr;
 pub mod pci;
 pub mod platform;

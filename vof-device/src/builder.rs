@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::platform::PropertyObserver;
 use arch_ppc64::topology::{CpuTopology, MemoryMap};
 use arch_ppc64::{Console, VcpuHost};
 use vm_memory::GuestAddress;
@@ -76,6 +77,7 @@ pub struct VofBuilder {
     cpus: Option<(Arc<dyn VcpuHost>, CpuTopology)>,
     cas: Option<Box<dyn CasPolicy>>,
     properties: Box<dyn PropertyPolicy>,
+    observers: Vec<Arc<dyn PropertyObserver>>,
     reserved: Vec<Reserved>,
     boot_arguments: Option<Box<str>>,
 }
@@ -97,6 +99,7 @@ impl VofBuilder {
             cpus: None,
             cas: None,
             properties: Box::new(KnownProperties),
+            observers: Vec::new(),
             reserved: Vec::new(),
             boot_arguments: None,
         }
@@ -147,6 +150,15 @@ impl VofBuilder {
     #[must_use]
     pub fn properties(mut self, policy: Box<dyn PropertyPolicy>) -> Self {
         self.properties = policy;
+        self
+    }
+
+    /// Who learns of the properties that a client sets, and may say no: each of them, behind who
+    /// decides. [`boot()`](crate::boot()) and [`plug_in`](crate::plug_in) add the
+    /// [devices](arch_ppc64::platform::Device::properties) of the machine.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn PropertyObserver>) -> Self {
+        self.observers.push(observer);
         self
     }
 
@@ -213,6 +225,7 @@ impl VofBuilder {
             cpus: self.cpus,
             cas: self.cas,
             properties: self.properties,
+            observers: self.observers,
         }));
         let attachments = Attachments {
             by_path,

@@ -110,8 +110,8 @@ pub trait PropertyPolicy: Send {
 ///
 /// In `/chosen`, `bootargs` and what starts with `linux,`; in `/rtas`, `linux,rtas-base` and
 /// `linux,rtas-entry`; in `/options`, everything: its properties are settings, and setting them
-/// by `setprop` is how a client changes one (IEEE 1275 §3.5 and §7.4.4.1). Here a setting lasts
-/// until the machine starts again.
+/// by `setprop` is how a client changes one (IEEE 1275 §3.5 and §7.4.4.1). A machine with non-volatile
+/// memory ([`arch_ppc64::nvram`]) keeps a setting; else it lasts until the machine starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KnownProperties;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arch_ppc64::cas::Decision;
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::platform::PropertyObserver;
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{ServerNumber, VcpuHost};
 
@@ -12,7 +13,7 @@ use crate::args::Guest;
 use crate::claims::{ClaimError, Claims};
 use crate::clock::Clock;
 use crate::memory_node::{AVAILABLE, MemoryNode};
-use crate::policy::{CasPolicy, PropertyPolicy};
+use crate::policy::{CasPolicy, PropertyPolicy, is_structural};
 use crate::tree::{DeviceTree, NodeId, SetError};
 
 /// What services and the interface's own packages work on.
@@ -43,6 +44,7 @@ pub(crate) struct State {
     pub(crate) cpus: Option<(Arc<dyn VcpuHost>, CpuTopology)>,
     pub(crate) cas: Option<Box<dyn CasPolicy>>,
     pub(crate) properties: Box<dyn PropertyPolicy>,
+    pub(crate) observers: Vec<Arc<dyn PropertyObserver>>,
 }
 
 impl fmt::Debug for State {
@@ -80,6 +82,21 @@ impl State {
         let Some(chosen) = self.tree.find("/chosen") else { return Ok(()) };
         let value = [arguments.as_bytes(), &[0]].concat();
         self.tree.set_property(chosen, "bootargs", &value)
+    }
+
+    /// Whether a client may give a property this value.
+    pub(crate) fn may_set(&self, path: &str, name: &str, value: &[u8]) -> bool {
+        !is_structural(path, name)
+            && self.properties.may_set(path, name, value)
+            && self.observers.iter().all(|observer| observer.may_set(path, name, value))
+    }
+
+    /// Tells of a property that a client has given this value.
+    pub(crate) fn was_set(&mut self, path: &str, name: &str, value: &[u8]) {
+        self.properties.was_set(path, name, value);
+        for observer in &self.observers {
+            observer.was_set(path, name, value);
+        }
     }
 
     /// Counts a call of the service of that number.

@@ -1,6 +1,7 @@
 //! What a device shows of itself.
 
 use super::mmio::MmioHandler;
+use super::observer::PropertyObserver;
 use crate::fdt::{FdtError, Phandle, Start, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::machine::Machine;
@@ -111,6 +112,11 @@ pub trait Device: Send + Sync {
 
     /// Its memory-mapped registers.
     fn mmio(&self) -> Option<&dyn MmioHandler> {
+        None
+    }
+
+    /// What learns of properties that a client of the client interface sets in the tree.
+    fn properties(&self) -> Option<&dyn PropertyObserver> {
         None
     }
 

@@ -11,6 +11,7 @@ use super::device::{Describe, Device};
 use super::error::PlatformError;
 use super::mmio_bus::MmioBus;
 use super::numbers::InterruptNumbers;
+use super::observer::PropertyObserver;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
 use crate::hypercall::{DuplicateToken, Hypercall, HypercallBus, HypercallHandler, Next};
 use crate::machine::Machine;
@@ -85,6 +86,12 @@ impl Platform {
     /// Every RTAS call by its name and its token.
     pub fn rtas_calls(&self) -> Vec<(&'static str, u32)> {
         self.rtas.calls()
+    }
+
+    /// Those of the devices that learn of properties which a client sets: for the client interface.
+    pub fn property_observers(&self) -> Vec<Arc<dyn PropertyObserver>> {
+        let observing = self.devices.iter().filter(|device| device.properties().is_some());
+        observing.map(|device| Arc::new(Observer(device.clone())) as Arc<_>).collect()
     }
 
     /// The tree for this start: what every machine says of itself, and what its devices add.
@@ -162,6 +169,21 @@ impl HypercallHandler for Calls {
         match self.0.hypercalls() {
             Some(handler) => handler.handle(caller, ram, call),
             None => call.finish(crate::hypercall::Status::FUNCTION),
+        }
+    }
+}
+
+/// What learns of properties, as an observer that owns its device.
+struct Observer(Arc<dyn Device>);
+
+impl PropertyObserver for Observer {
+    fn may_set(&self, path: &str, name: &str, value: &[u8]) -> bool {
+        self.0.properties().is_none_or(|observer| observer.may_set(path, name, value))
+    }
+
+    fn was_set(&self, path: &str, name: &str, value: &[u8]) {
+        if let Some(observer) = self.0.properties() {
+            observer.was_set(path, name, value);
         }
     }
 }

@@ -14,6 +14,7 @@ mod machine;
 mod mmio;
 mod mmio_bus;
 mod numbers;
+mod observer;
 mod outline;
 mod simple;
 #[cfg(feature = "serde")]
@@ -34,6 +35,7 @@ pub use machine::PlatformState;
 pub use mmio::{MmioHandler, MmioRange};
 pub use mmio_bus::MmioBus;
 pub use numbers::InterruptNumbers;
+pub use observer::PropertyObserver;
 pub use outline::{outline, outline_with};
 pub use simple::{HypercallDevice, KernelCalls, Nodes};
 #[cfg(feature = "serde")]

@@ -28,6 +28,8 @@ const WELL_KNOWN: &[(&str, u32)] = &[
     ("ibm,write-pci-config",     0x15),
     ("ibm,change-msi",           0x16),
     ("ibm,query-interrupt-source-number", 0x17),
+    ("nvram-fetch",              0x18),
+    ("nvram-store",              0x19),
 ];
 
 /// The first token of calls that are not well known: they are numbered as they come.

@@ -87,7 +87,10 @@ fn builder(
 ) -> Result<VofBuilder, BootError> {
     let machine = platform.machine();
     let builder = Vof::builder(DeviceTree::from_blob(tree)?, machine.memory_map());
-    Ok(builder.cas(Box::new(cas::Platform::of(machine))).firmware(firmware, firmware_bytes))
+    let builder = builder.cas(Box::new(cas::Platform::of(machine)));
+    let observers = platform.property_observers().into_iter();
+    let builder = observers.fold(builder, VofBuilder::observer);
+    Ok(builder.firmware(firmware, firmware_bytes))
 }
 
 fn plugged_in(platform: &mut Platform, builder: VofBuilder) -> Result<Arc<Vof>, BootError> {

@@ -8,7 +8,6 @@ use crate::limits::{
     ADDED_PROPERTY_BYTES, ADDED_VALUE_BYTES, MAX_ADDED_BYTES, MAX_DEPTH, MAX_SETPROP_BYTES,
 };
 use crate::memory_node::MemoryNode;
-use crate::policy::is_structural;
 use crate::tree::{DeviceTree, NextProperty, NodeId, Value, is_property_name};
 
 /// peer (phandle) → the next sibling, 0 for none; the peer of 0 is the root.
@@ -144,7 +143,7 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
     call.guest.read(value_at, &mut value)?;
     let state = &mut *call.state;
     let path = state.tree.path(node);
-    if is_structural(&path, name) || !state.properties.may_set(&path, name, &value) {
+    if !state.may_set(&path, name, &value) {
         state.complaints.warn(format_args!("setprop: {name} of {path} may not be set"));
         return Err(Failed);
     }
@@ -165,7 +164,7 @@ pub(super) fn setprop(call: &mut Call<'_>) -> Result<Reply, Failed> {
         return Err(Failed);
     }
     state.added_bytes = added;
-    state.properties.was_set(&path, name, &value);
+    state.was_set(&path, name, &value);
     Ok(len.into())
 }
 
