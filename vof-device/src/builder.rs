@@ -215,6 +215,7 @@ impl VofBuilder {
             claims,
             callback: 0,
             boot_arguments: None,
+            boot_device: None,
             passed_arguments: None,
             restart: None,
             added_bytes: 0,

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) callback: u32,
     /// What the client wants the machine's next start to have as arguments.
     pub(crate) boot_arguments: Option<Box<str>>,
+    /// And where it is to start from: a device specifier.
+    pub(crate) boot_device: Option<Box<str>>,
     /// The arguments that the client before gave this start.
     pub(crate) passed_arguments: Option<Box<str>>,
     /// What the machine's next start is to be made with: it is to come at once.

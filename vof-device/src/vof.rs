@@ -78,6 +78,13 @@ impl Vof {
         self.interface.state().boot_arguments.as_deref().map(str::to_owned)
     }
 
+    /// The device specifier that a client gave the machine's next start with the service `boot`, if
+    /// it gave any: for [`Choice::with_first`](crate::autoboot::Choice::with_first), where it is for
+    /// the machine's devices to have a program.
+    pub fn boot_device(&self) -> Option<String> {
+        self.interface.state().boot_device.as_deref().map(str::to_owned)
+    }
+
     /// What the client and the machine have agreed on for the machine's next start, where
     /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated) said that it takes one:
     /// [`StopReason::Reset`](arch_ppc64::StopReason::Reset) has asked for it.

@@ -29,18 +29,20 @@ fn bootargs(client: &Client<'_>) -> String {
 /// "Causes … the system to be reset, then boots" with what `bootspec` says.
 #[test]
 fn boot_restarts_with_the_arguments_of_the_bootspec() {
-    for (bootspec, arguments) in [
-        ("root=/dev/vda console=hvc0", "root=/dev/vda console=hvc0"),
-        ("/vdevice/v-scsi@2000:1 quiet splash", "quiet splash"),
-        ("disk quiet", "quiet"),
-        ("disk:2,boot  quiet ", "quiet"),
-        ("  single", "single"),
+    for (bootspec, device, arguments) in [
+        ("root=/dev/vda console=hvc0", None, "root=/dev/vda console=hvc0"),
+        ("/vdevice/v-scsi@2000:1 quiet splash", Some("/vdevice/v-scsi@2000:1"), "quiet splash"),
+        ("disk quiet", Some("disk"), "quiet"),
+        ("disk:2,boot  quiet ", Some("disk:2,boot"), "quiet"),
+        ("disk:2,/boot/a quiet", Some("disk:2,/boot/a"), "quiet"),
+        ("  single", None, "single"),
     ] {
         let machine = machine();
         let client = machine.client();
         let outcome = client.call("boot", &[bootspec.into()], 0);
         assert_eq!(outcome.next, Next::Stop(StopReason::Reset), "{bootspec}");
         assert_eq!(machine.vof().boot_arguments().as_deref(), Some(arguments), "{bootspec}");
+        assert_eq!(machine.vof().boot_device().as_deref(), device, "{bootspec}");
         let passed = machine.vof().boot_arguments();
         let next =
             TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder.boot_arguments(passed));

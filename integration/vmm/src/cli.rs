@@ -7,7 +7,8 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
-    ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, RngConfig, VmConfig, VsockConfig,
+    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, RngConfig, VmConfig,
+    VsockConfig,
 };
 use crate::quoted;
 
@@ -19,7 +20,8 @@ use crate::quoted;
 #[command(
     name = "pseries-vmm",
     version,
-    group = ArgGroup::new("what").args(["kernel", "config", "dump_fdt", "config_schema"])
+    group = ArgGroup::new("what")
+        .args(["kernel", "disk", "net", "config", "dump_fdt", "config_schema"])
         .required(true).multiple(true),
     after_help = "Examples:\n  \
         pseries-vmm --kernel vmlinux --initramfs initramfs.cpio.gz --cmdline console=hvc0\n  \
@@ -27,6 +29,9 @@ use crate::quoted;
         pseries-vmm --config machine.json --memory size=2G\n  \
         pseries-vmm --kernel vmlinux --cmdline 'console=hvc0 root=/dev/vda' \
         --disk path=root.raw\n  \
+        pseries-vmm --disk path=installed.raw\n  \
+        pseries-vmm --disk path=target.raw path=install.iso,readonly=on --boot device=disk1\n  \
+        pseries-vmm --disk path=a.raw --boot 'device=disk0:2,file=\\boot\\grub.elf'\n  \
         pseries-vmm --kernel vmlinux --disk path=a.raw path=b.raw,readonly=on \
         --net socket=/tmp/passt\n  \
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
@@ -34,7 +39,8 @@ use crate::quoted;
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
         1  the host could not do it; instead of 0 also: output could not be written\n  \
         2  wrong arguments or configuration, or a file that is not what it should be\n  \
-        3  the guest's client program gave up, or the guest crashed\n  \
+        3  the guest's client program gave up, the guest crashed, or no device has anything to\n     \
+        start: the console shows what was tried\n  \
         A signal that ends it ends it as a signal: shells show 128 and its number"
 )]
 pub struct Cli {
@@ -44,15 +50,32 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// What to start: an uncompressed Linux kernel (vmlinux), or another ELF client program
+    /// What to start: an uncompressed Linux kernel (vmlinux), or another ELF client program. Without
+    /// it, the machine starts from its devices, as --boot says
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
+
+    /// What a machine without --kernel starts from.
+    #[arg(
+        long,
+        value_name = "device=DEVICE[,file=FILE]",
+        value_parser = BootConfig::parse,
+        conflicts_with = "kernel",
+        help = "What a machine without --kernel starts from: device=disk0 is the id of a disk or \
+                network interface, an alias, or a path in the device tree; disk0:2 is a partition of \
+                it. Without file=\\PATH, which names a program on a FAT or ISO 9660 file system, a \
+                disk is started from its \\ppc\\bootinfo.txt (installation media), or from its PReP \
+                partition, of which an active one comes first. [default: what the guest's variable \
+                boot-device says, then each disk in order, then each network interface]"
+    )]
+    pub boot: Option<BootConfig>,
 
     /// The kernel's initial RAM disk
     #[arg(long, value_name = "FILE")]
     pub initramfs: Option<PathBuf>,
 
-    /// The kernel command line [default: console=hvc0]
+    /// The kernel command line [default: console=hvc0; without --kernel, what comes with the
+    /// program]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
 
@@ -251,6 +274,13 @@ impl Cli {
         payload.kernel = self.kernel.clone().or(payload.kernel.take());
         payload.initramfs = self.initramfs.clone().or(payload.initramfs.take());
         payload.cmdline = self.cmdline.clone().or(payload.cmdline.take());
+        // One of them on the command line is in place of the other in the file.
+        if self.boot.is_some() {
+            payload.kernel = None;
+            payload.boot.clone_from(&self.boot);
+        } else if self.kernel.is_some() {
+            payload.boot = None;
+        }
         replace(&mut config.disks, &self.disk);
         replace(&mut config.net, &self.net);
         replace(&mut config.rng, &self.rng);

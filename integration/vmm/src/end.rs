@@ -58,6 +58,11 @@ impl End {
         }
     }
 
+    /// Whether somebody has said so.
+    pub(crate) fn is_wanted(&self) -> bool {
+        lock(&self.why).is_some()
+    }
+
     pub(crate) fn take(&self) -> Option<Why> {
         lock(&self.why).take()
     }

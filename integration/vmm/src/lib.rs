@@ -49,7 +49,7 @@ use arch_ppc64::cpu::CpuError;
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
-pub use boot::{BootError, Payload, Randomness};
+pub use boot::{BootDevices, BootError, BootFrom, Payload, Randomness};
 pub use consoles::{ConsoleError, Consoles};
 pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
 pub use dump::DumpError;
@@ -150,9 +150,11 @@ impl Failure {
 /// [`Failure`]; its [`status`](Failure::status) is the exit status.
 pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (config, machine) = machine(cli)?;
-    let payload = Payload::open(&config.payload, &machine).map_err(Failure::Payload)?;
-    if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
-        log::warn!("{hint}");
+    let from = BootFrom::open(&config, &machine).map_err(Failure::Payload)?;
+    if let BootFrom::Payload(payload) = &from {
+        if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
+            log::warn!("{hint}");
+        }
     }
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
@@ -173,7 +175,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
         (RealTimeClock::default(), Randomness::Host)
     };
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
-    let setup = vmm::Setup { machine, payload, backend, reboot, clock, randomness, devices };
+    let setup = vmm::Setup { machine, from, backend, reboot, clock, randomness, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);

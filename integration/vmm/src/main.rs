@@ -55,6 +55,10 @@ fn status(ending: &Ending) -> u8 {
             logger::tell("the guest's client program gave up (service \"exit\")");
             3
         }
+        Ending::NothingToStart => {
+            logger::tell("there is nothing to start on the machine's devices");
+            3
+        }
         Ending::Crash(what) => {
             logger::tell(&format!("the guest crashed: {what}"));
             3

@@ -12,7 +12,7 @@ use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
 use event_manager::MutEventSubscriber;
 
-use crate::boot::{self, Board, ClientReporter, Parts, Payload, Randomness};
+use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, Randomness, Stopping};
 use crate::console::HostConsole;
 use crate::consoles::{Consoles, Serial};
 use crate::cpu_thread::CpuThread;
@@ -41,6 +41,8 @@ pub enum Ending {
     Signal(i32),
     /// The guest's client program gave up.
     ClientExit,
+    /// No device has anything to start. The console shows what was tried.
+    NothingToStart,
     /// The guest crashed; what is known about it.
     Crash(String),
 }
@@ -51,7 +53,7 @@ pub struct Setup {
     /// The machine, fitted to the host.
     pub machine: Machine,
     /// What is started.
-    pub payload: Payload,
+    pub from: BootFrom,
     /// What runs the guest's instructions.
     pub backend: Box<dyn Backend>,
     /// Whether a guest that asks for a restart gets it.
@@ -154,9 +156,14 @@ fn live(
     end: &Arc<End>,
     stats: &Arc<Mutex<Stats>>,
 ) -> Result<Ending, VmmError> {
-    let mut nth = Nth { boot_count: 1, boot_arguments: None };
+    let mut nth = Nth { boot_count: 1, boot_arguments: None, boot_device: None };
     loop {
-        let life = Life::begin(setup, ram, board, end, stats, &nth)?;
+        let life = match Life::begin(setup, ram, board, end, stats, &nth) {
+            Ok(life) => life,
+            Err(VmmError::Boot(BootError::Ending)) => return ending(end.wait()),
+            Err(VmmError::Boot(BootError::Nothing)) => return Ok(Ending::NothingToStart),
+            Err(error) => return Err(error),
+        };
         outside.connect(Some(&life));
         let why = end.wait();
         outside.connect(None);
@@ -164,7 +171,7 @@ fn live(
         if let Some(terminal) = outside.terminal.filter(|_| !restarts) {
             terminal.stop(matches!(why, Why::Left | Why::Signal(_)));
         }
-        nth.boot_arguments = life.end();
+        (nth.boot_arguments, nth.boot_device) = life.end();
         // Something may have come while the CPUs stopped.
         let why = if restarts { end.take().unwrap_or(why) } else { why };
         match why {
@@ -175,19 +182,24 @@ fn live(
                 boot::clear_ram(ram)?;
                 nth.boot_count += 1;
             }
-            Why::Guest(StopReason::Reset) => return Ok(Ending::Reset),
-            Why::Guest(StopReason::PowerOff) => return Ok(Ending::PowerOff),
-            Why::Guest(StopReason::ClientExit) => return Ok(Ending::ClientExit),
-            Why::Guest(StopReason::Crash) => {
-                return Ok(Ending::Crash("its system said so".to_owned()));
-            }
-            Why::Guest(other) => return Ok(Ending::Crash(format!("it stopped: {other:?}"))),
-            Why::Crash(what) => return Ok(Ending::Crash(what)),
-            Why::Left => return Ok(Ending::Left),
-            Why::Signal(signal) => return Ok(Ending::Signal(signal)),
-            Why::Host(error) => return Err(error),
+            why => return ending(why),
         }
     }
+}
+
+/// The end of a machine that does not start again.
+fn ending(why: Why) -> Result<Ending, VmmError> {
+    Ok(match why {
+        Why::Guest(StopReason::Reset) => Ending::Reset,
+        Why::Guest(StopReason::PowerOff) => Ending::PowerOff,
+        Why::Guest(StopReason::ClientExit) => Ending::ClientExit,
+        Why::Guest(StopReason::Crash) => Ending::Crash("its system said so".to_owned()),
+        Why::Guest(other) => Ending::Crash(format!("it stopped: {other:?}")),
+        Why::Crash(what) => Ending::Crash(what),
+        Why::Left => Ending::Left,
+        Why::Signal(signal) => Ending::Signal(signal),
+        Why::Host(error) => return Err(error),
+    })
 }
 
 /// What a machine is connected with while it runs, besides its devices.
@@ -215,6 +227,8 @@ struct Nth {
     boot_count: u32,
     /// What the client before wants this start to have as arguments.
     boot_arguments: Option<String>,
+    /// And to start from, if that can be.
+    boot_device: Option<String>,
 }
 
 /// A machine between two resets.
@@ -251,8 +265,13 @@ impl Life {
             devices: vm.devices,
             wires: Wires { memory: ram.clone(), notify_events: vm.notify_events },
             boot_arguments: nth.boot_arguments.clone(),
+            boot_device: nth.boot_device.clone(),
+            stopping: Stopping::new({
+                let end = end.clone();
+                move || end.is_wanted()
+            }),
         };
-        let boot = boot::prepare(&setup.machine, &setup.payload, board, parts)?;
+        let boot = boot::prepare(&setup.machine, &setup.from, board, parts)?;
         let mut life = Self {
             cpus,
             input: boot.input,
@@ -291,8 +310,8 @@ impl Life {
     }
 
     /// Stops every CPU and waits for it. Gives the arguments that the client wants the next start
-    /// to have.
-    fn end(self) -> Option<String> {
+    /// to have, and the device that it is to be of.
+    fn end(self) -> (Option<String>, Option<String>) {
         self.cpus.end();
         for thread in self.threads {
             // A panic was reported by the thread itself.
@@ -300,10 +319,11 @@ impl Life {
         }
         // Nobody writes to RAM any more.
         drop(self.devices);
-        let report = self.client?();
+        let Some(client) = self.client else { return (None, None) };
+        let report = client();
         let called = report.calls.into_iter().filter(|(_, count)| *count > 0);
         let part = Stats { client_calls: called.collect(), ..Stats::default() };
         lock(&self.stats).add(&part);
-        report.boot_arguments
+        (report.boot_arguments, report.boot_device)
     }
 }

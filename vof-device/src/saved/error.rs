@@ -101,8 +101,8 @@ pub enum RestoreError {
         /// What the machine has.
         expected: Option<String>,
     },
-    /// `boot_arguments` cannot be arguments.
-    #[error("`boot_arguments` is too long, or has a NUL in it")]
+    /// `boot_arguments` or `boot_device` cannot be a part of a bootspec.
+    #[error("`boot_arguments` or `boot_device` is too long, or has a NUL in it")]
     BootArguments,
 }
 

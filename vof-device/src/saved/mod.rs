@@ -68,6 +68,9 @@ pub struct Saved {
     pub callback: u32,
     /// What the client gave the next start with `boot`.
     pub boot_arguments: Option<String>,
+    /// The device specifier of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_device: Option<String>,
     /// What `milliseconds` says.
     pub milliseconds: u64,
 }
@@ -167,6 +170,7 @@ fn save(interface: &Interface) -> Result<VofState, StateError> {
         console: console(&interface.attachments),
         callback: state.callback,
         boot_arguments: state.boot_arguments.as_deref().map(str::to_owned),
+        boot_device: state.boot_device.as_deref().map(str::to_owned),
         milliseconds: u64::try_from(state.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     Ok(VofState { version: STATE_VERSION, vof })

@@ -57,7 +57,8 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     let claims = claims(&built, &saved.free_memory, SavedTable::Memory)?;
     let virtual_claims = self::claims(&virtual_built, &saved.free_virtual, SavedTable::Virtual)?;
     let instances = instances(&tree, &packages, &saved.instances)?;
-    let boot_arguments = boot_arguments(saved)?;
+    let boot_arguments = of_bootspec(&saved.boot_arguments)?;
+    let boot_device = of_bootspec(&saved.boot_device)?;
     interface.openings.clear();
     let mut opened = interface.opened();
     let mut state = interface.state();
@@ -69,6 +70,7 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     state.virtual_claims = virtual_claims;
     state.callback = saved.callback;
     state.boot_arguments = boot_arguments;
+    state.boot_device = boot_device;
     state.clock = Clock::running_since(saved.milliseconds);
     Ok(())
 }
@@ -228,11 +230,12 @@ fn call(saved: &SavedCall) -> Result<InFlight, String> {
     })
 }
 
-fn boot_arguments(saved: &Saved) -> Result<Option<Box<str>>, RestoreError> {
-    match &saved.boot_arguments {
-        Some(arguments) if arguments.len() > MAX_BOOTSPEC_BYTES || arguments.contains('\0') => {
+/// A part of what a client gave the next start with `boot`.
+fn of_bootspec(part: &Option<String>) -> Result<Option<Box<str>>, RestoreError> {
+    match part {
+        Some(text) if text.len() > MAX_BOOTSPEC_BYTES || text.contains('\0') => {
             Err(RestoreError::BootArguments)
         }
-        arguments => Ok(arguments.as_deref().map(Box::from)),
+        text => Ok(text.as_deref().map(Box::from)),
     }
 }

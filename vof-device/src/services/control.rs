@@ -8,27 +8,31 @@ use crate::args::{Failed, characters};
 use crate::limits::MAX_BOOTSPEC_BYTES;
 use crate::tree::DeviceTree;
 
-/// boot (bootspec): the machine restarts, and its next start has the bootspec's arguments, if it
-/// has any, in place of its own.
+/// boot (bootspec): the machine restarts, and its next start is from the bootspec's device and has
+/// the bootspec's arguments, as far as it has them, in place of its own.
 ///
 /// A bootspec is a device specifier and arguments for the program, either of which may be missing
-/// (§7.4.3.2). A machine has one program to start, from wherever the device is.
+/// (§7.4.3.2). Where the VMM has the program, the device makes no difference.
 pub(super) fn boot(call: &mut Call<'_>) -> Result<Reply, Failed> {
     let [bootspec] = call.arguments();
     let mut text = [0; MAX_BOOTSPEC_BYTES + 1];
     let bootspec = characters(call.guest.text(bootspec, &mut text)?)?;
-    let arguments = arguments_of(&call.state.tree, bootspec);
-    call.state.boot_arguments = (!arguments.is_empty()).then(|| arguments.into());
+    let (device, arguments) = parts_of(&call.state.tree, bootspec);
+    let kept = |text: &str| (!text.is_empty()).then(|| text.into());
+    let (device, arguments) = (kept(device), kept(arguments));
+    (call.state.boot_device, call.state.boot_arguments) = (device, arguments);
     Ok(Reply::stopping(StopReason::Reset))
 }
 
-/// What follows the device specifier of a bootspec, if it starts with one: a path, or the name of
-/// an alias.
-fn arguments_of<'a>(tree: &DeviceTree, bootspec: &'a str) -> &'a str {
+/// The device specifier of a bootspec, if it starts with one (a path, or the name of an alias), and
+/// what follows it.
+fn parts_of<'a>(tree: &DeviceTree, bootspec: &'a str) -> (&'a str, &'a str) {
     let bootspec = bootspec.trim_matches(' ');
     let (first, rest) = bootspec.split_once(' ').unwrap_or((bootspec, ""));
-    let is_device = first.starts_with('/') || tree.resolve(first).is_some();
-    if is_device { rest.trim_matches(' ') } else { bootspec }
+    // What stands behind its colon may have slashes of either kind.
+    let name = first.split(':').next().unwrap_or(first);
+    let is_device = first.starts_with('/') || tree.resolve(name).is_some();
+    if is_device { (first, rest.trim_matches(' ')) } else { ("", bootspec) }
 }
 
 /// enter: the client hands over to whoever sits at the console, who may type `go` to let it go on

@@ -14,9 +14,30 @@ use crate::{host_file, quoted};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootError {
-    /// There is nothing to start.
+    /// There is an initial RAM disk, and no kernel to give it to.
     #[error("no kernel is given: --kernel FILE, or \"payload\": {{\"kernel\": FILE}} in the file")]
     NoKernel,
+    /// There is nothing to start, and nothing to start it from.
+    #[error(
+        "no kernel is given, and nothing to start from in its place: --kernel FILE, or \
+         --disk path=FILE or --net"
+    )]
+    NoProgram,
+    /// The way in without a client interface is one for kernels.
+    #[error(
+        "x-vof=off: without the client interface nothing is started from disks or networks; a \
+         kernel is needed (--kernel FILE)"
+    )]
+    NeedsKernel,
+    /// The file says two things.
+    #[error("there can be \"kernel\" or \"boot\" in \"payload\", not both")]
+    Both,
+    /// No device has anything to start. The console shows what was tried.
+    #[error("there is nothing to start on the machine's devices")]
+    Nothing,
+    /// Somebody wants the machine to stop, so that it was not started.
+    #[error("the machine is to stop")]
+    Ending,
     /// The user names a file by nothing.
     #[error("the path of the {what} is empty")]
     NoPath {
@@ -81,7 +102,8 @@ impl BootError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
         match self {
-            Self::NoKernel | Self::NoPath { .. } | Self::Changed { .. } => true,
+            Self::NoKernel | Self::NoProgram | Self::NeedsKernel | Self::Both => true,
+            Self::NoPath { .. } | Self::Changed { .. } => true,
             Self::File { source, .. } => !host_file::is_the_hosts(source),
             // It could be opened, and was as long.
             Self::Unusable { source, .. } => !matches!(source, LoadError::Read { .. }),

@@ -1,6 +1,9 @@
 //! The start of a machine: its RAM, what is in it, and who answers the guest's hypercalls.
 
+#[cfg(feature = "vof")]
+mod autoboot;
 mod error;
+mod from;
 mod payload;
 mod ram;
 mod room;
@@ -29,6 +32,7 @@ use vof_device::VofBuilder;
 use crate::devices::{Devices, Plugged, Wires};
 
 pub use error::BootError;
+pub use from::{BootDevices, BootFrom};
 pub use payload::Payload;
 pub(crate) use ram::{clear as clear_ram, create as create_ram};
 
@@ -64,6 +68,23 @@ pub(crate) struct Parts<'a> {
     pub(crate) wires: Wires,
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
+    /// And where it wants it to start from, if that is not the machine's to say.
+    pub(crate) boot_device: Option<String>,
+    pub(crate) stopping: Stopping,
+}
+
+/// Tells whether somebody wants the machine to stop, before it has started.
+#[derive(Clone)]
+pub(crate) struct Stopping(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Stopping {
+    pub(crate) fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_wanted))
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        (self.0)()
+    }
 }
 
 /// A machine that can be started.
@@ -89,6 +110,8 @@ pub(crate) struct ClientReport {
     pub(crate) calls: Vec<(&'static str, u64)>,
     /// The arguments that it gave the next start.
     pub(crate) boot_arguments: Option<String>,
+    /// Where it wants that to start from.
+    pub(crate) boot_device: Option<String>,
 }
 
 /// Makes a report.
@@ -97,11 +120,13 @@ pub(crate) type ClientReporter = Box<dyn Fn() -> ClientReport + Send>;
 /// Puts everything in its place for one start of the machine.
 pub(crate) fn prepare(
     machine: &Machine,
-    payload: &Payload,
+    from: &BootFrom,
     board: &Board,
     parts: Parts<'_>,
 ) -> Result<Prepared, BootError> {
-    let Parts { ram, cpus, boot_count, interrupts, devices, wires, boot_arguments } = parts;
+    let Parts { ram, cpus, boot_count, interrupts, devices, wires, boot_arguments, .. } = parts;
+    #[cfg(feature = "vof")]
+    let memory = wires.memory.clone();
     let console = &board.console;
     let mut builder = PlatformBuilder::new(machine, interrupts);
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
@@ -119,13 +144,34 @@ pub(crate) fn prepare(
     let plugged = board.devices.plug(&mut builder, wires)?;
     let mut platform = builder.build()?;
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
-    let boot = payload.boot(rng_seed).number(boot_count);
-    let boot = boot.with_boot_arguments(boot_arguments.as_deref());
-    payload.check_unchanged()?;
-    let started = start(&boot, &mut platform, ram, plugged.as_ref(), console.clone(), cpus);
-    // What was changed meanwhile is the reason of whatever came of it.
-    payload.check_unchanged()?;
-    let (registers, client) = started.map_err(|error| payload.named(error))?;
+    let start = |platform: &mut Platform, boot: Boot<'_>| {
+        let boot = boot.number(boot_count).with_boot_arguments(boot_arguments.as_deref());
+        start(&boot, platform, ram, plugged.as_ref(), console.clone(), cpus.clone())
+    };
+    let (registers, client) = match from {
+        BootFrom::Payload(payload) => {
+            payload.check_unchanged()?;
+            let started = start(&mut platform, payload.boot(rng_seed));
+            // What was changed meanwhile is the reason of whatever came of it.
+            payload.check_unchanged()?;
+            started.map_err(|error| payload.named(error))?
+        }
+        #[cfg(feature = "vof")]
+        BootFrom::Devices(from) => {
+            let search = autoboot::Search {
+                from,
+                devices: plugged.as_ref().map_or(&[], Plugged::devices),
+                wanted: parts.boot_device,
+                console: &**console,
+                ram: &memory,
+                rng_seed,
+                stopping: &parts.stopping,
+            };
+            search.first(&mut platform, start)?
+        }
+        #[cfg(not(feature = "vof"))]
+        BootFrom::Devices(_) => return Err(BootError::NeedsKernel),
+    };
     Ok(Prepared { platform, plugged, registers, input, power_button, client })
 }
 
@@ -145,7 +191,11 @@ fn start(
         attach(plugged, vof).console(VTY_PATH, console).cpus(cpus, &topology)
     })?;
     let reporter = booted.vof.map(|vof| -> ClientReporter {
-        Box::new(move || ClientReport { calls: vof.calls(), boot_arguments: vof.boot_arguments() })
+        Box::new(move || ClientReport {
+            calls: vof.calls(),
+            boot_arguments: vof.boot_arguments(),
+            boot_device: vof.boot_device(),
+        })
     });
     Ok((booted.registers, reporter))
 }
@@ -153,8 +203,11 @@ fn start(
 /// Attaches the packages of the devices that have one.
 #[cfg(feature = "vof")]
 fn attach(plugged: Option<&Plugged>, vof: VofBuilder) -> VofBuilder {
-    let sides = plugged.into_iter().flat_map(Plugged::client_sides);
-    sides.fold(vof, |vof, (path, side)| vof.package(path, side.package()))
+    let devices = plugged.map_or(&[][..], Plugged::devices);
+    devices.iter().fold(vof, |vof, device| match &device.client_side {
+        Some(side) => vof.package(&device.path, side.package()),
+        None => vof,
+    })
 }
 
 /// The only way there is without the client interface.

@@ -47,6 +47,7 @@ impl Files {
                 kernel: Some(self.0.join("kernel")),
                 initramfs: Some(self.0.join("initrd")),
                 cmdline: None,
+                boot: None,
             },
             machine: arch_ppc64::config::PseriesOptions::default().with_x_vof(x_vof),
             ..Default::default()
@@ -78,6 +79,8 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
         devices: Vec::new(),
         wires: Wires { memory: Arc::default(), notify_events: None },
         boot_arguments: None,
+        boot_device: None,
+        stopping: Stopping::new(|| false),
     }
 }
 

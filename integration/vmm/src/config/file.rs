@@ -149,6 +149,13 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(ObjectOnly(deserializer))
 }
 
+/// As [`object`], of what may be left out.
+pub(super) fn some_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|Object(object)| object))
+}
+
 /// As [`object`], of a list of structures.
 pub(super) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,

@@ -3,6 +3,7 @@
 //! A configuration comes from a JSON [file](VmConfig::from_file) and from the
 //! [`flags`] of the command line, which win over the file key by key.
 
+mod boot;
 mod check;
 mod devices;
 mod file;
@@ -18,6 +19,7 @@ use arch_ppc64::topology::{MemoryMap, MemoryMapError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use boot::BootConfig;
 pub use check::DeviceError;
 pub use devices::{
     Cid, ConsoleConfig, DeviceId, DiskConfig, FsConfig, HostPath, ImageType, MAX_QUEUES,
@@ -102,8 +104,14 @@ pub struct PayloadConfig {
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
     pub initramfs: Option<PathBuf>,
-    /// The kernel command line, at most 2047 bytes; `console=hvc0` when left out.
+    /// The kernel command line, at most 2047 bytes; `console=hvc0` when left out. Of a machine that
+    /// starts from its devices, the arguments of what is found there: what comes with it when left
+    /// out.
     pub cmdline: Option<String>,
+    /// What a machine without a kernel starts from. When left out: what its variable `boot-device`
+    /// says, and then its disks in their order.
+    #[serde(deserialize_with = "file::some_object")]
+    pub boot: Option<BootConfig>,
 }
 
 /// The JSON Schema of configuration files, as text.
@@ -152,7 +160,10 @@ impl MachineConfig for VmConfig {
     }
 
     fn boot(&self) -> Boot<'_> {
-        Boot::new(self.payload.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE))
+        // What is found on a device may take its arguments for something else, such as a menu's entry.
+        let is_found = self.payload.kernel.is_none() && self.x_vof();
+        let default = if is_found { "" } else { DEFAULT_CMDLINE };
+        Boot::new(self.payload.cmdline.as_deref().unwrap_or(default))
     }
 
     fn x_vof(&self) -> bool {

@@ -59,7 +59,7 @@ pub enum OptionError {
 }
 
 /// Keys whose values are paths.
-const PATHS: [&str; 3] = ["path", "socket", "src"];
+const PATHS: [&str; 4] = ["path", "socket", "src", "file"];
 
 /// The values of an option argument, by key.
 #[derive(Debug)]

@@ -1,15 +1,21 @@
 //! What clients of the client interface have of a device: the package of its node.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
+use pseries_devices::disk::Disk;
+use pseries_devices::iovec::{Gather, Scatter};
 use vof_device::Package;
+use vof_device::block::{BlockDevice, BlockPackage};
 use vof_device::network::{NetworkDevice, NetworkPackage};
 
 /// A device as clients have it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub(crate) enum ClientSide {
+    /// A disk.
+    Disk(Arc<dyn BlockDevice>),
     /// A network.
     Network(Arc<dyn NetworkDevice>),
 }
@@ -18,6 +24,7 @@ impl ClientSide {
     /// What clients can do with its node.
     pub(crate) fn package(&self) -> Arc<dyn Package> {
         match self {
+            Self::Disk(disk) => Arc::new(BlockPackage::new(disk.clone())),
             Self::Network(device) => Arc::new(NetworkPackage::new(device.clone())),
         }
     }
@@ -26,7 +33,37 @@ impl ClientSide {
 impl fmt::Debug for ClientSide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Disk(_) => "Disk",
             Self::Network(_) => "Network",
         })
+    }
+}
+
+/// A disk of the machine, as clients have it.
+pub(super) struct ForClients(pub(super) Arc<dyn Disk>);
+
+impl BlockDevice for ForClients {
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+
+    fn block_bytes(&self) -> u32 {
+        self.0.block_sizes().logical
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0.is_read_only()
+    }
+
+    fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(&mut Scatter::from(to), offset)
+    }
+
+    fn write(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(&mut Gather::from(from), offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
     }
 }

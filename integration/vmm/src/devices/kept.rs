@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
-use super::Memory;
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
+use super::{Memory, Role};
 use crate::config::DeviceId;
 
 /// A device with its id. Its clones are the same device: at most one of them is plugged in.
 #[derive(Clone)]
 pub(super) struct Kept {
     id: DeviceId,
+    role: Role,
     queue_sizes: Arc<[u16]>,
     device: Arc<Mutex<dyn VirtioDevice<Memory>>>,
     #[cfg(feature = "vof")]
@@ -26,6 +27,7 @@ impl Kept {
         let queue_sizes = device.queue_sizes().into();
         Self {
             id,
+            role: Role::Other,
             queue_sizes,
             device: Arc::new(Mutex::new(device)),
             #[cfg(feature = "vof")]
@@ -42,6 +44,15 @@ impl Kept {
     #[cfg(feature = "vof")]
     pub(super) fn client_side(&self) -> Option<&ClientSide> {
         self.client_side.as_ref()
+    }
+
+    /// What it is for a machine that starts.
+    pub(super) fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
     }
 
     pub(super) fn id(&self) -> &DeviceId {

@@ -8,6 +8,7 @@ mod kept;
 mod open;
 mod outline;
 mod plug;
+mod role;
 
 use arch_ppc64::platform::PlatformBuilder;
 use pseries_devices::host_console::HostEnd;
@@ -16,9 +17,12 @@ use pseries_devices::virtio::Execution;
 use crate::config::VmConfig;
 use crate::ram::Ram;
 
+#[cfg(feature = "vof")]
+pub(crate) use client_side::ClientSide;
 pub use error::{DeviceOpenError, PlugError};
 use kept::Kept;
-pub(crate) use plug::{Plugged, Wires};
+pub(crate) use plug::{OnBus, Plugged, Wires};
+pub(crate) use role::Role;
 
 /// Guest memory as devices have it.
 type Memory = std::sync::Arc<Ram>;

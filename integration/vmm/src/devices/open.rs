@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pseries_devices::blk::Block;
 use pseries_devices::console::Console;
-use pseries_devices::disk::{DiskOptions, FileDisk};
+use pseries_devices::disk::{Disk, DiskOptions, FileDisk};
 use pseries_devices::host_console::HostEnd;
 use pseries_devices::net::{self, Net, Socket, Tap};
 use pseries_devices::rng::{Rng, Source};
@@ -14,9 +14,9 @@ use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::{KernelVsock, Vsock};
 
 #[cfg(feature = "vof")]
-use super::client_side::ClientSide;
+use super::client_side::{ClientSide, ForClients};
 use super::kept::Kept;
-use super::{DeviceOpenError, Needs};
+use super::{DeviceOpenError, Needs, Role};
 use crate::config::{
     ConsoleConfig, DiskConfig, FsConfig, ImageType, MacAddress, NetBackend, NetConfig, RngConfig,
     VmConfig, VsockConfig,
@@ -60,8 +60,13 @@ fn disk(config: &DiskConfig, number: usize) -> Result<Kept, DeviceOpenError> {
     }
     let disk = FileDisk::open(config.path.as_path(), &options)
         .map_err(DeviceOpenError::disk(config.label()))?;
-    let block = Block::new(Arc::new(disk), config.num_queues.get());
-    Ok(Kept::new(id, block.with_queue_size(config.queue_size.get())))
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let block = Block::new(disk.clone(), config.num_queues.get());
+    let kept = Kept::new(id, block.with_queue_size(config.queue_size.get()));
+    let kept = kept.with_role(Role::of_disk(&*disk));
+    #[cfg(feature = "vof")]
+    let kept = kept.with_client_side(ClientSide::Disk(Arc::new(ForClients(disk))));
+    Ok(kept)
 }
 
 fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
@@ -81,7 +86,7 @@ fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
     let net = Net::new(net::NetConfig::new(mac.into()), backend);
     #[cfg(feature = "vof")]
     let for_clients = net.for_clients();
-    let kept = Kept::new(config.id(number), net);
+    let kept = Kept::new(config.id(number), net).with_role(Role::Net);
     #[cfg(feature = "vof")]
     let kept = kept.with_client_side(ClientSide::Network(for_clients));
     Ok(kept)

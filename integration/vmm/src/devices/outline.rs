@@ -15,8 +15,8 @@ use pseries_devices::vhost_user::{DeviceSpec, fs as virtiofs};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 use pseries_devices::vsock;
 
-use super::Memory;
 use super::kept::Kept;
+use super::{Memory, Role};
 use crate::config::{ConsoleConfig, MacAddress, VmConfig};
 
 /// As the devices are that there would be, in the same order. An address that is to be random is a
@@ -25,12 +25,12 @@ pub(super) fn all(config: &VmConfig) -> Vec<Kept> {
     let mut devices = Vec::new();
     for (number, disk) in config.disks.iter().enumerate() {
         let block = Block::new(Arc::new(Nothing), disk.num_queues.get());
-        devices.push(Kept::new(disk.id(number), block));
+        devices.push(Kept::new(disk.id(number), block).with_role(Role::of_disk(&Nothing)));
     }
     for (number, net) in config.net.iter().enumerate() {
         let mac = net.mac.unwrap_or(MacAddress::local(number as u32));
         let device = Net::new(NetConfig::new(mac.into()), Box::new(Nothing));
-        devices.push(Kept::new(net.id(number), device));
+        devices.push(Kept::new(net.id(number), device).with_role(Role::Net));
     }
     for (number, rng) in config.rng.iter().enumerate() {
         devices.push(Kept::new(rng.id(number), Rng::new(Source::fixed(0))));

@@ -10,7 +10,8 @@ use pseries_devices::virtio::{Connection, Execution, NotifyEvents, VirtioPci};
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
 use super::kept::Kept;
-use super::{Memory, PlugError};
+use super::{Memory, PlugError, Role, role};
+use crate::config::DeviceId;
 
 /// The machine's one bridge.
 const BRIDGE: u8 = 0;
@@ -27,9 +28,20 @@ pub(crate) struct Wires {
 #[derive(Debug)]
 pub(crate) struct Plugged {
     bus: Arc<Bus>,
-    /// In the order in which they are on the bus, with the paths of their nodes.
+    /// In the order in which they are on the bus.
     #[cfg_attr(not(feature = "vof"), expect(dead_code, reason = "there are no clients"))]
-    devices: Vec<(String, Kept)>,
+    devices: Vec<OnBus>,
+}
+
+/// A device on the bus.
+#[derive(Debug, Clone)]
+pub(crate) struct OnBus {
+    pub(crate) id: DeviceId,
+    /// The full path of its node.
+    pub(crate) path: String,
+    pub(crate) role: Role,
+    #[cfg(feature = "vof")]
+    pub(crate) client_side: Option<ClientSide>,
 }
 
 impl Plugged {
@@ -60,21 +72,24 @@ impl Plugged {
         let bus = Arc::new(bus);
         let options = HostBridgeOptions::new(BRIDGE, pins);
         let bridge = HostBridge::new(builder, options, bus.clone())?;
-        let devices = places
-            .into_iter()
-            .zip(devices)
-            .filter_map(|(place, device)| Some((bridge.path_of(place)?, device.clone())))
-            .collect();
-        builder.add(Arc::new(bridge));
+        let on_bus = |(place, device): (_, &Kept)| {
+            Some(OnBus {
+                id: device.id().clone(),
+                path: bridge.path_of(place)?,
+                role: device.role(),
+                #[cfg(feature = "vof")]
+                client_side: device.client_side().cloned(),
+            })
+        };
+        let devices: Vec<_> = places.into_iter().zip(devices).filter_map(on_bus).collect();
+        builder.add(Arc::new(bridge)).add(Arc::new(role::aliases(&devices)));
         Ok(Self { bus, devices })
     }
 
-    /// What clients of the client interface have of the devices, in their order on the bus, with the
-    /// paths of their nodes.
+    /// The devices, in their order.
     #[cfg(feature = "vof")]
-    pub(crate) fn client_sides(&self) -> impl Iterator<Item = (&str, &ClientSide)> {
-        let devices = self.devices.iter();
-        devices.filter_map(|(path, device)| Some((path.as_str(), device.client_side()?)))
+    pub(crate) fn devices(&self) -> &[OnBus] {
+        &self.devices
     }
 }
 

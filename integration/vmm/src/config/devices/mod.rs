@@ -34,4 +34,4 @@ macro_rules! read_as_text {
         }
     };
 }
-use read_as_text;
+pub(in crate::config) use read_as_text;
