@@ -16,6 +16,7 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
@@ -155,6 +156,12 @@ where
     fn reset(&mut self) {
         self.writes_back.store(true, Ordering::Relaxed);
         self.takes_writeback = true;
+    }
+
+    /// What Open Firmware's boot loaders know a disk by (IEEE 1275 §3.7.2). The node keeps the name
+    /// that the binding for PCI gives it.
+    fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {
+        node.text("device_type", &["block"]).map(drop)
     }
 }
 
