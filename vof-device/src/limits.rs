@@ -150,7 +150,8 @@ pub const MAX_FILE_EXTENTS: usize = 64 << 10;
 pub const MAX_ISO_DESCRIPTORS: u64 = 32;
 
 /// How often what Rock Ridge says of a file can go on elsewhere; names have up to 255 bytes, and one
-/// such place has room for most of them. Beyond: there is no more of it.
+/// such place has room for most of them. Each counts as one of [`MAX_LABEL_READS`]. Beyond: there is
+/// no more of it.
 pub const MAX_ISO_CONTINUATIONS: usize = 8;
 
 /// The longest `bootinfo.txt`, in bytes. Beyond: it boots nothing.

@@ -12,7 +12,7 @@
 //! assert_eq!(client.getprop(chosen, "bootargs").as_deref(), Some(&b"console=hvc0\0"[..]));
 //! ```
 
-mod disk;
+pub mod iso;
 #[cfg(feature = "serde")]
 pub mod model;
 #[cfg(feature = "serde")]

@@ -11,8 +11,8 @@ use super::LabelError;
 /// | `2,\boot\vmlinux` | a file on partition 2 |
 /// | `,\boot\vmlinux`, `\boot\vmlinux`, `/boot/vmlinux` | a file on the whole disk |
 ///
-/// Either slash separates names, and none in front means the same as one. What is after the first
-/// comma is the path, further commas included.
+/// Either slash separates names, and none in front means the same as one. A path may have commas in
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Arguments {
     partition: Option<u32>,
@@ -26,8 +26,8 @@ impl Arguments {
     /// [`LabelError::Arguments`] where what is before the comma is no partition.
     pub fn parse(text: &str) -> Result<Self, LabelError> {
         let (partition, path) = match text.split_once(',') {
+            _ if text.starts_with(['\\', '/']) => ("", text),
             Some(parts) => parts,
-            None if text.starts_with(['\\', '/']) => ("", text),
             None => (text, ""),
         };
         let path = (!path.is_empty()).then(|| path.to_owned());
@@ -106,7 +106,7 @@ mod tests {
             ("0,/a,b", None, Some("/a,b")),
             (",\\a", None, Some("\\a")),
             ("\\a\\b", None, Some("\\a\\b")),
-            ("/a", None, Some("/a")),
+            ("/a,b", None, Some("/a,b")),
         ] {
             let arguments = Arguments::parse(text).unwrap();
             assert_eq!((arguments.partition(), arguments.path()), (partition, path), "{text}");

@@ -108,10 +108,13 @@ impl Fat {
         if is_short || clusters > clusters_max || (is_wide && root_bytes != 0) {
             return None;
         }
-        let flags = le16(boot, 40);
         // Which table counts where they are not all the same (FAT32 only).
-        let table = if is_wide && flags & 0x80 != 0 { u64::from(flags & 0xf) } else { 0 };
-        let table = reserved * sector_bytes + table * table_bytes;
+        let flags = le16(boot, 40);
+        let table = if is_wide && flags & 0x80 != 0 { (flags & 0xf) as u8 } else { 0 };
+        if table >= tables {
+            return None;
+        }
+        let table = reserved * sector_bytes + u64::from(table) * table_bytes;
         let table = within(volume, table, table_bytes).ok()?.start;
         let root = match is_wide {
             true => Place::Chain(le32(boot, 44)),
@@ -282,17 +285,17 @@ impl Fat {
 /// Whether an entry has this name of up to eight and three letters. Which letters those beyond
 /// ASCII are, a disk does not say.
 fn is_short_name(entry: &[u8; 32], name: &str) -> bool {
-    let part = |bytes: &[u8]| {
-        let bytes = bytes.trim_ascii_end();
-        bytes.is_ascii().then(|| bytes.iter().map(|&byte| char::from(byte)).collect::<String>())
+    let (base, extension) = (entry[..8].trim_ascii_end(), entry[8..11].trim_ascii_end());
+    let parts: [&[u8]; 3] = match extension {
+        [] => [base, b"", b""],
+        _ => [base, b".", extension],
     };
-    let (Some(base), Some(extension)) = (part(&entry[..8]), part(&entry[8..11])) else {
-        return false;
-    };
-    match extension.is_empty() {
-        true => base.eq_ignore_ascii_case(name),
-        false => format!("{base}.{extension}").eq_ignore_ascii_case(name),
-    }
+    let mut rest = name.as_bytes();
+    parts.iter().all(|part| {
+        let Some((start, behind)) = rest.split_at_checked(part.len()) else { return false };
+        rest = behind;
+        part.is_ascii() && part.eq_ignore_ascii_case(start)
+    }) && rest.is_empty()
 }
 
 /// A long name, which is in the entries before that of the file, its end first (§7).

@@ -143,14 +143,17 @@ impl Iso {
                 let letters = letters.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER));
                 Ok((if is_same(letters, name) { Match::Id } else { Match::None }, kind))
             }
-            Names::Plain | Names::RockRidge { .. } if is_id(id, name) => Ok((Match::Id, kind)),
-            Names::Plain => Ok((Match::None, kind)),
+            Names::Plain => Ok((if is_id(id, name) { Match::Id } else { Match::None }, kind)),
             Names::RockRidge { skipped } => {
                 let other = self.rock_ridge(reader, record.system_use(skipped))?;
                 let kind = if other.is_link { Kind::Other } else { kind };
                 let text = String::from_utf8_lossy(&other.name);
-                let is_name = !text.is_empty() && is_same(text.chars(), name);
-                Ok((if is_name { Match::Name } else { Match::None }, kind))
+                let is_match = match text.is_empty() {
+                    _ if is_id(id, name) => Match::Id,
+                    false if is_same(text.chars(), name) => Match::Name,
+                    _ => Match::None,
+                };
+                Ok((is_match, kind))
             }
         }
     }
@@ -183,6 +186,7 @@ impl Iso {
             let start = u64::from(le32(&entry, 4)) * self.block_bytes + u64::from(le32(&entry, 12));
             let bytes = u64::from(le32(&entry, 20)).min(SECTOR_BYTES);
             let place = within(self.volume, start, bytes)?;
+            reader.count()?;
             area = vec![0; bytes as usize];
             reader.read(place.start, &mut area)?;
         }

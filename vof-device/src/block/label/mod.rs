@@ -134,3 +134,6 @@ fn read_file(
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,13 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// Counts as a read what is as much work, though it may have been read already.
+    pub(super) fn count(&mut self) -> Result<(), LabelError> {
+        let left = self.reads_left.checked_sub(1);
+        self.reads_left = left.ok_or(LabelError::too_much("too much has to be read"))?;
+        Ok(())
+    }
+
     /// A window with the byte at `at`.
     fn window(&mut self, at: u64) -> Result<&Window, LabelError> {
         if self.windows[0].from(at).is_none() {
@@ -82,8 +89,7 @@ impl<'a> Reader<'a> {
             if at >= self.bytes {
                 return Err(OUTSIDE);
             }
-            let left = self.reads_left.checked_sub(1);
-            self.reads_left = left.ok_or(LabelError::too_much("too much has to be read"))?;
+            self.count()?;
             let window = &mut self.windows[0];
             window.start = start;
             window.bytes.resize(bytes as usize, 0);
