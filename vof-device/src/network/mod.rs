@@ -2,6 +2,8 @@
 //! device's node ([`NetworkPackage`]).
 
 mod device;
+#[cfg(feature = "netboot")]
+pub mod netboot;
 mod package;
 
 pub use device::{FRAME_BYTES, FRAME_BYTES_MIN, NetworkDevice, NetworkError};
