@@ -11,6 +11,7 @@ pub mod disk;
 pub mod host_console;
 pub mod iovec;
 pub mod net;
+pub mod nvram;
 pub mod pci;
 pub mod rng;
 mod unix_listener;

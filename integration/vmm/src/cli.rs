@@ -7,7 +7,7 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
-    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, RngConfig, VmConfig,
+    ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NvramConfig, RngConfig, VmConfig,
     VsockConfig,
 };
 use crate::quoted;
@@ -135,6 +135,13 @@ pub struct Cli {
     #[arg(long, value_name = "tag=TAG,socket=PATH,...", num_args = 1..)]
     #[arg(value_parser = FsConfig::parse)]
     pub fs: Vec<FsConfig>,
+
+    /// The file, as path=FILE, that the machine's non-volatile memory is kept in: 64 KiB with the
+    /// firmware's settings and the last words of kernels. It is made where it is not there, and
+    /// locked while the machine runs; what is no such content is put aside, to FILE.damaged-1 and so
+    /// on. Without this, it is forgotten at the end
+    #[arg(long, value_name = "path=FILE", value_parser = NvramConfig::parse)]
+    pub nvram: Option<NvramConfig>,
 
     /// Where the machine's console (hvc0) is: tty, this terminal; pty, a new pseudo-terminal whose
     /// name is told on standard error; file=PATH, which is written anew; socket=PATH, a Unix socket
@@ -286,6 +293,7 @@ impl Cli {
         replace(&mut config.rng, &self.rng);
         replace(&mut config.vsock, &self.vsock);
         replace(&mut config.fs, &self.fs);
+        config.nvram = self.nvram.clone().or(config.nvram);
         config.serial = self.serial.clone().unwrap_or(config.serial);
         config.console = self.console.clone().unwrap_or(config.console);
         Ok(config)

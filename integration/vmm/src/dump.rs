@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arch_ppc64::fdt::Start;
 use arch_ppc64::layout::PAGE_BYTES;
 use arch_ppc64::loader::KERNEL_BASE;
+use arch_ppc64::nvram::Nvram;
 use arch_ppc64::platform::outline_with;
 use arch_ppc64::{Machine, boot};
 use vm_memory::GuestAddress;
@@ -58,6 +60,7 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
     let rtas_base = GuestAddress(KERNEL_BASE.0 - PAGE_BYTES);
     let mut plugged = None;
     let platform = outline_with(machine, |builder| {
+        builder.add(Arc::new(Nvram::default()));
         plugged = Devices::outline(config).plug(builder, Wires::default())?;
         Ok::<_, BootError>(())
     })?;

@@ -2,7 +2,7 @@
 //!
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
 //! [`cli`] and [`config`] say what is wanted, `consoles` and `devices` have what is behind the
-//! machine's devices on the host, `boot` puts the guest's first instructions and data in place,
+//! machine's devices on the host, `nvram` what it keeps, `boot` puts the guest's first instructions and data in place,
 //! [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a back
 //! end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
 //!
@@ -29,6 +29,7 @@ mod host_file;
 mod input;
 pub mod kvm;
 pub mod logger;
+mod nvram;
 mod outlet;
 pub mod quoted;
 pub mod ram;
@@ -54,6 +55,7 @@ pub use consoles::{ConsoleError, Consoles};
 pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
 pub use dump::DumpError;
 pub use error::VmmError;
+pub use nvram::{KeptNvram, NvramOpenError};
 pub use outlet::{finish, is_reader_gone};
 pub use signals::{die_of, take_limits_as_errors};
 pub use stats::{Exits, Stats};
@@ -92,6 +94,9 @@ pub enum Failure {
     /// A device cannot be had.
     #[error("cannot start")]
     DeviceOpen(#[from] DeviceOpenError),
+    /// The non-volatile memory cannot be had.
+    #[error("cannot start")]
+    Nvram(#[from] NvramOpenError),
     /// The device tree was not written.
     #[error(transparent)]
     Dump(#[from] DumpError),
@@ -138,6 +143,8 @@ impl Failure {
             }
             Self::DeviceOpen(error) if error.is_the_users() => 2,
             Self::Console(error) if error.is_the_users() => 2,
+            Self::Nvram(error) if error.is_the_users() => 2,
+            Self::Nvram(_) => 1,
             Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,
             Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
         }
@@ -175,10 +182,13 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
         (RealTimeClock::default(), Randomness::Host)
     };
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
-    let setup = vmm::Setup { machine, from, backend, reboot, clock, randomness, devices };
+    let kept = KeptNvram::open(config.nvram.as_ref())?;
+    let nvram = kept.device().clone();
+    let setup = vmm::Setup { machine, payload, backend, reboot, clock, nvram, randomness, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);
+    kept.finish();
     if cli.stats {
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         stats.wall = start.elapsed();

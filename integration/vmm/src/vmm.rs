@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use arch_ppc64::nvram::Nvram;
 use arch_ppc64::platform::InterruptLine;
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
@@ -58,8 +59,10 @@ pub struct Setup {
     pub backend: Box<dyn Backend>,
     /// Whether a guest that asks for a restart gets it.
     pub reboot: bool,
-    /// The machine's clock: the one thing in it that a restart leaves alone.
+    /// The machine's clock, which a restart leaves alone.
     pub clock: Arc<RealTimeClock>,
+    /// Its non-volatile memory, which a restart leaves alone as well.
+    pub nvram: Arc<Nvram>,
     /// Where the guest's randomness comes from.
     pub randomness: Randomness,
     /// What is on the PCI bus.
@@ -86,6 +89,7 @@ pub fn run(
     let board = Board {
         console: serial.console(),
         clock: setup.clock.clone(),
+        nvram: setup.nvram.clone(),
         randomness: setup.randomness,
         devices: setup.devices.clone(),
     };

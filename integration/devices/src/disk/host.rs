@@ -21,7 +21,7 @@ pub(super) const ZERO_RANGE: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_F
 /// ends with the last descriptor, however the process ends.
 ///
 /// False where somebody has a lock that excludes this one.
-pub(super) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
+pub(crate) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
     let kind = if is_exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
     // All of it, however long it gets.
     let lock = libc::flock {
@@ -40,6 +40,11 @@ pub(super) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
         Some(libc::EAGAIN | libc::EACCES) => Ok(false),
         _ => Err(error),
     }
+}
+
+/// Has the space of a file's first bytes there, as they are.
+pub(crate) fn allocate_ahead(file: &File, bytes: u64) -> io::Result<()> {
+    allocate(file, libc::FALLOC_FL_KEEP_SIZE, 0, bytes)
 }
 
 /// `fallocate` over so many bytes.

@@ -12,6 +12,7 @@ use std::io;
 pub use error::{DiskError, DiskFault};
 pub use file::{DiskOptions, FileDisk};
 pub use format::ImageType;
+pub(crate) use host::{allocate_ahead, lock as lock_file};
 
 use crate::iovec::{Gather, Scatter};
 

@@ -18,6 +18,7 @@ use arch_ppc64::hvterm::{self, HvTerm};
 #[cfg(feature = "vof")]
 use arch_ppc64::layout::VTY_PATH;
 use arch_ppc64::layout::VTY_UNIT;
+use arch_ppc64::nvram::Nvram;
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptKind, InterruptLine, Platform, PlatformBuilder,
     PlatformError,
@@ -40,6 +41,7 @@ pub(crate) use ram::{clear as clear_ram, create as create_ram};
 pub(crate) struct Board {
     pub(crate) console: Arc<dyn Console>,
     pub(crate) clock: Arc<RealTimeClock>,
+    pub(crate) nvram: Arc<Nvram>,
     pub(crate) randomness: Randomness,
     /// What is on the PCI bus.
     pub(crate) devices: Arc<Devices>,
@@ -140,7 +142,8 @@ pub(crate) fn prepare(
         .add_all(devices)
         .add(Arc::new(HvTerm::new(VTY_UNIT, console.clone()).with_interrupt(input.clone())))
         .add_all(calls.devices())
-        .add(Arc::new(events));
+        .add(Arc::new(events))
+        .add(board.nvram.clone());
     let plugged = board.devices.plug(&mut builder, wires)?;
     let mut platform = builder.build()?;
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;

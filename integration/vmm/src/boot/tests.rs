@@ -65,6 +65,7 @@ fn board() -> Board {
     Board {
         console: Arc::new(NoConsole),
         clock: Arc::default(),
+        nvram: Arc::default(),
         randomness: Randomness::Host,
         devices: Arc::new(Devices::open(&VmConfig::default(), None, Needs::default()).unwrap()),
     }

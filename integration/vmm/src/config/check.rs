@@ -145,6 +145,9 @@ impl VmConfig {
         for fs in &self.fs {
             owners.take_file(&fs.socket, &fs.label())?;
         }
+        if let Some(nvram) = &self.nvram {
+            owners.take_file(&nvram.path, &nvram.label())?;
+        }
         for (option, end) in [("--serial", &self.serial), ("--console", &self.console)] {
             if let ConsoleConfig::File(path) | ConsoleConfig::Socket(path) = end {
                 // Such as /dev/stderr, which shows what both write.
@@ -246,6 +249,10 @@ mod tests {
             &["the file a is"],
         );
         refused(r#"{"disks": [{"path": "/etc/."}, {"path": "/etc"}]}"#, &["the file /etc is"]);
+        refused(
+            r#"{"disks": [{"path": "a", "readonly": true}], "nvram": {"path": "./a"}}"#,
+            &["--nvram path=./a: the file", "--disk path=a"],
+        );
         // It would be written anew.
         refused(
             r#"{"disks": [{"path": "a", "readonly": true}], "console": {"mode": "File", "file": "a"}}"#,

@@ -149,11 +149,11 @@ pub(super) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(ObjectOnly(deserializer))
 }
 
-/// As [`object`], of what may be left out.
+/// As [`object`], of a structure that may be left out.
 pub(super) fn some_object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
-    Ok(Option::<Object<T>>::deserialize(deserializer)?.map(|Object(object)| object))
+    object(deserializer).map(Some)
 }
 
 /// As [`object`], of a list of structures.
@@ -216,8 +216,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        ConsoleConfig, CpusConfig, DiskConfig, FsConfig, MemoryConfig, NetConfig, RangeConfig,
-        RngConfig, Size, VsockConfig,
+        ConsoleConfig, CpusConfig, DiskConfig, FsConfig, MemoryConfig, NetConfig, NvramConfig,
+        RangeConfig, RngConfig, Size, VsockConfig,
     };
     use super::*;
 
@@ -284,6 +284,7 @@ mod tests {
             "rng": {"src": "/dev/urandom"},
             "vsock": [{"cid": 3, "socket": "v"}],
             "fs": [{"tag": "home", "socket": "f"}],
+            "nvram": {"path": "n"},
             "serial": {"mode": "Null"},
             "console": {"mode": "Tty"}
         }"#;
@@ -293,6 +294,7 @@ mod tests {
         assert_eq!(config.rng, [RngConfig::parse("src=/dev/urandom").unwrap()]);
         assert_eq!(config.vsock, [VsockConfig::parse("cid=3,socket=v").unwrap()]);
         assert_eq!(config.fs, [FsConfig::parse("tag=home,socket=f").unwrap()]);
+        assert_eq!(config.nvram, Some(NvramConfig::parse("path=n").unwrap()));
         assert_eq!((config.serial, config.console), (ConsoleConfig::Null, ConsoleConfig::Tty));
         for (text, words) in [
             (r#"{"disks": {"path": "a"}}"#, &["\"disks\"", "sequence"][..]),
@@ -311,6 +313,11 @@ mod tests {
             (r#"{"vsock": {"cid": 2, "socket": "x"}}"#, &["\"vsock.cid\"", "from 3"]),
             (r#"{"vsock": [{"cid": -1, "socket": "x"}]}"#, &["\"vsock[0].cid\"", "-1"]),
             (r#"{"fs": [{"tag": "", "socket": "x"}]}"#, &["\"fs[0].tag\"", "36 bytes"]),
+            (r#"{"nvram": "n"}"#, &["\"nvram\"", "an object"]),
+            (r#"{"nvram": null}"#, &["\"nvram\"", "an object"]),
+            (r#"{"nvram": {}}"#, &["\"nvram\"", "`path`"]),
+            (r#"{"nvram": {"path": ""}}"#, &["\"nvram.path\"", "the path is empty"]),
+            (r#"{"nvram": {"path": "n", "size": 1}}"#, &["\"nvram.size\"", "`path`"]),
             (r#"{"serial": "tty"}"#, &["\"serial\"", "an object"]),
             (r#"{"serial": {"mode": "Stdio"}}"#, &["\"serial.mode\"", "`Tty`"]),
             (r#"{"console": {"mode": "File"}}"#, &["\"console\"", "\"file\""]),

@@ -9,6 +9,7 @@ mod devices;
 mod file;
 pub mod flags;
 mod memory;
+mod nvram;
 pub mod options;
 mod size;
 
@@ -27,6 +28,7 @@ pub use devices::{
 };
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
 pub use memory::{MemoryConfig, RangeConfig};
+pub use nvram::NvramConfig;
 pub use size::Size;
 
 /// The command line of a kernel when nobody gives one: the console is the terminal.
@@ -66,6 +68,10 @@ pub struct VmConfig {
     /// Folders of the host.
     #[serde(deserialize_with = "file::objects")]
     pub fs: Vec<FsConfig>,
+    /// Where the machine's non-volatile memory is kept; when left out, it is forgotten at the end.
+    #[serde(deserialize_with = "file::some_object")]
+    #[schemars(with = "NvramConfig")]
+    pub nvram: Option<NvramConfig>,
     /// The other end of the machine's first console, hvc0; the terminal when left out. Without one
     /// the guest still has the console, and what it writes is dropped.
     #[serde(deserialize_with = "file::object")]
@@ -133,6 +139,7 @@ impl Default for VmConfig {
             rng: Vec::new(),
             vsock: Vec::new(),
             fs: Vec::new(),
+            nvram: None,
             serial: ConsoleConfig::Tty,
             console: ConsoleConfig::Off,
         }
