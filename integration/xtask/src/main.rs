@@ -23,6 +23,7 @@ mod kexec;
 mod locked;
 mod marker;
 mod modules;
+mod nvram_tool;
 mod on_power;
 mod packages;
 mod patience;

@@ -1,4 +1,4 @@
-//! Somebody who is logged in to an installed Debian, on the processor in software.
+//! Somebody at the shell of a guest, such as an installed Debian, on the processor in software.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const PROMPT: &str = "] done# ";
 
 /// Makes any shell of a guest one that can be asked: it has that prompt, and does not edit lines.
 const BASH: &str = "exec env PS1='[$?] done# ' bash --noediting --norc";
-const ASH: &str = "exec env PS1='[$?] done# ' sh";
+pub(super) const ASH: &str = "exec env PS1='[$?] done# ' sh";
 
 /// A disk with Debian that is written to, and what starts from it.
 pub(super) struct Debian {
@@ -84,7 +84,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn begin(mut terminal: Pty<'a>, shell: &str) -> Result<Self> {
+    pub(super) fn begin(mut terminal: Pty<'a>, shell: &str) -> Result<Self> {
         terminal.type_in(&format!("{shell}\r"))?;
         terminal.expect("[0] done# ")?;
         // Neither the terminal's echo, which may come late, nor the kernel has anything to say in the

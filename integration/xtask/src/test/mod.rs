@@ -13,6 +13,7 @@ mod lane;
 mod log;
 mod lspci;
 mod members;
+mod nvram;
 mod package;
 mod peers;
 mod power10;
@@ -108,6 +109,7 @@ const STEPS: &[Step] = &[
         "a guest shuts down at the press of its power button",
         software::power_button,
     ),
+    soft("soft-nvram", "a guest's NVRAM outlives restarts, crashes and machines", nvram::all),
     soft("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
     soft("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
     soft("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),

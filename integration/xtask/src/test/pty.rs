@@ -124,7 +124,13 @@ impl<'a> Pty<'a> {
     }
 
     /// Waits until the program ends with status 0, with the terminal as it was.
-    pub(super) fn ends_well(mut self) -> Result<()> {
+    pub(super) fn ends_well(self) -> Result<()> {
+        self.ends_with(0)
+    }
+
+    /// As [`ends_well`](Self::ends_well), with this status.
+    pub(super) fn ends_with(mut self, status: i32) -> Result<()> {
+        let wanted = format!("ended with status {status}");
         let mut patience = Patience::new(HANG);
         let status = loop {
             if let Some(status) = self.ended()? {
@@ -133,7 +139,7 @@ impl<'a> Pty<'a> {
             self.take_some(&mut patience, "before it ended")?;
         };
         self.take_the_rest()?;
-        if status != "ended with status 0" {
+        if status != wanted {
             return Err(Failure::new(format!("{} {status}", self.name)));
         }
         let after = terminal::settings(self.slave.as_raw_fd());
