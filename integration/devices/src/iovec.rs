@@ -158,6 +158,16 @@ impl<'m> Scatter<'m> {
         self.pieces.transfer_at(file.as_fd().as_raw_fd(), offset, libc::preadv, end)
     }
 
+    /// As [`read_exact_at`](Self::read_exact_at) where the host has all of it in memory; else false,
+    /// and nothing was waited for. So it is where the host cannot tell (Linux before 4.14, and file
+    /// systems without `RWF_NOWAIT`), and at the end of the file.
+    ///
+    /// # Errors
+    /// What else the host says; part of it may have been read.
+    pub fn read_at_hand(&mut self, file: impl AsFd, offset: u64) -> io::Result<bool> {
+        self.pieces.read_at_hand(file.as_fd().as_raw_fd(), offset)
+    }
+
     /// Reads what a stream has in one call, or the next packet, and tells how many bytes; 0 at the
     /// end.
     ///
@@ -284,6 +294,27 @@ impl Iovecs {
             }
         }
         Ok(())
+    }
+
+    /// Reads until all is used up, or until the rest is not in the host's memory.
+    fn read_at_hand(&mut self, file: RawFd, offset: u64) -> io::Result<bool> {
+        let Ok(mut at) = off_t::try_from(offset) else { return Ok(false) };
+        while self.bytes != 0 {
+            // SAFETY: as above.
+            let result = self.with_next(|list, count| unsafe {
+                libc::preadv2(file, list, count, at, libc::RWF_NOWAIT)
+            });
+            match result.map_err(|error| (error.raw_os_error(), error)) {
+                Ok(0) => return Ok(false),
+                Ok(bytes) => at = at.saturating_add(bytes as off_t),
+                Err((Some(libc::EINTR), _)) => {}
+                Err((Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL), _)) => {
+                    return Ok(false);
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Calls once.

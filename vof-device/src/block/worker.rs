@@ -54,7 +54,12 @@ enum Slot {
     /// It waits for the thread.
     Queued(Job),
     /// The thread is at it.
-    Working { cell: Arc<Cell>, is_write: bool, is_wanted: bool },
+    Working {
+        cell: Arc<Cell>,
+        #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only who saves asks"))]
+        is_write: bool,
+        is_wanted: bool,
+    },
     /// It was a read, since then its bytes are in the buffer for whoever asked.
     Read { cell: Arc<Cell>, since: Instant },
 }

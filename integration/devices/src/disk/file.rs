@@ -204,6 +204,15 @@ impl Disk for FileDisk {
         }
     }
 
+    fn try_read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<bool> {
+        self.check(offset, to.len() as u64, false)?;
+        match &self.direct {
+            None => to.read_at_hand(&self.file, offset),
+            // Nothing is kept.
+            Some(_) => Ok(false),
+        }
+    }
+
     fn write_at(&self, from: &mut Gather<'_>, offset: u64) -> io::Result<()> {
         self.check(offset, from.len() as u64, true)?;
         match &self.direct {

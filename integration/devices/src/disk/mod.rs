@@ -1,5 +1,7 @@
 //! Disks, whoever uses them: a virtio block device, or a package of Open Firmware.
 
+#[cfg(feature = "vof")]
+mod client;
 mod direct;
 mod error;
 mod file;
@@ -9,6 +11,8 @@ mod host;
 
 use std::io;
 
+#[cfg(feature = "vof")]
+pub use client::ClientDisk;
 pub use error::{DiskError, DiskFault};
 pub use file::{DiskOptions, FileDisk};
 pub use format::ImageType;
@@ -43,6 +47,16 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the host says; `UnexpectedEof` where a file has become shorter.
     fn read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<()>;
+
+    /// As [`read_at`](Self::read_at) if all of it is at hand; else false, and nothing was waited for:
+    /// what is in `to` is nobody's then.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn try_read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<bool> {
+        let _ = (to, offset);
+        Ok(false)
+    }
 
     /// Writes all of `from`, from `offset` on. It need not last until [`flush`](Self::flush).
     ///

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::direct::{Alignment, Direct};
 use super::*;
 
+#[cfg(feature = "vof")]
+mod client;
 mod devices;
 mod open;
 mod transfers;

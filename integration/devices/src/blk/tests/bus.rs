@@ -2,13 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use arch_ppc64::pci::PciWindows;
+use arch_ppc64::fdt::Tree;
+use arch_ppc64::pci::{PciBus, PciWindows};
 
 use super::*;
 use crate::pci::Bus;
 use crate::virtio::mock::MockController;
 use crate::virtio::pci_driver::Driver;
 use crate::virtio::{Execution, VirtioPci};
+
+/// IEEE 1275 §3.7.2, with the name that the binding for PCI gives.
+#[test]
+fn boot_loaders_know_the_disk_by_its_type() {
+    let memory: Memory =
+        Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_BYTES)]).unwrap());
+    let mut bus = Bus::new(PciWindows::new());
+    let connection = Arc::new(MockController::default()).connection(bus.next_free().unwrap());
+    let block = Box::new(Block::new(Arc::new(MemoryDisk::new(false)), 1));
+    let function = VirtioPci::new("disk0", block, memory, connection).unwrap();
+    let at = bus.add(None, Arc::new(function)).unwrap();
+    let mut tree = Tree::new();
+    bus.describe(at, &mut tree.node("/scsi@0").unwrap()).unwrap();
+    assert_eq!(tree.value("/scsi@0", "device_type"), Some(&b"block\0"[..]));
+    assert_eq!(tree.value("/scsi@0", "name"), None);
+}
 
 /// DEVICE_NEEDS_RESET (Virtio 1.2 §2.1).
 const NEEDS_RESET: u8 = 64;
