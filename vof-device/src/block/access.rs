@@ -43,8 +43,8 @@ pub(super) fn read_at_hand(
     mut put: impl FnMut(usize, &[u8]) -> Result<(), Failed>,
 ) -> Result<AtHand, Failed> {
     let mut room = [0; AT_HAND_BYTES];
-    let mut done = 0;
-    for _ in 0..MAX_PIECES {
+    let (mut done, mut pieces) = (0, 0);
+    while done < bytes && pieces < MAX_PIECES {
         let Some(extent) = region.at(position + done as u64, (bytes - done) as u64) else { break };
         let skew = skew(extent);
         let piece = (AT_HAND_BYTES - skew).min(extent.bytes as usize);
@@ -54,7 +54,7 @@ pub(super) fn read_at_hand(
             return Ok(AtHand { bytes: done, is_missed: true });
         }
         put(done, sectors.get(skew..skew + piece).unwrap_or_default())?;
-        done += piece;
+        (done, pieces) = (done + piece, pieces + 1);
     }
     Ok(AtHand { bytes: done, is_missed: false })
 }
@@ -142,11 +142,9 @@ fn each_piece(
     mut transfer: impl FnMut(usize, Piece) -> usize,
 ) -> Moved {
     let mut done = 0;
-    while let Some(extent) = region.at(position.saturating_add(done as u64), (bytes - done) as u64)
-    {
-        if extent.bytes == 0 {
-            break;
-        }
+    while done < bytes {
+        let left = (bytes - done) as u64;
+        let Some(extent) = region.at(position.saturating_add(done as u64), left) else { break };
         let piece = Piece::first_of(extent);
         let moved = transfer(done, piece);
         done += moved;
