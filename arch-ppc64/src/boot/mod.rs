@@ -59,6 +59,7 @@ pub struct Boot<'a> {
     boot_count: u32,
     decision: Option<Decision>,
     bootpath: Option<&'a str>,
+    bootp_response: Option<&'a [u8]>,
     bootargs: Option<&'a str>,
     boot_arguments: Option<&'a str>,
 }
@@ -90,6 +91,7 @@ impl<'a> Boot<'a> {
             boot_count: 1,
             decision: None,
             bootpath: None,
+            bootp_response: None,
             bootargs: None,
             boot_arguments: None,
         }
@@ -119,6 +121,13 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub const fn with_bootpath(self, bootpath: Option<&'a str>) -> Self {
         Self { bootpath, ..self }
+    }
+
+    /// The same of a program that was read from a network: what the DHCP server said, as a BOOTP
+    /// message (`bootp-response` of `/chosen`), so that the program need not ask again.
+    #[must_use]
+    pub const fn with_bootp_response(self, bootp_response: Option<&'a [u8]>) -> Self {
+        Self { bootp_response, ..self }
     }
 
     /// The same with arguments that came with the program, if some did, in the place of the machine's
@@ -253,6 +262,7 @@ impl<'a> Boot<'a> {
             .number(self.boot_count)
             .with_decision(self.decision)
             .with_bootpath(self.bootpath.map(str::to_owned))
+            .with_bootp_response(self.bootp_response.map(<[u8]>::to_vec))
             .with_bootargs(self.bootargs.map(str::to_owned))
     }
 

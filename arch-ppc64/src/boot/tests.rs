@@ -165,9 +165,11 @@ fn the_tree_says_where_the_program_came_from() {
         let kernel = kernel();
         let boot = Boot::new(&kernel, SEED);
         let boot = boot.with_bootpath(Some(bootpath)).with_bootargs(Some(&bootargs));
+        let boot = boot.with_bootp_response(Some(&[1, 2, 3]));
         let placement = boot.plan(&platform).unwrap();
         let start = Start::of_placement(&placement, SEED)
             .with_bootpath(Some(bootpath.to_owned()))
+            .with_bootp_response(Some(vec![1, 2, 3]))
             .with_bootargs(Some(bootargs.clone()));
         let blob = platform.blob(&start).unwrap();
         match x_vof {
@@ -181,6 +183,7 @@ fn the_tree_says_where_the_program_came_from() {
         let text = |name| tree.value("/chosen", name).unwrap();
         assert_eq!(text("bootpath"), [bootpath.as_bytes(), &[0]].concat());
         assert_eq!(text("bootargs"), [bootargs.as_bytes(), &[0]].concat());
+        assert_eq!(text("bootp-response"), [1, 2, 3]);
         // Else the machine says what the arguments are.
         let tree = platform.tree(&Start::of_placement(&placement, SEED)).unwrap();
         assert_eq!(tree.value("/chosen", "bootpath"), None);

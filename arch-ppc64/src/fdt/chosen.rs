@@ -15,6 +15,9 @@ pub(super) fn node(tree: &mut Tree, machine: &Machine, start: &Start) -> Result<
     if let Some(bootpath) = &start.bootpath {
         node.text("bootpath", &[bootpath])?;
     }
+    if let Some(reply) = &start.bootp_response {
+        node.bytes("bootp-response", reply)?;
+    }
     node.cell(BOOT_COUNT_PROPERTY, start.boot_count)?;
     node.bytes("rng-seed", &start.rng_seed)?;
     // Without it Linux takes PCI as the firmware left it; there is no firmware that set it.

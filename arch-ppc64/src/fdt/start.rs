@@ -32,6 +32,9 @@ pub struct Start {
     /// Where the client was loaded from (`bootpath` of `/chosen`): a device path with arguments.
     /// `None` for one that came from no device of the machine.
     pub bootpath: Option<String>,
+    /// What the DHCP server said of a client that was loaded from a network, as a BOOTP message
+    /// (`bootp-response` of `/chosen`).
+    pub bootp_response: Option<Vec<u8>>,
     /// The arguments of this start (`bootargs` of `/chosen`), in place of the machine's
     /// [command line](crate::config::Boot::cmdline).
     pub bootargs: Option<String>,
@@ -50,6 +53,7 @@ impl Start {
             flat_rtas: None,
             decision: None,
             bootpath: None,
+            bootp_response: None,
             bootargs: None,
         }
     }
@@ -99,6 +103,12 @@ impl Start {
     #[must_use]
     pub fn with_bootpath(self, bootpath: Option<String>) -> Self {
         Self { bootpath, ..self }
+    }
+
+    /// The same with this as what the DHCP server said.
+    #[must_use]
+    pub fn with_bootp_response(self, bootp_response: Option<Vec<u8>>) -> Self {
+        Self { bootp_response, ..self }
     }
 
     /// The same with these arguments in place of the machine's, if there are any.

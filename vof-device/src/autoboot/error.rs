@@ -3,6 +3,8 @@
 use crate::block::label::LabelError;
 use crate::block::label::bootinfo::BootInfoError;
 use crate::limits::{MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
+#[cfg(feature = "netboot")]
+use crate::network::netboot::NetbootError;
 
 /// Why an [`Attempt`](super::Attempt) has found nothing.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,10 @@ pub enum AttemptError {
     /// There is a `\ppc\bootinfo.txt`, and it boots nothing.
     #[error("\\ppc\\bootinfo.txt")]
     BootInfo(#[from] BootInfoError),
+    /// Nothing came from the network. (Feature `netboot`.)
+    #[cfg(feature = "netboot")]
+    #[error(transparent)]
+    Network(#[from] NetbootError),
     /// What `\ppc\bootinfo.txt` boots is no file and no partition.
     #[error("\\ppc\\bootinfo.txt boots what is neither a file nor a partition of this disk")]
     BootInfoDevice,

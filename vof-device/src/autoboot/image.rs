@@ -1,4 +1,4 @@
-//! What was found: a program on a disk, and how it says where it came from.
+//! What was found: a program, and how it says where it came from.
 
 use std::fmt;
 use std::io;
@@ -7,11 +7,14 @@ use std::sync::Arc;
 use arch_ppc64::loader::Source;
 
 use crate::block::{BlockDevice, Region, SECTOR_BYTES};
+#[cfg(feature = "netboot")]
+use crate::network::netboot::Image;
 
 /// A program to be started. It is read from its device when it is loaded, as far as it is needed.
 pub struct BootImage {
     bootpath: String,
     arguments: Option<String>,
+    bootp_response: Option<Vec<u8>>,
     source: Box<dyn Source>,
 }
 
@@ -22,12 +25,21 @@ impl BootImage {
         disk: Arc<dyn BlockDevice>,
         region: Region,
     ) -> Self {
-        Self { bootpath, arguments, source: Box::new(Part { disk, region }) }
+        let source = Box::new(Part { disk, region });
+        Self { bootpath, arguments, bootp_response: None, source }
+    }
+
+    #[cfg(feature = "netboot")]
+    pub(super) fn from_network(bootpath: String, image: Image) -> Self {
+        let Image { bytes, loaded, .. } = image;
+        let bootp_response = Some(loaded.reply);
+        Self { bootpath, arguments: None, bootp_response, source: Box::new(bytes) }
     }
 
     /// Where it is, for [`Boot::with_bootpath`](arch_ppc64::boot::Boot::with_bootpath): the path of
     /// the device, a colon, and what of it: a partition (`:1`), a file on a partition
-    /// (`:2,\boot\grub`), or a file on the whole disk (`:\boot\grub`).
+    /// (`:2,\boot\grub`), or a file on the whole disk (`:\boot\grub`). Of a network, see
+    /// [`Loaded::arguments`](crate::network::netboot::Loaded::arguments).
     pub fn bootpath(&self) -> &str {
         &self.bootpath
     }
@@ -35,6 +47,12 @@ impl BootImage {
     /// The arguments that were found with it.
     pub fn arguments(&self) -> Option<&str> {
         self.arguments.as_deref()
+    }
+
+    /// What the DHCP server said, if it came from a network: for
+    /// [`Boot::with_bootp_response`](arch_ppc64::boot::Boot::with_bootp_response).
+    pub fn bootp_response(&self) -> Option<&[u8]> {
+        self.bootp_response.as_deref()
     }
 
     /// Its bytes.

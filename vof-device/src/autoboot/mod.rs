@@ -31,6 +31,7 @@
 //!         let started = attempt.result.map_err(|reason| reason.to_string()).and_then(|image| {
 //!             let boot = Boot::new(image.source(), seed)
 //!                 .with_bootpath(Some(image.bootpath()))
+//!                 .with_bootp_response(image.bootp_response())
 //!                 .with_bootargs(image.arguments());
 //!             vof_device::boot(&boot, platform, ram, &vof).map_err(|error| error.to_string())
 //!         });
@@ -50,12 +51,20 @@ mod choice;
 mod disk;
 mod error;
 mod image;
+#[cfg(feature = "netboot")]
+mod net;
 
 use std::collections::VecDeque;
 use std::fmt;
+#[cfg(feature = "netboot")]
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::block::BlockDevice;
+#[cfg(feature = "netboot")]
+use crate::network::NetworkDevice;
+#[cfg(feature = "netboot")]
+use crate::network::netboot::{Event, Limits};
 use crate::tree::DeviceTree;
 
 pub use choice::Choice;
@@ -74,12 +83,21 @@ pub struct BootDevice {
 #[derive(Clone)]
 enum Medium {
     Disk(Arc<dyn BlockDevice>),
+    #[cfg(feature = "netboot")]
+    Network(Arc<dyn NetworkDevice>),
 }
 
 impl BootDevice {
     /// A disk, whose node has this full path.
     pub fn disk(path: impl Into<String>, disk: Arc<dyn BlockDevice>) -> Self {
         Self { path: path.into(), medium: Medium::Disk(disk) }
+    }
+
+    /// A network, whose device's node has this full path: a program comes by DHCP and TFTP. (Feature
+    /// `netboot`.)
+    #[cfg(feature = "netboot")]
+    pub fn network(path: impl Into<String>, network: Arc<dyn NetworkDevice>) -> Self {
+        Self { path: path.into(), medium: Medium::Network(network) }
     }
 
     /// The full path of its node.
@@ -122,22 +140,53 @@ impl Attempt {
 /// Where a partition is named, it is that one's content, if it is a PReP partition or has no
 /// `\ppc\bootinfo.txt`. A file that is named is the program. A bootinfo.txt names a file, or a
 /// partition, and not another bootinfo.txt.
+///
+/// From a network comes the file that its DHCP server names, or the one that the device specifier
+/// does ([`Request::from_arguments`](crate::network::netboot::Request::from_arguments)). All of it is
+/// kept.
 pub struct Attempts<'a> {
     tree: &'a DeviceTree,
     devices: &'a [BootDevice],
     specifiers: VecDeque<Specifier>,
     /// Of the device that is looked at.
     found: VecDeque<Attempt>,
+    #[cfg(feature = "netboot")]
+    networks: net::Networks<'a>,
 }
 
 impl<'a> Attempts<'a> {
     /// Those of `choice`, on these devices of the machine with this tree.
     pub fn new(tree: &'a DeviceTree, devices: &'a [BootDevice], choice: &Choice) -> Self {
         let specifiers = choice.specifiers(tree, devices);
-        Self { tree, devices, specifiers, found: VecDeque::new() }
+        Self {
+            tree,
+            devices,
+            specifiers,
+            found: VecDeque::new(),
+            #[cfg(feature = "netboot")]
+            networks: net::Networks::default(),
+        }
     }
 
-    fn look_at(&self, specifier: &Specifier) -> Vec<Attempt> {
+    /// With these limits for what comes from a network. (Feature `netboot`.)
+    #[cfg(feature = "netboot")]
+    #[must_use]
+    pub fn with_network_limits(mut self, limits: Limits) -> Self {
+        self.networks.limits = limits;
+        self
+    }
+
+    /// With somebody who is told of what goes on with the network whose device has this path, as
+    /// [`netboot::fetch`](crate::network::netboot::fetch) tells it, and can end that.
+    /// (Feature `netboot`.)
+    #[cfg(feature = "netboot")]
+    #[must_use]
+    pub fn with_watch(mut self, watch: impl FnMut(&str, &Event) -> ControlFlow<()> + 'a) -> Self {
+        self.networks.watch = Some(Box::new(watch));
+        self
+    }
+
+    fn look_at(&mut self, specifier: &Specifier) -> Vec<Attempt> {
         let (path, arguments) = match choice::resolve(self.tree, &specifier.text) {
             Ok(found) => found,
             Err(error) => return vec![Attempt::new(&specifier.text, Err(error))],
@@ -147,6 +196,8 @@ impl<'a> Attempts<'a> {
         };
         let mut attempts = match &device.medium {
             Medium::Disk(disk) => disk::Disk { path: &path, disk }.attempts(&arguments),
+            #[cfg(feature = "netboot")]
+            Medium::Network(network) => vec![self.networks.attempt(&path, network, &arguments)],
         };
         if let Some(arguments) = &specifier.program_arguments {
             for image in attempts.iter_mut().filter_map(|attempt| attempt.result.as_mut().ok()) {

@@ -38,6 +38,7 @@ fn start(machine: &Machine) -> Start {
         flat_rtas: (!machine.x_vof()).then_some(RTAS_BASE),
         decision: None,
         bootpath: None,
+        bootp_response: None,
         bootargs: None,
     }
 }

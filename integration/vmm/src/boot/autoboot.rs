@@ -1,6 +1,7 @@
 //! A start from the machine's devices: what is tried, and what the console shows of that.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arch_ppc64::Console;
@@ -10,6 +11,7 @@ use arch_ppc64::loader::KERNEL_BASE;
 use arch_ppc64::platform::Platform;
 use vof_device::autoboot::{Attempts, BootDevice, Choice};
 use vof_device::block::BlockDevice;
+use vof_device::network::netboot::Limits;
 use vof_device::{BootError as VofBootError, DeviceTree};
 
 use super::from::BootDevices;
@@ -48,7 +50,26 @@ impl Search<'_> {
             .map_err(boot::BootError::from)?;
         let tree = DeviceTree::from_blob(&tree).map_err(VofBootError::from)?;
         let devices = self.boot_devices();
-        for attempt in Attempts::new(&tree, &devices, &self.choice()) {
+        // More has no room in the machine.
+        let ram_bytes = platform.machine().memory_map().ram_bytes();
+        let limits = Limits::default();
+        let limits = limits.clone().with_image_bytes(ram_bytes.min(limits.image_bytes));
+        let mut shown = None;
+        let attempts = Attempts::new(&tree, &devices, &self.choice())
+            .with_network_limits(limits)
+            .with_watch(|path, event| {
+                // What goes on still is told again and again.
+                let line = event.line().filter(|line| shown.as_ref() != Some(line));
+                if let Some(line) = line {
+                    self.tell(path, &line);
+                    shown = Some(line);
+                }
+                match self.stopping.is_wanted() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            });
+        for attempt in attempts {
             if self.stopping.is_wanted() {
                 return Err(BootError::Ending);
             }
@@ -62,6 +83,7 @@ impl Search<'_> {
             let arguments = image.arguments().filter(|_| !self.from.has_cmdline);
             let boot = Boot::new(image.source(), self.rng_seed)
                 .with_bootpath(Some(image.bootpath()))
+                .with_bootp_response(image.bootp_response())
                 .with_bootargs(arguments);
             match start(platform, boot) {
                 Ok(started) => {
@@ -98,7 +120,9 @@ impl Search<'_> {
                     let disk = Stoppable { disk: disk.clone(), stopping: self.stopping.clone() };
                     Some(BootDevice::disk(&device.path, Arc::new(disk)))
                 }
-                ClientSide::Network(_) => None,
+                ClientSide::Network(network) => {
+                    Some(BootDevice::network(&device.path, network.clone()))
+                }
             });
         devices.collect()
     }

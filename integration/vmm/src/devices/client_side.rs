@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use pseries_devices::disk::Disk;
-use pseries_devices::iovec::{Gather, Scatter};
 use vof_device::Package;
 use vof_device::block::{BlockDevice, BlockPackage};
 use vof_device::network::{NetworkDevice, NetworkPackage};
@@ -39,28 +37,33 @@ impl fmt::Debug for ClientSide {
     }
 }
 
-/// A disk of the machine, as clients have it.
-pub(super) struct ForClients(pub(super) Arc<dyn Disk>);
+/// A disk that is always at hand, for runs that are to be the same each time: what a client reads
+/// is read on its CPU's thread, as what its driver asks for is.
+pub(super) struct Repeatable<D>(pub(super) D);
 
-impl BlockDevice for ForClients {
+impl<D: BlockDevice> BlockDevice for Repeatable<D> {
     fn size_bytes(&self) -> u64 {
         self.0.size_bytes()
     }
 
     fn block_bytes(&self) -> u32 {
-        self.0.block_sizes().logical
+        self.0.block_bytes()
     }
 
     fn is_read_only(&self) -> bool {
         self.0.is_read_only()
     }
 
+    fn try_read(&self, to: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.0.read(to, offset).map(|()| true)
+    }
+
     fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_at(&mut Scatter::from(to), offset)
+        self.0.read(to, offset)
     }
 
     fn write(&self, from: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(&mut Gather::from(from), offset)
+        self.0.write(from, offset)
     }
 
     fn flush(&self) -> io::Result<()> {

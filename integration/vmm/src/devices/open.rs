@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use pseries_devices::blk::Block;
 use pseries_devices::console::Console;
+#[cfg(feature = "vof")]
+use pseries_devices::disk::ClientDisk;
 use pseries_devices::disk::{Disk, DiskOptions, FileDisk};
 use pseries_devices::host_console::HostEnd;
 use pseries_devices::net::{self, Net, Socket, Tap};
@@ -14,7 +16,7 @@ use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::{KernelVsock, Vsock};
 
 #[cfg(feature = "vof")]
-use super::client_side::{ClientSide, ForClients};
+use super::client_side::{ClientSide, Repeatable};
 use super::kept::Kept;
 use super::{DeviceOpenError, Needs, Role};
 use crate::config::{
@@ -30,7 +32,7 @@ pub(super) fn all(
 ) -> Result<Vec<Kept>, DeviceOpenError> {
     let mut devices = Vec::new();
     for (number, config) in config.disks.iter().enumerate() {
-        devices.push(disk(config, number)?);
+        devices.push(disk(config, number, needs)?);
     }
     for (number, config) in config.net.iter().enumerate() {
         devices.push(net(config, number)?);
@@ -48,7 +50,7 @@ pub(super) fn all(
     Ok(devices)
 }
 
-fn disk(config: &DiskConfig, number: usize) -> Result<Kept, DeviceOpenError> {
+fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let id = config.id(number);
     let mut options =
         DiskOptions::new().read_only(config.readonly).direct(config.direct).id(id.as_str());
@@ -65,7 +67,13 @@ fn disk(config: &DiskConfig, number: usize) -> Result<Kept, DeviceOpenError> {
     let kept = Kept::new(id, block.with_queue_size(config.queue_size.get()));
     let kept = kept.with_role(Role::of_disk(&*disk));
     #[cfg(feature = "vof")]
-    let kept = kept.with_client_side(ClientSide::Disk(Arc::new(ForClients(disk))));
+    let kept = kept.with_client_side(ClientSide::Disk({
+        let disk = ClientDisk::new(disk);
+        match needs.repeatable {
+            true => Arc::new(Repeatable(disk)),
+            false => Arc::new(disk),
+        }
+    }));
     Ok(kept)
 }
 
