@@ -7,7 +7,9 @@ use vm_fdt::FdtWriter;
 use super::*;
 use crate::block::label::LabelError;
 use crate::block::{Extent, Region};
-use crate::test_utils::disk::{MemoryDisk, NewPartition, gpt_disk, mbr_disk};
+use crate::test_utils::TestDisk;
+use crate::test_utils::iso::NewIso;
+use crate::test_utils::labels::{NewPartition, gpt_disk, mbr_disk};
 
 const FIRST: &str = "/pci@800000020000000/scsi@0";
 const SECOND: &str = "/pci@800000020000000/scsi@1";
@@ -257,4 +259,92 @@ fn images_are_read_at_any_offset() {
     }
     let error = source.read_bytes(expected.len() as u64 - 1, &mut [0; 2]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+}
+
+/// The whole disk's is before PReP partitions, those of other partitions are behind them.
+#[test]
+fn bootinfo_names_files_with_their_arguments() {
+    let iso = |script: &str| {
+        let text = format!("<chrp-boot><boot-script>{script}</boot-script></chrp-boot>");
+        let files: [(&str, &[u8]); 2] =
+            [("ppc/bootinfo.txt", text.as_bytes()), ("boot/image", PROGRAM)];
+        NewIso::default().image(&files)
+    };
+    let found = |bytes: Vec<u8>, choice: &Choice| {
+        let tree = tree(&[]);
+        let devices = [disk(FIRST, bytes)];
+        let mut attempts = Attempts::new(&tree, &devices, choice);
+        let attempt = attempts.next().unwrap();
+        assert!(attempts.next().is_none());
+        attempt.result.map(|image| {
+            let arguments = image.arguments().map(str::to_owned);
+            let mut begin = vec![0; PROGRAM.len()];
+            image.source().read_bytes(0, &mut begin).unwrap();
+            assert_eq!(begin, PROGRAM);
+            (image.bootpath()[FIRST.len()..].to_owned(), arguments)
+        })
+    };
+    let whole = iso("boot &device;:\\boot\\image a  b");
+    let automatic = Choice::automatic();
+    let expected = (":\\boot\\image".to_owned(), Some("a b".to_owned()));
+    assert_eq!(found(whole.clone(), &automatic).unwrap(), expected);
+    let explicit = found(whole, &Choice::only("disk:/boot/image")).unwrap();
+    assert_eq!(explicit, (":\\boot\\image".to_owned(), None));
+    let inner = iso("boot &device;:&partition;,\\boot\\image");
+    let bytes = mbr_disk(&[NewPartition::linux(b""), NewPartition::linux(&inner)]);
+    let expected = (":2,\\boot\\image".to_owned(), None);
+    for choice in [automatic.clone(), Choice::only("disk:2")] {
+        assert_eq!(found(bytes.clone(), &choice).unwrap(), expected);
+    }
+    // What it names has to be on its disk, and is no other bootinfo.txt.
+    for script in ["boot /vdevice:1", "boot &device;", "boot hd:,\\boot\\image"] {
+        let error = found(iso(script), &automatic).unwrap_err();
+        assert!(matches!(error, AttemptError::BootInfoDevice), "{script}: {error:?}");
+    }
+    let error = found(iso("boot &device;:\\none"), &automatic).unwrap_err();
+    assert!(matches!(error, AttemptError::Label(LabelError::NoFile)), "{error:?}");
+    let error = found(iso("halt"), &automatic).unwrap_err();
+    assert!(matches!(error, AttemptError::BootInfo(_)), "{error:?}");
+}
+
+/// After the disks, as the devices are in order.
+#[cfg(feature = "netboot")]
+#[test]
+fn networks_give_what_their_servers_name() {
+    use crate::network::netboot::NetbootError;
+    use crate::network::netboot::mock::{CLIENT, FILE, Manners, MockNetwork, SERVER};
+
+    let network = || Arc::new(MockNetwork::new(Manners::good(PROGRAM)));
+    let devices = [disk(FIRST, vec![0; 4096]), BootDevice::network(SECOND, network())];
+    let tree = tree(&[]);
+    let mut told = Vec::new();
+    let choice = Choice::automatic();
+    let attempts = Attempts::new(&tree, &devices, &choice).with_watch(|path, event| {
+        assert_eq!(path, SECOND);
+        told.extend(event.line());
+        ControlFlow::Continue(())
+    });
+    let attempts: Vec<_> = attempts.collect();
+    assert!(matches!(attempts[0].result, Err(AttemptError::Nothing)));
+    let image = attempts[1].result.as_ref().unwrap();
+    assert!(image.bootpath().starts_with(&format!("{SECOND}:{SERVER},{FILE},{CLIENT},")));
+    assert!(image.bootp_response().is_some_and(|reply| reply.len() > 200));
+    let mut begin = vec![0; PROGRAM.len()];
+    image.source().read_bytes(0, &mut begin).unwrap();
+    assert_eq!(begin, PROGRAM);
+    assert_eq!(attempts.len(), 2);
+    drop(attempts);
+    // Whoever watches can end it.
+    let choice = Choice::only("disk1:,other");
+    let mut attempts = Attempts::new(&tree, &devices, &choice)
+        .with_watch(|_, _| ControlFlow::Break(()))
+        .with_network_limits(Limits::default().with_image_bytes(4));
+    let attempt = attempts.next().unwrap();
+    assert_eq!(attempt.name, format!("{SECOND}:,other"));
+    let error = attempt.result.unwrap_err();
+    let is_expected = matches!(
+        error,
+        AttemptError::Network(NetbootError::Cancelled | NetbootError::TooLarge { .. })
+    );
+    assert!(is_expected, "{error:?}");
 }

@@ -159,7 +159,7 @@ fn files_that_change_while_they_are_read_are_told() {
         for bytes in [0, 1, 1 << 40] {
             std::fs::write(files.0.join("kernel"), kernel()).unwrap();
             std::fs::write(files.0.join("initrd"), b"the initrd").unwrap();
-            let payload = Payload::open(&config.payload, &machine).unwrap();
+            let from = BootFrom::open(&config, &machine).unwrap();
             let change = || {
                 let file = File::options().write(true).open(files.0.join(name)).unwrap();
                 file.set_len(bytes).unwrap();
@@ -167,10 +167,34 @@ fn files_that_change_while_they_are_read_are_told() {
             let ram = Meanwhile { ram: &ram, happens: Mutex::new(Some(Box::new(change))) };
             for _ in 0..2 {
                 // While it is read, and before.
-                let error = prepare(&machine, &payload, &board(), parts(&ram)).err().unwrap();
+                let error = prepare(&machine, &from, &board(), parts(&ram)).err().unwrap();
                 assert!(matches!(error, BootError::Changed { .. }), "{name} {bytes}: {error}");
                 assert!(error.is_the_users() && error.to_string().contains(name), "{error}");
             }
         }
     }
+}
+
+/// A disk that does not answer must not keep anybody: once somebody wants to leave, it is not asked.
+#[cfg(feature = "vof")]
+#[test]
+fn nothing_is_read_of_a_machine_that_is_to_stop() {
+    let files = Files::new("stop");
+    std::fs::write(files.0.join("disk"), [0; 4096]).unwrap();
+    let mut config = files.config(true);
+    config.payload = PayloadConfig::default();
+    let disk = format!("path={}", files.0.join("disk").display());
+    config.disks.push(crate::config::DiskConfig::parse(&disk).unwrap());
+    let machine = Machine::new(&config).unwrap();
+    let ram = Arc::new(create_ram(&machine).unwrap());
+    let from = BootFrom::open(&config, &machine).unwrap();
+    let devices = Arc::new(Devices::open(&config, None, Needs::default()).unwrap());
+    let start = |is_ending: bool| {
+        let board = Board { devices: devices.clone(), ..board() };
+        let wires = Wires { memory: ram.clone(), notify_events: None };
+        let stopping = Stopping::new(move || is_ending);
+        prepare(&machine, &from, &board, Parts { wires, stopping, ..parts(&*ram) }).err().unwrap()
+    };
+    assert!(matches!(start(true), BootError::Ending));
+    assert!(matches!(start(false), BootError::Nothing));
 }

@@ -45,11 +45,16 @@ impl Run {
     pub(crate) fn start(guest: &str, cmdline: &str, arguments: &[&str]) -> Self {
         let memory: &[_] =
             if arguments.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
+        let kernel = program(guest);
+        let start = ["--cmdline", cmdline, "--kernel", kernel.to_str().unwrap()];
+        Self::of_arguments(&[&start, arguments, memory].concat())
+    }
+
+    /// Starts one with nothing but these arguments, on the processor in software.
+    pub(crate) fn of_arguments(arguments: &[&str]) -> Self {
         let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
-        vmm.args(["--backend", "interp", "--cmdline", cmdline, "--kernel"])
-            .arg(program(guest))
+        vmm.args(["--backend", "interp"])
             .args(arguments)
-            .args(memory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
