@@ -71,7 +71,8 @@ impl Disk<'_> {
 
     /// What bootinfo.txt says, on a partition or on the whole disk; `None` where there is none.
     fn bootinfo(&self, partition: Option<u32>) -> Option<Attempt> {
-        let name = self.specifier(&Arguments::of_partition(partition).with_path(bootinfo::PATH));
+        let part = Arguments::of_partition(partition);
+        let name = self.specifier(&part.clone().with_path(bootinfo::PATH));
         match bootinfo::read(&**self.disk, self.path, partition) {
             Ok(boot) => Some(self.named_by_bootinfo(name, boot)),
             Err(BootInfoError::Label(
@@ -80,6 +81,10 @@ impl Disk<'_> {
                 | LabelError::NotAFile
                 | LabelError::NoPartition { .. },
             )) => None,
+            // Of that, the file is no matter.
+            Err(BootInfoError::Label(error @ LabelError::Read(_))) => {
+                Some(Attempt::new(self.specifier(&part), Err(error.into())))
+            }
             Err(error) => Some(Attempt::new(name, Err(error.into()))),
         }
     }
@@ -111,7 +116,10 @@ impl Disk<'_> {
     /// The path with the arguments for a part, in the form that clients know.
     fn specifier(&self, part: &Arguments) -> String {
         let partition = part.partition().map_or_else(String::new, |number| number.to_string());
-        let Some(path) = part.path() else { return format!("{}:{partition}", self.path) };
+        let Some(path) = part.path() else {
+            let colon = if partition.is_empty() { "" } else { ":" };
+            return format!("{}{colon}{partition}", self.path);
+        };
         let comma = if partition.is_empty() { "" } else { "," };
         let names: Vec<&str> = path.split(['\\', '/']).filter(|name| !name.is_empty()).collect();
         format!("{}:{partition}{comma}\\{}", self.path, names.join("\\"))

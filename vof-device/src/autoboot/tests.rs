@@ -52,12 +52,11 @@ fn disk(path: &str, bytes: Vec<u8>) -> BootDevice {
     BootDevice::disk(path, Arc::new(MemoryDisk::new(bytes)))
 }
 
-/// Each attempt: its name, and the bootpath and the begin of what was found, or the error.
-fn tried(
-    variables: &[(&str, &str)],
-    devices: &[BootDevice],
-    choice: &Choice,
-) -> Vec<(String, Result<(String, Vec<u8>), AttemptError>)> {
+/// The name of an attempt; the bootpath and the begin of what was found, or the error.
+type Tried = (String, Result<(String, Vec<u8>), AttemptError>);
+
+/// Each attempt.
+fn tried(variables: &[(&str, &str)], devices: &[BootDevice], choice: &Choice) -> Vec<Tried> {
     let tree = tree(variables);
     let attempts = Attempts::new(&tree, devices, choice).map(|attempt| {
         let found = attempt.result.map(|image| {
@@ -71,7 +70,7 @@ fn tried(
 }
 
 /// That every attempt found a program, in these places.
-fn found_at(attempts: Vec<(String, Result<(String, Vec<u8>), AttemptError>)>, places: &[&str]) {
+fn found_at(attempts: Vec<Tried>, places: &[&str]) {
     let attempts: Vec<_> =
         attempts.into_iter().map(|(name, found)| (name, found.unwrap())).collect();
     let names: Vec<_> = attempts.iter().map(|(name, _)| name.as_str()).collect();

@@ -16,7 +16,7 @@ pub struct BootConfig {
     /// tree. A partition may follow, as in `disk0:2`.
     pub device: Name,
     /// The path of a program on a FAT or ISO 9660 file system of the disk or partition, such as
-    /// `\\boot\\grub\\powerpc.elf`; of the network's server. When left out, it is what the device has
+    /// `\boot\grub\powerpc.elf`; of the network's server. When left out, it is what the device has
     /// for that.
     #[serde(default)]
     pub file: Option<Name>,

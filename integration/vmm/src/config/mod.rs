@@ -117,6 +117,7 @@ pub struct PayloadConfig {
     /// What a machine without a kernel starts from. When left out: what its variable `boot-device`
     /// says, and then its disks in their order.
     #[serde(deserialize_with = "file::some_object")]
+    #[schemars(with = "BootConfig")]
     pub boot: Option<BootConfig>,
 }
 
