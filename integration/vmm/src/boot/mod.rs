@@ -71,19 +71,34 @@ pub(crate) struct Parts<'a> {
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
     /// And where it wants it to start from, if that is not the machine's to say.
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
     pub(crate) boot_device: Option<String>,
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
     pub(crate) stopping: Stopping,
 }
 
 /// Tells whether somebody wants the machine to stop, before it has started.
 #[derive(Clone)]
-pub(crate) struct Stopping(Arc<dyn Fn() -> bool + Send + Sync>);
+pub(crate) struct Stopping(
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
+    Arc<dyn Fn() -> bool + Send + Sync>,
+);
 
 impl Stopping {
     pub(crate) fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_wanted))
     }
 
+    #[cfg(feature = "vof")]
     pub(crate) fn is_wanted(&self) -> bool {
         (self.0)()
     }

@@ -21,7 +21,9 @@ use crate::ram::Ram;
 pub(crate) use client_side::ClientSide;
 pub use error::{DeviceOpenError, PlugError};
 use kept::Kept;
-pub(crate) use plug::{OnBus, Plugged, Wires};
+#[cfg(feature = "vof")]
+pub(crate) use plug::OnBus;
+pub(crate) use plug::{Plugged, Wires};
 pub(crate) use role::Role;
 
 /// Guest memory as devices have it.

@@ -50,6 +50,7 @@ pub(super) fn all(
     Ok(devices)
 }
 
+#[cfg_attr(not(feature = "vof"), expect(unused_variables, reason = "there are no clients"))]
 fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let id = config.id(number);
     let mut options =

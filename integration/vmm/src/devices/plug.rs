@@ -36,6 +36,10 @@ pub(crate) struct Plugged {
 /// A device on the bus.
 #[derive(Debug, Clone)]
 pub(crate) struct OnBus {
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
     pub(crate) id: DeviceId,
     /// The full path of its node.
     pub(crate) path: String,
@@ -82,7 +86,9 @@ impl Plugged {
             })
         };
         let devices: Vec<_> = places.into_iter().zip(devices).filter_map(on_bus).collect();
-        builder.add(Arc::new(bridge)).add(Arc::new(role::aliases(&devices)));
+        let roles: Vec<_> =
+            devices.iter().map(|device| (device.role, device.path.as_str())).collect();
+        builder.add(Arc::new(bridge)).add(Arc::new(role::aliases(&roles)));
         Ok(Self { bus, devices })
     }
 

@@ -4,8 +4,6 @@ use arch_ppc64::platform::Aliases;
 use pseries_devices::disk::Disk;
 use pseries_devices::iovec::Scatter;
 
-use super::plug::OnBus;
-
 /// What a device is, when there is something to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -40,28 +38,22 @@ fn has_iso9660(disk: &dyn Disk) -> bool {
 /// The names that disks and network interfaces have in `/aliases`: `disk0`, `disk1` and so on, in
 /// their order; `disk` is the first that is no CD, and `cdrom` the first that is one. Likewise
 /// `net0`, and `net`.
-pub(super) fn aliases(devices: &[OnBus]) -> Aliases {
-    let paths = |roles: &'static [Role]| {
-        let devices = devices.iter().filter(|device| roles.contains(&device.role));
-        devices.map(|device| device.path.clone())
+pub(super) fn aliases(devices: &[(Role, &str)]) -> Aliases {
+    let of = |roles: &[Role]| -> Vec<&str> {
+        let devices = devices.iter().filter(|(role, _)| roles.contains(role));
+        devices.map(|(_, path)| *path).collect()
     };
-    let disks = || paths(&[Role::Disk, Role::Cd]);
-    let nets = || paths(&[Role::Net]);
-    let (first, cd) = (paths(&[Role::Disk]).next(), paths(&[Role::Cd]).next());
-    let named = |name: &str, path: Option<String>| path.map(|path| (name.to_owned(), path));
-    let numbered = |name: &'static str, paths: &mut dyn Iterator<Item = String>| {
-        let paths = paths.enumerate().map(|(number, path)| (format!("{name}{number}"), path));
-        paths.collect::<Vec<_>>()
+    let (all, disks, cds) = (of(&[Role::Disk, Role::Cd]), of(&[Role::Disk]), of(&[Role::Cd]));
+    let nets = of(&[Role::Net]);
+    let mut names: Vec<(String, &str)> = Vec::new();
+    let mut add = |name: &str, path: Option<&&str>| {
+        names.extend(path.map(|path| (name.to_owned(), *path)));
     };
-    let names = [
-        named("disk", first.or_else(|| disks().next())).into_iter().collect(),
-        numbered("disk", &mut disks()),
-        named("cdrom", cd).into_iter().collect(),
-        named("net", nets().next()).into_iter().collect(),
-        numbered("net", &mut nets()),
-    ];
-    names
-        .into_iter()
-        .flatten()
-        .fold(Aliases::new("aliases"), |aliases, (name, path)| aliases.with(name, path))
+    add("disk", disks.first().or(all.first()));
+    (0..).zip(&all).for_each(|(number, path)| add(&format!("disk{number}"), Some(path)));
+    add("cdrom", cds.first());
+    add("net", nets.first());
+    (0..).zip(&nets).for_each(|(number, path)| add(&format!("net{number}"), Some(path)));
+    let names = names.into_iter();
+    names.fold(Aliases::new("aliases"), |aliases, (name, path)| aliases.with(name, path))
 }
