@@ -7,6 +7,7 @@ mod bench;
 mod boot;
 mod boot_bench;
 mod cache;
+mod cd;
 mod console;
 mod cpio;
 mod deb;
@@ -82,9 +83,10 @@ enum Task {
     /// `menu.timeout=N` on the kernel command line, the first entry after N seconds (10), and with 0
     /// none by itself.
     ///
-    /// debian.img is a disk with an installed Debian 12: GPT, an empty PReP partition, ext4. Its
+    /// debian.img is a disk with an installed Debian 12: GPT, a PReP partition with GRUB, ext4. Its
     /// packages are unpacked here and configured in a guest of pseries-vmm, which is built for that.
-    /// Log in as root, without a password.
+    /// Log in as root, without a password. rescue-cd.iso is a CD: GRUB, vmlinux-6.1 and
+    /// initramfs.cpio.gz. `pseries-vmm --disk path=FILE` starts either.
     ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
@@ -153,8 +155,9 @@ fn make_guest(refresh: bool) -> Result<u8> {
     let guest = guest::make(refresh)?;
     let newer = guest::newer_kernel(refresh)?;
     let petitboot = petitboot::make(&guest, refresh)?;
+    let cd = cd::make(&guest, refresh)?;
     let debian = debian::make(&guest, refresh)?;
-    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot, &debian] {
+    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot, &cd, &debian] {
         println!("{}", file.display());
     }
     Ok(0)

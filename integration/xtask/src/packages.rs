@@ -31,6 +31,8 @@ pub(crate) enum Tool {
     Ext4,
     /// What partitions disks.
     PartitionTables,
+    /// What makes CDs.
+    Xorriso,
     /// A network for guests, without root.
     Passt,
     /// Folders of the host for guests.
@@ -42,7 +44,7 @@ impl Tool {
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
     /// What the tests need.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Qemu,
         Self::PowerCompiler,
         Self::PowerLibrary,
@@ -52,6 +54,7 @@ impl Tool {
         Self::CppCompiler,
         Self::Ext4,
         Self::PartitionTables,
+        Self::Xorriso,
         Self::Passt,
         Self::Virtiofsd,
     ];
@@ -73,6 +76,7 @@ impl Tool {
             Self::CppCompiler => (Sign::Program("c++"), "g++"),
             Self::Ext4 => (Sign::Program("mke2fs"), "e2fsprogs"),
             Self::PartitionTables => (Sign::Program("sfdisk"), "fdisk"),
+            Self::Xorriso => (Sign::Program("xorriso"), "xorriso"),
             Self::Passt => (Sign::Program("passt"), "passt"),
             Self::Virtiofsd => (Sign::File(VIRTIOFSD), "qemu-system-common"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),

@@ -1,4 +1,5 @@
-//! QEMU for the emulated host, which has no shared libraries: the program with all that it loads.
+//! QEMU, to compare with: on this machine with its usual firmware; and for the emulated host, which
+//! has no shared libraries, the program with all that it loads.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,20 @@ const FIRMWARE: &str = "usr/share/qemu/vof.bin";
 
 /// Disks have sectors of so many bytes.
 const SECTOR_BYTES: usize = 512;
+
+/// A machine of one gibibyte that starts from a disk, by SLOF.
+pub(crate) fn from_disk(disk: &Path, is_written: bool) -> Command {
+    // A comma ends a value, two are one (QEMU, "Standard options").
+    let path = disk.display().to_string().replace(',', ",,");
+    let readonly = if is_written { "off" } else { "on" };
+    let mut command = Command::new("qemu-system-ppc64");
+    command.args(["-M", "pseries", "-cpu", "POWER9", "-m", "1G", "-nographic", "-nodefaults"]);
+    command.args(["-serial", "stdio", "-monitor", "none", "-device", "virtio-blk-pci,drive=disk"]);
+    command
+        .arg("-drive")
+        .arg(format!("if=none,id=disk,format=raw,readonly={readonly},file={path}"));
+    command
+}
 
 /// Fetches what is missing and builds what is out of date. Gives an archive that can be the host's
 /// disk, being of whole sectors: the program and its firmware, and libraries in `lib`.

@@ -15,8 +15,8 @@ use crate::guest::NO_WATCHDOGS;
 use crate::patience::{HANG, Patience, minutes};
 use crate::program::{filter, line, progress};
 
-/// Memory for the files, which are there twice for a while.
-const MEMORY: &str = "size=2G";
+/// Memory for the files, which are there twice for a while, and may fill a half of it.
+const MEMORY: &str = "size=3G";
 
 /// As much of the console as a failure shows.
 const TAIL_LINES: usize = 40;

@@ -4,7 +4,9 @@
 mod configure;
 mod database;
 mod disk;
+mod loader;
 mod tree;
+mod variant;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::{Failure, Result};
 use crate::folders;
+use crate::grub::{self, Mkimage};
 use crate::guest::{self, Guest};
 use crate::modules::Modules;
 use crate::packages::{self, Tool};
@@ -22,8 +25,11 @@ use crate::program::progress;
 use crate::tar::{self, Kind};
 
 pub(crate) use self::disk::{check, kernel, recovered, take_folder};
+pub(crate) use self::variant::{Variant, set_variables};
 
 use self::database::Database;
+use self::disk::Table;
+use self::loader::Finds;
 use self::tree::Tree;
 
 /// The packages. Debian's essential ones are named, as apt takes nothing for installed here.
@@ -76,6 +82,9 @@ const PACKAGES: &[&str] = &[
     "pciutils",
     "socat",
     "wget",
+    // What starts it, with what chooses from its menu and makes another one.
+    "grub-ieee1275-bin",
+    "grub2-common",
 ];
 
 /// What Debian's kernel needs to mount the root file system.
@@ -90,8 +99,9 @@ const CONFIGURE: &str = include_str!("../../guest/debian/configure");
 const SETTINGS: &str = include_str!("../../guest/debian/settings");
 
 /// Files of the administrator's, by path.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     ("etc/apt/sources.list", include_str!("../../guest/debian/sources.list")),
+    ("etc/default/grub", include_str!("../../guest/debian/default-grub")),
     ("etc/default/locale", "LANG=C.UTF-8\n"),
     ("etc/dpkg/dpkg.cfg.d/slim", include_str!("../../guest/debian/slim")),
     ("etc/fstab", include_str!("../../guest/debian/fstab")),
@@ -117,15 +127,21 @@ pub(crate) fn make(guest: &Guest, refresh: bool) -> Result<PathBuf> {
     let own: String = FILES.iter().map(|(path, content)| format!("{path}\n{content}")).collect();
     let busybox = &guest.packages.manifest;
     let modules = ROOT_MODULES.join(" ");
-    let source = [busybox, &source(&fetched), INITRD, &modules, &own, disk::ROOT_UUID];
+    let tools = grub::tools(refresh)?;
+    let source =
+        [busybox, &source(&fetched), INITRD, &modules, &own, disk::ROOT_UUID, &tools.manifest];
     guest::build("debian", &source.concat(), &[&disk], |scratch| {
         packages::ensure(&[Tool::Ext4, Tool::PartitionTables])?;
         let mut tree = unpack(&fetched, scratch)?;
         apply(&mut tree, &folders::read(&changes)?)?;
         add_own(&mut tree, guest)?;
         progress!("making the disk");
+        loader::add(&mut tree)?;
+        let mkimage = Mkimage::unpack(&tools, &scratch.join("tools"))?;
+        let modules = tree.folder().join(grub::modules_folder());
+        let loader = loader::make(&mkimage, &modules, Table::Gpt, Finds::Number, scratch)?;
         let made = scratch.join("debian.img");
-        disk::make(&tree, scratch, &made)?;
+        disk::make(&tree, &loader, scratch, &made)?;
         guest::take(&made, &disk)
     })?;
     Ok(disk)

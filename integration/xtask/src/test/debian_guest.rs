@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::boot;
-use crate::debian;
+use crate::debian::{self, Variant};
 use crate::failure::{Failure, Result};
 use crate::folders::TemporaryFolder;
 use crate::guest::{self, NO_WATCHDOGS};
 
-use super::disk::copy;
 use super::log::Log;
 use super::pty::Pty;
 
@@ -34,7 +33,8 @@ impl Debian {
     /// Makes a disk for a step. Its kernel is started without a boot loader, which is quicker.
     pub(super) fn make(name: &str) -> Result<Self> {
         let folder = TemporaryFolder::make(&guest::folder(), name)?;
-        let disk = copy(&debian::make(&guest::make(false)?, false)?, folder.path())?;
+        let made = debian::make(&guest::make(false)?, false)?;
+        let disk = Variant::USUAL.copy(&made, folder.path())?;
         let [kernel, initrd] = debian::kernel(&disk, folder.path())?;
         Ok(Self { folder, disk, vmm: boot::build()?, kernel, initrd })
     }

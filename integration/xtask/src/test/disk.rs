@@ -1,16 +1,15 @@
 //! The steps that start an installed Debian from its disk, as somebody at a terminal.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::boot;
-use crate::debian;
+use crate::debian::{self, Variant};
 use crate::failure::Result;
 use crate::folders::TemporaryFolder;
 use crate::guest::{self, NO_WATCHDOGS};
 use crate::host::base_name;
 use crate::petitboot;
-use crate::program::output_of;
 
 use super::boots::{relative, xtask};
 use super::log::Log;
@@ -73,7 +72,7 @@ impl Files {
         let menu = petitboot::make(&guest, false)?;
         let made = debian::make(&guest, false)?;
         let folder = TemporaryFolder::make(&guest::folder(), "disk")?;
-        let disk = copy(&made, folder.path())?;
+        let disk = Variant::USUAL.copy(&made, folder.path())?;
         Ok(Self { kernel: guest.kernel, menu, disk, _folder: folder })
     }
 
@@ -103,16 +102,9 @@ impl Files {
     }
 }
 
-fn log_in(terminal: &mut Pty<'_>) -> Result<()> {
+/// Waits for the login prompt, and logs in.
+pub(super) fn log_in(terminal: &mut Pty<'_>) -> Result<()> {
     terminal.expect("debian login: ")?;
     terminal.type_in("root\r")?;
     terminal.expect(PROMPT).map(drop)
-}
-
-/// A copy of a disk to be written to, with holes where it has holes.
-pub(super) fn copy(disk: &Path, folder: &Path) -> Result<PathBuf> {
-    let to = folder.join("disk.img");
-    let mut cp = Command::new("cp");
-    output_of(cp.args(["--reflink=auto", "--sparse=always"]).arg(disk).arg(&to))?;
-    Ok(to)
 }

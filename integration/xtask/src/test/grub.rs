@@ -9,22 +9,16 @@ use crate::failure::{Failure, Result};
 use crate::grub;
 
 use super::boots::PROMPT;
+use super::grub_terminal::{DOWN, GrubTerminal, UP};
 use super::log::Log;
-use super::pty::Pty;
 
 /// RAM in MiB.
 const RAM_MIB: u64 = 512;
 
-const GRUB_PROMPT: &str = "grub> ";
-
-const UP: &str = "\x1b[A";
-const DOWN: &str = "\x1b[B";
-
 /// The entries of the menu (`xtask/grub/grub.cfg`), in its order.
 const ENTRIES: [&str; 4] = ["Debian's Linux", "Say hello", "Restart", "Switch off"];
 
-/// What may be typed, and what has to come of it. GRUB moves the cursor between any two of the
-/// characters that it echoes, so what is typed is no answer.
+/// What may be typed, and what has to come of it.
 const COMMANDS: [(&str, &[&str]); 5] = [
     ("ls", &["(memdisk)"]),
     ("ls (memdisk)/", &["grub.cfg", "hello.txt", "vmlinux.gz"]),
@@ -39,19 +33,13 @@ pub(super) fn commands(log: &mut Log) -> Result<()> {
         terminal.shows_menu()?;
         for (key, entry) in [(DOWN, 1), (DOWN, 2), (UP, 1), (UP, 0), (DOWN, 1)] {
             terminal.type_in(key)?;
-            terminal.highlights(ENTRIES[entry])?;
+            terminal.highlights(entry)?;
         }
         terminal.type_in("\r")?;
         terminal.expect("Hello from the disk in memory.")?;
         terminal.shows_menu()?;
-        terminal.type_in("c")?;
-        terminal.expect(GRUB_PROMPT)?;
-        for (command, answers) in COMMANDS {
-            let said = terminal.answer(command)?;
-            if let Some(missing) = answers.iter().find(|answer| !said.contains(**answer)) {
-                return Err(Failure::new(format!("`{command}` does not show {missing:?}")));
-            }
-        }
+        terminal.command_line()?;
+        terminal.answers(&COMMANDS)?;
         check_map(&terminal.answer("lsmmap")?)?;
         terminal.type_in("halt\r")
     })
@@ -62,13 +50,12 @@ pub(super) fn reboot(log: &mut Log) -> Result<()> {
     for_each(log, |terminal| {
         terminal.shows_menu()?;
         terminal.type_in(DOWN)?;
-        terminal.highlights(ENTRIES[1])?;
+        terminal.highlights(1)?;
         terminal.type_in(DOWN)?;
-        terminal.highlights(ENTRIES[2])?;
+        terminal.highlights(2)?;
         terminal.type_in("\r")?;
         terminal.shows_menu()?;
-        terminal.type_in("c")?;
-        terminal.expect(GRUB_PROMPT)?;
+        terminal.command_line()?;
         terminal.type_in("reboot\r")?;
         terminal.shows_menu()?;
         terminal.type_in("\x01x")
@@ -86,7 +73,7 @@ pub(super) fn linux(log: &mut Log) -> Result<()> {
         terminal.expect("BOOT_IMAGE=(memdisk)/vmlinux.gz console=hvc0")?;
         terminal.type_in("reboot -f\r")?;
         terminal.shows_menu()?;
-        for entry in &ENTRIES[1..] {
+        for entry in 1..ENTRIES.len() {
             terminal.type_in(DOWN)?;
             terminal.highlights(entry)?;
         }
@@ -95,12 +82,11 @@ pub(super) fn linux(log: &mut Log) -> Result<()> {
 }
 
 /// Runs each GRUB on a terminal; `play` makes it end.
-fn for_each(log: &mut Log, play: fn(&mut Terminal<'_>) -> Result<()>) -> Result<()> {
+fn for_each(log: &mut Log, play: fn(&mut GrubTerminal<'_>) -> Result<()>) -> Result<()> {
     let images = grub::make(false)?;
     let vmm = boot::build()?;
     for image in [&images.older, &images.newer] {
-        let pty = Pty::spawn(&mut command(&vmm, image), log)?;
-        let mut terminal = Terminal { pty };
+        let mut terminal = GrubTerminal::start(&mut command(&vmm, image), &ENTRIES, log)?;
         play(&mut terminal)?;
         terminal.pty.ends_well()?;
     }
@@ -112,43 +98,6 @@ fn command(vmm: &Path, image: &Path) -> Command {
     command.args(["--backend", "interp", "--machine", "x-vof=on"]);
     command.args(["--memory", &format!("size={RAM_MIB}M"), "--kernel"]).arg(image);
     command
-}
-
-/// A terminal with GRUB on it.
-struct Terminal<'a> {
-    pty: Pty<'a>,
-}
-
-impl Terminal<'_> {
-    fn type_in(&mut self, keys: &str) -> Result<()> {
-        self.pty.type_in(keys)
-    }
-
-    fn expect(&mut self, text: &str) -> Result<String> {
-        self.pty.expect(text)
-    }
-
-    /// Waits for a menu that is drawn anew, with the first entry highlighted.
-    fn shows_menu(&mut self) -> Result<()> {
-        self.expect("GNU GRUB  version 2.")?;
-        self.highlights(ENTRIES[0])?;
-        for entry in &ENTRIES[1..] {
-            self.expect(entry)?;
-        }
-        Ok(())
-    }
-
-    /// Waits until an entry is highlighted.
-    fn highlights(&mut self, entry: &str) -> Result<()> {
-        self.expect(&format!("*{entry}")).map(drop)
-    }
-
-    /// What comes of a command.
-    fn answer(&mut self, command: &str) -> Result<String> {
-        self.type_in(&format!("{command}\r"))?;
-        self.expect("\n")?;
-        self.expect(GRUB_PROMPT)
-    }
 }
 
 /// Checks that `lsmmap` shows RAM: ranges in order, all in RAM, the last up to its end.
@@ -183,6 +132,7 @@ fn range(line: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test::grub_terminal::GRUB_PROMPT;
 
     #[test]
     fn a_map_of_ram_ends_where_ram_ends() {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI checks, step by step, up to the first that fails.
 
+mod boot_disk;
 mod boots;
 mod checks;
 mod circles;
@@ -8,6 +9,7 @@ mod devices;
 mod disk;
 mod faults;
 mod grub;
+mod grub_terminal;
 mod http;
 mod lane;
 mod log;
@@ -111,6 +113,12 @@ const STEPS: &[Step] = &[
     ),
     soft("soft-nvram", "a guest's NVRAM outlives restarts, crashes and machines", nvram::all),
     soft("soft-disk", "a Debian starts from its disk, by a menu and kexec", disk::software),
+    soft(
+        "soft-bootdisk",
+        "a Debian starts from its disk by GRUB, as on POWER",
+        boot_disk::software,
+    ),
+    soft("soft-bootcd", "a CD starts, by its script and GRUB", boot_disk::cd),
     soft("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
     soft("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
     soft("soft-example", "guests of the example VMM boot, by both ways in", saves::software_boots),
@@ -135,6 +143,7 @@ const STEPS: &[Step] = &[
     host("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     host("examples", "configuration files boot, with older and newer kernels", boots::examples),
     host("disk", "a Debian starts on KVM from a disk of the POWER host", disk::kvm),
+    host("bootdisk", "a Debian starts on KVM from its disk by GRUB", boot_disk::kvm),
     host("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
     host("saves", "guests are saved at random points, and go on", saves::kvm),
     host("power10", "guests of each level boot on a POWER10 host", power10::levels),
@@ -143,6 +152,9 @@ const STEPS: &[Step] = &[
     host("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
     host("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
+    long("bootdisk-all", "each form of the disk and the CD start in all places", boot_disk::all),
+    long("bootdisk-own", "what grub-install makes in the guest starts", boot_disk::installed),
+    long("bootdisk-peer", "the same disks and CD start in QEMU, with SLOF", boot_disk::peer),
     long("fuzz-long", "half an hour of each fuzzer finds nothing", checks::fuzz_long),
 ];
 
