@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::{Args, Subcommand};
 
 use crate::boot_bench;
+use crate::disk_bench;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::io_bench;
@@ -44,6 +45,13 @@ enum Suite {
         #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
     },
+    /// An installed Debian from start to GRUB's menu and to a login on the processor in software,
+    /// beside QEMU with SLOF
+    Disk {
+        /// How often each is run
+        #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+    },
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {
         /// How often each is run
@@ -80,6 +88,7 @@ impl Bench {
             }
             Suite::Kexec => boot_bench::kexec(),
             Suite::Io { runs } => io_bench::run(runs),
+            Suite::Disk { runs } => disk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

@@ -12,6 +12,7 @@ mod console;
 mod cpio;
 mod deb;
 mod debian;
+mod disk_bench;
 mod failure;
 mod folders;
 mod fuzz;
