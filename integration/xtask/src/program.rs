@@ -63,7 +63,7 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     Err(Failure::new(format!("{} {}: {}", line(command), ended(output.status), said.trim_end())))
 }
 
-/// Runs a program on some input, for what it makes of it.
+/// Runs a program on some input, for what it makes of it. What it says goes where the caller sends it.
 pub(crate) fn filter(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().attempt(|| format!("run {}", name(command)))?;
@@ -76,7 +76,10 @@ pub(crate) fn filter(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
     });
     let output = output.attempt(|| format!("read what {} made", name(command)))?;
     if !output.status.success() {
-        return Err(Failure::new(format!("{} {}", line(command), ended(output.status))));
+        // What it said, if the caller took that.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let failure = format!("{} {}\n{said}", line(command), ended(output.status));
+        return Err(Failure::new(failure.trim_end()));
     }
     Ok(output.stdout)
 }

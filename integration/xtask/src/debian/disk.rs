@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
@@ -61,8 +61,9 @@ pub(super) fn make(tree: &Tree, loader: &[u8], scratch: &Path, to: &Path) -> Res
 /// Writes a table of partitions, in the place of the one that is there.
 pub(super) fn partition(disk: &Path, table: Table) -> Result<()> {
     let mut sfdisk = tool("sfdisk");
-    // What is on the partitions stays.
+    // What is on the partitions stays; that there is something is not worth a word.
     sfdisk.args(["--quiet", "--wipe", "always", "--wipe-partitions", "never"]).arg(disk);
+    sfdisk.stderr(Stdio::piped());
     filter(&mut sfdisk, script(table).as_bytes()).map(drop)
 }
 

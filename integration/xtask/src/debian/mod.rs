@@ -99,7 +99,7 @@ const CONFIGURE: &str = include_str!("../../guest/debian/configure");
 const SETTINGS: &str = include_str!("../../guest/debian/settings");
 
 /// Files of the administrator's, by path.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("etc/apt/sources.list", include_str!("../../guest/debian/sources.list")),
     ("etc/default/grub", include_str!("../../guest/debian/default-grub")),
     ("etc/default/locale", "LANG=C.UTF-8\n"),
@@ -109,6 +109,7 @@ const FILES: [(&str, &str); 11] = [
     ("etc/hosts", "127.0.0.1 localhost debian\n::1 localhost ip6-localhost\n"),
     ("etc/modprobe.d/no-wireless.conf", include_str!("../../guest/debian/no-wireless.conf")),
     ("etc/systemd/network/80-dhcp.network", include_str!("../../guest/debian/80-dhcp.network")),
+    ("etc/systemd/system.conf.d/patience.conf", include_str!("../../guest/debian/patience.conf")),
     ("boot/grub/grub.cfg", include_str!("../../guest/debian/grub.cfg")),
     ("boot/loader/entries/debian.conf", include_str!("../../guest/debian/entry.conf")),
 ];
