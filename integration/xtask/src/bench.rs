@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::{Args, Subcommand};
 
 use crate::boot_bench;
-use crate::disk_bench;
+use crate::bootdisk_bench;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::io_bench;
@@ -47,7 +47,7 @@ enum Suite {
     },
     /// An installed Debian from start to GRUB's menu and to a login on the processor in software,
     /// beside QEMU with SLOF
-    Disk {
+    Bootdisk {
         /// How often each is run
         #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
@@ -88,7 +88,7 @@ impl Bench {
             }
             Suite::Kexec => boot_bench::kexec(),
             Suite::Io { runs } => io_bench::run(runs),
-            Suite::Disk { runs } => disk_bench::run(runs),
+            Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench disk`: from start to GRUB's menu and to a login, from the same disk in the VMM
+//! `cargo xtask bench bootdisk`: from start to GRUB's menu and to a login, from the same disk in the VMM
 //! and in QEMU with its usual firmware.
 
 use std::io::{Read, Write};
