@@ -1,7 +1,9 @@
 //! The thread of a virtual CPU: runs guest code, answers what it asks, waits while it is stopped.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::MmioBus;
 use arch_ppc64::smp::{Mailboxes, Order};
 use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
@@ -77,7 +79,12 @@ impl CpuThread {
                 Ok(VcpuExit::Hypercall(call)) => {
                     self.stats.exits.hypercalls += 1;
                     self.stats.count_hypercall(call.token);
-                    match self.bus.dispatch(self.id, &*self.ram, call) {
+                    let client_call = (call.token == token::VOF_CLIENT).then(Instant::now);
+                    let next = self.bus.dispatch(self.id, &*self.ram, call);
+                    if let Some(start) = client_call {
+                        self.stats.count_client_time(start.elapsed());
+                    }
+                    match next {
                         Next::Resume => {}
                         Next::Cede => self.vcpu.cede(),
                         Next::Park => return Left::Stopped,

@@ -58,7 +58,7 @@ pub use error::VmmError;
 pub use nvram::{KeptNvram, NvramOpenError};
 pub use outlet::{finish, is_reader_gone};
 pub use signals::{die_of, take_limits_as_errors};
-pub use stats::{Exits, Stats};
+pub use stats::{ClientTime, Exits, Stats};
 pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};

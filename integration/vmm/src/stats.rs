@@ -21,6 +21,19 @@ pub struct Stats {
     pub unknown_hypercalls: u64,
     /// Calls of the client interface by service.
     pub client_calls: BTreeMap<&'static str, u64>,
+    /// What they took of the host's time, on all CPUs.
+    pub client_time: ClientTime,
+}
+
+/// The host's time in calls of the client interface, as a CPU that makes them sees it: waiting for
+/// the host and for other CPUs is in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientTime {
+    /// All of them.
+    pub all: Duration,
+    /// The longest; one that waits for the host is made in pieces, of which each counts.
+    pub longest: Duration,
 }
 
 /// Why CPUs left guest code, and how often.
@@ -45,6 +58,12 @@ impl Stats {
         }
     }
 
+    /// Counts the time of a call of the client interface.
+    pub(crate) fn count_client_time(&mut self, time: Duration) {
+        self.client_time.all += time;
+        self.client_time.longest = self.client_time.longest.max(time);
+    }
+
     /// Adds the counts of a part of the run. The time is that of the whole run already.
     pub(crate) fn add(&mut self, part: &Self) {
         if let Some(instructions) = part.instructions {
@@ -63,6 +82,8 @@ impl Stats {
             // Counts of a state that was taken up are what somebody else says.
             *sum = sum.saturating_add(count);
         }
+        self.client_time.all += part.client_time.all;
+        self.client_time.longest = self.client_time.longest.max(part.client_time.longest);
     }
 }
 
@@ -98,6 +119,10 @@ impl fmt::Display for Stats {
             for (service, count) in &self.client_calls {
                 writeln!(f, "  {service:<32}{count:>12}")?;
             }
+            let ClientTime { all, longest } = self.client_time;
+            writeln!(f, "host time of client calls")?;
+            writeln!(f, "  {:<32}{:>12.6} s", "all of it", all.as_secs_f64())?;
+            writeln!(f, "  {:<32}{:>12.6} s", "the longest", longest.as_secs_f64())?;
         }
         Ok(())
     }
@@ -119,6 +144,8 @@ mod tests {
             for token in [token::PUT_TERM_CHAR, token::PUT_TERM_CHAR, 0xabc, u64::MAX] {
                 part.count_hypercall(token);
             }
+            part.count_client_time(Duration::from_micros(2));
+            part.count_client_time(Duration::from_micros(instructions));
             part
         };
         let mut all = Stats { wall: Duration::from_secs(2), ..Stats::default() };
@@ -136,5 +163,7 @@ mod tests {
         assert_eq!(count("H_PUT_TERM_CHAR"), "4");
         assert_eq!(count("others"), "4");
         assert_eq!(count("getprop"), "2");
+        assert!(text.contains("all of it                           4.000004 s"), "{text}");
+        assert!(text.contains("the longest                         3.000000 s"), "{text}");
     }
 }
