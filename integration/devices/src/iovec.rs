@@ -158,14 +158,20 @@ impl<'m> Scatter<'m> {
         self.pieces.transfer_at(file.as_fd().as_raw_fd(), offset, libc::preadv, end)
     }
 
-    /// As [`read_exact_at`](Self::read_exact_at) where the host has all of it in memory; else false,
-    /// and nothing was waited for. So it is where the host cannot tell (Linux before 4.14, and file
-    /// systems without `RWF_NOWAIT`), and at the end of the file.
+    /// The same, but it waits for nothing: `false` where the host does not have all of it at hand, or
+    /// cannot tell. What is in the pieces is nobody's then.
     ///
     /// # Errors
-    /// What else the host says; part of it may have been read.
-    pub fn read_at_hand(&mut self, file: impl AsFd, offset: u64) -> io::Result<bool> {
-        self.pieces.read_at_hand(file.as_fd().as_raw_fd(), offset)
+    /// As [`read_exact_at`](Self::read_exact_at).
+    pub fn try_read_exact_at(&mut self, file: impl AsFd, offset: u64) -> io::Result<bool> {
+        let end = ErrorKind::UnexpectedEof;
+        let read = self.pieces.transfer_at(file.as_fd().as_raw_fd(), offset, preadv_now, end);
+        match read.as_ref().map_err(io::Error::raw_os_error) {
+            Ok(()) => Ok(true),
+            // The last two are file systems and kernels without this.
+            Err(Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS)) => Ok(false),
+            Err(_) => read.map(|()| true),
+        }
     }
 
     /// Reads what a stream has in one call, or the next packet, and tells how many bytes; 0 at the
@@ -195,6 +201,12 @@ struct Iovecs {
 
 type TransferAt = unsafe extern "C" fn(RawFd, *const iovec, c_int, off_t) -> isize;
 type Transfer = unsafe extern "C" fn(RawFd, *const iovec, c_int) -> isize;
+
+/// As `preadv`, of what the host has at hand.
+unsafe extern "C" fn preadv_now(file: RawFd, list: *const iovec, count: c_int, at: off_t) -> isize {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { libc::preadv2(file, list, count, at, libc::RWF_NOWAIT) }
+}
 
 impl Iovecs {
     fn new<B: BitmapSlice>(pieces: &[VolatileSlice<'_, B>]) -> Self {

@@ -80,6 +80,8 @@ pub struct FileDisk {
     bytes: u64,
     blocks: BlockSizes,
     is_device: bool,
+    /// It is a file of a file system that has nothing but memory.
+    is_in_memory: bool,
     is_read_only: bool,
     direct: Option<Direct>,
     flushes: Flushes,
@@ -132,12 +134,14 @@ impl FileDisk {
             let unit = u32::try_from(metadata.blksize()).unwrap_or(FILE_BLOCK_BYTES);
             BlockSizes::new(SECTOR_BYTES as u32, unit.min(FILE_BLOCK_BYTES))
         };
+        let is_in_memory = !is_device && host::is_in_memory(&file);
         let disk = Self {
             file,
             id: options.id.clone(),
             bytes,
             blocks,
             is_device,
+            is_in_memory,
             is_read_only: options.read_only,
             direct,
             flushes: Flushes::default(),
@@ -204,11 +208,12 @@ impl Disk for FileDisk {
         }
     }
 
+    /// What is in the page cache, and all of a file system in memory.
     fn try_read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<bool> {
         self.check(offset, to.len() as u64, false)?;
         match &self.direct {
-            None => to.read_at_hand(&self.file, offset),
-            // Nothing is kept.
+            None if self.is_in_memory => to.read_exact_at(&self.file, offset).map(|()| true),
+            None => to.try_read_exact_at(&self.file, offset),
             Some(_) => Ok(false),
         }
     }

@@ -42,9 +42,20 @@ pub(crate) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
     }
 }
 
-/// Has the space of a file's first bytes there, as they are.
-pub(crate) fn allocate_ahead(file: &File, bytes: u64) -> io::Result<()> {
-    allocate(file, libc::FALLOC_FL_KEEP_SIZE, 0, bytes)
+/// Whether a file is in memory for as long as it exists, as those of tmpfs are. Such a file system
+/// does not know of reads that wait for nothing.
+pub(super) fn is_in_memory(file: &File) -> bool {
+    let mut found = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: fills the structure, if it returns 0.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    let found = unsafe { found.assume_init() };
+    // The type is of another width elsewhere.
+    #[expect(clippy::unnecessary_cast, reason = "it is on this host")]
+    let is_tmpfs = found.f_type as i64 == libc::TMPFS_MAGIC as i64;
+    is_tmpfs
 }
 
 /// `fallocate` over so many bytes.

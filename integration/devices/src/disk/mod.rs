@@ -48,11 +48,11 @@ pub trait Disk: Send + Sync {
     /// What the host says; `UnexpectedEof` where a file has become shorter.
     fn read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<()>;
 
-    /// As [`read_at`](Self::read_at) if all of it is at hand; else false, and nothing was waited for:
-    /// what is in `to` is nobody's then.
+    /// The same, if the host has it at hand; else nothing is waited for, and `false` comes back: what
+    /// is in `to` is nobody's then. A disk that cannot tell says `false`.
     ///
     /// # Errors
-    /// What the host says.
+    /// As [`read_at`](Self::read_at).
     fn try_read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<bool> {
         let _ = (to, offset);
         Ok(false)

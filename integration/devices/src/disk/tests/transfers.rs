@@ -45,6 +45,52 @@ fn a_file_that_became_shorter_is_an_error() {
     }
 }
 
+/// What was read just now is there without waiting, but past the page cache; what is not there is
+/// an error at once.
+#[test]
+fn what_the_host_has_at_hand_is_read_without_waiting() {
+    let image = Temporary::image(64);
+    let at_hand = |disk: &FileDisk, offset, bytes| {
+        let mut data = vec![0xff; bytes];
+        let read = disk.try_read_at(&mut Scatter::from(&mut data[..]), offset);
+        read.map(|is_read| is_read.then_some(data))
+    };
+    let disk = image.disk();
+    let expected = read(&disk, 512, 63 * 512).unwrap();
+    match at_hand(&disk, 512, 63 * 512).unwrap() {
+        Some(data) => assert_eq!(data, expected),
+        // As some have it that lie on top of others.
+        None => return eprintln!("skipped: the file system cannot tell"),
+    }
+    for (offset, bytes) in [(64 * 512, 512), (63 * 512, 1024), (u64::MAX - 511, 512)] {
+        assert!(at_hand(&disk, offset, bytes).is_err());
+    }
+    OpenOptions::new().write(true).open(&image.0).unwrap().set_len(10 * 512).unwrap();
+    let error = at_hand(&disk, 8 * 512, 4 * 512).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(at_hand(&disk, 8 * 512, 1024).unwrap(), Some([[8; 512], [9; 512]].concat()));
+    drop(disk);
+    image.fill(64);
+    if let Some(disk) = direct_disk(&image) {
+        assert_eq!(at_hand(&disk, 0, 512).unwrap(), None);
+    }
+}
+
+/// As files of tmpfs are: nothing is waited for, whatever the file system knows of that.
+#[test]
+fn files_in_memory_are_at_hand() {
+    let folder = Path::new("/dev/shm");
+    let image = Temporary::below(folder);
+    if std::fs::write(&image.0, [7; 1024]).is_err() {
+        eprintln!("skipped: no {}", folder.display());
+        return;
+    }
+    let disk = image.disk();
+    let mut data = [0; 512];
+    assert!(disk.try_read_at(&mut Scatter::from(&mut data[..]), 512).unwrap());
+    assert_eq!(data, [7; 512]);
+}
+
 #[test]
 #[ignore = "it is a process of another test"]
 fn fill_a_file_system() {
