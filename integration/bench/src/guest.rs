@@ -7,12 +7,12 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::{CpuIndex, Hypercall, Next, Status};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 use vof_device::DeviceTree;
-use vof_device::test_utils::{TestMachine, WORKSPACE, WORKSPACE_BYTES};
+use vof_device::test_utils::{CALL_AGAIN, TestMachine, WORKSPACE, WORKSPACE_BYTES};
 
 use crate::walk::{ClientInterface, Name};
 
 /// As much as a cell can name, so that claims have all the room they can.
-const RAM_BYTES: u64 = 4 << 30;
+pub const RAM_BYTES: u64 = 4 << 30;
 
 /// A machine of nothing but RAM and the client interface of this tree.
 pub fn machine(tree: DeviceTree) -> TestMachine {
@@ -41,6 +41,9 @@ struct Services {
     package_to_path: u32,
     claim: u32,
     release: u32,
+    open: u32,
+    seek: u32,
+    read: u32,
 }
 
 /// A client program.
@@ -72,6 +75,9 @@ impl<'a> Client<'a> {
                 package_to_path: 0,
                 claim: 0,
                 release: 0,
+                open: 0,
+                seek: 0,
+                read: 0,
             },
             texts_end: TEXTS_AT,
         };
@@ -85,6 +91,9 @@ impl<'a> Client<'a> {
             package_to_path: client.text("package-to-path"),
             claim: client.text("claim"),
             release: client.text("release"),
+            open: client.text("open"),
+            seek: client.text("seek"),
+            read: client.text("read"),
         };
         client
     }
@@ -128,7 +137,23 @@ impl<'a> Client<'a> {
         self.call(self.services.release, [at, size]);
     }
 
-    /// One call with one result.
+    /// open of a path that is in guest memory; gives the ihandle, or 0.
+    pub fn open(&mut self, path_at: u32) -> u32 {
+        self.call(self.services.open, [path_at])
+    }
+
+    /// seek to `position`.
+    pub fn seek(&mut self, ihandle: u32, position: u64) -> u32 {
+        self.call(self.services.seek, [ihandle, (position >> 32) as u32, position as u32])
+    }
+
+    /// read of `bytes` to an address.
+    pub fn read(&mut self, ihandle: u32, at: u32, bytes: u32) -> u32 {
+        self.call(self.services.read, [ihandle, at, bytes])
+    }
+
+    /// One call with one result; as the firmware in a guest does, it is made again where the host is
+    /// waited for.
     #[inline]
     fn call<const COUNT: usize>(&mut self, service: u32, arguments: [u32; COUNT]) -> u32 {
         let mut array = [0; MAX_ARRAY_BYTES];
@@ -137,9 +162,15 @@ impl<'a> Client<'a> {
             place.copy_from_slice(&cell.to_be_bytes());
         }
         self.store(0, &array[..(3 + COUNT) * 4]);
-        let mut call = Hypercall::new(token::VOF_CLIENT, &[WORKSPACE.into()]);
-        let next = self.machine.bus.dispatch(CpuIndex(0), &self.machine.ram, &mut call);
-        assert_eq!((next, call.status()), (Next::Resume, Status::SUCCESS));
+        loop {
+            let mut call = Hypercall::new(token::VOF_CLIENT, &[WORKSPACE.into()]);
+            let next = self.machine.bus.dispatch(CpuIndex(0), &self.machine.ram, &mut call);
+            assert_eq!(next, Next::Resume);
+            if call.status() != CALL_AGAIN {
+                assert_eq!(call.status(), Status::SUCCESS);
+                break;
+            }
+        }
         let result = self.workspace.load::<u32>((3 + COUNT) * 4, Ordering::Relaxed);
         u32::from_be(result.expect("the array is in the workspace"))
     }

@@ -3,6 +3,7 @@
 //! has the same for criterion.
 
 pub mod claims;
+pub mod disk;
 pub mod guest;
 #[cfg(feature = "libfdt")]
 pub mod libfdt;

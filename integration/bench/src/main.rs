@@ -28,6 +28,10 @@ struct Cli {
     /// Measure the longest that one call can take, of each service, and nothing else
     #[arg(long, conflicts_with = "csv")]
     worst: bool,
+
+    /// Measure reads of a disk, which is a file of 256 MiB in this folder, and nothing else
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["csv", "worst"])]
+    disk: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,15 @@ fn main() -> ExitCode {
     if cli.worst {
         let fails = worst() && cli.check;
         return if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    if let Some(folder) = &cli.disk {
+        return match vof_bench::disk::figures(folder) {
+            Ok(figures) => told(&figures, cli.check),
+            Err(error) => {
+                eprintln!("vof-bench: no disk in {}: {error}", folder.display());
+                ExitCode::FAILURE
+            }
+        };
     }
     println!("Linux's walk of the tree, and a random getprop; nanoseconds a call\n");
     println!(
@@ -52,17 +65,23 @@ fn main() -> ExitCode {
     println!("\n  blob: nanoseconds a node for blob → tree → blob");
     println!("  bytes: host memory a node besides names and values\n");
     let figures = suite::figures(&trees, &suite::measure_claims(&mut units));
-    println!("Targets\n");
-    for figure in &figures {
-        println!("{figure}");
-    }
+    let code = told(&figures, cli.check);
     if let Some(file) = cli.csv {
         if let Err(error) = std::fs::write(&file, csv(&trees)) {
             eprintln!("vof-bench: cannot write {}: {error}", file.display());
             return ExitCode::FAILURE;
         }
     }
-    let fails = cli.check && figures.iter().any(|figure| figure.is_far_off());
+    code
+}
+
+/// Shows figures beside their targets.
+fn told(figures: &[Figure], check: bool) -> ExitCode {
+    println!("Targets\n");
+    for figure in figures {
+        println!("{figure}");
+    }
+    let fails = check && figures.iter().any(Figure::is_far_off);
     if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

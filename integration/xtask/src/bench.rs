@@ -34,6 +34,12 @@ enum Suite {
         #[arg(long)]
         check: bool,
     },
+    /// What a client reads of a disk a second, beside plain reads of the host
+    Disk {
+        /// Fail where a target is missed by more than twice
+        #[arg(long)]
+        check: bool,
+    },
     /// How fast the processor in software computes
     Cpu,
     /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
@@ -80,6 +86,7 @@ impl Bench {
         match self.suite {
             Suite::Tree(tree) => tree.run(),
             Suite::Worst { check } => worst(check),
+            Suite::Disk { check } => disk(check),
             Suite::Cpu => {
                 let mut cargo = cargo();
                 cargo.args(["bench", "--package", "interp", "--bench", "loops"]);
@@ -115,6 +122,12 @@ impl Tree {
 fn worst(check: bool) -> Result<u8> {
     let mut bench = built(&[])?;
     bench.arg("--worst").args(check.then_some("--check"));
+    status_of(bench)
+}
+
+fn disk(check: bool) -> Result<u8> {
+    let mut bench = built(&[])?;
+    bench.arg("--disk").arg(folders::target()).args(check.then_some("--check"));
     status_of(bench)
 }
 
