@@ -2,10 +2,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::{CpuIndex, Hypercall, Next, Status};
-use vof_device::test_utils::{Client, TestMachine, sample_tree};
+use vof_device::block::BlockPackage;
+use vof_device::test_utils::{Client, TestDisk, TestMachine, sample_tree};
 
 thread_local! {
     // Of this thread only: the test harness has others, with a life of their own.
@@ -45,13 +47,16 @@ fn allocations_of_last_call(machine: &TestMachine, at: u32) -> usize {
 #[test]
 fn services_that_change_nothing_do_not_allocate() {
     const AT: u32 = 0x10_0000;
-    let machine = TestMachine::new(sample_tree(), 16 << 20, |builder| builder);
+    let disk = Arc::new(BlockPackage::new(Arc::new(TestDisk::numbered(4096))));
+    let machine =
+        TestMachine::new(sample_tree(), 16 << 20, |builder| builder.package("disk", disk));
     let client = Client::new(&machine.bus, &machine.ram, AT, 0x1_0000);
     let (buffer, room) = (client.buffer(), 1024);
     let (root, vty) = (1, client.phandle("/vdevice/vty"));
     let stdout = client.getprop(client.phandle("/chosen"), "stdout").unwrap();
     let stdout = u32::from_be_bytes(stdout.try_into().unwrap());
     let memory = client.phandle("/memory@0");
+    let disk = client.one("open", &["disk:0".into()]);
     for number in 0..100 {
         client.one("claim", &[(0x20_0000 + number * 0x1000).into(), 0x800.into(), 0.into()]);
     }
@@ -82,6 +87,12 @@ fn services_that_change_nothing_do_not_allocate() {
         ("instance-to-path", &[stdout.into(), buffer.into(), room.into()]),
         ("package-to-path", &[vty.into(), buffer.into(), room.into()]),
         ("test-method", &[vty.into(), "read".into()]),
+        // What the host has at hand.
+        ("read", &[disk.into(), 0x40_0000.into(), (1 << 20).into()]),
+        ("read", &[disk.into(), 0x40_0000.into(), 1001.into()]),
+        ("seek", &[disk.into(), 0.into(), 77.into()]),
+        ("call-method", &["read-blocks".into(), disk.into(), 4.into(), 9.into(), 0x40_0000.into()]),
+        ("call-method", &["block-size".into(), disk.into()]),
         ("milliseconds", &[]),
         ("quiesce", &[]),
         ("no-such-service", &[]),

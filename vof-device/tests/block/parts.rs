@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use vof_device::test_utils::TestDisk;
+use vof_device::test_utils::iso::NewIso;
 
 use super::{BUFFER, machine, method, open, read, seek, write};
 
@@ -54,6 +55,51 @@ fn a_partition_is_a_disk_of_its_own() {
     for arguments in ["0", "", "00", ",", "0,"] {
         let ihandle = open(&client, arguments);
         assert!(read(&client, ihandle, 512).unwrap() == disk.bytes()[..512], "{arguments}");
+    }
+}
+
+/// Bytes of a file, in pieces that do not end where sectors do.
+#[test]
+fn a_file_is_a_disk_of_its_own() {
+    let content: Vec<u8> = (0..5_000_u32).map(|at| (at ^ at >> 8) as u8).collect();
+    for section_bytes in [0, 2048] {
+        let iso = NewIso { rock_ridge: true, section_bytes, ..NewIso::default() };
+        let files: [(&str, &[u8]); 2] = [("boot/other", b"other"), ("boot/core.elf", &content)];
+        let disk = Arc::new(TestDisk::new(iso.image(&files)));
+        let machine = machine(&disk);
+        let client = machine.client();
+        for is_at_hand in [true, false] {
+            disk.set_at_hand(is_at_hand);
+            for arguments in ["\\boot\\core.elf", ",\\boot\\core.elf", "0,boot\\core.elf"] {
+                let ihandle = open(&client, arguments);
+                assert_ne!(ihandle, 0, "{arguments}");
+                assert!(read(&client, ihandle, 0x8000).unwrap() == content, "{arguments}");
+                assert!(read(&client, ihandle, 1).unwrap().is_empty());
+                for place in [1, 511, 2047, 4095, 4999] {
+                    seek(&client, ihandle, place as u64);
+                    assert!(
+                        read(&client, ihandle, 3000).unwrap()[..]
+                            == content[place..][..(5000 - place).min(3000)]
+                    );
+                    // Where it lies on the disk.
+                    let [0, low, 0] = method(&client, ihandle, "offset", &[place as u32, 0])[..]
+                    else {
+                        panic!("the disk is small")
+                    };
+                    assert_eq!(disk.bytes()[low as usize], content[place]);
+                }
+                client.poke(BUFFER, &[0xaa; 6000]);
+                assert_eq!(method(&client, ihandle, "load", &[BUFFER]), [0, 5000]);
+                assert!(client.peek(BUFFER, 5000) == content);
+                assert_eq!(client.peek(BUFFER + 5000, 1000), [0xaa; 1000]);
+                client.call("close", &[ihandle.into()], 0);
+            }
+        }
+        assert_eq!(open(&client, "\\boot\\core"), 0);
+        assert_eq!(open(&client, "\\boot"), 0);
+        // A slash ends the arguments (§4.3.3): this is a node below the disk's.
+        assert_eq!(open(&client, ",/boot/core.elf"), 0);
+        assert_eq!(open(&client, "1,\\boot\\core.elf"), 0);
     }
 }
 

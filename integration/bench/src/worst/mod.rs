@@ -15,11 +15,13 @@
 mod scenarios;
 mod trees;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::{CpuIndex, Hypercall, Next};
-use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, WORKSPACE_BYTES};
+use vof_device::block::BlockPackage;
+use vof_device::test_utils::{Argument, Client, TestDisk, TestMachine, WORKSPACE, WORKSPACE_BYTES};
 use vof_device::{PropertyPolicy, limits};
 
 use crate::report::{Bound, Figure};
@@ -33,7 +35,9 @@ const RAM_BYTES: u64 = 1 << 30;
 /// Memory that claims get at; what is above is for buffers.
 const CLAIMS_END: u32 = 0x3000_0000;
 const BUFFER: u32 = CLAIMS_END;
-/// What is written of the buffer: the list of free memory, in entries of 16 bytes.
+/// So much that a transfer of all of it takes several calls.
+const DISK_SECTORS: u64 = 3 << 11;
+/// What is written of the buffer at once: the list of free memory, in entries of 16 bytes.
 const TOUCHED_BYTES: usize = limits::MAX_FREE_RANGES * 16;
 const NONE: u32 = u32::MAX;
 
@@ -162,10 +166,16 @@ pub fn figures() -> Vec<Figure> {
 fn longest_calls(scenario: &Scenario, unit: &mut Unit) -> Vec<Worst> {
     let mut calls = Vec::new();
     let tree = (scenario.tree)();
+    // Where the tree has a disk.
+    let disk = tree.find("disk").map(|_| Arc::new(TestDisk::numbered(DISK_SECTORS)));
     for _ in 0..RUNS {
         unit.turn();
         let machine = TestMachine::new(tree.clone(), RAM_BYTES, |builder| {
-            builder.properties(Box::new(Anything)).cas((scenario.cas)())
+            let builder = builder.properties(Box::new(Anything)).cas((scenario.cas)());
+            match &disk {
+                Some(disk) => builder.package("disk", Arc::new(BlockPackage::new(disk.clone()))),
+                None => builder,
+            }
         });
         // The host gives a guest its memory when it is touched, which is not the interface's time.
         machine.client().poke(BUFFER, &vec![0; TOUCHED_BYTES]);

@@ -1,6 +1,7 @@
 //! What a client does to make calls slow.
 
 use arch_ppc64::cas::{self, MAX_PROCESSORS, TreeChange};
+use vof_device::test_utils::sample_tree;
 use vof_device::{CasPolicy, DeviceTree, limits};
 
 use super::trees::{
@@ -41,6 +42,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("deepest node, longest names", deep, deepest),
     scenario("longest paths and aliases", wide, longest_paths),
     scenario("longest transfers", small, transfers),
+    scenario("longest transfers of a disk", sample_tree, disk_transfers),
     scenario("largest machine's list of memory", largest_list, read_all),
     scenario("any", small, the_rest),
 ];
@@ -361,6 +363,18 @@ fn transfers(recorder: &mut Recorder<'_>) {
         recorder.machine.console.type_in(&typed);
         recorder.call("write", &[vty.into(), BUFFER.into(), NONE.into()]);
         recorder.call("read", &[vty.into(), BUFFER.into(), NONE.into()]);
+    }
+}
+
+/// What is at hand; what is not is waited for, and not by the call.
+fn disk_transfers(recorder: &mut Recorder<'_>) {
+    let disk = recorder.prepare("open", &["disk".into()]);
+    for place in [0, 1, 511] {
+        recorder.call("seek", &[disk.into(), 0.into(), place.into()]);
+        recorder.call("read", &[disk.into(), BUFFER.into(), (2 << 20).into()]);
+        let blocks = ["read-blocks".into(), disk.into(), NONE.into(), 0.into(), BUFFER.into()];
+        recorder.call("call-method", &blocks);
+        recorder.call("call-method", &["load".into(), disk.into(), BUFFER.into()]);
     }
 }
 
