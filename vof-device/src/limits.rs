@@ -171,15 +171,18 @@ pub const LOG_PERIOD_SECONDS: u64 = 5;
 ///   four times the ranges of a chunk; chunks hold 32 ranges on average at the least, and each has
 ///   its place and 33 bounds in vectors, which have up to three times their length while they
 ///   grow. 79 bytes a range, so 80.
-/// - Open packages: the arguments of each, and 32 bytes in a table and 4 in a queue, both of which
-///   grow by doubling; about 110 bytes for an instance of the interface's own packages, and 150 for
-///   a call of it that has no answer yet.
+/// - Open packages, and those that are being opened: the arguments of each, and 32 bytes in a table
+///   and 4 in a queue, both of which grow by doubling; about 110 bytes for an instance of the
+///   interface's own packages and 350 for one of a disk, and 150 for a call of it that has no answer
+///   yet.
 /// - The tree: what clients add. Text and tables take up to three times what they hold while they
 ///   grow by doubling; those of slots and of their names grow by steps, of 96 KiB together.
 /// - The arguments of `boot`.
 /// - One call, since calls are made one after the other: the value of a `setprop` or the structure
 ///   of a negotiation, the path of a node, what is told of it in the log. A `write` or `read` has a
 ///   buffer of 256 bytes, on the stack.
+///
+/// For each disk, there is [`MAX_DISK_BYTES`] more.
 ///
 /// Beside it, and not the guest's choice: the changes that the machine's [`CasPolicy`] makes, what
 /// the VMM's own packages keep, a console's own buffers, and for a moment a second copy of the
@@ -188,7 +191,7 @@ pub const LOG_PERIOD_SECONDS: u64 = 5;
 ///
 /// [`CasPolicy`]: crate::CasPolicy
 pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80
-    + MAX_INSTANCES * (MAX_PATH_BYTES + 384)
+    + (MAX_INSTANCES + MAX_OPENINGS) * (MAX_PATH_BYTES + INSTANCE_BYTES)
     + 3 * MAX_ADDED_BYTES
     + (1 << 20)
     + MAX_BOOTSPEC_BYTES
@@ -196,7 +199,26 @@ pub const MAX_GUEST_DRIVEN_BYTES: usize = 2 * MAX_FREE_RANGES * 80
     + MAX_ARCHITECTURE_VECTOR_BYTES
     + 4 * (MAX_DEPTH + 1) * (MAX_NODE_NAME_BYTES + 1);
 
+/// What keeps an open package, besides its arguments.
+const INSTANCE_BYTES: usize = 640;
+
 const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
+
+/// The most host memory in bytes that a guest can make a disk of the client interface
+/// ([`BlockPackage`](crate::block::BlockPackage)) take, besides what is in
+/// [`MAX_GUEST_DRIVEN_BYTES`].
+///
+/// - The buffer of the disk's thread.
+/// - The pieces of all parts that are open: where each is, and where it ends in its part.
+/// - One part that is looked for: what of the disk is read for it, a table of partitions and its
+///   copy, and the list of a file's pieces, which has up to three times its length while it grows.
+/// - What the thread's own life takes, with the part of its stack that it uses.
+pub const MAX_DISK_BYTES: usize = MAX_DISK_TRANSFER_BYTES
+    + MAX_DISK_EXTENTS * 24
+    + 2 * LABEL_READ_BYTES as usize
+    + 2 * MAX_GPT_TABLE_BYTES as usize
+    + MAX_FILE_EXTENTS * (3 * 16 + 8)
+    + (64 << 10);
 
 /// The most host memory in bytes that a guest can make [`Vof::state`] or [`Vof::to_blob`] take, on
 /// their way and for what they give back, beside what the same would take of a machine that no
