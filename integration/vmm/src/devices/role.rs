@@ -45,9 +45,9 @@ pub(super) fn aliases(devices: &[(Role, &str)]) -> Aliases {
     };
     let (all, disks, cds) = (of(&[Role::Disk, Role::Cd]), of(&[Role::Disk]), of(&[Role::Cd]));
     let nets = of(&[Role::Net]);
-    let mut names: Vec<(String, &str)> = Vec::new();
+    let mut names = Vec::new();
     let mut add = |name: &str, path: Option<&&str>| {
-        names.extend(path.map(|path| (name.to_owned(), *path)));
+        names.extend(path.map(|path| (name.to_owned(), (*path).to_owned())));
     };
     add("disk", disks.first().or(all.first()));
     (0..).zip(&all).for_each(|(number, path)| add(&format!("disk{number}"), Some(path)));
