@@ -29,7 +29,10 @@ pub(crate) fn from_disk(disk: &Path, is_written: bool) -> Command {
     let path = disk.display().to_string().replace(',', ",,");
     let readonly = if is_written { "off" } else { "on" };
     let mut command = Command::new("qemu-system-ppc64");
-    command.args(["-M", "pseries", "-cpu", "POWER9", "-m", "1G", "-nographic", "-nodefaults"]);
+    // What cannot be done against Spectre in software is not asked for.
+    let caps = "cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off";
+    command.arg("-M").arg(format!("pseries,{caps}"));
+    command.args(["-cpu", "POWER9", "-m", "1G", "-nographic", "-nodefaults"]);
     command.args(["-serial", "stdio", "-monitor", "none", "-device", "virtio-blk-pci,drive=disk"]);
     command
         .arg("-drive")
