@@ -15,7 +15,8 @@ mod lane;
 mod log;
 mod lspci;
 mod members;
-mod nvram;
+mod netboot;
+mod network;
 mod package;
 mod peers;
 mod power10;
@@ -120,6 +121,7 @@ const STEPS: &[Step] = &[
     ),
     soft("soft-bootcd", "a CD starts, by its script and GRUB", boot_disk::cd),
     soft("soft-devices", "all devices of a Debian work, with MSI and without", devices::all),
+    soft("soft-netboot", "GRUB comes from the network, and boots Linux from it", netboot::all),
     soft("soft-faults", "a Debian survives its host's faults, its disk a kill", faults::all),
     soft("soft-example", "guests of the example VMM boot, by both ways in", saves::software_boots),
     soft(
