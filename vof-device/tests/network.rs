@@ -125,6 +125,7 @@ fn frames_come_and_go_whole() {
     let test = |name: &str| client.one("test-method", &[client.phandle(NODE).into(), name.into()]);
     assert_eq!(["open", "close", "read", "write"].map(test), [0; 4]);
     assert_eq!(["seek", "block-size"].map(test), [NONE; 2]);
+    assert_eq!(test("load"), if cfg!(feature = "netboot") { 0 } else { NONE });
     assert_eq!(client.one("seek", &[network.into(), 0.into(), 0.into()]), NONE);
     client.call("close", &[network.into()], 0);
     assert_eq!(read(&client, network, 2000), NONE);
@@ -278,4 +279,89 @@ fn it_stays_open_over_save_and_restore() {
     assert_eq!(read(&client, network, 2000), 64);
     assert_eq!(write(&client, network, &frame(9, 64)), 64);
     assert_eq!(other.went.lock().unwrap().len(), 1);
+}
+
+/// ( addr -- len ), and the CPU can be stopped at any time.
+#[cfg(feature = "netboot")]
+mod load {
+    use vof_device::network::netboot::mock::{FILE, Manners, MockNetwork};
+    use vof_device::{Package, Throw};
+
+    use super::*;
+
+    const AT: u32 = 0x40_0000;
+
+    fn machine(manners: Manners) -> TestMachine {
+        let package: Arc<dyn Package> =
+            Arc::new(NetworkPackage::new(Arc::new(MockNetwork::new(manners))));
+        TestMachine::new(sample_tree(), RAM_BYTES, |builder| builder.package(NODE, package))
+    }
+
+    fn file(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|at| (at ^ at >> 8) as u8).collect()
+    }
+
+    /// What comes of it, and how often the call was made in vain.
+    fn load(client: &Client<'_>, arguments: &str, at: u32) -> ([u32; 2], u32) {
+        let ihandle = client.one("open", &[format!("{NODE}:{arguments}").as_str().into()]);
+        let call = ["load".into(), ihandle.into(), at.into()];
+        let mut tries = 0;
+        loop {
+            let outcome = client.try_call("call-method", &call, 2);
+            if outcome.status != CALL_AGAIN {
+                client.call("close", &[ihandle.into()], 0);
+                return (outcome.results.try_into().unwrap(), tries);
+            }
+            tries += 1;
+        }
+    }
+
+    #[test]
+    fn a_file_is_put_into_memory() {
+        let machine = machine(Manners::good(file(100_000)));
+        let client = machine.client();
+        for arguments in ["", "dhcp", "10.0.2.2,boot\\program", "\\boot\\program"] {
+            client.poke(AT, &[0xaa; 100_001]);
+            let (results, tries) = load(&client, arguments, AT);
+            assert_eq!(results, [0, 100_000], "{arguments}");
+            assert!(tries > 10);
+            assert!(client.peek(AT, 100_000) == file(100_000) && FILE == "boot/program");
+            assert_eq!(client.peek(AT + 100_000, 1), [0xaa]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_thrown() {
+        let machine = machine(Manners::good(file(100_000)));
+        let client = machine.client();
+        let aborted = Throw::ABORT.0 as u32;
+        assert_eq!(load(&client, "10.0.2.2,other", AT).0[0], aborted);
+        let nowhere = Throw::INVALID_ADDRESS.0 as u32;
+        for at in [RAM_BYTES as u32 - 99_999, RAM_BYTES as u32, u32::MAX - 50_000, u32::MAX] {
+            assert_eq!(load(&client, "", at).0[0], nowhere, "{at:#x}");
+        }
+        let ihandle = open(&client);
+        let outcome = client.call("call-method", &["load".into(), ihandle.into()], 2);
+        assert_eq!(outcome.results[0], Throw::STACK_UNDERFLOW.0 as u32);
+    }
+
+    /// "A device loads one file at a time: the last that was asked for."
+    #[test]
+    fn who_begins_takes_the_place() {
+        let machine = machine(Manners::good(file(20_000)));
+        let client = machine.client();
+        let [one, other] = [(); 2].map(|()| client.one("open", &[NODE.into()]));
+        let try_load = |ihandle: u32| {
+            let call = ["load".into(), ihandle.into(), AT.into()];
+            client.try_call("call-method", &call, 2)
+        };
+        assert_eq!(try_load(one).status, CALL_AGAIN);
+        for ihandle in [other, one] {
+            let mut outcome = try_load(ihandle);
+            while outcome.status == CALL_AGAIN {
+                outcome = try_load(ihandle);
+            }
+            assert_eq!(outcome.results, [0, 20_000]);
+        }
+    }
 }

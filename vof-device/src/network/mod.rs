@@ -3,6 +3,8 @@
 
 mod device;
 #[cfg(feature = "netboot")]
+mod load;
+#[cfg(feature = "netboot")]
 pub mod netboot;
 mod package;
 

@@ -2,13 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "netboot")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::device::{FRAME_BYTES_MIN, NetworkDevice};
+#[cfg(feature = "netboot")]
+use super::load::Loading;
 use crate::args::Failed;
 use crate::limits::{EMPTY_READ_WAIT, MAX_FRAME_WAIT};
 use crate::package::{Buffer, Context, Instance, Package, Transfer};
+#[cfg(feature = "netboot")]
+use crate::package::{Progress, Stack, Throw};
 
+#[cfg(feature = "netboot")]
+const METHODS: [&str; 3] = ["read", "write", "load"];
+#[cfg(not(feature = "netboot"))]
 const METHODS: [&str; 2] = ["read", "write"];
 
 /// How many reads in a row that find nothing are answered at once.
@@ -24,6 +33,9 @@ const EAGER_READS: u32 = 32;
 /// - `write` gives the length of the frame, or −1 for what is none: shorter than an Ethernet header
 ///   or longer than [the longest](NetworkDevice::max_frame_bytes). Where the host takes none for
 ///   [`MAX_FRAME_WAIT`], the frame is lost, which is −1 as well.
+/// - `load` (with the feature `netboot`) takes an address, puts the file there that the arguments of
+///   `open` name, or that the network's DHCP server does, and leaves its length in bytes. A device
+///   loads one file at a time: the last that was asked for.
 /// - All instances are the same station: a frame goes to the one that reads first. An instance keeps
 ///   nothing, so that nothing of it is saved.
 ///
@@ -31,12 +43,22 @@ const EAGER_READS: u32 = 32;
 #[derive(Clone)]
 pub struct NetworkPackage {
     device: Arc<dyn NetworkDevice>,
+    #[cfg(feature = "netboot")]
+    loading: Arc<Loading>,
+    #[cfg(feature = "netboot")]
+    instances: Arc<AtomicU64>,
 }
 
 impl NetworkPackage {
     /// The package of this device.
     pub fn new(device: Arc<dyn NetworkDevice>) -> Self {
-        Self { device }
+        Self {
+            device,
+            #[cfg(feature = "netboot")]
+            loading: Arc::default(),
+            #[cfg(feature = "netboot")]
+            instances: Arc::default(),
+        }
     }
 }
 
@@ -47,9 +69,20 @@ impl fmt::Debug for NetworkPackage {
 }
 
 impl Package for NetworkPackage {
-    fn open(&self, _arguments: &str) -> Result<Box<dyn Instance>, Failed> {
-        let device = self.device.clone();
-        Ok(Box::new(OpenNetwork { device, empty_reads: 0, waited: Duration::ZERO }))
+    fn open(&self, arguments: &str) -> Result<Box<dyn Instance>, Failed> {
+        let _ = arguments;
+        Ok(Box::new(OpenNetwork {
+            device: self.device.clone(),
+            empty_reads: 0,
+            waited: Duration::ZERO,
+            loads: false,
+            #[cfg(feature = "netboot")]
+            loader: Loader {
+                loading: self.loading.clone(),
+                number: self.instances.fetch_add(1, Ordering::Relaxed),
+                arguments: arguments.into(),
+            },
+        }))
     }
 
     fn methods(&self) -> &[&'static str] {
@@ -63,6 +96,26 @@ struct OpenNetwork {
     empty_reads: u32,
     /// How long the frame that is to be sent has waited for room.
     waited: Duration,
+    /// It waits for a frame, and not for room.
+    loads: bool,
+    #[cfg(feature = "netboot")]
+    loader: Loader,
+}
+
+/// What an instance loads programs with.
+#[cfg(feature = "netboot")]
+struct Loader {
+    loading: Arc<Loading>,
+    /// Of the instance.
+    number: u64,
+    arguments: Box<str>,
+}
+
+#[cfg(feature = "netboot")]
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.loading.abandon(self.number);
+    }
 }
 
 impl OpenNetwork {
@@ -105,13 +158,40 @@ impl Instance for OpenNetwork {
         }
     }
 
-    /// For room: that a frame comes says nothing of it.
+    #[cfg(feature = "netboot")]
+    fn method(
+        &mut self,
+        context: &Context<'_>,
+        name: &str,
+        stack: &mut Stack<'_>,
+    ) -> Result<Progress, Throw> {
+        if name != "load" {
+            return Err(Throw::UNDEFINED_WORD);
+        }
+        // ( addr -- len )
+        let at = stack.pop()?;
+        let Loader { loading, number, arguments } = &self.loader;
+        match loading.poll(*number, &self.device, arguments, context, at)? {
+            Some(bytes) => stack.push(bytes).map(|()| Progress::Done),
+            None => {
+                self.loads = true;
+                Ok(Progress::NotYet)
+            }
+        }
+    }
+
+    /// For a frame, or for room: that a frame comes says nothing of that.
     fn wait(&mut self, limit: Duration) {
+        if std::mem::take(&mut self.loads) {
+            return self.device.wait(limit);
+        }
         std::thread::sleep(limit);
         self.waited += limit;
     }
 
     fn abandon(&mut self) {
         self.waited = Duration::ZERO;
+        #[cfg(feature = "netboot")]
+        self.loader.loading.abandon(self.loader.number);
     }
 }
