@@ -28,6 +28,9 @@ const MESSAGE_BYTES_MIN: usize = 300;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
+/// Nobody is called silent before something was sent so often: this machine may have stood still.
+const TRIES_MIN: u32 = 3;
+
 /// Who asks for an address.
 pub(super) struct Client {
     transaction: u32,
@@ -77,7 +80,7 @@ impl Client {
             }
         }
         let after = now.duration_since(self.began);
-        if after > silence {
+        if after > silence && self.tries >= TRIES_MIN {
             link.state().map_err(NetbootError::Network)?;
             return Err(NetbootError::NoAddress { tries: self.tries, after });
         }

@@ -27,6 +27,9 @@ const PACKETS: usize = 4;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
+/// Nobody is called silent before something was sent so often: this machine may have stood still.
+const TRIES_MIN: u32 = 3;
+
 /// The station that the machine is.
 pub(super) struct Station {
     pub(super) address: Ipv4Addr,
@@ -47,6 +50,8 @@ pub(super) struct Client {
     last_step: Instant,
     send_at: Option<Instant>,
     wait: Duration,
+    /// How often the same was sent.
+    tries: u32,
 }
 
 impl Client {
@@ -87,6 +92,7 @@ impl Client {
             last_step: now,
             send_at: Some(now),
             wait: FIRST_WAIT,
+            tries: 0,
         }
     }
 
@@ -116,7 +122,8 @@ impl Client {
                 break;
             }
         }
-        if result == Ok(false) && now.duration_since(self.last_step) > silence {
+        let is_silent = now.duration_since(self.last_step) > silence && self.tries >= TRIES_MIN;
+        if result == Ok(false) && is_silent {
             let Transfer { server, ref file, bytes, .. } = self.transfer;
             result = Err(NetbootError::NoAnswer { server, file: file.clone(), bytes });
         }
@@ -162,7 +169,7 @@ impl Client {
                 Outcome::Done => return Ok(true),
             }
             if is_first || self.transfer.bytes > bytes {
-                (self.last_step, self.wait) = (now, FIRST_WAIT);
+                (self.last_step, self.wait, self.tries) = (now, FIRST_WAIT, 0);
             }
             self.send_at = Some(now);
         }
@@ -176,5 +183,6 @@ impl Client {
         let _ = socket.send_slice(self.transfer.packet(), to);
         self.send_at = Some(now + self.wait);
         self.wait = (2 * self.wait).min(LONGEST_WAIT);
+        self.tries += 1;
     }
 }
