@@ -155,10 +155,10 @@ fn is_netmask(mask: &Ipv4Addr) -> bool {
 
 /// What a network has that says nothing else (RFC 950).
 fn netmask_of_class(address: Ipv4Addr) -> Ipv4Addr {
-    match address.octets() {
-        [..128, ..] => Ipv4Addr::new(255, 0, 0, 0),
-        [..192, ..] => Ipv4Addr::new(255, 255, 0, 0),
-        _ => Ipv4Addr::new(255, 255, 255, 0),
+    match address.octets()[0] {
+        ..128 => Ipv4Addr::new(255, 0, 0, 0),
+        128..192 => Ipv4Addr::new(255, 255, 0, 0),
+        192.. => Ipv4Addr::new(255, 255, 255, 0),
     }
 }
 
