@@ -87,13 +87,14 @@ fn runs(command: &str, file: &str, function: &str) -> bool {
     filters.any(|filter| filter != "--" && function.contains(filter))
 }
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "The argument array",
     "Services",
     "Methods",
     "Phrases",
     "Paths",
     "Nodes",
+    "Disk labels",
     "Platform and entry",
     "The processor in software",
     "PCI functions and virtio",

@@ -10,17 +10,22 @@ mod common_state;
 mod descriptors;
 mod device_ram;
 mod input;
+mod media;
 mod names;
 mod pci_machine;
 mod ram;
 mod reach;
 
 pub mod arguments;
+pub mod bootinfo;
 pub mod bus;
 pub mod cas;
 pub mod elf;
+pub mod fat;
 pub mod from_blob;
+pub mod iso9660;
 pub mod json;
+pub mod labels;
 pub mod pci_config;
 pub mod rtas;
 pub mod sequences;
@@ -62,6 +67,10 @@ pub const TARGETS: &[Target] = &[
     target!(pci_config, &[]),
     target!(virtio_common, &[]),
     target!(virtio_chains, &[]),
+    target!(labels, &[]),
+    target!(iso9660, &[]),
+    target!(fat, &[]),
+    target!(bootinfo, &[]),
 ];
 
 /// The target of that name.

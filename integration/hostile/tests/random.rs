@@ -71,3 +71,23 @@ fn virtio_common() {
 fn virtio_chains() {
     survives("virtio_chains", 300, 500);
 }
+
+#[test]
+fn labels() {
+    survives("labels", 300, 300);
+}
+
+#[test]
+fn iso9660() {
+    survives("iso9660", 200, 200);
+}
+
+#[test]
+fn fat() {
+    survives("fat", 200, 200);
+}
+
+#[test]
+fn bootinfo() {
+    survives("bootinfo", 500, 300);
+}

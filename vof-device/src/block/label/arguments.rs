@@ -2,7 +2,7 @@
 
 use super::LabelError;
 
-/// Which part of a disk is meant (IEEE 1275 §3.6.2, "disk-label" support package, and its practice).
+/// Which part of a disk is meant (IEEE 1275 §3.8.2, "disk-label" support package, and its practice).
 ///
 /// | arguments | part |
 /// | --- | --- |

@@ -1,5 +1,5 @@
-//! `\ppc\bootinfo.txt`: what installation media and CHRP disks say to boot (PowerPC Microprocessor
-//! CHRP binding to IEEE 1275, §11.1.1, "bootinfo objects").
+//! `\ppc\bootinfo.txt`: what installation media and CHRP disks say to boot (the "Bootinfo" of the
+//! CHRP binding of IEEE 1275).
 //!
 //! ```text
 //! <chrp-boot>

@@ -1,4 +1,4 @@
-//! The parts of a disk: partitions, and files on them (IEEE 1275 §3.6.2, "disk-label").
+//! The parts of a disk: partitions, and files on them (IEEE 1275 §3.8.2, "disk-label").
 //!
 //! What is on a disk is as little trusted as a guest. Looking for a part takes [a limited number of
 //! reads](crate::limits::MAX_LABEL_READS) and a limited amount of memory, and what is found is
@@ -21,7 +21,7 @@ use super::{BlockDevice, Extent, Region};
 
 use self::fat::Fat;
 use self::mbr::Mbr;
-use self::reader::Reader;
+use self::reader::{OUTSIDE, Reader};
 
 /// A partition that is inside of its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +101,8 @@ pub fn find(device: &dyn BlockDevice, arguments: &Arguments) -> Result<Region, L
         None => vec![volume],
         Some(path) => read_file(&mut reader, volume, path)?,
     };
-    Region::new(extents, reader.disk().bytes).ok_or(LabelError::damaged(OUTSIDE))
+    Region::new(extents, reader.disk().bytes).ok_or(OUTSIDE)
 }
-
-const OUTSIDE: &str = "something is said to be where the disk is not";
 
 fn read_partitions(reader: &mut Reader<'_>) -> Result<Vec<Partition>, LabelError> {
     match Mbr::read(reader)? {

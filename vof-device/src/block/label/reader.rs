@@ -102,7 +102,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-const OUTSIDE: LabelError = LabelError::damaged("something is said to be where the disk is not");
+/// What is read or found is not inside of the disk.
+pub(super) const OUTSIDE: LabelError =
+    LabelError::damaged("something is said to be where the disk is not");
 
 /// The little-endian number at `at`; 0 where the bytes end before.
 pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
