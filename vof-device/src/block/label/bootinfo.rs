@@ -133,19 +133,22 @@ fn without_comments(text: &[u8]) -> Vec<u8> {
 
 /// What is between the tags of the first boot script.
 fn script(text: &[u8]) -> Option<Vec<u8>> {
-    let text_lower = text.to_ascii_lowercase();
+    let lower = text.to_ascii_lowercase();
     let mut from = 0;
     loop {
-        let name_end = from + position(&text_lower[from..], b"<boot-script")? + 12;
-        let tag_end = name_end + position(&text_lower[name_end..], b">")?;
-        from = name_end;
+        from += position(&lower[from..], START)? + START.len();
         // Attributes may follow the name, but nothing that makes it another one.
-        if text_lower[name_end].is_ascii_whitespace() || tag_end == name_end {
-            let end = position(&text_lower[tag_end..], b"</boot-script>")?;
-            return Some(text[tag_end + 1..tag_end + end].to_vec());
+        if lower.get(from).is_some_and(|next| *next == b'>' || next.is_ascii_whitespace()) {
+            let start = from + position(&lower[from..], b">")? + 1;
+            let end = start + position(&lower[start..], END)?;
+            return Some(text[start..end].to_vec());
         }
     }
 }
+
+/// What a script is between, in lower case.
+const START: &[u8] = b"<boot-script";
+const END: &[u8] = b"</boot-script>";
 
 fn position(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)

@@ -149,3 +149,13 @@ fn scripts_are_read_from_disks() {
     let disk = TestDisk::of(&iso.image(&[("ppc/bootinfo.txt", &long)]));
     assert_error!(read(&disk, "/disk", None), BootInfoError::TooLong);
 }
+
+#[test]
+fn beginnings_without_an_end_are_no_script() {
+    for piece in ["<boot-scriptx", "<boot-script", "<!--", "<boot-script>", "&"] {
+        let mut text = piece.repeat(MAX_BOOTINFO_BYTES / piece.len());
+        text.truncate(MAX_BOOTINFO_BYTES - 3);
+        text.push_str("-->");
+        assert_error!(parse(text.as_bytes(), &ORIGIN), BootInfoError::NoScript);
+    }
+}
