@@ -75,7 +75,7 @@ pub(super) fn read(reader: &mut Reader<'_>, volume: Extent) -> Result<Vec<Iso>, 
             break;
         }
         let names = match descriptor[0] {
-            PRIMARY if trees.is_empty() => Names::Plain,
+            PRIMARY => Names::Plain,
             SUPPLEMENTARY if matches!(descriptor[88..91], [b'%', b'/', b'@' | b'C' | b'E']) => {
                 Names::Joliet
             }

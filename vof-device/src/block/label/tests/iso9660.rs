@@ -150,6 +150,12 @@ fn descriptors_have_an_end() {
             _ => assert_error!(find(&disk), LabelError::NoFile),
         }
     }
+    // In the other order, both trees are still there: a version is known in the primary one only.
+    let mut disk = TestDisk::of(&image);
+    for (from, to) in [(PRIMARY, PRIMARY + SECTOR), (PRIMARY + SECTOR, PRIMARY)] {
+        disk.put(to, &image[from as usize..][..2048]);
+    }
+    assert_eq!(disk.file("\\boot\\grub\\powerpc.elf;1"), pattern(4096));
     // Descriptors without end, of something else.
     let mut disk = TestDisk::new(100 << 20);
     for sector in 16..10_000 {
