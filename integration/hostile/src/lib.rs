@@ -25,7 +25,7 @@ pub mod fat;
 pub mod from_blob;
 pub mod iso9660;
 pub mod json;
-pub mod labels;
+pub mod nvram;
 pub mod pci_config;
 pub mod rtas;
 pub mod sequences;
@@ -63,6 +63,7 @@ pub const TARGETS: &[Target] = &[
     target!(elf, &[]),
     target!(json, &[]),
     target!(rtas, &[]),
+    target!(nvram, &[]),
     target!(bus, bus::BEYOND),
     target!(pci_config, &[]),
     target!(virtio_common, &[]),

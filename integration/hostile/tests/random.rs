@@ -43,6 +43,11 @@ fn rtas() {
 }
 
 #[test]
+fn nvram() {
+    survives("nvram", 500, 1000);
+}
+
+#[test]
 fn bus() {
     survives("bus", 200, 1000);
 }

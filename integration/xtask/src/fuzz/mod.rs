@@ -43,6 +43,7 @@ const TARGETS: &[Target] = &[
     target("elf", 2048, "programs and initrds: loaded where they were planned to be, or refused"),
     target("json", 2048, "configurations: what validates is a machine with a tree"),
     target("rtas", 2048, "RTAS: argument buffers of anything, anywhere"),
+    target("nvram", 1024, "NVRAM: files of anything, calls and restarts, as a plain model says"),
     target("bus", 2048, "hypercalls: any registers, on a bus with all handlers"),
     target(
         "pci_config",
