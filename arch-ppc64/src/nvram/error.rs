@@ -21,7 +21,7 @@ pub enum NvramError {
     Load(#[source] io::Error),
     /// What was kept is no content of this NVRAM, and there is no other place to keep it at or no
     /// way to begin anew.
-    #[error("{reason}; it cannot be put aside to begin anew")]
+    #[error("{reason}, and it cannot begin anew")]
     Renew {
         /// What is wrong with it.
         reason: Damage,

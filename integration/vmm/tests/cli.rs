@@ -97,6 +97,9 @@ fn devices_are_checked() {
     with(&["--vsock", "cid=4294967296,socket=s"], &["cid=4294967296", "4294967294"]);
     with(&["--fs", "tag=,socket=s"], &["--fs", "36 bytes"]);
     with(&["--fs", "tag=t,socket=a", "tag=t,socket=b"], &["--fs tag=t", "tag t"]);
+    with(&["--nvram", "x"], &["--nvram", "\"x\"", "path"]);
+    with(&["--nvram", "path="], &["--nvram", "path=", "the path is empty"]);
+    with(&["--nvram", "path=a", "--disk", "path=a"], &["--nvram path=a", "the file a"]);
     with(&["--serial", "stdout"], &["--serial", "file=PATH"]);
     with(&["--console", "tty"], &["--console tty", "--serial null"]);
     let disks: Vec<String> = (0..33).map(|number| format!("path={number}")).collect();

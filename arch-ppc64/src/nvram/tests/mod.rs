@@ -118,8 +118,8 @@ fn what_cannot_be_put_aside_stays() {
     let place = Place::with(b"a file of another kind");
     place.kept().is_full = true;
     let error = Nvram::open(USUAL_BYTES, Box::new(place.clone())).unwrap_err();
-    let said = "the content has 22 bytes, and the NVRAM 65536; it cannot be put aside";
-    assert!(error.to_string().starts_with(said), "{error}");
+    let said = "the content has 22 bytes, and the NVRAM 65536, and it cannot begin anew";
+    assert_eq!(error.to_string(), said);
     assert_eq!(place.content(), b"a file of another kind");
 }
 
