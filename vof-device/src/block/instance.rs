@@ -1,5 +1,9 @@
 //! A disk, or a part of one, that a client has open.
 
+mod methods;
+#[cfg(feature = "serde")]
+mod saved;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +15,15 @@ use super::disk::Disk;
 use super::label::Arguments;
 use super::parts::Part;
 use super::region::Region;
-#[cfg(feature = "serde")]
-use super::saved;
 use super::task::{Answer, Place, Task};
 use super::under_way::UnderWay;
 use super::worker::{Collected, Ticket, User};
 use crate::args::Failed;
 use crate::package::{Buffer, Context, Instance, Progress, Stack, Throw, Transfer};
+
+pub(crate) use methods::NAMES as METHODS;
+#[cfg(feature = "serde")]
+pub(super) use saved::reopen;
 
 pub(super) struct OpenDisk {
     stage: Stage,
@@ -159,7 +165,7 @@ impl Instance for OpenDisk {
         name: &str,
         stack: &mut Stack<'_>,
     ) -> Result<Progress, Throw> {
-        super::methods::call(self, context, name, stack)
+        methods::call(self, context, name, stack)
     }
 
     fn wait(&mut self, limit: Duration) {

@@ -6,12 +6,9 @@ mod device;
 mod disk;
 mod instance;
 pub mod label;
-mod methods;
 mod package;
 mod parts;
 mod region;
-#[cfg(feature = "serde")]
-mod saved;
 pub(crate) mod support;
 mod task;
 mod under_way;
@@ -19,6 +16,6 @@ mod worker;
 
 pub use device::{BlockDevice, SECTOR_BYTES};
 #[cfg(any(test, feature = "test-utils"))]
-pub(crate) use methods::NAMES as METHODS;
+pub(crate) use instance::METHODS;
 pub use package::BlockPackage;
 pub use region::{Extent, Region};

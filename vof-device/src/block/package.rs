@@ -8,11 +8,10 @@ use arch_ppc64::platform::{StateError, StateValue};
 
 use super::device::BlockDevice;
 use super::disk::Disk;
-use super::instance::OpenDisk;
-use super::label::Arguments;
-use super::methods;
 #[cfg(feature = "serde")]
-use super::saved;
+use super::instance;
+use super::instance::{METHODS, OpenDisk};
+use super::label::Arguments;
 use crate::args::Failed;
 use crate::package::{Instance, Package};
 
@@ -52,7 +51,7 @@ impl Package for BlockPackage {
     }
 
     fn methods(&self) -> &[&'static str] {
-        &methods::NAMES
+        &METHODS
     }
 
     /// All that a cell can say: a transfer goes on at the client's next try.
@@ -62,7 +61,7 @@ impl Package for BlockPackage {
 
     #[cfg(feature = "serde")]
     fn reopen(&self, arguments: &str, state: &StateValue) -> Result<Box<dyn Instance>, StateError> {
-        Ok(Box::new(saved::reopen(&self.disk, arguments, state)?))
+        Ok(Box::new(instance::reopen(&self.disk, arguments, state)?))
     }
 }
 

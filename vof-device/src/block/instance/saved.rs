@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arch_ppc64::platform::{StateError, StateValue};
 use serde::{Deserialize, Serialize};
 
-use super::disk::Disk;
-use super::instance::OpenDisk;
-use super::label::{self, Arguments};
-use super::region::Region;
+use super::OpenDisk;
+use crate::block::disk::Disk;
+use crate::block::label::{self, Arguments};
+use crate::block::region::Region;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ pub(super) fn state(region: &Region, position: u64, done: usize) -> Result<State
 }
 
 /// Opens it. The label is read anew, which waits for the host, and has to give the same part.
-pub(super) fn reopen(
+pub(in crate::block) fn reopen(
     disk: &Arc<Disk>,
     arguments: &str,
     state: &StateValue,

@@ -2,9 +2,9 @@
 //!
 //! What a method takes and leaves is written as there: the top of the stack last.
 
-use super::access::Moved;
-use super::instance::{OpenDisk, Way};
-use super::task::Place;
+use super::{OpenDisk, Way};
+use crate::block::access::Moved;
+use crate::block::task::Place;
 use crate::limits::MAX_DISK_TRANSFER_BYTES;
 use crate::package::{Context, Progress, Stack, Throw};
 
