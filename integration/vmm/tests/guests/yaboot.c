@@ -1,56 +1,8 @@
 /*
- * The calls of yaboot, in its order and with its arguments: the array on the stack with places
- * for ten cells, results set to 0 before, one result where it wants one. It looks at results only,
- * not at what the handler said.
- *
- * Where yaboot wants a disk or a network, this machine has none, and the answer is that of a
- * device that is absent.
+ * The calls of yaboot, in its order and with its arguments, where there is neither a disk nor a
+ * network: the answer is that of a device that is absent. yaboot_disk.c has those with a disk.
  */
-#include "guest.h"
-
-#include <stdarg.h>
-
-struct prom_array {
-	const char *service;
-	cell arguments, results;
-	cell cells[10];
-};
-
-static cell prom(const char *service, cell arguments, cell result_count, ...)
-{
-	struct prom_array array = { service, arguments, result_count, { 0 } };
-	va_list list;
-	cell at;
-
-	va_start(list, result_count);
-	for (at = 0; at < arguments; at++)
-		array.cells[at] = va_arg(list, cell);
-	va_end(list);
-	for (at = 0; at < result_count; at++)
-		array.cells[arguments + at] = 0;
-	interface(&array);
-	return result_count > 0 ? array.cells[arguments] : 0;
-}
-
-/* A method that leaves one cell; what it caught goes to `caught`. */
-static cell caught;
-
-static cell method(const char *name, cell instance, cell arguments, ...)
-{
-	struct prom_array array = { "call-method", arguments + 2, 2, { ADDRESS(name), instance } };
-	va_list list;
-	cell at;
-
-	va_start(list, arguments);
-	for (at = 0; at < arguments; at++)
-		array.cells[2 + at] = va_arg(list, cell);
-	va_end(list);
-	array.cells[2 + arguments] = 0;
-	array.cells[3 + arguments] = 0;
-	interface(&array);
-	caught = array.cells[2 + arguments];
-	return caught != 0 ? 0 : array.cells[3 + arguments];
-}
+#include "yaboot.h"
 
 static cell in, out, memory, mmu, chosen_node, options;
 
