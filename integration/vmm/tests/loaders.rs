@@ -2,8 +2,10 @@
 //! loader asks: programs in C, each of which says what it did not get. Their source is in `guests/`.
 #![cfg(feature = "vof")]
 
+use images::{DISK, Image};
 use run::{Run, program, run};
 
+mod images;
 mod run;
 
 /// Runs the program of a loader, and types at its prompt. It leaves as the loader does.
@@ -31,6 +33,51 @@ fn netbsd_and_openbsd_ofwboot() {
 #[test]
 fn freebsd_loader() {
     loader("freebsd", "OK ", "b");
+}
+
+/// Runs the program of a loader that reads a disk, to its end.
+fn reads(guest: &str, path: &str, disk: &Image, options: &str) {
+    let option = format!("{}{options}", disk.option());
+    let arguments = ["--no-reboot", "--disk", &option];
+    let (status, shown, complaint) = run(&format!("{guest}_disk.elf"), path, &arguments);
+    assert_eq!(status.code(), Some(0), "{shown:?} {complaint}");
+    assert_eq!(shown, format!("{guest} got what it asked for\n"), "{complaint}");
+}
+
+/// The configuration and a kernel, from a FAT that Open Firmware knows and yaboot does not.
+#[test]
+fn yaboot_reads_files_of_a_disk() {
+    let disk = images::yaboot_disk(&program("yaboot_disk.elf"));
+    let conf = format!("conf={DISK}:2,/etc/yaboot.conf");
+    reads("yaboot", &conf, &disk, "");
+    reads("yaboot", &conf, &disk, ",readonly=on");
+}
+
+/// From the PReP partition, as the firmware of such machines does it.
+#[test]
+fn yaboot_is_started_from_its_disk() {
+    let disk = images::yaboot_disk(&program("yaboot_disk.elf"));
+    let conf = format!("conf={DISK}:2,/etc/yaboot.conf");
+    let vmm = Run::start_from_devices(&conf, &["--no-reboot", "--disk", &disk.option()]);
+    let (status, shown, complaint) = vmm.end();
+    assert_eq!(status.code(), Some(0), "{shown:?} {complaint}");
+    let said = "started from its disk\nyaboot got what it asked for\n";
+    assert!(shown.ends_with(said), "{shown:?} {complaint}");
+}
+
+/// Partitions of BSD's own label, beyond 4 GiB, too.
+#[test]
+fn netbsd_and_openbsd_ofwboot_read_a_disk() {
+    let disk = images::bsd_disk();
+    for path in [":a/netbsd", ":e/netbsd", ":/bsd"] {
+        reads("ofwboot", &format!("{DISK}{path}"), &disk, ",readonly=on");
+    }
+}
+
+#[test]
+fn freebsd_loader_reads_a_disk_and_its_partition() {
+    let disk = images::gpt_disk();
+    reads("freebsd", &format!("{DISK}/boot/kernel/kernel"), &disk, "");
 }
 
 /// Runs a part of what no loader asks for.
