@@ -9,8 +9,10 @@
 use std::fmt;
 use std::time::Instant;
 
+use images::{DISK, SMALL_PART_FIRST, SMALL_PART_SECTORS, small_disk};
 use run::Run;
 
+mod images;
 mod run;
 
 /// As much more memory of its own as the VMM may have because of what a guest does.
@@ -182,4 +184,36 @@ fn rtas_buffers_that_change_while_they_are_read() {
 fn calls_of_two_cpus_at_once() {
     let task = format!("both {}", times(100_000, 2000));
     endure("races.elf", &task, &TWO_CPUS, SMALL_GROWTH_KIB);
+}
+
+/// Calls of a disk that make no sense: the disk is what it was but for the partition that they
+/// write to.
+fn endure_with_disk(task: &str, count: u32, others: &[&str]) {
+    let disk = small_disk(task);
+    let bytes = disk.bytes();
+    let (first, last) = (SMALL_PART_FIRST * 512, (SMALL_PART_FIRST + SMALL_PART_SECTORS) * 512);
+    let around = || {
+        let behind = disk.read(last, (bytes - last) as usize);
+        [disk.read(0, first as usize), behind]
+    };
+    let before = around();
+    let option = disk.option();
+    let arguments = [&["--disk", &option], others].concat();
+    let task = format!("{task} {DISK} {count}");
+    endure("disks.elf", &task, &arguments, SMALL_GROWTH_KIB + DISK_GROWTH_KIB);
+    assert_eq!(disk.bytes(), bytes);
+    assert!(around() == before, "{task}: something outside of the partition was written");
+}
+
+/// What a disk may take: a buffer of 1 MiB, a thread, and a thousand instances.
+const DISK_GROWTH_KIB: u64 = 3 << 10;
+
+#[test]
+fn calls_of_a_disk_that_make_no_sense() {
+    endure_with_disk("any", times(100_000, 3000), &[]);
+}
+
+#[test]
+fn calls_of_a_disk_from_two_cpus_at_once() {
+    endure_with_disk("both", times(100_000, 3000), &TWO_CPUS);
 }
