@@ -9,4 +9,6 @@ pub mod netboot;
 mod package;
 
 pub use device::{FRAME_BYTES, FRAME_BYTES_MIN, NetworkDevice, NetworkError};
+#[cfg(any(test, feature = "test-utils"))]
+pub(crate) use package::METHODS;
 pub use package::NetworkPackage;

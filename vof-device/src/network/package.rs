@@ -15,10 +15,8 @@ use crate::package::{Buffer, Context, Instance, Package, Transfer};
 #[cfg(feature = "netboot")]
 use crate::package::{Progress, Stack, Throw};
 
-#[cfg(feature = "netboot")]
-const METHODS: [&str; 3] = ["read", "write", "load"];
-#[cfg(not(feature = "netboot"))]
-const METHODS: [&str; 2] = ["read", "write"];
+/// All of them; the last takes the feature `netboot`.
+pub(crate) const METHODS: [&str; 3] = ["read", "write", "load"];
 
 /// How many reads in a row that find nothing are answered at once.
 const EAGER_READS: u32 = 32;
@@ -86,7 +84,8 @@ impl Package for NetworkPackage {
     }
 
     fn methods(&self) -> &[&'static str] {
-        &METHODS
+        let [without @ .., _] = &METHODS;
+        if cfg!(feature = "netboot") { &METHODS } else { without }
     }
 }
 

@@ -11,9 +11,9 @@ mod rtas;
 
 use std::sync::{Arc, Mutex};
 
-#[cfg(any(test, feature = "test-utils"))]
-use crate::block;
 use crate::state::State;
+#[cfg(any(test, feature = "test-utils"))]
+use crate::{block, network};
 
 pub(crate) use console::ConsolePackage;
 pub(crate) use own::OwnPackage;
@@ -38,7 +38,7 @@ pub(crate) fn mmu(state: &Arc<Mutex<State>>) -> OwnPackage {
     OwnPackage::new(state, mmu::METHODS)
 }
 
-/// The packages' names, and those of their methods.
+/// The packages' names, and those of their methods, with all features.
 #[cfg(any(test, feature = "test-utils"))]
 pub(crate) fn method_names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let own = [
@@ -52,4 +52,5 @@ pub(crate) fn method_names() -> impl Iterator<Item = (&'static str, &'static str
         .flat_map(|(package, methods)| methods.iter().map(move |&(name, _)| (package, name)));
     own.chain(console::METHODS.map(|name| ("console", name)))
         .chain(block::METHODS.map(|name| ("block", name)))
+        .chain(network::METHODS.map(|name| ("network", name)))
 }
