@@ -65,6 +65,15 @@ pub(crate) fn make(refresh: bool) -> Result<Images> {
     Ok(Images { older: make(Series::Older)?, newer: make(Series::Newer)? })
 }
 
+/// GRUB 2.12 without a guest in it: it takes an address from the network, and what to do from
+/// `grub.cfg` of the server there.
+///
+/// Not 2.06: its driver for networks of an Open Firmware was seen to find no card, here and
+/// elsewhere.
+pub(crate) fn make_for_network(refresh: bool) -> Result<PathBuf> {
+    make_network_image(&tools(refresh)?, &Series::Newer.modules(refresh)?)
+}
+
 /// Whether a path is that of a file that [`make`] makes.
 pub(crate) fn is_made(path: &Path) -> bool {
     let name = path.file_name();

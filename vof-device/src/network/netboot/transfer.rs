@@ -295,7 +295,7 @@ mod tests {
         // They are refused.
         let mut strict = transfer(1 << 20);
         let refusal = error_packet(REFUSED_OPTIONS, "no options");
-        assert_eq!(give(&mut strict, &[refusal.clone()]).0, [Outcome::Anew]);
+        assert_eq!(give(&mut strict, std::slice::from_ref(&refusal)).0, [Outcome::Anew]);
         assert_eq!(strict.packet(), b"\0\x01boot\0octet\0");
         let error = fails(&mut strict, &refusal);
         assert!(matches!(error, NetbootError::Refused { code: REFUSED_OPTIONS, .. }), "{error}");
