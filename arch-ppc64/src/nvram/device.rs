@@ -165,6 +165,7 @@ impl Device for Nvram {
 
     /// A guest before may have destroyed the content.
     fn reset(&self) {
+        self.messages.reset();
         self.repair();
     }
 }
@@ -181,7 +182,8 @@ impl PropertyObserver for Nvram {
             return;
         }
         if let Err(error) = self.change_variable(name, Some(text(name, value))) {
-            log::warn!("{name} of {OPTIONS} lasts until the machine starts again: {error}");
+            let lasts = "lasts until the machine starts again";
+            self.messages.warn(format_args!("{name} of {OPTIONS} {lasts}: {error}"));
         }
     }
 }

@@ -22,8 +22,10 @@ mod variables;
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::layout::NVRAM_UNIT;
+use crate::log_limit::LogLimit;
 
 pub use error::{Damage, NvramError, VariableError};
 pub use partitions::{FREE_SPACE, OS, Partition, SYSTEM};
@@ -40,6 +42,9 @@ pub const MAX_BYTES: usize = 256 << 10;
 
 /// How many bytes sizes are multiples of: those of a block.
 const UNIT_BYTES: usize = 16;
+
+/// How many messages a guest can cause between two starts.
+const MESSAGES_MAX: u32 = 16;
 
 /// The non-volatile memory of a machine. A VMM keeps one over all restarts.
 ///
@@ -59,6 +64,7 @@ pub struct Nvram {
     /// What is in it. Whoever holds the lock waits for nobody.
     content: Mutex<Vec<u8>>,
     store: Box<dyn NvramStore>,
+    messages: LogLimit,
 }
 
 impl Nvram {
@@ -79,8 +85,14 @@ impl Nvram {
             content = renew(&*store, &content, bytes, reason)
                 .map_err(|source| NvramError::Renew { reason, source })?;
         }
+        Ok(Self::of(content, store))
+    }
+
+    /// With this content, which is in `store`.
+    fn of(content: Vec<u8>, store: Box<dyn NvramStore>) -> Self {
+        let messages = LogLimit::new(MESSAGES_MAX, Duration::MAX).with_target(module_path!());
         let (unit, id) = (NVRAM_UNIT, id_of(NVRAM_UNIT));
-        Ok(Self { unit, id, content: Mutex::new(content), store })
+        Self { unit, id, content: Mutex::new(content), store, messages }
     }
 
     /// How many bytes it has.
@@ -166,12 +178,7 @@ impl Nvram {
 /// One of the usual size that is forgotten when it is dropped.
 impl Default for Nvram {
     fn default() -> Self {
-        Self {
-            unit: NVRAM_UNIT,
-            id: id_of(NVRAM_UNIT),
-            content: Mutex::new(partitions::fresh(USUAL_BYTES)),
-            store: Box::new(store::Forgotten),
-        }
+        Self::of(partitions::fresh(USUAL_BYTES), Box::new(store::Forgotten))
     }
 }
 
