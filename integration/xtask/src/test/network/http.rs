@@ -35,6 +35,8 @@ struct Answer {
     from: usize,
     sent: usize,
     began: Instant,
+    /// When something was sent last.
+    last: Instant,
 }
 
 impl Server {
@@ -62,7 +64,10 @@ impl Connection {
             socket.abort();
         }
         if !socket.is_open() {
-            (self.request, self.answer) = (Vec::new(), None);
+            self.request.clear();
+            if let Some(answer) = self.answer.take() {
+                tell(answer.given());
+            }
             // It is closed, and the port is one.
             let _ = socket.listen(PORT);
             return;
@@ -89,18 +94,27 @@ impl Connection {
             let rest = answer.rest();
             let Ok(sent @ 1..) = socket.send_slice(rest) else { break };
             answer.sent += sent;
+            answer.last = Instant::now();
         }
         if answer.rest().is_empty()
             && matches!(socket.state(), State::Established | State::CloseWait)
         {
-            let (file, bytes) = (answer.name.clone(), answer.file.len() - answer.from);
-            tell(Given { protocol: "HTTP", file, bytes, time: answer.began.elapsed() });
             socket.close();
         }
     }
 }
 
 impl Answer {
+    /// What of it was given: not all, to somebody who needs no more.
+    fn given(&self) -> Given {
+        Given {
+            protocol: "HTTP",
+            file: self.name.clone(),
+            bytes: self.sent.saturating_sub(self.head.len()),
+            time: self.last.duration_since(self.began),
+        }
+    }
+
     fn rest(&self) -> &[u8] {
         match self.sent.checked_sub(self.head.len()) {
             None => &self.head[self.sent..],
@@ -116,7 +130,15 @@ fn answer(request: &str, files: &Files) -> Answer {
     let began = Instant::now();
     let Some(file) = files.get(&name).filter(|_| is_get) else {
         let head = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        return Answer { name, head: head.to_vec(), file: [].into(), from: 0, sent: 0, began };
+        return Answer {
+            name,
+            head: head.to_vec(),
+            file: [].into(),
+            from: 0,
+            sent: 0,
+            began,
+            last: began,
+        };
     };
     let range = request.lines().find_map(|line| {
         let (field, value) = line.split_once(':')?;
@@ -133,5 +155,5 @@ fn answer(request: &str, files: &Files) -> Answer {
     };
     let left = bytes - from;
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {left}\r\nConnection: close\r\n\r\n");
-    Answer { name, head: head.into_bytes(), file: file.clone(), from, sent: 0, began }
+    Answer { name, head: head.into_bytes(), file: file.clone(), from, sent: 0, began, last: began }
 }

@@ -58,8 +58,9 @@ impl Server {
             }
         }
         self.transfers.retain_mut(|transfer| {
-            let goes_on = transfer.go_on(sockets, tell);
+            let goes_on = transfer.go_on(sockets);
             if !goes_on {
+                tell(transfer.given());
                 sockets.remove(transfer.socket);
             }
             goes_on
@@ -119,8 +120,18 @@ impl Server {
 }
 
 impl Transfer {
+    /// What of it was given: not all, to somebody who needs no more.
+    fn given(&self) -> Given {
+        Given {
+            protocol: "TFTP",
+            file: self.name.clone(),
+            bytes: self.file.len().min(self.number * self.block_bytes),
+            time: self.sent.duration_since(self.began),
+        }
+    }
+
     /// False at its end.
-    fn go_on(&mut self, sockets: &mut SocketSet<'_>, tell: &mut dyn FnMut(Given)) -> bool {
+    fn go_on(&mut self, sockets: &mut SocketSet<'_>) -> bool {
         let mut is_acknowledged = false;
         let socket = sockets.get_mut::<Socket<'_>>(self.socket);
         while let Ok((packet, from)) = socket.recv() {
@@ -133,12 +144,6 @@ impl Transfer {
             }
         }
         if is_acknowledged && self.number * self.block_bytes > self.file.len() {
-            tell(Given {
-                protocol: "TFTP",
-                file: self.name.clone(),
-                bytes: self.file.len(),
-                time: self.began.elapsed(),
-            });
             return false;
         }
         if is_acknowledged {
