@@ -26,6 +26,8 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("vof-bench", &[]),
     ("vof-device", &[]),
     ("vof-device", &["--no-default-features"]),
+    ("vof-device", &["--features", "netboot"]),
+    ("vof-device", &["--no-default-features", "--features", "netboot"]),
     ("vof-device", &["--features", "test-utils"]),
     ("vof-device", &["--no-default-features", "--features", "test-utils"]),
     ("example-vmm", &[]),
