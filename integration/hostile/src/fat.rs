@@ -51,8 +51,8 @@ struct Made {
     files: BTreeMap<&'static str, Vec<u8>>,
 }
 
-/// `data` is a byte that chooses the width, what is done, and where the disk ends; then what another implementation does
-/// with files, or a path and what is changed.
+/// `data` is a byte that chooses the width, what is done, and where the disk ends; then what another
+/// implementation does with files, or a path and what is changed.
 pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
     let mut reach = Reach::NONE;
