@@ -123,8 +123,9 @@ pub const MAX_BOOT_DEVICES: usize = 16;
 /// How many partitions of a disk are looked at for a `bootinfo.txt`. Beyond: they are not.
 pub const MAX_BOOTINFO_PARTITIONS: usize = 16;
 
-/// How many times a disk is read to find a partition or a file on it. Beyond: there is no such
-/// part. So much of FAT's table is read for a file of 4 GiB in one piece, in clusters of 512 bytes,
+/// How many times a disk is read to find a partition or a file on it. A directory of an ISO 9660 file
+/// system counts once more for each [`LABEL_READ_BYTES`] that are gone through, read already or not.
+/// Beyond: there is no such part. So much of FAT's table is read for a file of 4 GiB in one piece, in clusters of 512 bytes,
 /// and for one in up to [`MAX_FILE_EXTENTS`] pieces all over a large disk.
 pub const MAX_LABEL_READS: u32 = 4096;
 
@@ -148,6 +149,10 @@ pub const MAX_FILE_EXTENTS: usize = 64 << 10;
 /// How many descriptors of an ISO 9660 file system are looked at; media have up to five. Beyond:
 /// there are no more.
 pub const MAX_ISO_DESCRIPTORS: u64 = 32;
+
+/// The most pieces that a directory of an ISO 9660 file system can be in; media have it in one.
+/// Beyond: what is in it is not found.
+pub const MAX_ISO_DIRECTORY_EXTENTS: usize = 64;
 
 /// How often what Rock Ridge says of a file can go on elsewhere; names have up to 255 bytes, and one
 /// such place has room for most of them. Each counts as one of [`MAX_LABEL_READS`]. Beyond: there is

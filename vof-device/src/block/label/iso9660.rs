@@ -4,7 +4,9 @@
 //! `iso9660_simple` are unfinished, and `hadris-iso` needs a newer Rust than this one.
 
 use crate::block::Extent;
-use crate::limits::{MAX_ISO_CONTINUATIONS, MAX_ISO_DESCRIPTORS};
+use crate::limits::{
+    LABEL_READ_BYTES, MAX_ISO_CONTINUATIONS, MAX_ISO_DESCRIPTORS, MAX_ISO_DIRECTORY_EXTENTS,
+};
 
 use super::LabelError;
 use super::reader::{Reader, le16, le32};
@@ -22,9 +24,9 @@ const SUPPLEMENTARY: u8 = 2;
 const TERMINATOR: u8 = 255;
 
 /// Flags of a file (ECMA-119 §9.1.6).
-const DIRECTORY: u8 = 0x02;
+pub(super) const DIRECTORY: u8 = 0x02;
 const ASSOCIATED: u8 = 0x04;
-const MORE_SECTIONS: u8 = 0x80;
+pub(super) const MORE_SECTIONS: u8 = 0x80;
 
 /// A record without its name.
 const RECORD_BYTES: usize = 33;
@@ -231,11 +233,24 @@ impl Tree for Iso {
         let mut by_name = None;
         while let Some(mut record) = records.next(reader)? {
             let (is_match, kind) = self.matches(reader, &record, name)?;
+            // One list of pieces is kept at a time: the first by name, until there is one by
+            // identifier.
+            let is_match = match is_match {
+                Match::Name if by_name.is_some() => Match::None,
+                Match::Id => {
+                    by_name = None;
+                    Match::Id
+                }
+                other => other,
+            };
             let mut pieces = Pieces::default();
             // Sections of a file have a record each, one after the other.
             loop {
                 if is_match != Match::None {
                     pieces.push(self.section(&record.0)?)?;
+                    if kind == Kind::Directory && pieces.len() > MAX_ISO_DIRECTORY_EXTENTS {
+                        return Err(LabelError::too_much("a directory is in too many pieces"));
+                    }
                 }
                 if record.flags() & MORE_SECTIONS == 0 {
                     break;
@@ -245,7 +260,7 @@ impl Tree for Iso {
             }
             match is_match {
                 Match::None => {}
-                Match::Name => by_name = by_name.or(Some(Entry { kind, pieces })),
+                Match::Name => by_name = Some(Entry { kind, pieces }),
                 Match::Id => return Ok(Some(Entry { kind, pieces })),
             }
         }
@@ -283,23 +298,32 @@ impl Record {
 /// The records of a directory.
 struct Records {
     extents: Vec<Extent>,
-    /// Where the next one is, in the first of the extents.
+    /// Where the next one is, in the last of the extents.
     at: u64,
+    /// The piece of that extent, of [`LABEL_READ_BYTES`], that was counted.
+    counted: Option<u64>,
 }
 
 impl Records {
     fn new(directory: &Entry) -> Self {
         let mut extents = directory.pieces.clone().into_extents();
         extents.reverse();
-        Self { extents, at: 0 }
+        Self { extents, at: 0, counted: None }
     }
 
     fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<Record>, LabelError> {
         while let Some(extent) = self.extents.last() {
             if self.at >= extent.bytes {
                 self.extents.pop();
-                self.at = 0;
+                (self.at, self.counted) = (0, None);
                 continue;
+            }
+            // What is gone through counts, and not only what has to be read for it: extents may
+            // all be the same few bytes.
+            let piece = self.at / LABEL_READ_BYTES;
+            if self.counted != Some(piece) {
+                reader.count()?;
+                self.counted = Some(piece);
             }
             let left = (SECTOR_BYTES - self.at % SECTOR_BYTES).min(extent.bytes - self.at);
             let [bytes] = reader.array(extent.start + self.at)?;

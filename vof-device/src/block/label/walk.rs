@@ -72,6 +72,10 @@ impl Pieces {
         Ok(())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn into_extents(self) -> Vec<Extent> {
         self.0
     }

@@ -130,7 +130,7 @@ fn lengths_have_limits() {
 fn scripts_are_read_from_disks() {
     let text = b"<boot-script>boot &device;:&partition;,\\a</boot-script>";
     let iso = NewIso { section_bytes: 2048, ..NewIso::default() };
-    let disk = TestDisk::of(&iso.image(&[("PPC/BOOTINFO.TXT", text)]));
+    let disk = SparseDisk::of(&iso.image(&[("PPC/BOOTINFO.TXT", text)]));
     assert_eq!(read(&disk, "/disk", None).unwrap(), boot("/disk:0,\\a", ""));
     assert_error!(
         read(&disk, "/disk", Some(1)),
@@ -140,13 +140,13 @@ fn scripts_are_read_from_disks() {
     let mut long = vec![b' '; MAX_BOOTINFO_BYTES - 100 - text.len()];
     long.extend(text);
     let image = iso.image(&[("ppc/bootinfo.txt", &long)]);
-    let mut disk = TestDisk::of(&image);
+    let mut disk = SparseDisk::of(&image);
     put_table(&mut disk, 0, &[(0x80, 0x96, 0, image.len() as u32 / 512)]);
     assert_eq!(read(&disk, "/disk", Some(1)).unwrap(), boot("/disk:1,\\a", ""));
     disk.bad = 20 * 2048..21 * 2048;
     assert_error!(read(&disk, "/disk", Some(1)), BootInfoError::Label(LabelError::Read(_)));
     let long = vec![b' '; MAX_BOOTINFO_BYTES + 1];
-    let disk = TestDisk::of(&iso.image(&[("ppc/bootinfo.txt", &long)]));
+    let disk = SparseDisk::of(&iso.image(&[("ppc/bootinfo.txt", &long)]));
     assert_error!(read(&disk, "/disk", None), BootInfoError::TooLong);
 }
 

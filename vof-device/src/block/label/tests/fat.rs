@@ -9,7 +9,7 @@ const DIRECTORY: u8 = 0x10;
 
 /// A file system with clusters of two sectors, in a disk of its own or in a partition.
 struct NewFat {
-    disk: TestDisk,
+    disk: SparseDisk,
     bits: u8,
     /// Where it begins, in bytes.
     start: u64,
@@ -53,7 +53,7 @@ impl NewFat {
         } else {
             boot[22..24].copy_from_slice(&(table_sectors as u16).to_le_bytes());
         }
-        let mut disk = TestDisk::new(start + u64::from(sectors) * 512);
+        let mut disk = SparseDisk::new(start + u64::from(sectors) * 512);
         disk.put(start, &boot);
         let mut fat = Self { disk, bits, start, table, data };
         fat.chain(&[2]);

@@ -40,7 +40,7 @@ impl NewTable {
     }
 
     /// Writes it, with the right sums: of as many entries as fit into the limit.
-    fn put(&self, disk: &mut TestDisk) {
+    fn put(&self, disk: &mut SparseDisk) {
         let bytes = u64::from(self.entry_count) * u64::from(self.entry_bytes);
         let mut table = vec![0; bytes.min(2 * MAX_GPT_TABLE_BYTES) as usize];
         for (index, (kind, first, last)) in self.entries.iter().enumerate() {
@@ -69,13 +69,13 @@ impl NewTable {
 }
 
 /// A disk of 10,000 sectors whose first says that it has such a table.
-fn protective() -> TestDisk {
-    let mut disk = TestDisk::new(10_000 * 512);
+fn protective() -> SparseDisk {
+    let mut disk = SparseDisk::new(10_000 * 512);
     put_table(&mut disk, 0, &[(0, 0xee, 1, u32::MAX)]);
     disk
 }
 
-fn damage(disk: &TestDisk) -> &'static str {
+fn damage(disk: &SparseDisk) -> &'static str {
     match partitions(disk) {
         Err(LabelError::Damaged { what }) => what,
         other => panic!("{other:?}"),

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits::{MAX_EXTENDED_LINKS, MAX_MBR_PARTITIONS};
 
 /// Writes a table into this sector: flag, type, start and length of up to four entries.
-pub(super) fn put_table(disk: &mut TestDisk, sector: u64, entries: &[(u8, u8, u32, u32)]) {
+pub(super) fn put_table(disk: &mut SparseDisk, sector: u64, entries: &[(u8, u8, u32, u32)]) {
     for (index, &(flag, kind, start, sectors)) in (0..).zip(entries) {
         let mut entry = [flag, 0xfe, 0xff, 0xff, kind, 0xfe, 0xff, 0xff].to_vec();
         entry.extend(start.to_le_bytes());
@@ -15,8 +15,8 @@ pub(super) fn put_table(disk: &mut TestDisk, sector: u64, entries: &[(u8, u8, u3
 }
 
 /// A disk of 10,000 sectors with this table.
-fn disk(entries: &[(u8, u8, u32, u32)]) -> TestDisk {
-    let mut disk = TestDisk::new(10_000 * 512);
+fn disk(entries: &[(u8, u8, u32, u32)]) -> SparseDisk {
+    let mut disk = SparseDisk::new(10_000 * 512);
     put_table(&mut disk, 0, entries);
     disk
 }

@@ -17,7 +17,7 @@ use crate::limits::MAX_LABEL_READS;
 use super::*;
 
 /// A disk that has zeros where nothing was written.
-struct TestDisk {
+struct SparseDisk {
     bytes: u64,
     block_bytes: u32,
     sectors: BTreeMap<u64, [u8; 512]>,
@@ -26,7 +26,7 @@ struct TestDisk {
     reads: AtomicU32,
 }
 
-impl TestDisk {
+impl SparseDisk {
     fn new(bytes: u64) -> Self {
         let reads = AtomicU32::new(0);
         Self { bytes, block_bytes: 512, sectors: BTreeMap::new(), bad: 0..0, reads }
@@ -97,7 +97,7 @@ impl TestDisk {
     }
 }
 
-impl BlockDevice for TestDisk {
+impl BlockDevice for SparseDisk {
     fn size_bytes(&self) -> u64 {
         self.bytes
     }
@@ -148,13 +148,13 @@ use assert_error;
 
 #[test]
 fn the_whole_disk_needs_no_label() {
-    let disk = TestDisk::new(1 << 40);
+    let disk = SparseDisk::new(1 << 40);
     for arguments in ["", "0", ","] {
         let region = disk.find(arguments).unwrap();
         assert_eq!(region.extents(), [Extent::new(0, 1 << 40)]);
     }
     // Part of a sector is none.
-    assert_eq!(TestDisk::new(1025).find("").unwrap().bytes(), 1024);
+    assert_eq!(SparseDisk::new(1025).find("").unwrap().bytes(), 1024);
     assert_eq!(partitions(&disk).unwrap(), []);
     assert_error!(disk.find("1"), LabelError::NoPartition { number: 1 });
     assert_error!(disk.find("1,\\a"), LabelError::NoPartition { number: 1 });
@@ -165,7 +165,7 @@ fn the_whole_disk_needs_no_label() {
 fn disks_of_no_or_few_sectors_have_nothing() {
     for sectors in (0..35).chain(64..67) {
         for fill in [0, 0xff, 0xee, 0x55, 0xaa] {
-            let mut disk = TestDisk::of(&vec![fill; sectors * 512]);
+            let mut disk = SparseDisk::of(&vec![fill; sectors * 512]);
             for block_bytes in [512, 4096, 0, u32::MAX] {
                 disk.block_bytes = block_bytes;
                 assert_eq!(partitions(&disk).unwrap(), []);
@@ -177,7 +177,7 @@ fn disks_of_no_or_few_sectors_have_nothing() {
 
 #[test]
 fn a_disk_that_cannot_be_read_says_so() {
-    let mut disk = TestDisk::new(1 << 20);
+    let mut disk = SparseDisk::new(1 << 20);
     disk.bad = 0..512;
     assert_error!(partitions(&disk), LabelError::Read(_));
     assert_error!(disk.find("1"), LabelError::Read(_));
