@@ -1,5 +1,7 @@
 //! Bytes of a region, on a disk that has sectors: what IEEE 1275 §3.8.3 calls a deblocker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::device::{BlockDevice, SECTOR_BYTES};
 use super::region::{Extent, Region};
 use crate::args::Failed;
@@ -59,15 +61,24 @@ pub(super) fn read_at_hand(
     Ok(AtHand { bytes: done, is_missed: false })
 }
 
-/// Reads into all of `to`, from `position` on, or as far as the region and the host let it.
-pub(super) fn read(disk: &dyn BlockDevice, region: &Region, position: u64, to: &mut [u8]) -> Moved {
+/// Reads into all of `to`, from `position` on, or as far as the region and the host let it; no
+/// further once it is given up.
+pub(super) fn read(
+    disk: &dyn BlockDevice,
+    region: &Region,
+    position: u64,
+    to: &mut [u8],
+    is_given_up: &AtomicBool,
+) -> Moved {
+    let read =
+        |to: &mut [u8], start| !is_given_up.load(Ordering::Relaxed) && disk.read(to, start).is_ok();
     each_piece(region, position, to.len(), |done, piece| {
         let to = to.get_mut(done..done + piece.bytes()).unwrap_or_default();
         match piece {
-            Piece::Sectors { start, .. } => read_sectors(disk, to, start),
+            Piece::Sectors { start, .. } => read_sectors(read, to, start),
             Piece::Part { sector, skew, bytes } => {
                 let mut whole = [0; SECTOR];
-                if disk.read(&mut whole, sector).is_err() {
+                if !read(&mut whole, sector) {
                     return 0;
                 }
                 to.copy_from_slice(whole.get(skew..skew + bytes).unwrap_or_default());
@@ -157,13 +168,13 @@ fn each_piece(
 
 /// Reads whole sectors; where that fails, those before the one that cannot be read. Gives how many
 /// bytes.
-fn read_sectors(disk: &dyn BlockDevice, to: &mut [u8], start: u64) -> usize {
+fn read_sectors(read: impl Fn(&mut [u8], u64) -> bool, to: &mut [u8], start: u64) -> usize {
     let mut done = 0;
     let mut step = to.len();
     while done < to.len() {
         let part = step.min(to.len() - done);
         let room = to.get_mut(done..done + part).unwrap_or_default();
-        if disk.read(room, start + done as u64).is_ok() {
+        if read(room, start + done as u64) {
             done += part;
         } else if part <= SECTOR {
             break;

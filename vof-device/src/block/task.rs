@@ -1,6 +1,7 @@
 //! What is left to a disk's thread, as it waits for the host.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::access::{self, Moved};
 use super::device::BlockDevice;
@@ -58,19 +59,25 @@ impl Task {
         !matches!(self, Self::Find(..))
     }
 
-    /// Does it.
-    pub(super) fn run(&self, disk: &dyn BlockDevice, buffer: &mut [u8]) -> Answer {
+    /// Does it. What is no write ends early, with any answer, once it is given up.
+    pub(super) fn run(
+        &self,
+        disk: &dyn BlockDevice,
+        buffer: &mut [u8],
+        is_given_up: &AtomicBool,
+    ) -> Answer {
         match self {
             Self::Read(place, bytes) => {
                 let to = buffer.get_mut(..*bytes).unwrap_or_default();
-                Answer::Read(access::read(disk, place.region.as_ref(), place.position, to))
+                let region = place.region.as_ref();
+                Answer::Read(access::read(disk, region, place.position, to, is_given_up))
             }
             Self::Write(place, bytes) => {
                 let from = buffer.get(..*bytes).unwrap_or_default();
                 Answer::Written(access::write(disk, place.region.as_ref(), place.position, from))
             }
             Self::Find(arguments, parts) => Answer::Found(
-                label::find(disk, arguments)
+                label::find_unless(is_given_up, disk, arguments)
                     .inspect_err(|error| log::debug!("no such part of a disk: {error}"))
                     .ok()
                     .and_then(|region| parts.add(Arc::new(region)))

@@ -6,17 +6,28 @@
 //! but the slot is waited for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arch_ppc64::log_limit::LogLimit;
+
 use super::access::Moved;
 use super::device::BlockDevice;
 use super::task::{Answer, Task};
-use crate::limits::{IN_FLIGHT_LAPSE, MAX_DISK_TRANSFER_BYTES};
+use crate::limits::{
+    IN_FLIGHT_LAPSE, LOG_PERIOD_SECONDS, MAX_DISK_TRANSFER_BYTES, MAX_LOGGED_COMPLAINTS,
+};
 
 /// How long the thread stays when no instance is open any more: clients open disks again and again.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// What a guest can cause without an end.
+static COMPLAINTS: LogLimit =
+    LogLimit::new(MAX_LOGGED_COMPLAINTS, Duration::from_secs(LOG_PERIOD_SECONDS))
+        .with_target(module_path!())
+        .with_topic("disk of the client interface");
 
 /// A disk's thread. It is waited for when this goes away: what clients have written is on its way
 /// until then, and nothing afterwards.
@@ -58,7 +69,6 @@ enum Slot {
         cell: Arc<Cell>,
         #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only who saves asks"))]
         is_write: bool,
-        is_wanted: bool,
     },
     /// It was a read, since then its bytes are in the buffer for whoever asked.
     Read { cell: Arc<Cell>, since: Instant },
@@ -71,7 +81,12 @@ struct Job {
 }
 
 /// Where the answer comes.
-type Cell = OnceLock<Answer>;
+#[derive(Default)]
+struct Cell {
+    answer: OnceLock<Answer>,
+    /// Nobody comes for it: what is no write ends at its next piece.
+    is_given_up: AtomicBool,
+}
 
 impl Worker {
     pub(super) fn new(disk: Arc<dyn BlockDevice>) -> Self {
@@ -98,7 +113,7 @@ impl Worker {
     /// Waits until a task is done, or until there is none where none is named; for `limit` at most.
     pub(super) fn wait(&self, ticket: Option<&Ticket>, limit: Duration) {
         let is_to_come = |state: &mut State| match ticket {
-            Some(ticket) => ticket.cell.get().is_none(),
+            Some(ticket) => ticket.cell.answer.get().is_none(),
             None => !state.slot.is_free(),
         };
         drop(self.shared.changed.wait_timeout_while(self.shared.lock(), limit, is_to_come));
@@ -121,6 +136,7 @@ impl Drop for Worker {
         let thread = {
             let mut state = self.shared.lock();
             state.is_over = true;
+            state.give_up();
             self.shared.changed.notify_all();
             state.thread.take()
         };
@@ -201,7 +217,7 @@ pub(super) enum Collected {
 impl Ticket {
     /// The answer, if there is one yet; it is given once.
     pub(super) fn collect(&self) -> Option<Collected> {
-        let answer = self.cell.get()?.clone();
+        let answer = self.cell.answer.get()?.clone();
         let Answer::Read(moved) = answer else { return Some(Collected::Answer(answer)) };
         let mut state = self.shared.lock();
         Some(match &state.slot {
@@ -215,7 +231,7 @@ impl Ticket {
     /// The answer to a write, without taking it.
     #[cfg(feature = "serde")]
     pub(super) fn answer(&self) -> Option<&Answer> {
-        self.cell.get()
+        self.cell.answer.get()
     }
 }
 
@@ -225,8 +241,8 @@ impl Drop for Ticket {
         let is_own = |cell: &Arc<Cell>| Arc::ptr_eq(cell, &self.cell);
         let buffer = match &mut state.slot {
             Slot::Queued(job) if is_own(&job.cell) && !job.task.is_write() => job.buffer.take(),
-            Slot::Working { cell, is_wanted, .. } if is_own(cell) => {
-                *is_wanted = false;
+            Slot::Working { cell, .. } if is_own(cell) => {
+                cell.is_given_up.store(true, Ordering::Relaxed);
                 return;
             }
             Slot::Read { cell, .. } if is_own(cell) => state.buffer.take(),
@@ -254,13 +270,20 @@ impl State {
         match std::mem::take(&mut self.slot) {
             Slot::Queued(job) => {
                 let (cell, is_write) = (job.cell.clone(), job.task.is_write());
-                self.slot = Slot::Working { cell, is_write, is_wanted: true };
+                self.slot = Slot::Working { cell, is_write };
                 Some(job)
             }
             slot => {
                 self.slot = slot;
                 None
             }
+        }
+    }
+
+    /// Nobody comes for what the thread is at or is to do.
+    fn give_up(&self) {
+        if let Slot::Queued(Job { cell, .. }) | Slot::Working { cell, .. } = &self.slot {
+            cell.is_given_up.store(true, Ordering::Relaxed);
         }
     }
 
@@ -288,12 +311,12 @@ impl Shared {
                 // That of the one before is over.
                 Ok(thread) => state.thread = Some(thread),
                 Err(error) => {
-                    log::warn!(
-                        "there can be no thread for a disk of the client interface: {error}"
-                    );
-                    let _ = job.cell.set(Answer::Nobody);
+                    let _ = job.cell.answer.set(Answer::Nobody);
                     state.put_back(job.buffer);
                     state.slot = Slot::Free;
+                    self.changed.notify_all();
+                    drop(state);
+                    COMPLAINTS.warn(format_args!("there can be no thread: {error}"));
                     return;
                 }
             }
@@ -329,10 +352,10 @@ impl Shared {
         let Job { task, mut buffer, cell } = job;
         let disk = &*self.disk;
         // A disk that panics (a bug) must not have the guest wait for ever.
-        let run = || task.run(disk, buffer.as_deref_mut().unwrap_or_default());
+        let run = || task.run(disk, buffer.as_deref_mut().unwrap_or_default(), &cell.is_given_up);
         let answer = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Answer::Nobody);
         let mut state = self.lock();
-        let is_wanted = matches!(state.slot, Slot::Working { is_wanted: true, .. });
+        let is_wanted = !cell.is_given_up.load(Ordering::Relaxed);
         state.slot = if answer.is_read() && is_wanted {
             state.buffer = buffer;
             Slot::Read { cell: cell.clone(), since: Instant::now() }
@@ -340,8 +363,56 @@ impl Shared {
             state.put_back(buffer);
             Slot::Free
         };
-        let _ = cell.set(answer);
+        let _ = cell.answer.set(answer);
         self.changed.notify_all();
         state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::label::Arguments;
+    use crate::block::region::{Extent, Region};
+    use crate::block::task::Place;
+    use crate::test_utils::TestDisk;
+
+    /// How many reads are made of a task that is given up while its first one waits for the host.
+    fn reads_of(task: Task) -> usize {
+        let disk = Arc::new(TestDisk::numbered(1000));
+        disk.hold();
+        let worker = Worker::new(disk.clone());
+        let ticket = worker.lend().unwrap().submit(task);
+        disk.wait_for_somebody();
+        drop(ticket);
+        disk.release();
+        drop(worker);
+        disk.counts().reads
+    }
+
+    #[test]
+    fn what_nobody_waits_for_ends_at_its_next_piece() {
+        let extents = (0..100).map(|number| Extent::new(number * 1024, 512)).collect();
+        let region = Arc::new(Region::new(extents, 1000 * 512).unwrap());
+        let place = Place { region, position: 0 };
+        assert_eq!(reads_of(Task::Read(place, 100 * 512)), 1);
+        let file = Arguments::parse("\\none").unwrap();
+        assert_eq!(reads_of(Task::Find(file, Arc::default())), 1);
+    }
+
+    #[test]
+    fn what_is_written_is_written_whoever_waits() {
+        let extents = (0..100).map(|number| Extent::new(number * 1024, 512)).collect();
+        let region = Arc::new(Region::new(extents, 1000 * 512).unwrap());
+        let disk = Arc::new(TestDisk::numbered(1000));
+        disk.hold();
+        let worker = Worker::new(disk.clone());
+        let place = Place { region, position: 0 };
+        let ticket = worker.lend().unwrap().submit(Task::Write(place, 100 * 512));
+        disk.wait_for_somebody();
+        drop(ticket);
+        disk.release();
+        drop(worker);
+        assert_eq!(disk.counts().writes, 100);
     }
 }

@@ -17,6 +17,8 @@ mod walk;
 pub use arguments::Arguments;
 pub use error::LabelError;
 
+use std::sync::atomic::AtomicBool;
+
 use super::{BlockDevice, Extent, Region};
 
 use self::fat::Fat;
@@ -80,7 +82,7 @@ pub enum Table {
 /// [`LabelError`]: the disk cannot be read, or its GUID partition table and the table's copy are
 /// damaged or longer than [`MAX_GPT_TABLE_BYTES`](crate::limits::MAX_GPT_TABLE_BYTES).
 pub fn partitions(device: &dyn BlockDevice) -> Result<Vec<Partition>, LabelError> {
-    read_partitions(&mut Reader::new(device))
+    read_partitions(&mut Reader::new(device, &AtomicBool::new(false)))
 }
 
 /// The part of the disk that is meant: all of it, a partition, or a file.
@@ -88,7 +90,16 @@ pub fn partitions(device: &dyn BlockDevice) -> Result<Vec<Partition>, LabelError
 /// # Errors
 /// [`LabelError`] says why there is none.
 pub fn find(device: &dyn BlockDevice, arguments: &Arguments) -> Result<Region, LabelError> {
-    let mut reader = Reader::new(device);
+    find_unless(&AtomicBool::new(false), device, arguments)
+}
+
+/// The same, but for the [error](LabelError::Read) that comes soon after it is given up.
+pub(super) fn find_unless(
+    is_given_up: &AtomicBool,
+    device: &dyn BlockDevice,
+    arguments: &Arguments,
+) -> Result<Region, LabelError> {
+    let mut reader = Reader::new(device, is_given_up);
     let volume = match arguments.partition() {
         None => reader.disk(),
         Some(number) => {

@@ -1,5 +1,8 @@
 //! How labels are read: by few reads of a disk, and never by more than the limits allow.
 
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::block::{BlockDevice, Extent, SECTOR_BYTES};
 use crate::limits::{LABEL_READ_BYTES, MAX_LABEL_READS};
 
@@ -11,6 +14,8 @@ pub(super) struct Reader<'a> {
     device: &'a dyn BlockDevice,
     bytes: u64,
     reads_left: u32,
+    /// Nobody wants to know any more: it ends at the next piece.
+    is_given_up: &'a AtomicBool,
     /// The one that was used last comes first. There are two, so that a directory and the table
     /// that says where it goes on can be read in turn.
     windows: [Window; 2],
@@ -31,9 +36,11 @@ impl Window {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(device: &'a dyn BlockDevice) -> Self {
+    /// One that looks until `is_given_up` says that nobody waits for it.
+    pub(super) fn new(device: &'a dyn BlockDevice, is_given_up: &'a AtomicBool) -> Self {
         let bytes = device.size_bytes() / SECTOR_BYTES * SECTOR_BYTES;
-        Self { device, bytes, reads_left: MAX_LABEL_READS, windows: Default::default() }
+        let windows = Default::default();
+        Self { device, bytes, reads_left: MAX_LABEL_READS, is_given_up, windows }
     }
 
     /// All of the disk.
@@ -73,6 +80,9 @@ impl<'a> Reader<'a> {
 
     /// Counts as a read what is as much work, though it may have been read already.
     pub(super) fn count(&mut self) -> Result<(), LabelError> {
+        if self.is_given_up.load(Ordering::Relaxed) {
+            return Err(LabelError::Read(ErrorKind::Interrupted.into()));
+        }
         let left = self.reads_left.checked_sub(1);
         self.reads_left = left.ok_or(LabelError::too_much("too much has to be read"))?;
         Ok(())
