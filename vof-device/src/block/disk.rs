@@ -1,8 +1,12 @@
 //! A disk as all who have it open share it.
 
 use std::sync::Arc;
+#[cfg(feature = "serde")]
+use std::sync::{Mutex, Weak};
 
 use super::device::{BlockDevice, SECTOR_BYTES};
+#[cfg(feature = "serde")]
+use super::label::Arguments;
 use super::parts::Parts;
 use super::region::Region;
 use super::worker::Worker;
@@ -16,13 +20,23 @@ pub(super) struct Disk {
     pub(super) whole: Arc<Region>,
     pub(super) worker: Worker,
     pub(super) parts: Arc<Parts>,
+    /// What was opened anew and is open still: a state may have the same part many times.
+    #[cfg(feature = "serde")]
+    pub(super) reopened: Mutex<Vec<(Arguments, Weak<Region>)>>,
 }
 
 impl Disk {
     pub(super) fn new(device: Arc<dyn BlockDevice>) -> Self {
         let bytes = device.size_bytes() / SECTOR_BYTES * SECTOR_BYTES;
         let (whole, worker) = (Arc::new(Region::whole(bytes)), Worker::new(device.clone()));
-        Self { device, whole, worker, parts: Arc::default() }
+        Self {
+            device,
+            whole,
+            worker,
+            parts: Arc::default(),
+            #[cfg(feature = "serde")]
+            reopened: Mutex::default(),
+        }
     }
 
     /// What clients count blocks in, in bytes.

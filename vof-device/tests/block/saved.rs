@@ -41,6 +41,28 @@ fn open_disks_are_where_they_were() {
     assert_eq!(read(&next.client(), far, 600).unwrap(), disk.bytes()[5120..5720]);
 }
 
+/// Looking for a part may take long, and a client can have the same one open ever so often.
+#[test]
+fn a_part_is_looked_for_once_however_often_it_is_open() {
+    let reads = |instances: usize| {
+        let disk = Arc::new(TestDisk::new(parts::partitioned()));
+        let machine = machine(&disk);
+        let client = machine.client();
+        let handles: Vec<_> = (0..instances).map(|_| open(&client, "2")).collect();
+        let state = machine.vof().state().unwrap();
+        let expected = read(&client, handles[0], 600).unwrap();
+        let before = disk.counts().reads;
+        let next = restored(&disk, &state).unwrap();
+        let reads = disk.counts().reads - before;
+        for ihandle in handles {
+            assert_eq!(read(&next.client(), ihandle, 600).unwrap(), expected);
+        }
+        reads
+    };
+    assert!(reads(1) > 0);
+    assert_eq!(reads(100), reads(1));
+}
+
 /// "The label is read anew, and has to give the same part."
 #[test]
 fn a_disk_that_is_another_is_refused() {

@@ -1,13 +1,13 @@
 //! An open disk as it is saved, and as it is opened anew in another process.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 
 use arch_ppc64::platform::{StateError, StateValue};
 use serde::{Deserialize, Serialize};
 
 use super::OpenDisk;
 use crate::block::disk::Disk;
-use crate::block::label::{self, Arguments};
+use crate::block::label::{self, Arguments, LabelError};
 use crate::block::region::Region;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +34,8 @@ pub(super) fn state(region: &Region, position: u64, done: usize) -> Result<State
     StateValue::of(&SavedDisk { position, done, part: SavedPart::of(region) })
 }
 
-/// Opens it. The label is read anew, which waits for the host, and has to give the same part.
+/// Opens it. The label is read anew, once for all that are open by the same arguments, which waits
+/// for the host, and has to give the same part.
 pub(in crate::block) fn reopen(
     disk: &Arc<Disk>,
     arguments: &str,
@@ -43,7 +44,7 @@ pub(in crate::block) fn reopen(
     let SavedDisk { position, done, part } = state.get()?;
     let wrong = |what: String| StateError::Value(format!("{arguments:?} of the disk: {what}"));
     let parsed = Arguments::parse(arguments).map_err(|error| wrong(error.to_string()))?;
-    let region = label::find(&*disk.device, &parsed).map_err(|error| wrong(error.to_string()))?;
+    let region = find(disk, parsed).map_err(|error| wrong(error.to_string()))?;
     let found = SavedPart::of(&region);
     if found != part {
         let SavedPart { bytes, pieces, .. } = found;
@@ -52,9 +53,23 @@ pub(in crate::block) fn reopen(
             format!("it was {before}, and is {bytes} bytes in {pieces} pieces, or elsewhere");
         return Err(wrong(what));
     }
-    let open = OpenDisk::of_part(disk, Arc::new(region));
+    let open = OpenDisk::of_part(disk, region);
     let open = open.map_err(|_| wrong("too many pieces of files are open".to_owned()))?;
     Ok(open.at(position, done as usize))
+}
+
+/// The part of the disk, as it was found for another one that is opened anew, or is found now.
+fn find(disk: &Disk, arguments: Arguments) -> Result<Arc<Region>, LabelError> {
+    let list = || disk.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = list().iter().find(|(known, _)| *known == arguments).map(|(_, it)| it.clone());
+    if let Some(region) = known.as_ref().and_then(Weak::upgrade) {
+        return Ok(region);
+    }
+    let region = Arc::new(label::find(&*disk.device, &arguments)?);
+    let mut list = list();
+    list.retain(|(_, region)| region.strong_count() > 0);
+    list.push((arguments, Arc::downgrade(&region)));
+    Ok(region)
 }
 
 impl SavedPart {
