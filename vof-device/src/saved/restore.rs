@@ -62,7 +62,7 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     interface.openings.clear();
     let mut opened = interface.opened();
     let mut state = interface.state();
-    *opened = Opened { packages, instances };
+    let before = std::mem::replace(&mut *opened, Opened { packages, instances });
     state.tree = tree;
     state.memory = memory;
     state.added_bytes = added_bytes;
@@ -72,6 +72,9 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     state.boot_arguments = boot_arguments;
     state.boot_device = boot_device;
     state.clock = Clock::running_since(saved.milliseconds);
+    drop((state, opened));
+    // What goes away may have more to do than can be done under a lock.
+    drop(before);
     Ok(())
 }
 
