@@ -356,6 +356,9 @@ mod load {
             client.try_call("call-method", &call, 2)
         };
         assert_eq!(try_load(one).status, CALL_AGAIN);
+        assert_eq!(try_load(other).status, CALL_AGAIN);
+        // It is told, and does not take the place in its turn.
+        assert_eq!(try_load(one).results[0], Throw::ABORT.0 as u32);
         for ihandle in [other, one] {
             let mut outcome = try_load(ihandle);
             while outcome.status == CALL_AGAIN {
@@ -363,5 +366,24 @@ mod load {
             }
             assert_eq!(outcome.results, [0, 20_000]);
         }
+    }
+
+    /// Two CPUs that go on and on come to an end, both of them.
+    #[test]
+    fn two_that_load_in_turn_come_to_an_end() {
+        let machine = machine(Manners::good(file(20_000)));
+        let client = machine.client();
+        let handles = [(); 2].map(|()| client.one("open", &[NODE.into()]));
+        let mut results = [None, None];
+        for _ in 0..100_000 {
+            for (ihandle, result) in handles.into_iter().zip(&mut results) {
+                if result.is_none() {
+                    let call = ["load".into(), ihandle.into(), AT.into()];
+                    let outcome = client.try_call("call-method", &call, 2);
+                    *result = (outcome.status != CALL_AGAIN).then(|| outcome.results[0]);
+                }
+            }
+        }
+        assert_eq!(results, [Some(Throw::ABORT.0 as u32), Some(0)]);
     }
 }

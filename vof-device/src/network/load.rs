@@ -32,7 +32,9 @@ struct Load {
 
 impl Loading {
     /// Goes on loading for an instance, or begins to: `arguments` say which file, as
-    /// [`Request::from_arguments`] has them. `None` while it is not there.
+    /// [`Request::from_arguments`] has them. `None` while it is not there. `has_begun` is the
+    /// instance's to keep: one that had begun, and finds another in its place, gets an error, or two
+    /// of them would take the place from each other for ever.
     pub(super) fn poll(
         &self,
         owner: u64,
@@ -40,9 +42,14 @@ impl Loading {
         arguments: &str,
         context: &Context<'_>,
         at: u32,
+        has_begun: &mut bool,
     ) -> Result<Option<u32>, Throw> {
         let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.as_ref().is_none_or(|load| load.owner != owner || load.at != at) {
+        let is_own = place.as_ref().is_some_and(|load| load.owner == owner);
+        if std::mem::take(has_begun) && !is_own {
+            return Err(Throw::ABORT);
+        }
+        if !is_own || place.as_ref().is_none_or(|load| load.at != at) {
             let request = Request::from_arguments(arguments);
             // What there is room for is found out piece by piece.
             let limits = Limits::default().with_image_bytes(u32::MAX.into());
@@ -51,7 +58,10 @@ impl Loading {
         }
         let Some(load) = place.as_mut() else { return Ok(None) };
         match load.poll(context) {
-            Ok(false) => Ok(None),
+            Ok(false) => {
+                *has_begun = true;
+                Ok(None)
+            }
             Ok(true) => {
                 let bytes = load.bytes;
                 *place = None;

@@ -33,7 +33,7 @@ const EAGER_READS: u32 = 32;
 ///   [`MAX_FRAME_WAIT`], the frame is lost, which is −1 as well.
 /// - `load` (with the feature `netboot`) takes an address, puts the file there that the arguments of
 ///   `open` name, or that the network's DHCP server does, and leaves its length in bytes. A device
-///   loads one file at a time: the last that was asked for.
+///   loads one file at a time: the last that was asked for. Who had asked before gets an error.
 /// - All instances are the same station: a frame goes to the one that reads first. An instance keeps
 ///   nothing, so that nothing of it is saved.
 ///
@@ -78,6 +78,7 @@ impl Package for NetworkPackage {
             loader: Loader {
                 loading: self.loading.clone(),
                 number: self.instances.fetch_add(1, Ordering::Relaxed),
+                has_begun: false,
                 arguments: arguments.into(),
             },
         }))
@@ -107,6 +108,8 @@ struct Loader {
     loading: Arc<Loading>,
     /// Of the instance.
     number: u64,
+    /// The call that had no answer yet has its place, if nobody took it since.
+    has_begun: bool,
     arguments: Box<str>,
 }
 
@@ -169,8 +172,8 @@ impl Instance for OpenNetwork {
         }
         // ( addr -- len )
         let at = stack.pop()?;
-        let Loader { loading, number, arguments } = &self.loader;
-        match loading.poll(*number, &self.device, arguments, context, at)? {
+        let Loader { loading, number, has_begun, arguments } = &mut self.loader;
+        match loading.poll(*number, &self.device, arguments, context, at, has_begun)? {
             Some(bytes) => stack.push(bytes).map(|()| Progress::Done),
             None => {
                 self.loads = true;
@@ -191,6 +194,9 @@ impl Instance for OpenNetwork {
     fn abandon(&mut self) {
         self.waited = Duration::ZERO;
         #[cfg(feature = "netboot")]
-        self.loader.loading.abandon(self.loader.number);
+        {
+            self.loader.has_begun = false;
+            self.loader.loading.abandon(self.loader.number);
+        }
     }
 }
