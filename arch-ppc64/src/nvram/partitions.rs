@@ -19,7 +19,7 @@ pub const FREE_SPACE: u8 = 0x7f;
 pub const OS: u8 = 0xa0;
 
 /// The name of the partition for configuration variables.
-const COMMON: &str = "common";
+const COMMON: &[u8] = b"common";
 
 /// "All Free Space NVRAM partitions must have the name field set to 0x7...77" (R1-8.4.2-2).
 const FREE_NAME: [u8; NAME_BYTES] = [0x77; NAME_BYTES];
@@ -39,26 +39,37 @@ pub struct Partition {
     pub data: Range<usize>,
 }
 
-impl Partition {
+/// A partition as it stands in the NVRAM.
+struct Found<'c> {
+    signature: u8,
+    /// Its name, without the zeros behind it.
+    name: &'c [u8],
+    data: Range<usize>,
+}
+
+impl Found<'_> {
     /// Whether it is the one for configuration variables.
     fn is_common(&self) -> bool {
         self.signature == SYSTEM && self.name == COMMON
+    }
+
+    fn into_partition(self) -> Partition {
+        let name = String::from_utf8_lossy(self.name).into_owned();
+        Partition { signature: self.signature, name, data: self.data }
     }
 }
 
 /// All partitions, in their order: each byte belongs to one (R1-8.2-2).
 pub(super) fn all(content: &[u8]) -> Result<Vec<Partition>, Damage> {
     let mut partitions = Vec::new();
-    let mut at = 0;
+    let (mut at, mut has_common) = (0, false);
     while at < content.len() {
         let partition = one(content, at)?;
         at = partition.data.end;
-        partitions.push(partition);
+        has_common |= partition.is_common();
+        partitions.push(partition.into_partition());
     }
-    match partitions.iter().any(Partition::is_common) {
-        true => Ok(partitions),
-        false => Err(Damage::NoCommon),
-    }
+    if has_common { Ok(partitions) } else { Err(Damage::NoCommon) }
 }
 
 /// Where the data of the partition for configuration variables is.
@@ -79,8 +90,8 @@ pub(super) fn fresh(bytes: usize) -> Vec<u8> {
     let mut content = vec![0; bytes];
     let common_bytes = (bytes / 16).clamp(COMMON_BYTES[0], COMMON_BYTES[1]);
     let mut name = [0; NAME_BYTES];
-    for (place, byte) in name.iter_mut().zip(COMMON.bytes()) {
-        *place = byte;
+    for (place, byte) in name.iter_mut().zip(COMMON) {
+        *place = *byte;
     }
     let (common, free) = content.split_at_mut(common_bytes.min(bytes));
     put_header(common, SYSTEM, name);
@@ -89,13 +100,14 @@ pub(super) fn fresh(bytes: usize) -> Vec<u8> {
 }
 
 /// The partition that begins at `at`, which is within the content.
-fn one(content: &[u8], at: usize) -> Result<Partition, Damage> {
+fn one(content: &[u8], at: usize) -> Result<Found<'_>, Damage> {
     let rest = content.get(at..).unwrap_or_default();
     let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
         return Err(Damage::Length { at, blocks: 0 });
     };
-    let [signature, found, high, low, name @ ..] = *header;
-    let blocks = u16::from_be_bytes([high, low]);
+    let [signature, found, high, low, name @ ..] = header;
+    let (signature, found) = (*signature, *found);
+    let blocks = u16::from_be_bytes([*high, *low]);
     let expected = checksum(header);
     if found != expected {
         return Err(Damage::Checksum { at, found, expected });
@@ -105,8 +117,7 @@ fn one(content: &[u8], at: usize) -> Result<Partition, Damage> {
         return Err(Damage::Length { at, blocks });
     }
     let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    let name = String::from_utf8_lossy(name).into_owned();
-    Ok(Partition { signature, name, data: at + HEADER_BYTES..at + bytes })
+    Ok(Found { signature, name, data: at + HEADER_BYTES..at + bytes })
 }
 
 /// Makes `partition` one, with all the bytes that it has; none where they are none.
@@ -149,6 +160,14 @@ mod tests {
         assert_eq!(checksum(&header(0xff, 0, b"")), 0xff);
         assert_eq!(checksum(&header(0xff, 0xff, b"")), 0xff);
         assert_eq!(checksum(&header(0, 0, b"")), 0);
+    }
+
+    /// Where the variables are in an NVRAM with a partition of this name.
+    fn with_name(name: [u8; NAME_BYTES]) -> Result<Range<usize>, Damage> {
+        let mut content = fresh(64 << 10);
+        put_header(&mut content[..0x1000], SYSTEM, name);
+        assert_eq!(all(&content).map(|_| ()), common(&content).map(|_| ()));
+        common(&content)
     }
 
     /// R1-8.1-1 and R1-8.2-2: at least 4 KiB for the system, and all space accounted for.
@@ -199,7 +218,11 @@ mod tests {
         assert_eq!(lengths(0xeff), Damage::Length { at: 0xfff0, blocks: 0 });
         // All of it is free.
         assert_eq!(with(&|content| put_header(content, FREE_SPACE, FREE_NAME)), Damage::NoCommon);
-        // The name counts, and the signature.
+        // The name counts, up to its end, and the signature.
+        let named = |name| with_name(name).map(|data| data.start);
+        assert_eq!(named(*b"common\0other"), Ok(16));
+        assert_eq!(named(*b"common2\0\0\0\0\0"), Err(Damage::NoCommon));
+        assert_eq!(named(*b"common\xff\0\0\0\0\0"), Err(Damage::NoCommon));
         assert_eq!(
             with(&|content| put_header(&mut content[..0x1000], OS, *b"common\0\0\0\0\0\0")),
             Damage::NoCommon
