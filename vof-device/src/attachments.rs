@@ -44,6 +44,14 @@ pub(crate) enum AttachError {
 }
 
 impl Attachments {
+    /// Waits until nothing is still to be done of what was asked of the machine's packages.
+    #[cfg(feature = "serde")]
+    pub(crate) fn settle(&self) {
+        for (_, package) in &self.by_path {
+            package.settle();
+        }
+    }
+
     /// The packages of the nodes of a tree.
     pub(crate) fn in_tree(
         &self,

@@ -83,6 +83,12 @@ pub trait Package: Send + Sync {
         MAX_PACKAGE_TRANSFER_BYTES
     }
 
+    /// Waits until nothing of what its instances were asked for is still to be done, those that are
+    /// closed by now included: another process may have the same disk next. Called before its
+    /// instances are saved, while no CPU runs. (Feature `serde`.)
+    #[cfg(feature = "serde")]
+    fn settle(&self) {}
+
     /// An instance that was opened with these arguments, and then saved as `state`, in another
     /// process. Nobody vouches for either. No CPU runs, so it may wait for the host. (Feature
     /// `serde`.)

@@ -183,8 +183,6 @@ impl Instance for OpenDisk {
 
     #[cfg(feature = "serde")]
     fn state(&self) -> Result<Option<StateValue>, StateError> {
-        // Nothing of this process is to be written when another one goes on.
-        self.disk.worker.settle();
         let region =
             self.region().map_err(|_| StateError::Value("it is not open yet".to_owned()))?;
         let done = self.under_way.as_ref().map_or(0, UnderWay::done);

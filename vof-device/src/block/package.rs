@@ -31,7 +31,7 @@ use crate::package::{Instance, Package};
 ///   have no word for that. If the client's CPU gives the call up, what was taken for it by then
 ///   (up to [`MAX_DISK_TRANSFER_BYTES`](crate::limits::MAX_DISK_TRANSFER_BYTES) at a time) is
 ///   written once, and the instance stays where it was.
-/// - When it goes away, with the machine that it was attached in, it waits until what was taken is
+/// - When the machine that it was attached in is saved or goes away, it waits until what was taken is
 ///   written.
 pub struct BlockPackage {
     disk: Arc<Disk>,
@@ -57,6 +57,11 @@ impl Package for BlockPackage {
     /// All that a cell can say: a transfer goes on at the client's next try.
     fn max_transfer_bytes(&self) -> usize {
         u32::MAX as usize
+    }
+
+    #[cfg(feature = "serde")]
+    fn settle(&self) {
+        self.disk.worker.settle();
     }
 
     #[cfg(feature = "serde")]

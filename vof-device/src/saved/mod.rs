@@ -150,6 +150,8 @@ pub struct SavedCall {
 
 /// What is saved of an interface.
 fn save(interface: &Interface) -> Result<VofState, StateError> {
+    // Nothing of this process is to be done when another one goes on.
+    interface.attachments.settle();
     let slots = saved_slots(interface)?;
     let opened = interface.opened();
     let state = interface.state();

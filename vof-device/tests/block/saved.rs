@@ -41,6 +41,31 @@ fn open_disks_are_where_they_were() {
     assert_eq!(read(&next.client(), far, 600).unwrap(), disk.bytes()[5120..5720]);
 }
 
+/// Not even of an instance that nobody has any more.
+#[test]
+fn what_is_written_after_a_close_is_written_before_a_state_is_there() {
+    let disk = Arc::new(TestDisk::numbered(100));
+    let machine = machine(&disk);
+    let client = machine.client();
+    let ihandle = open(&client, "");
+    client.poke(BUFFER, &[7; 512]);
+    disk.hold();
+    let arguments = [ihandle.into(), BUFFER.into(), 512.into()];
+    assert_eq!(client.try_call("write", &arguments, 1).status, CALL_AGAIN);
+    disk.wait_for_somebody();
+    client.call("close", &[ihandle.into()], 0);
+    std::thread::scope(|scope| {
+        let saver = scope.spawn(|| {
+            machine.vof().state().unwrap();
+            disk.counts().writes
+        });
+        // It waits for the disk. (If it did not, it would see no write.)
+        std::thread::sleep(Duration::from_millis(50));
+        disk.release();
+        assert_eq!(saver.join().unwrap(), 1);
+    });
+}
+
 /// Looking for a part may take long, and a client can have the same one open ever so often.
 #[test]
 fn a_part_is_looked_for_once_however_often_it_is_open() {
