@@ -120,6 +120,9 @@ pub const MAX_ARCHITECTURE_VECTOR_BYTES: usize = arch_ppc64::cas::MAX_VECTOR_BYT
 /// Beyond: they are not.
 pub const MAX_BOOT_DEVICES: usize = 16;
 
+/// How many PReP partitions of a disk are tried. Beyond: they are not.
+pub const MAX_PREP_PARTITIONS: usize = 16;
+
 /// How many partitions of a disk are looked at for a `bootinfo.txt`. Beyond: they are not.
 pub const MAX_BOOTINFO_PARTITIONS: usize = 16;
 
@@ -158,6 +161,10 @@ pub const MAX_ISO_DIRECTORY_EXTENTS: usize = 64;
 /// such place has room for most of them. Each counts as one of [`MAX_LABEL_READS`]. Beyond: there is
 /// no more of it.
 pub const MAX_ISO_CONTINUATIONS: usize = 8;
+
+/// The most pieces that a `bootinfo.txt` can be in, each of which is one read. Beyond: it boots
+/// nothing.
+pub const MAX_BOOTINFO_EXTENTS: usize = 64;
 
 /// The longest `bootinfo.txt`, in bytes. Beyond: it boots nothing.
 pub const MAX_BOOTINFO_BYTES: usize = 64 << 10;

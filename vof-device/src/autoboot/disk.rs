@@ -6,7 +6,7 @@ use super::{Attempt, AttemptError, BootImage};
 use crate::block::BlockDevice;
 use crate::block::label::bootinfo::{self, BootInfoError};
 use crate::block::label::{self, Arguments, LabelError, PartitionKind};
-use crate::limits::MAX_BOOTINFO_PARTITIONS;
+use crate::limits::{MAX_BOOTINFO_PARTITIONS, MAX_PREP_PARTITIONS};
 
 /// A disk, and the path of its node.
 pub(super) struct Disk<'a> {
@@ -46,7 +46,7 @@ impl Disk<'_> {
         let (mut programs, others): (Vec<_>, Vec<_>) =
             partitions.into_iter().partition(|one| one.kind == PartitionKind::Prep);
         programs.sort_by_key(|one| (!one.is_active, one.number));
-        for one in programs {
+        for one in programs.iter().take(MAX_PREP_PARTITIONS) {
             attempts.push(self.image(&Arguments::of_partition(Some(one.number)), None));
         }
         // One that begins with the disk has the disk's file system.

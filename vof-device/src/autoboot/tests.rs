@@ -7,6 +7,7 @@ use vm_fdt::FdtWriter;
 use super::*;
 use crate::block::label::LabelError;
 use crate::block::{Extent, Region};
+use crate::limits::MAX_PREP_PARTITIONS;
 use crate::test_utils::TestDisk;
 use crate::test_utils::iso::NewIso;
 use crate::test_utils::labels::{NewPartition, gpt_disk, mbr_disk};
@@ -218,6 +219,17 @@ fn disks_with_nothing_say_why() {
     let unreadable = MemoryDisk::new(programs()[0].clone()).with_bad(0..512);
     let error = reason(BootDevice::disk(FIRST, Arc::new(unreadable)));
     assert!(matches!(error, AttemptError::Label(LabelError::Read(_))), "{error:?}");
+}
+
+/// A table can say that all of its partitions are programs.
+#[test]
+fn programs_have_a_limit() {
+    let of = |partitions: usize| {
+        let nothing = vec![NewPartition::prep(&[0; 512]); partitions];
+        tried(&[], &[disk(FIRST, gpt_disk(&nothing))], &Choice::automatic()).len()
+    };
+    assert_eq!(of(MAX_PREP_PARTITIONS), MAX_PREP_PARTITIONS);
+    assert_eq!(of(MAX_PREP_PARTITIONS + 4), MAX_PREP_PARTITIONS);
 }
 
 /// Links of extended partitions that lead in a circle end somewhere.

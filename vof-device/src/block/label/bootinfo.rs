@@ -12,7 +12,7 @@
 //! first `boot` or `load`, and what stands behind that in its line.
 
 use crate::block::{BlockDevice, SECTOR_BYTES};
-use crate::limits::{MAX_BOOTINFO_BYTES, MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
+use crate::limits::{MAX_BOOTINFO_BYTES, MAX_BOOTINFO_EXTENTS, MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
 
 use super::{Arguments, LabelError, find};
 
@@ -78,6 +78,9 @@ pub fn read(
     let region = find(disk, &Arguments::of_partition(partition).with_path(PATH))?;
     if region.bytes() > MAX_BOOTINFO_BYTES as u64 {
         return Err(BootInfoError::TooLong);
+    }
+    if region.extents().len() > MAX_BOOTINFO_EXTENTS {
+        return Err(LabelError::too_much("the file is in too many pieces").into());
     }
     let mut text = Vec::new();
     for extent in region.extents() {

@@ -3,7 +3,7 @@
 use super::mbr::put_table;
 use super::*;
 use crate::block::label::bootinfo::{Boot, BootInfoError, Origin, PATH, parse, read};
-use crate::limits::{MAX_BOOTINFO_BYTES, MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
+use crate::limits::{MAX_BOOTINFO_BYTES, MAX_BOOTINFO_EXTENTS, MAX_BOOTSPEC_BYTES, MAX_PATH_BYTES};
 use crate::test_utils::iso::NewIso;
 
 const ORIGIN: Origin<'_> = Origin { device: "/pci/scsi@1", partition: Some(2), path: PATH };
@@ -124,6 +124,27 @@ fn lengths_have_limits() {
     assert_error!(script(&format!("boot {many}")), BootInfoError::TooLongBoot);
     assert_error!(script(&format!("boot x {many}")), BootInfoError::TooLongBoot);
     assert_error!(script(&format!("boot x {}", "& ".repeat(5_000))), BootInfoError::TooLongBoot);
+}
+
+#[test]
+fn pieces_have_a_limit() {
+    let read = |pieces: usize| {
+        let iso = NewIso { section_bytes: 2048, ..NewIso::default() };
+        let name = b"BOOTINFO.TXT;1";
+        let mut image = iso.image(&[("PPC/BOOTINFO.TXT", &vec![b' '; pieces * 2048])]);
+        // They are shorter than a sector: the file is not too long.
+        for at in 33..image.len() - name.len() {
+            if image[at..].starts_with(name) {
+                image[at - 33 + 10..][..4].copy_from_slice(&16_u32.to_le_bytes());
+            }
+        }
+        read(&SparseDisk::of(&image), "/disk", None)
+    };
+    assert_error!(read(MAX_BOOTINFO_EXTENTS), BootInfoError::NoScript);
+    assert_error!(
+        read(MAX_BOOTINFO_EXTENTS + 1),
+        BootInfoError::Label(LabelError::TooMuch { what: "the file is in too many pieces" })
+    );
 }
 
 #[test]
