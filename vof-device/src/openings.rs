@@ -65,7 +65,8 @@ impl Opening {
 }
 
 impl Openings {
-    /// Begins a try, which ends by [`keep`](Self::keep) or [`end`](Self::end). What else the CPU was opening is given up.
+    /// Begins a try, which ends by [`keep`](Self::keep) or [`end`](Self::end). What else the CPU was
+    /// opening is given up.
     pub(crate) fn begin(&self, caller: CpuIndex, wanted: Wanted<'_>) -> Begun {
         let mut list = self.lock();
         // What goes away may have more to do than can be done under a lock.
