@@ -216,6 +216,10 @@ const INSTANCE_BYTES: usize = 640;
 
 const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
 
+/// How many parts of a disk that were opened anew from a saved state are remembered by their
+/// arguments, so that the same ones are looked for once. Beyond: the oldest is forgotten.
+pub(crate) const MAX_REOPENED_PARTS: usize = 64;
+
 /// The most host memory in bytes that a guest can make a disk of the client interface
 /// ([`BlockPackage`](crate::block::BlockPackage)) take, besides what is in
 /// [`MAX_GUEST_DRIVEN_BYTES`].
@@ -225,12 +229,17 @@ const _: () = assert!(MAX_GUEST_DRIVEN_BYTES < 32 << 20);
 /// - One part that is looked for: what of the disk is read for it, a table of partitions and its
 ///   copy, and the list of a file's pieces, which has up to three times its length while it grows.
 /// - What the thread's own life takes, with the part of its stack that it uses.
+/// - The arguments of some parts that were open when the machine was saved.
 pub const MAX_DISK_BYTES: usize = MAX_DISK_TRANSFER_BYTES
     + MAX_DISK_EXTENTS * 24
     + 2 * LABEL_READ_BYTES as usize
     + 2 * MAX_GPT_TABLE_BYTES as usize
     + MAX_FILE_EXTENTS * (3 * 16 + 8)
-    + (64 << 10);
+    + (64 << 10)
+    + REOPENED_BYTES;
+
+/// What is remembered of parts that were opened anew: their arguments, and what keeps them.
+const REOPENED_BYTES: usize = MAX_REOPENED_PARTS * (MAX_PATH_BYTES + 256);
 
 /// The most host memory in bytes that a guest can make [`Vof::state`] or [`Vof::to_blob`] take, on
 /// their way and for what they give back, beside what the same would take of a machine that no

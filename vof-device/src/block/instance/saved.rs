@@ -9,6 +9,7 @@ use super::OpenDisk;
 use crate::block::disk::Disk;
 use crate::block::label::{self, Arguments, LabelError};
 use crate::block::region::Region;
+use crate::limits::MAX_REOPENED_PARTS;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +69,9 @@ fn find(disk: &Disk, arguments: Arguments) -> Result<Arc<Region>, LabelError> {
     let region = Arc::new(label::find(&*disk.device, &arguments)?);
     let mut list = list();
     list.retain(|(_, region)| region.strong_count() > 0);
+    if list.len() >= MAX_REOPENED_PARTS {
+        list.remove(0);
+    }
     list.push((arguments, Arc::downgrade(&region)));
     Ok(region)
 }
