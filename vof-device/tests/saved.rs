@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arch_ppc64::cas::TreeChange;
 use arch_ppc64::platform::{SaveState, StateError, StateValue};
 use vof_device::test_utils::{Argument, Client, TestMachine, WORKSPACE, of_size, sample_tree};
 use vof_device::{
-    DeviceTree, RestoreError, STATE_VERSION, SavedInstance, SavedNode, SavedRange, SavedTable,
-    VofBuilder, VofState, limits,
+    DeviceTree, Failed, Instance, Package, RestoreError, STATE_VERSION, SavedInstance, SavedNode,
+    SavedRange, SavedTable, VofBuilder, VofState, limits,
 };
 
 const NONE: u32 = u32::MAX;
@@ -470,4 +472,41 @@ fn it_is_a_device_whose_state_is_saved() {
     assert_eq!(second.vof().to_blob(), before);
     state.restore(state.version(), &saved).unwrap();
     assert_eq!(go_on(&second.client(), &handles), go_on(&first.client(), &handles));
+}
+
+/// An instance that asks the interface for something as it goes away.
+struct Asks(Arc<OnceLock<TestMachine>>, Arc<AtomicUsize>);
+
+impl Package for Asks {
+    fn open(&self, _: &str) -> Result<Box<dyn Instance>, Failed> {
+        Ok(Box::new(Self(self.0.clone(), self.1.clone())))
+    }
+}
+
+impl Instance for Asks {}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if let Some(machine) = self.0.get() {
+            machine.vof().state().unwrap();
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What was open goes away with no lock of the interface held. (If one were, this would not end.)
+#[test]
+fn what_was_open_may_take_its_time_to_go_away() {
+    let (place, asked) = (Arc::<OnceLock<TestMachine>>::default(), Arc::<AtomicUsize>::default());
+    let package = Arc::new(Asks(place.clone(), asked.clone()));
+    let machine = TestMachine::new(sample_tree(), RAM_BYTES, |builder| {
+        builder.package("/vdevice/v-scsi@2000", package)
+    });
+    let before = SaveState::save(machine.vof()).unwrap();
+    let ihandle = machine.client().one("open", &["/vdevice/v-scsi@2000".into()]);
+    assert_ne!(ihandle, 0);
+    assert!(place.set(machine).is_ok());
+    let vof: &dyn SaveState = place.get().unwrap().vof();
+    vof.restore(STATE_VERSION, &before).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
