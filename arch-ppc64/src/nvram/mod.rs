@@ -72,18 +72,23 @@ impl Nvram {
     /// [`MAX_BYTES`] in blocks of 16.
     ///
     /// Where nothing is kept, or what is kept is no NVRAM of this size, it begins anew, and the log
-    /// says so; what was there is put aside.
+    /// says so; what was there is put aside. Where that cannot be, content of this size stays: a guest
+    /// may have made it what it is, and is not to keep its machine from starting.
     ///
     /// # Errors
-    /// [`NvramError`] for a size that cannot be, and when the store fails.
+    /// [`NvramError`] for a size that cannot be, and when the store fails to load, or to begin anew
+    /// where it has content of another size.
     pub fn open(bytes: usize, store: Box<dyn NvramStore>) -> Result<Self, NvramError> {
         if !(MIN_BYTES..=MAX_BYTES).contains(&bytes) || bytes % UNIT_BYTES != 0 {
             return Err(NvramError::Size { bytes });
         }
         let mut content = store.load().map_err(NvramError::Load)?;
         if let Err(reason) = check(&content, bytes) {
-            content = renew(&*store, &content, bytes, reason)
-                .map_err(|source| NvramError::Renew { reason, source })?;
+            match renew(&*store, &content, bytes, reason) {
+                Ok(fresh) => content = fresh,
+                Err(error) if content.len() == bytes => log_kept(reason, &error),
+                Err(source) => return Err(NvramError::Renew { reason, source }),
+            }
         }
         Ok(Self::of(content, store))
     }
@@ -166,7 +171,7 @@ impl Nvram {
         let Err(reason) = check(&content, bytes) else { return };
         match renew(&*self.store, &content, bytes, reason) {
             Ok(fresh) => *content = fresh,
-            Err(error) => log::error!("{reason}; it stays as it is: {error}"),
+            Err(error) => log_kept(reason, &error),
         }
     }
 
@@ -220,6 +225,10 @@ fn renew(
         None => log::warn!("{reason}; it begins anew"),
     }
     Ok(fresh)
+}
+
+fn log_kept(reason: Damage, error: &std::io::Error) {
+    log::error!("{reason}; it stays as it is: {error}");
 }
 
 /// The data of the partition for configuration variables.

@@ -121,6 +121,19 @@ fn what_cannot_be_put_aside_stays() {
     let said = "the content has 22 bytes, and the NVRAM 65536, and it cannot begin anew";
     assert_eq!(error.to_string(), said);
     assert_eq!(place.content(), b"a file of another kind");
+    // One that a guest can have made does not keep its machine from starting.
+    for content in [[0xa5; USUAL_BYTES], [0; USUAL_BYTES]] {
+        let place = Place::with(&content);
+        place.kept().is_full = true;
+        let nvram = Nvram::open(USUAL_BYTES, Box::new(place.clone())).unwrap();
+        assert_eq!(nvram.to_bytes(), content);
+        assert_eq!(place.content(), content);
+        assert_eq!(nvram.variables(), []);
+        // The next start tries again.
+        place.kept().is_full = false;
+        drop(nvram);
+        assert_eq!(place.open().partitions().unwrap().len(), 2);
+    }
 }
 
 #[test]
