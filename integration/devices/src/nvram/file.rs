@@ -17,7 +17,7 @@ use crate::disk;
 /// How many contents are put aside at most: a guest may destroy its NVRAM as often as it likes.
 const ASIDE_MAX: u32 = 9;
 
-/// How long the last changes are waited for when the file is dropped.
+/// How long the last changes are waited for when the file is dropped, by who has not waited before.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The file that an [`Nvram`](arch_ppc64::nvram::Nvram) is kept in, byte for byte. Clones are the
@@ -103,14 +103,19 @@ impl NvramStore for NvramFile {
 
     fn renew(&self, damaged: &[u8], content: &[u8]) -> io::Result<Option<String>> {
         let Opened { path, file, writer } = &*self.0;
-        writer.replace(content, || {
-            let aside = if damaged.is_empty() { None } else { Some(put_aside(path, damaged)?) };
-            file.set_len(content.len() as u64)?;
-            allocate(file, content.len() as u64);
-            file.write_all_at(content, 0)?;
-            file.sync_all()?;
+        let aside = || match damaged {
+            [] => Ok(None),
+            _ => put_aside(path, damaged).map(|path| Some(path.display().to_string())),
+        };
+        writer.replace(content, aside, || {
+            let before = file.metadata()?.len();
+            let written = write_anew(file, content);
+            if written.is_err() {
+                // What was there is written by the thread.
+                let _ = file.set_len(before);
+            }
             sync_folder(path);
-            Ok(aside.map(|path| path.display().to_string()))
+            written
         })
     }
 
@@ -122,7 +127,7 @@ impl NvramStore for NvramFile {
 impl Drop for Opened {
     fn drop(&mut self) {
         // What cannot be written was told.
-        let _ = self.writer.flush(LAST_WAIT);
+        let _ = self.writer.flush_last(LAST_WAIT);
     }
 }
 
@@ -139,6 +144,13 @@ fn allocate(file: &File, bytes: u64) {
         // A file system that cannot is no error.
         let _ = disk::allocate_ahead(file, bytes);
     }
+}
+
+fn write_anew(file: &File, content: &[u8]) -> io::Result<()> {
+    file.set_len(content.len() as u64)?;
+    allocate(file, content.len() as u64);
+    file.write_all_at(content, 0)?;
+    file.sync_all()
 }
 
 /// Writes what cannot be used to a file of its own, which is on the disk then.

@@ -48,6 +48,8 @@ struct Queue {
     failed: Option<io::Error>,
     /// Whether it is to be tried again, though it failed.
     again: bool,
+    /// Whether somebody has waited for all of it in vain.
+    is_late: bool,
     is_over: bool,
 }
 
@@ -71,19 +73,32 @@ impl Writer {
     }
 
     /// Has `write` make the file this one, while nobody else writes. What has not been written yet is
-    /// not needed then.
+    /// not needed then. `prepare` comes before, and leaves the file alone.
+    ///
+    /// Where `write` fails, nobody knows what the file has: all of the content of before is to be
+    /// written then.
     pub(super) fn replace<T>(
         &self,
         content: &[u8],
-        write: impl FnOnce() -> io::Result<T>,
+        prepare: impl FnOnce() -> io::Result<T>,
+        write: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<T> {
         let _turn = lock(&self.shared.turn);
-        let done = write()?;
+        let prepared = prepare()?;
+        let written = write();
         let mut queue = self.shared.queue();
-        queue.content = content.to_vec();
-        queue.dirty = None;
-        queue.failed = None;
-        Ok(done)
+        match written {
+            Ok(()) => {
+                queue.content = content.to_vec();
+                queue.dirty = None;
+                queue.failed = None;
+                Ok(prepared)
+            }
+            Err(error) => {
+                queue.tear(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Notes a change. It fails if the ones before could not be written; then these are tried again.
@@ -113,15 +128,24 @@ impl Writer {
             let now = Instant::now();
             let left = end.map_or(within, |end| end.saturating_duration_since(now));
             if left.is_zero() {
+                queue.is_late = true;
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let waited = self.shared.changed.wait_timeout(queue, left);
             (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        queue.is_late = false;
         match &queue.failed {
             Some(error) => Err(copy(error)),
             None => Ok(()),
         }
+    }
+
+    /// As [`flush`](Self::flush), unless somebody has waited in vain already: who did does not wait
+    /// twice for a host that is stuck.
+    pub(super) fn flush_last(&self, within: Duration) -> io::Result<()> {
+        let is_late = self.shared.queue().is_late;
+        self.flush(if is_late { Duration::ZERO } else { within })
     }
 }
 
@@ -151,7 +175,13 @@ impl Shared {
             }
             drop(queue);
             let _turn = lock(&self.turn);
-            let batch = self.queue().take();
+            let mut queue = self.queue();
+            if queue.is_over {
+                // Nobody waits for a write that begins now.
+                return;
+            }
+            let batch = queue.take();
+            drop(queue);
             if let Some((range, bytes)) = batch {
                 let written = target.write(range.start, &bytes);
                 self.queue().wrote(range, written, name);
@@ -184,6 +214,15 @@ impl Queue {
             Some(before) => before.start.min(range.start)..before.end.max(range.end),
             None => range,
         });
+    }
+
+    /// The file is neither as it was nor as it was to be.
+    fn tear(&mut self, error: &io::Error) {
+        let bytes = self.content.len();
+        if bytes != 0 {
+            self.mark(0..bytes);
+            self.failed = Some(copy(error));
+        }
     }
 
     fn has_work(&self) -> bool {
@@ -324,10 +363,12 @@ mod tests {
         *lock(&slow.is_full) = true;
         writer.store(0, b"lost").unwrap();
         writer.flush(SOON).unwrap_err();
-        assert!(writer.replace(&[1; 64], || Err::<(), _>(io::Error::other("no"))).is_err());
+        let no = || Err::<(), _>(io::Error::other("no"));
+        assert!(writer.replace(&[1; 64], no, || Ok(())).is_err());
+        assert!(writer.replace(&[1; 64], || Ok(()), no).is_err());
         assert!(writer.store(0, b"x").is_err());
         writer.flush(SOON).unwrap_err();
-        writer.replace(&[1; 64], || Ok(())).unwrap();
+        writer.replace(&[1; 64], || Ok(()), || Ok(())).unwrap();
         *lock(&slow.is_full) = false;
         let before = lock(&slow.writes).len();
         writer.flush(SOON).unwrap();
@@ -335,5 +376,58 @@ mod tests {
         writer.store(1, b"x").unwrap();
         writer.flush(SOON).unwrap();
         assert_eq!(lock(&slow.content)[..3], [0, b'x', 0]);
+    }
+
+    #[test]
+    fn a_file_that_was_torn_is_restored() {
+        let (slow, writer) = writer();
+        writer.store(0, b"kept").unwrap();
+        writer.flush(SOON).unwrap();
+        let before = lock(&slow.writes).len();
+        // What was not touched is as it is.
+        writer.replace(&[1; 64], || Err::<(), _>(io::Error::other("no")), || Ok(())).unwrap_err();
+        writer.flush(SOON).unwrap();
+        assert_eq!(lock(&slow.writes).len(), before);
+        let tear = || {
+            lock(&slow.content)[..32].fill(1);
+            Err(io::Error::from_raw_os_error(libc::EIO))
+        };
+        writer.replace(&[1; 64], || Ok(()), tear).unwrap_err();
+        // Whoever changes something next is told, and has it tried.
+        let error = writer.store(8, b"no").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        writer.flush(SOON).unwrap();
+        assert_eq!(lock(&slow.writes)[before..], [0..64]);
+        let mut expected = vec![0; 64];
+        expected[..4].copy_from_slice(b"kept");
+        assert_eq!(*lock(&slow.content), expected);
+        writer.store(8, b"yes").unwrap();
+    }
+
+    /// Time is what is tested here: the second wait would be as long as the test may take.
+    #[test]
+    fn nobody_waits_twice_for_a_host_that_is_stuck() {
+        let (slow, writer) = writer();
+        let gate = lock(&slow.gate);
+        writer.store(8, b"one").unwrap();
+        while !writer.shared.queue().is_writing {
+            std::thread::yield_now();
+        }
+        let late = |result: io::Result<()>| result.unwrap_err().kind() == io::ErrorKind::TimedOut;
+        assert!(late(writer.flush(Duration::from_millis(10))));
+        let start = Instant::now();
+        assert!(late(writer.flush_last(SOON)));
+        assert!(start.elapsed() < SOON);
+        drop(gate);
+        writer.flush(SOON).unwrap();
+        // One that has come back is waited for again.
+        let gate = lock(&slow.gate);
+        writer.store(8, b"two").unwrap();
+        let waiting = std::thread::spawn(move || writer.flush_last(SOON));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished());
+        drop(gate);
+        waiting.join().unwrap().unwrap();
+        assert_eq!(lock(&slow.content)[8..11], *b"two");
     }
 }
