@@ -208,7 +208,8 @@ impl Disk for FileDisk {
         }
     }
 
-    /// What is in the page cache, and all of a file system in memory.
+    /// What is in the page cache, and all of a file system in memory: there a read cannot be told to
+    /// wait for nothing, and waits for no more than what the host has swapped out.
     fn try_read_at(&self, to: &mut Scatter<'_>, offset: u64) -> io::Result<bool> {
         self.check(offset, to.len() as u64, false)?;
         match &self.direct {

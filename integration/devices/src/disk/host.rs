@@ -43,7 +43,8 @@ pub(crate) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
 }
 
 /// Whether a file is in memory for as long as it exists, as those of tmpfs are. Such a file system
-/// does not know of reads that wait for nothing.
+/// does not know of reads that wait for nothing (Linux 6.18 refuses `RWF_NOWAIT`). What the host has
+/// swapped out of it is waited for, as the guest's own RAM is.
 pub(super) fn is_in_memory(file: &File) -> bool {
     let mut found = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: fills the structure, if it returns 0.

@@ -205,8 +205,6 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
     }
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
-        #[cfg(feature = "vof")]
-        self.for_clients.take();
         let is_mergeable = activation.has(VIRTIO_NET_F_MRG_RXBUF);
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let mut rings = [None, None];
@@ -235,6 +233,9 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
             watched: None,
             is_broken: false,
         };
+        // Nothing fails from here on.
+        #[cfg(feature = "vof")]
+        self.for_clients.take();
         Ok(vec![Worker::Subscriber(Box::new(worker))])
     }
 

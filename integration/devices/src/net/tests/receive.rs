@@ -314,3 +314,18 @@ fn what_came_before_the_end_of_a_connection_is_marked() {
     let (region, offset) = memory.to_region_addr(at).unwrap();
     assert!(region.bitmap().dirty_at(offset.0 as usize));
 }
+
+/// A device that cannot become active stays the clients'.
+#[test]
+#[cfg(feature = "vof")]
+fn a_driver_without_queues_does_not_have_the_network() {
+    let mut network = Network::new();
+    let clients = network.net.for_clients();
+    let ram = [(GuestAddress(0), 1 << 20)];
+    let memory = Arc::new(GuestMemoryMmap::<AtomicBitmap>::from_ranges(&ram).unwrap());
+    let activation = Activation::new(memory, 0, Vec::new(), Arc::new(CountedInterrupts::default()));
+    let error = network.net.activate(activation).unwrap_err();
+    assert!(matches!(error, ActivateError::Queue(_)), "{error}");
+    assert_eq!(clients.send(&frame(1, 60)), Ok(true));
+    assert_eq!(network.next_frame(), Some(frame(1, 60)));
+}
