@@ -31,14 +31,16 @@ impl Request {
 
     /// What the arguments of a device path ask for: `[bootp,|dhcp,][server],[file],…`, as the package
     /// `obp-tftp` of other firmware has them, where `key=value` and all that follows the file means
-    /// nothing here; or `\file`. In names, `\` is `/`.
+    /// nothing here; or `\file`. In names, `\` is `/`, and one
+    /// at the beginning is left out.
     pub fn from_arguments(arguments: &str) -> Self {
+        const ROOT: [char; 2] = ['\\', '/'];
         let name = |text: &str| {
-            let name = text.replace('\\', "/");
+            let name = text.strip_prefix(ROOT).unwrap_or(text).replace('\\', "/");
             is_name(&name).then_some(name)
         };
-        if let Some(file) = arguments.strip_prefix(['\\', '/']) {
-            return Self { file: name(file), server: None };
+        if arguments.starts_with(ROOT) {
+            return Self { file: name(arguments), server: None };
         }
         let mut fields = arguments
             .split(',')
@@ -111,6 +113,10 @@ mod tests {
         for (text, wanted) in [
             ("10.0.2.2,a/b,10.0.2.15,,5,5", both.clone()),
             ("bootp,10.0.2.2,a\\b", both.clone()),
+            ("10.0.2.2,\\a\\b", both.clone()),
+            ("10.0.2.2,/a/b", both.clone()),
+            ("10.0.2.2,//a", Request::default().with_file("/a").with_server(server)),
+            ("10.0.2.2,\\", Request::default().with_server(server)),
             ("speed=auto,duplex=auto,10.0.2.2,a/b", both),
             ("\\a\\b", Request::default().with_file("a/b")),
             ("/a,b", Request::default().with_file("a,b")),
