@@ -7,8 +7,8 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
-    ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NvramConfig, RngConfig, VmConfig,
-    VsockConfig,
+    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NvramConfig,
+    PayloadConfig, RngConfig, VmConfig, VsockConfig,
 };
 use crate::quoted;
 
@@ -60,13 +60,18 @@ pub struct Cli {
         long,
         value_name = "device=DEVICE[,file=FILE]",
         value_parser = BootConfig::parse,
-        conflicts_with = "kernel",
-        help = "What a machine without --kernel starts from: device=disk0 is the id of a disk or \
-                network interface, an alias, or a path in the device tree; disk0:2 is a partition of \
-                it. Without file=\\PATH, which names a program on a FAT or ISO 9660 file system, a \
-                disk is started from its \\ppc\\bootinfo.txt (installation media), or from its PReP \
-                partition, of which an active one comes first. [default: what the guest's variable \
-                boot-device says, then each disk in order, then each network interface]"
+        conflicts_with_all = ["kernel", "initramfs"],
+        help = "What a machine without --kernel starts from, and from nothing else: device=DEVICE is \
+                disk0, disk1 and so on, in the order of --disk; disk, the first that is no CD; cdrom, \
+                the first with readonly=on and an ISO 9660 file system; net0 and so on, or net; the \
+                id of a disk or network interface; or a path in the device tree. disk0:2 is a \
+                partition. Without file=\\PATH, which names a program on a FAT or ISO 9660 file \
+                system, or on the network's server, a disk is started from its \
+                \\ppc\\bootinfo.txt (installation media), or from its PReP partition, of which an \
+                active one comes first. What a guest names in its call of \"boot\" comes before, \
+                once. What a --config file has as \"payload\" does not count then. [default: what \
+                the guest's variable boot-device says, then each disk in order, then each network \
+                interface]"
     )]
     pub boot: Option<BootConfig>,
 
@@ -163,7 +168,8 @@ pub struct Cli {
     pub stats: bool,
 
     /// Let the guest's time be the number of instructions that it executed: two runs are the same,
-    /// word for word (interp only, one CPU). When the guest sleeps, its time goes to where it wakes
+    /// word for word (interp only, one CPU), as long as its disks and what --nvram keeps are the same;
+    /// how long the host takes for what a boot loader writes shows, too. When the guest sleeps, its time goes to where it wakes
     /// at once; this program sleeps for as long as that is ahead of the host's clock
     #[arg(long)]
     pub icount: bool,
@@ -180,7 +186,8 @@ pub struct Cli {
     pub no_reboot: bool,
 
     /// Write the machine's flattened device tree to a file (- for standard output) and end; runs
-    /// nothing, on any host. A kernel that is named is looked at, to tell where it goes
+    /// nothing, on any host. A kernel that is named is looked at, to tell where it goes; disks and
+    /// the NVRAM's file are not, so that no disk is called cdrom, and no variables are in /options
     #[arg(long, value_name = "FILE")]
     pub dump_fdt: Option<PathBuf>,
 
@@ -278,16 +285,15 @@ impl Cli {
             flag.apply(&mut config.machine);
         }
         let payload = &mut config.payload;
-        payload.kernel = self.kernel.clone().or(payload.kernel.take());
-        payload.initramfs = self.initramfs.clone().or(payload.initramfs.take());
-        payload.cmdline = self.cmdline.clone().or(payload.cmdline.take());
-        // One of them on the command line is in place of the other in the file.
         if self.boot.is_some() {
-            payload.kernel = None;
-            payload.boot.clone_from(&self.boot);
+            // What a file has beside is for the kernel that it has.
+            *payload = PayloadConfig { boot: self.boot.clone(), ..PayloadConfig::default() };
         } else if self.kernel.is_some() {
             payload.boot = None;
         }
+        payload.kernel = self.kernel.clone().or(payload.kernel.take());
+        payload.initramfs = self.initramfs.clone().or(payload.initramfs.take());
+        payload.cmdline = self.cmdline.clone().or(payload.cmdline.take());
         replace(&mut config.disks, &self.disk);
         replace(&mut config.net, &self.net);
         replace(&mut config.rng, &self.rng);

@@ -2,9 +2,9 @@
 //!
 //! [`run`] takes the command line's arguments to the guest's end. The parts, from the outside in:
 //! [`cli`] and [`config`] say what is wanted, `consoles` and `devices` have what is behind the
-//! machine's devices on the host, `nvram` what it keeps, `boot` puts the guest's first instructions and data in place,
-//! [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a back
-//! end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
+//! machine's devices on the host, `nvram` what it keeps, `boot` puts the guest's first instructions
+//! and data in place, [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a
+//! back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
 //!
 //! There is a thread for each virtual CPU (`cpu_thread`), one for standard input (`input`), one for
 //! signals (`watch`), one for each file that is written to while a machine runs (`outlet`), and those
@@ -211,7 +211,7 @@ fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {
     if config.machine.x_vof == Some(true) && !cfg!(feature = "vof") {
         return Err(Failure::NoVof);
     }
-    config.check_devices()?;
+    config.check_devices_beside(cli.config.as_deref())?;
     if cli.icount {
         config.check_repeatable()?;
     }

@@ -31,6 +31,7 @@ use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Ending {
     /// The guest switched itself off.
     PowerOff,
@@ -88,6 +89,7 @@ pub fn run(
     let ram = Arc::new(boot::create_ram(&setup.machine)?);
     let board = Board {
         console: serial.console(),
+        is_on_terminal: matches!(serial, Serial::Terminal(_)),
         clock: setup.clock.clone(),
         nvram: setup.nvram.clone(),
         randomness: setup.randomness,

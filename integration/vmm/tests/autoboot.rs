@@ -223,9 +223,69 @@ fn one_device_can_be_chosen() {
     // No other is tried then.
     let (status, shown, _) = boot(&list, &["--boot", "device=disk2"]);
     assert_eq!((status, shown), (Some(3), tried("2", NOTHING)));
-    let (status, shown, _) = boot(&list, &["--boot", "device=cdrom"]);
-    let said = "Trying cdrom ... there is no such device\n";
-    assert_eq!((status, shown.as_str()), (Some(3), said));
+}
+
+/// A choice that names nothing is a mistake of the user's, who is told what there is.
+#[test]
+fn a_choice_that_names_nothing_is_a_mistake() {
+    let disks = Disks::new("no-device");
+    let disk = [disks.with("zeros", &[0; 4096]) + ",id=root"];
+    let names =
+        "there are root, disk, disk0 (cdrom would be a disk with readonly=on and an ISO 9660";
+    for (choice, reason) in [
+        ("device=cdrom", "there is no such device"),
+        ("device=disk1:1", "there is no such device"),
+        ("device=net0,file=a", "there is no such device"),
+        ("device=/pci/scsi@9", "there is no such device"),
+        ("device=/vdevice/vty", "this device is nothing to start from"),
+        ("device=/", "this device is nothing to start from"),
+    ] {
+        let (status, shown, complaint) = boot(&disk, &["--boot", choice]);
+        assert_eq!((status, shown.as_str()), (Some(2), ""), "{choice}: {complaint}");
+        let said = format!("--boot {choice}: {reason}; {names}");
+        assert!(complaint.contains(&said), "{choice}: no {said:?} in {complaint}");
+    }
+}
+
+/// `--boot` is in place of all that a file has for its kernel.
+#[test]
+fn a_choice_is_in_place_of_a_files_kernel() {
+    let disks = Disks::new("in-place");
+    let program = guest("bootpath.elf");
+    let list = [disks.with("disk", &mbr_disk(&[NewPartition::prep(&program)]))];
+    let file = disks.0.join("machine.json");
+    let json = r#"{"memory": {"size": "64M"},
+        "payload": {"kernel": "/none/k", "initramfs": "/none/i", "cmdline": "root=/dev/vda"}}"#;
+    fs::write(&file, json).unwrap();
+    let file = file.to_str().unwrap();
+    let choice = ["--config", file, "--boot", "device=disk0"];
+    let (status, shown, complaint) = boot(&list, &choice);
+    assert_eq!((status, shown), (Some(0), found("0:1", "")), "{complaint}");
+    let (_, shown, _) = boot(&list, &[&choice[..], &["--cmdline", "mine"]].concat());
+    assert_eq!(shown, found("0:1", "mine"));
+}
+
+/// Where the console is elsewhere, the reasons are on standard error, and only if nothing starts.
+#[test]
+fn reasons_are_told_where_the_console_is_not_seen() {
+    let disks = Disks::new("elsewhere");
+    let program = guest("bootpath.elf");
+    let list = [
+        disks.with("zeros", &[0; 4096]),
+        disks.with("good", &mbr_disk(&[NewPartition::prep(&program)])),
+    ];
+    let told = tried("0", NOTHING);
+    let null = ["--serial", "null"];
+    let (status, _, complaint) = boot(&list[..1], &null);
+    assert_eq!(status, Some(3), "{complaint}");
+    assert_eq!(complaint.matches(told.trim_end()).count(), 1, "{complaint}");
+    let (_, _, complaint) = boot(&list[..1], &["--serial", "null", "--log", "info"]);
+    assert_eq!(complaint.matches(told.trim_end()).count(), 1, "{complaint}");
+    let (status, _, complaint) = boot(&list, &null);
+    assert_eq!((status, complaint.as_str()), (Some(0), ""));
+    let (status, shown, complaint) = boot(&list[..1], &[]);
+    assert_eq!((status, shown), (Some(3), told), "{complaint}");
+    assert!(!complaint.contains("Trying"), "{complaint}");
 }
 
 /// The service `boot` with a device: for one start, with its arguments. What cannot be there is
@@ -292,13 +352,24 @@ fn without_anything_to_start_from_it_is_a_mistake() {
     let disk = disks.with("disk", &[0; 512]);
     let kernel = program("bootpath.elf");
     let kernel = kernel.to_str().unwrap();
+    let json = |name: &str, text: &str| {
+        fs::write(disks.0.join(name), text).unwrap();
+        disks.0.join(name).to_str().unwrap().to_owned()
+    };
+    let none = json("none.json", "{}");
+    let both = json("both.json", r#"{"payload": {"kernel": "k", "boot": {"device": "disk"}}}"#);
     for (arguments, words) in [
-        (vec!["--config", "/dev/null"], "configuration file"),
         (
             vec!["--disk", &disk, "--machine", "x-vof=off"],
             "x-vof=off: without the client interface",
         ),
+        (vec!["--config", &both], "both.json, at \"payload\": there can be"),
+        (vec!["--config", &none], "--kernel FILE, --disk path=FILE, --net socket=PATH or --net"),
         (vec!["--disk", &disk, "--initramfs", kernel], "no kernel is given"),
+        (
+            vec!["--disk", &disk, "--initramfs", kernel, "--boot", "device=disk0"],
+            "cannot be used with",
+        ),
         (
             vec!["--disk", &disk, "--kernel", kernel, "--boot", "device=disk0"],
             "cannot be used with",

@@ -40,8 +40,10 @@ fn help_says_what_there_is() {
     let output = run(&["--help"]);
     assert!(output.status.success());
     let help = String::from_utf8_lossy(&output.stdout);
-    for word in ["--kernel", "x-vof", "POWER10", "Ctrl-A X", "--debug-unimplemented", "Exit status"]
-    {
+    let words =
+        ["--kernel", "x-vof", "POWER10", "Ctrl-A X", "--debug-unimplemented", "Exit status"];
+    let of_boot = ["--boot", "disk0", "cdrom", "net0", "ISO 9660", "boot-device", "nothing else"];
+    for word in words.into_iter().chain(of_boot).chain(["--nvram", "FILE.damaged-1"]) {
         assert!(help.contains(word), "{word}");
     }
 }

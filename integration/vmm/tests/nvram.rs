@@ -39,12 +39,12 @@ impl Folder {
     }
 }
 
-/// Asserts that a file is refused with status 2 and one line that names option, file and reason.
-fn refused(path: &str, words: &str, file_bytes_max: Option<libc::rlim_t>) {
+/// A machine that switches itself off, where files can be so long.
+fn power_off_within(path: &str, file_bytes_max: Option<libc::rlim_t>) -> (Option<i32>, String) {
     let option = format!("path={path}");
     let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
     vmm.args(["--backend", "interp", "--memory", "size=64M", "--nvram", &option, "--kernel"]);
-    vmm.arg(program("client64.elf")).stdin(Stdio::null());
+    vmm.arg(program("client64.elf")).args(["--cmdline", "power off"]).stdin(Stdio::null());
     if let Some(limit) = file_bytes_max {
         // SAFETY: between fork and exec, this makes a system call only.
         unsafe {
@@ -56,8 +56,14 @@ fn refused(path: &str, words: &str, file_bytes_max: Option<libc::rlim_t>) {
         }
     }
     let output = vmm.output().unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{path}: {message}");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Asserts that a file is refused with status 2 and one line that names option, file and reason.
+fn refused(path: &str, words: &str, file_bytes_max: Option<libc::rlim_t>) {
+    let option = format!("path={path}");
+    let (status, message) = power_off_within(path, file_bytes_max);
+    assert_eq!(status, Some(2), "{path}: {message}");
     assert_eq!(message.lines().count(), 1, "{path}: {message}");
     for word in ["--nvram", &option, words] {
         assert!(message.contains(word), "{path}: no {word:?} in {message}");
@@ -123,4 +129,26 @@ fn what_cannot_be_is_refused() {
     refused(&damaged, "it cannot begin anew: File too large", Some(4096));
     assert_eq!(folder.read("damaged"), [1; 8192]);
     assert_eq!(folder.names(), ["damaged", "full", "long"]);
+}
+
+/// A guest that destroys its NVRAM does not keep its machine from starting.
+#[test]
+fn what_a_guest_destroyed_stays_where_it_cannot_be_put_aside() {
+    let folder = Folder::new("nvram_stays");
+    let path = folder.path("nvram");
+    let destroyed = vec![0xa5; BYTES];
+    std::fs::write(&path, &destroyed).unwrap();
+    // All names are taken by what is no file.
+    let places: Vec<_> = (1..=9).map(|n| folder.path(&format!("nvram.damaged-{n}"))).collect();
+    places.iter().for_each(|place| std::fs::create_dir(place).unwrap());
+    let (status, complaint) = power_off_within(&path, None);
+    assert_eq!(status, Some(0), "{complaint}");
+    assert!(complaint.contains("it stays as it is: Is a directory"), "{complaint}");
+    assert_eq!(folder.read("nvram"), destroyed);
+    // Where it can be, it is.
+    std::fs::remove_dir(&places[0]).unwrap();
+    let (status, complaint) = power_off_within(&path, None);
+    assert_eq!(status, Some(0), "{complaint}");
+    assert_eq!(folder.read("nvram.damaged-1"), destroyed);
+    assert_eq!(folder.read("nvram")[..10], *b"\x70\xfc\x01\0common");
 }

@@ -16,6 +16,7 @@ use vof_device::{BootError as VofBootError, DeviceTree};
 
 use super::from::BootDevices;
 use super::{BootError, Stopping, clear_ram};
+use crate::config::BootConfig;
 use crate::devices::{ClientSide, OnBus};
 use crate::quoted;
 use crate::ram::Ram;
@@ -27,6 +28,8 @@ pub(super) struct Search<'a> {
     /// What the client before wants to have started.
     pub(super) wanted: Option<String>,
     pub(super) console: &'a dyn Console,
+    /// Whether whoever started this program sees the console.
+    pub(super) is_on_terminal: bool,
     pub(super) ram: &'a Ram,
     pub(super) rng_seed: [u8; 32],
     pub(super) stopping: &'a Stopping,
@@ -37,8 +40,8 @@ impl Search<'_> {
     /// tree is to say of the program.
     ///
     /// # Errors
-    /// [`BootError::Nothing`] when there is none, and the console shows what was tried;
-    /// [`BootError::Ending`]; and what is wrong with something else than a program.
+    /// [`BootError::NoDevice`] for a choice of the user's that cannot be; [`BootError::Nothing`] when
+    /// there is no program, and the console shows what was tried; [`BootError::Ending`]; and what is wrong with something else than a program.
     pub(super) fn first<T>(
         &self,
         platform: &mut Platform,
@@ -50,6 +53,9 @@ impl Search<'_> {
             .map_err(boot::BootError::from)?;
         let tree = DeviceTree::from_blob(&tree).map_err(VofBootError::from)?;
         let devices = self.boot_devices();
+        if let Some(choice) = &self.from.choice {
+            self.check(choice, &tree, &devices)?;
+        }
         // More has no room in the machine.
         let ram_bytes = platform.machine().memory_map().ram_bytes();
         let limits = Limits::default();
@@ -69,6 +75,7 @@ impl Search<'_> {
                     false => ControlFlow::Continue(()),
                 }
             });
+        let mut failures = Vec::new();
         for attempt in attempts {
             if self.stopping.is_wanted() {
                 return Err(BootError::Ending);
@@ -76,7 +83,7 @@ impl Search<'_> {
             let image = match attempt.result {
                 Ok(image) => image,
                 Err(error) => {
-                    self.tell(&attempt.name, &chain(&error));
+                    failures.push(self.tell(&attempt.name, &chain(&error)));
                     continue;
                 }
             };
@@ -92,25 +99,60 @@ impl Search<'_> {
                 }
                 Err(_) if self.stopping.is_wanted() => return Err(BootError::Ending),
                 Err(BootError::Start(boot::BootError::Load(error))) => {
-                    self.tell(&attempt.name, &chain(&error));
+                    failures.push(self.tell(&attempt.name, &chain(&error)));
                     // What was loaded of it is not for the next.
                     clear_ram(self.ram)?;
                 }
                 Err(error) => return Err(error),
             }
         }
+        // Who started this does not see a console that is elsewhere.
+        if !self.is_on_terminal && !log::log_enabled!(log::Level::Info) {
+            failures.iter().for_each(|line| log::warn!("{line}"));
+        }
         Err(BootError::Nothing)
     }
 
     fn choice(&self) -> Choice {
         let choice = match &self.from.choice {
-            Some(boot) => Choice::only(boot.specifier(|id| {
-                let device = self.devices.iter().find(|device| device.id.as_str() == id);
-                device.map(|device| device.path.as_str())
-            })),
+            Some(boot) => Choice::only(self.specifier(boot)),
             None => Choice::automatic(),
         };
         choice.with_first(self.wanted.clone())
+    }
+
+    fn specifier(&self, choice: &BootConfig) -> String {
+        choice.specifier(|id| {
+            let device = self.devices.iter().find(|device| device.id.as_str() == id);
+            device.map(|device| device.path.as_str())
+        })
+    }
+
+    /// Whether what the user chose is one of `devices`.
+    fn check(
+        &self,
+        choice: &BootConfig,
+        tree: &DeviceTree,
+        devices: &[BootDevice],
+    ) -> Result<(), BootError> {
+        let is_known = |path: &str| devices.iter().any(|device| device.path() == path);
+        let specifier = self.specifier(choice);
+        let (device, _) = specifier.split_once(':').unwrap_or((&specifier, ""));
+        let reason = match tree.find(device) {
+            Some(node) if is_known(&tree.path(node)) => return Ok(()),
+            Some(_) => "this device is nothing to start from",
+            None => "there is no such device",
+        };
+        let devices = self.devices.iter().filter(|device| is_known(&device.path));
+        let mut names: Vec<String> = devices.map(|device| device.id.to_string()).collect();
+        let aliases = tree.find("/aliases").into_iter().flat_map(|node| tree.properties(node));
+        for (name, _) in aliases {
+            let is_one = tree.find(name).is_some_and(|node| is_known(&tree.path(node)));
+            if is_one && !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        Err(BootError::NoDevice { option: choice.label(), reason, names })
     }
 
     fn boot_devices(&self) -> Vec<BootDevice> {
@@ -127,15 +169,17 @@ impl Search<'_> {
         devices.collect()
     }
 
-    /// Shows one line. What a console does not take is not waited for.
-    fn tell(&self, name: &str, result: &str) {
+    /// Shows one line, and gives it. What a console does not take is not waited for.
+    fn tell(&self, name: &str, result: &str) -> String {
         let line = format!("Trying {name} ... {result}");
         log::info!("{line}");
-        let line = quoted::message(&line) + "\r\n";
-        let mut rest = line.as_bytes();
+        let line = quoted::message(&line);
+        let shown = format!("{line}\r\n");
+        let mut rest = shown.as_bytes();
         while let taken @ 1.. = self.console.write(rest) {
             rest = rest.get(taken..).unwrap_or_default();
         }
+        line
     }
 }
 

@@ -19,8 +19,8 @@ pub enum BootError {
     NoKernel,
     /// There is nothing to start, and nothing to start it from.
     #[error(
-        "no kernel is given, and nothing to start from in its place: --kernel FILE, or \
-         --disk path=FILE or --net"
+        "no kernel is given, and nothing to start from in its place: --kernel FILE, --disk \
+         path=FILE, --net socket=PATH or --net tap=NAME"
     )]
     NoProgram,
     /// The way in without a client interface is one for kernels.
@@ -29,7 +29,17 @@ pub enum BootError {
          kernel is needed (--kernel FILE)"
     )]
     NeedsKernel,
-    /// The file says two things.
+    /// What the user chose is no device that a machine can start from.
+    #[error("{}: {reason}; there are {}", quoted::text(.option), known(.names))]
+    NoDevice {
+        /// The choice, as on the command line.
+        option: String,
+        /// What is wrong with it.
+        reason: &'static str,
+        /// The names that could be chosen.
+        names: Vec<String>,
+    },
+    /// The configuration says two things.
     #[error("there can be \"kernel\" or \"boot\" in \"payload\", not both")]
     Both,
     /// No device has anything to start. The console shows what was tried.
@@ -98,12 +108,21 @@ pub enum BootError {
     Random(#[source] io::Error),
 }
 
+/// The names, and what would have one that is not there.
+fn known(names: &[String]) -> String {
+    let known = names.join(", ");
+    if names.iter().any(|name| name == "cdrom") {
+        return known;
+    }
+    known + " (cdrom would be a disk with readonly=on and an ISO 9660 file system)"
+}
+
 impl BootError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
         match self {
             Self::NoKernel | Self::NoProgram | Self::NeedsKernel | Self::Both => true,
-            Self::NoPath { .. } | Self::Changed { .. } => true,
+            Self::NoPath { .. } | Self::NoDevice { .. } | Self::Changed { .. } => true,
             Self::File { source, .. } => !host_file::is_the_hosts(source),
             // It could be opened, and was as long.
             Self::Unusable { source, .. } => !matches!(source, LoadError::Read { .. }),

@@ -40,6 +40,12 @@ pub(crate) use ram::{clear as clear_ram, create as create_ram};
 /// What a machine keeps while it is started again and again.
 pub(crate) struct Board {
     pub(crate) console: Arc<dyn Console>,
+    /// Whether that is in the terminal.
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
+    pub(crate) is_on_terminal: bool,
     pub(crate) clock: Arc<RealTimeClock>,
     pub(crate) nvram: Arc<Nvram>,
     pub(crate) randomness: Randomness,
@@ -181,6 +187,7 @@ pub(crate) fn prepare(
                 devices: plugged.as_ref().map_or(&[], Plugged::devices),
                 wanted: parts.boot_device,
                 console: &**console,
+                is_on_terminal: board.is_on_terminal,
                 ram: &memory,
                 rng_seed,
                 stopping: &parts.stopping,

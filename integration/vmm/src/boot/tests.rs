@@ -64,6 +64,7 @@ impl Drop for Files {
 fn board() -> Board {
     Board {
         console: Arc::new(NoConsole),
+        is_on_terminal: false,
         clock: Arc::default(),
         nvram: Arc::default(),
         randomness: Randomness::Host,

@@ -12,8 +12,11 @@ use super::options::{OptionError, Options};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct BootConfig {
-    /// The id of a disk or of a network interface, an alias, or the path of a node in the device
-    /// tree. A partition may follow, as in `disk0:2`.
+    /// What the machine starts from, and from nothing else: `disk0`, `disk1` and so on, in the order
+    /// of `disks`; `disk`, the first that is no CD; `cdrom`, the first that is `readonly` and has an
+    /// ISO 9660 file system; `net0` and so on, or `net`; the `id` of a disk or network interface; or
+    /// the path of a node in the device tree. A partition may follow, as in `disk0:2`. What a guest
+    /// names in its call of `boot` comes before, once.
     pub device: Name,
     /// The path of a program on a FAT or ISO 9660 file system of the disk or partition, such as
     /// `\boot\grub\powerpc.elf`; of the network's server. When left out, it is what the device has
@@ -54,6 +57,14 @@ impl BootConfig {
     pub fn parse(text: &str) -> Result<Self, OptionError> {
         let options = Options::parse(text, &["device", "file"])?;
         Ok(Self { device: options.need("device")?, file: options.get("file")? })
+    }
+
+    /// How it is named on the command line.
+    #[cfg(feature = "vof")]
+    pub(crate) fn label(&self) -> String {
+        let file =
+            self.file.as_ref().map_or_else(String::new, |Name(file)| format!(",file={file}"));
+        format!("--boot device={}{file}", self.device.0)
     }
 
     /// The device specifier (IEEE 1275 §4.3.1) that it is, with the path of a device that is called

@@ -51,6 +51,15 @@ impl VmConfig {
     /// # Errors
     /// [`DeviceError`] names those that cannot.
     pub fn check_devices(&self) -> Result<(), DeviceError> {
+        self.check_devices_beside(None)
+    }
+
+    /// As [`check_devices`](Self::check_devices), of a configuration that comes from a file: nor is
+    /// that one a device's.
+    ///
+    /// # Errors
+    /// As [`check_devices`](Self::check_devices).
+    pub fn check_devices_beside(&self, config_file: Option<&Path>) -> Result<(), DeviceError> {
         if self.serial == ConsoleConfig::Tty && self.console == ConsoleConfig::Tty {
             return Err(DeviceError::TwoTerminals);
         }
@@ -62,7 +71,7 @@ impl VmConfig {
         for (id, device) in &devices {
             owners.take("id", id.to_string(), device)?;
         }
-        self.check_files(&mut owners)?;
+        self.check_files(&mut owners, config_file)?;
         for net in &self.net {
             let label = net.label();
             if let Some(mac) = net.mac {
@@ -120,8 +129,13 @@ impl VmConfig {
         devices
     }
 
-    /// Each file of the host is behind one device; disks that are only read may share theirs.
-    fn check_files(&self, owners: &mut Owners) -> Result<(), DeviceError> {
+    /// Each file of the host is behind one device; disks that are only read may share theirs. What is
+    /// written has no file that the machine comes from.
+    fn check_files(
+        &self,
+        owners: &mut Owners,
+        config_file: Option<&Path>,
+    ) -> Result<(), DeviceError> {
         for disk in self.disks.iter().filter(|disk| !disk.readonly) {
             owners.take_file(&disk.path, &disk.label())?;
         }
@@ -131,6 +145,18 @@ impl VmConfig {
         }
         for disk in &shared {
             owners.share_file(&disk.path, &disk.label());
+        }
+        let payload = &self.payload;
+        for (option, path) in [
+            ("--config", config_file),
+            ("--kernel", payload.kernel.as_deref()),
+            ("--initramfs", payload.initramfs.as_deref()),
+        ] {
+            // One that has no such path is nobody else's.
+            let named = path.and_then(Path::to_str).and_then(|path| path.parse::<HostPath>().ok());
+            if let Some(path) = named.filter(|path| !path.as_path().starts_with("/dev")) {
+                owners.share_file(&path, &format!("{option} {path}"));
+            }
         }
         for net in &self.net {
             if let NetBackend::Socket(socket) = &net.backend {
@@ -258,6 +284,17 @@ mod tests {
             r#"{"disks": [{"path": "a", "readonly": true}], "console": {"mode": "File", "file": "a"}}"#,
             &["--console file=a: the file", "--disk path=a"],
         );
+        refused(
+            r#"{"payload": {"kernel": "/etc/../k"}, "nvram": {"path": "/k"}}"#,
+            &["--nvram path=/k: the file", "--kernel /etc/../k"],
+        );
+        refused(
+            r#"{"payload": {"initramfs": "i"}, "serial": {"mode": "File", "file": "i"}}"#,
+            &["--serial file=i: the file", "--initramfs i"],
+        );
+        let same = r#"{"nvram": {"path": "m.json"}}"#;
+        let said = config(same).check_devices_beside(Some(Path::new("m.json"))).unwrap_err();
+        assert!(said.to_string().contains("--config m.json"), "{said}");
         let mac = r#", "mac": "52:54:00:00:00:01""#;
         let (first, second) = (format!(r#""tap": "t0"{mac}"#), format!(r#""socket": "s"{mac}"#));
         refused(&net(&first, &second), &["address 52:54:00:00:00:01", "--net tap=t0"]);
@@ -298,6 +335,7 @@ mod tests {
     #[test]
     fn what_is_apart_can_be_in_one_machine() {
         let all = r#"{
+            "payload": {"kernel": "a", "initramfs": "a"},
             "disks": [{"path": "a", "readonly": true}, {"path": "a", "readonly": true}],
             "net": [{"tap": "t0", "mac": "52:54:00:00:00:01"}, {"socket": "s"}],
             "rng": {"src": "/dev/urandom"},

@@ -105,12 +105,16 @@ impl VmConfig {
         let mut json = serde_json::Deserializer::from_str(text);
         let mut track = Track::new();
         let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-        let config = object(tracked).map_err(|error| {
+        let config: Self = object(tracked).map_err(|error| {
             let key = track.path().to_string();
             (if key == "." || key == "?" { String::new() } else { key }, error.into())
         })?;
         // Nothing may follow.
         json.end().map_err(|error| nowhere(error.into()))?;
+        if config.payload.kernel.is_some() && config.payload.boot.is_some() {
+            let both = "there can be \"kernel\" or \"boot\", not both";
+            return Err(("payload".to_owned(), ContentError(both.to_owned())));
+        }
         Ok(config)
     }
 }

@@ -35,7 +35,7 @@ pub use size::Size;
 pub const DEFAULT_CMDLINE: &str = "console=hvc0";
 
 /// A machine for pseries-vmm. The keys are those of Cloud Hypervisor's VM configuration, as far as
-/// they are there, and `machine` for what only pseries machines have.
+/// they are there; `machine`, `nvram` and `payload.boot` are for what only pseries machines have.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct VmConfig {
@@ -115,7 +115,7 @@ pub struct PayloadConfig {
     /// out.
     pub cmdline: Option<String>,
     /// What a machine without a kernel starts from. When left out: what its variable `boot-device`
-    /// says, and then its disks in their order.
+    /// says, then its disks in their order, then its networks.
     #[serde(deserialize_with = "file::some_object")]
     #[schemars(with = "BootConfig")]
     pub boot: Option<BootConfig>,
