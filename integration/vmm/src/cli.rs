@@ -168,9 +168,9 @@ pub struct Cli {
     pub stats: bool,
 
     /// Let the guest's time be the number of instructions that it executed: two runs are the same,
-    /// word for word (interp only, one CPU), as long as its disks and what --nvram keeps are the same;
-    /// how long the host takes for what a boot loader writes shows, too. When the guest sleeps, its time goes to where it wakes
-    /// at once; this program sleeps for as long as that is ahead of the host's clock
+    /// word for word (interp only, one CPU), as long as its disks and what --nvram keeps are the
+    /// same. When the guest sleeps, its time goes to where it wakes at once; this program sleeps for
+    /// as long as that is ahead of the host's clock
     #[arg(long)]
     pub icount: bool,
 

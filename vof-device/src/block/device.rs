@@ -34,6 +34,13 @@ pub trait BlockDevice: Send + Sync {
         Ok(false)
     }
 
+    /// Whether it is read and written in the clients' calls, however long that takes, and not by a
+    /// thread: for runs that are to be the same each time, instruction for instruction. A CPU that
+    /// waits for the host cannot be stopped then.
+    fn works_in_calls(&self) -> bool {
+        false
+    }
+
     /// Fills `to` with what is there from `offset` on. It may wait for the host.
     ///
     /// # Errors

@@ -304,6 +304,12 @@ impl Shared {
 
     fn submit(self: &Arc<Self>, job: Job) {
         let mut state = self.lock();
+        if self.disk.works_in_calls() {
+            state.slot = Slot::Working { cell: job.cell.clone(), is_write: job.task.is_write() };
+            drop(state);
+            drop(self.do_job(job));
+            return;
+        }
         if !state.is_running {
             let shared = self.clone();
             let thread = std::thread::Builder::new().name("vof-disk".to_owned());

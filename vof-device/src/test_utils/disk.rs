@@ -13,6 +13,7 @@ pub struct TestDisk {
     changed: Condvar,
     block_bytes: u32,
     is_read_only: bool,
+    works_in_calls: bool,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,13 @@ impl TestDisk {
             counts: DiskCounts::default(),
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { state, changed, block_bytes: SECTOR_BYTES as u32, is_read_only: false }
+        Self {
+            state,
+            changed,
+            block_bytes: SECTOR_BYTES as u32,
+            is_read_only: false,
+            works_in_calls: false,
+        }
     }
 
     /// A disk of so many sectors, with bytes that nearly always say where they are.
@@ -69,6 +76,12 @@ impl TestDisk {
     #[must_use]
     pub fn with_block_bytes(self, block_bytes: u32) -> Self {
         Self { block_bytes, ..self }
+    }
+
+    /// The same, which works in its clients' calls.
+    #[must_use]
+    pub fn in_calls(self) -> Self {
+        Self { works_in_calls: true, ..self }
     }
 
     /// The same, and only read.
@@ -181,6 +194,10 @@ impl BlockDevice for TestDisk {
 
     fn is_read_only(&self) -> bool {
         self.is_read_only
+    }
+
+    fn works_in_calls(&self) -> bool {
+        self.works_in_calls
     }
 
     fn try_read(&self, to: &mut [u8], offset: u64) -> io::Result<bool> {

@@ -220,6 +220,32 @@ fn parts_are_looked_for_without_a_cpu() {
     assert_eq!(method(&second, ihandle, "offset", &[0, 0]), [0, 40 * 512, 0]);
 }
 
+/// Whatever the host's time is, each call is made as often as each time before.
+#[test]
+fn a_disk_that_works_in_calls_is_the_same_each_time() {
+    let disk = Arc::new(TestDisk::new(super::parts::partitioned()).in_calls());
+    disk.set_at_hand(false);
+    let machine = machine(&disk);
+    let client = machine.client();
+    let path = format!("{NODE}:2");
+    let again = |service, arguments: &[_]| {
+        assert_eq!(client.try_call(service, arguments, 1).status, CALL_AGAIN);
+        let outcome = client.try_call(service, arguments, 1);
+        assert_ne!(outcome.status, CALL_AGAIN, "{service}");
+        outcome.results[0]
+    };
+    for _ in 0..20 {
+        let ihandle = again("open", &[path.as_str().into()]);
+        assert_ne!(ihandle, 0);
+        let transfer = [ihandle.into(), BUFFER.into(), 700.into()];
+        assert_eq!(again("read", &transfer), 700);
+        assert!(client.peek(BUFFER, 700) == disk.bytes()[40 * 512..][..700]);
+        assert_eq!(again("write", &transfer), 700);
+        client.call("close", &[ihandle.into()], 0);
+    }
+    assert_eq!(disk.counts().flushes, 20);
+}
+
 /// When it goes away, it waits for its thread.
 #[test]
 fn a_machine_that_ends_takes_its_threads_with_it() {

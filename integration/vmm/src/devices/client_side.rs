@@ -37,8 +37,8 @@ impl fmt::Debug for ClientSide {
     }
 }
 
-/// A disk that is always at hand, for runs that are to be the same each time: what a client reads
-/// is read on its CPU's thread, as what its driver asks for is.
+/// A disk for runs that are to be the same each time: what a client reads and writes is so on its
+/// CPU's thread, as what its driver asks for is, and nothing depends on what the host has at hand.
 pub(super) struct Repeatable<D>(pub(super) D);
 
 impl<D: BlockDevice> BlockDevice for Repeatable<D> {
@@ -52,6 +52,10 @@ impl<D: BlockDevice> BlockDevice for Repeatable<D> {
 
     fn is_read_only(&self) -> bool {
         self.0.is_read_only()
+    }
+
+    fn works_in_calls(&self) -> bool {
+        true
     }
 
     fn try_read(&self, to: &mut [u8], offset: u64) -> io::Result<bool> {
