@@ -25,8 +25,8 @@ pub enum BootError {
     NoProgram,
     /// The way in without a client interface is one for kernels.
     #[error(
-        "x-vof=off: without the client interface nothing is started from disks or networks; a \
-         kernel is needed (--kernel FILE)"
+        "no kernel is given (--kernel FILE), and x-vof=off: without the client interface nothing is \
+         started from disks or networks"
     )]
     NeedsKernel,
     /// What the user chose is no device that a machine can start from.

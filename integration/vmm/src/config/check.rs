@@ -285,8 +285,8 @@ mod tests {
             &["--console file=a: the file", "--disk path=a"],
         );
         refused(
-            r#"{"payload": {"kernel": "/etc/../k"}, "nvram": {"path": "/k"}}"#,
-            &["--nvram path=/k: the file", "--kernel /etc/../k"],
+            r#"{"payload": {"kernel": "/proc/../k"}, "nvram": {"path": "/k"}}"#,
+            &["--nvram path=/k: the file", "--kernel /proc/../k"],
         );
         refused(
             r#"{"payload": {"initramfs": "i"}, "serial": {"mode": "File", "file": "i"}}"#,
