@@ -15,6 +15,7 @@ mod instances;
 mod interface;
 pub mod limits;
 mod memory_node;
+pub mod network;
 mod openings;
 mod package;
 mod packages;

@@ -12,7 +12,9 @@
 //! assert_eq!(client.getprop(chosen, "bootargs").as_deref(), Some(&b"console=hvc0\0"[..]));
 //! ```
 
+mod disk;
 pub mod iso;
+pub mod labels;
 #[cfg(feature = "serde")]
 pub mod model;
 #[cfg(feature = "serde")]

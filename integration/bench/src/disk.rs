@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pseries_devices::disk::{Disk, DiskOptions, FileDisk};
-use pseries_devices::iovec::{Gather, Scatter};
+use pseries_devices::disk::{ClientDisk, DiskOptions, FileDisk};
 use vm_memory::{Bytes, GuestAddress};
 use vof_device::DeviceTree;
-use vof_device::block::{BlockDevice, BlockPackage};
+use vof_device::block::BlockPackage;
 use vof_device::test_utils::TestMachine;
 
 use crate::guest::{Client, RAM_BYTES};
@@ -67,7 +66,7 @@ impl Rig {
         }
         let options = DiskOptions::new().read_only(true);
         let disk = FileDisk::open(&path, &options).expect("it is a disk");
-        let package = Arc::new(BlockPackage::new(Arc::new(Host(disk))));
+        let package = Arc::new(BlockPackage::new(Arc::new(ClientDisk::new(Arc::new(disk)))));
         let tree = DeviceTree::from_blob(&trees::blob(2)).expect("the tree is a valid one");
         let machine = TestMachine::new(tree, RAM_BYTES, |builder| builder.package(NODE, package));
         // The host gives a guest its memory when it is touched, which is nobody's time here.
@@ -110,35 +109,6 @@ impl Drop for Rig {
 impl std::fmt::Debug for Rig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rig").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// A disk of the host, as the client interface has it.
-struct Host(FileDisk);
-
-impl BlockDevice for Host {
-    fn size_bytes(&self) -> u64 {
-        self.0.size_bytes()
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.0.is_read_only()
-    }
-
-    fn try_read(&self, to: &mut [u8], offset: u64) -> io::Result<bool> {
-        self.0.try_read_at(&mut Scatter::from(to), offset)
-    }
-
-    fn read(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_at(&mut Scatter::from(to), offset)
-    }
-
-    fn write(&self, from: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(&mut Gather::from(from), offset)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

@@ -308,27 +308,6 @@ impl Iovecs {
         Ok(())
     }
 
-    /// Reads until all is used up, or until the rest is not in the host's memory.
-    fn read_at_hand(&mut self, file: RawFd, offset: u64) -> io::Result<bool> {
-        let Ok(mut at) = off_t::try_from(offset) else { return Ok(false) };
-        while self.bytes != 0 {
-            // SAFETY: as above.
-            let result = self.with_next(|list, count| unsafe {
-                libc::preadv2(file, list, count, at, libc::RWF_NOWAIT)
-            });
-            match result.map_err(|error| (error.raw_os_error(), error)) {
-                Ok(0) => return Ok(false),
-                Ok(bytes) => at = at.saturating_add(bytes as off_t),
-                Err((Some(libc::EINTR), _)) => {}
-                Err((Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL), _)) => {
-                    return Ok(false);
-                }
-                Err((_, error)) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
     /// Calls once.
     fn transfer(&mut self, file: RawFd, call: Transfer) -> io::Result<usize> {
         loop {

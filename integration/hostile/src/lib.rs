@@ -25,6 +25,7 @@ pub mod fat;
 pub mod from_blob;
 pub mod iso9660;
 pub mod json;
+pub mod labels;
 pub mod nvram;
 pub mod pci_config;
 pub mod rtas;

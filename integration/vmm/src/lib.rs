@@ -184,7 +184,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
     let kept = KeptNvram::open(config.nvram.as_ref())?;
     let nvram = kept.device().clone();
-    let setup = vmm::Setup { machine, payload, backend, reboot, clock, nvram, randomness, devices };
+    let setup = vmm::Setup { machine, from, backend, reboot, clock, nvram, randomness, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);

@@ -58,7 +58,9 @@ fn yaboot_reads_files_of_a_disk() {
 fn yaboot_is_started_from_its_disk() {
     let disk = images::yaboot_disk(&program("yaboot_disk.elf"));
     let conf = format!("conf={DISK}:2,/etc/yaboot.conf");
-    let vmm = Run::start_from_devices(&conf, &["--no-reboot", "--disk", &disk.option()]);
+    let disk = disk.option();
+    let machine = ["--no-reboot", "--memory", "size=64M", "--disk", &disk, "--cmdline", &conf];
+    let vmm = Run::of_arguments(&machine);
     let (status, shown, complaint) = vmm.end();
     assert_eq!(status.code(), Some(0), "{shown:?} {complaint}");
     let said = "started from its disk\nyaboot got what it asked for\n";

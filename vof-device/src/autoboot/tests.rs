@@ -50,7 +50,7 @@ fn tree(variables: &[(&str, &str)]) -> DeviceTree {
 }
 
 fn disk(path: &str, bytes: Vec<u8>) -> BootDevice {
-    BootDevice::disk(path, Arc::new(MemoryDisk::new(bytes)))
+    BootDevice::disk(path, Arc::new(TestDisk::new(bytes)))
 }
 
 /// The name of an attempt; the bootpath and the begin of what was found, or the error.
@@ -216,7 +216,8 @@ fn disks_with_nothing_say_why() {
         assert!(matches!(reason(disk(FIRST, bytes)), AttemptError::Nothing));
     }
     // What is on it is not even looked at.
-    let unreadable = MemoryDisk::new(programs()[0].clone()).with_bad(0..512);
+    let unreadable = TestDisk::new(programs()[0].clone());
+    unreadable.spoil(0..512);
     let error = reason(BootDevice::disk(FIRST, Arc::new(unreadable)));
     assert!(matches!(error, AttemptError::Label(LabelError::Read(_))), "{error:?}");
 }
@@ -259,7 +260,7 @@ fn images_are_read_at_any_offset() {
         .iter()
         .flat_map(|&(start, bytes)| disk_bytes[start as usize..][..bytes as usize].to_vec())
         .collect();
-    let disk = Arc::new(MemoryDisk::new(disk_bytes));
+    let disk = Arc::new(TestDisk::new(disk_bytes));
     let image = BootImage::on_disk(String::new(), None, disk, region.unwrap());
     let source = image.source();
     assert_eq!(source.size_bytes().unwrap(), expected.len() as u64);

@@ -166,3 +166,27 @@ fn what_is_written_is_flushed() {
     write(&client, ihandle, &[1; 600]);
     assert_eq!((disk.counts().writes, disk.counts().flushes, disk.counts().reads), (3, 2, 1));
 }
+
+/// Calls that have nothing to read do not bother the disk.
+#[test]
+fn what_is_at_hand_is_read_once() {
+    let disk = Arc::new(TestDisk::numbered(64));
+    let machine = machine(&disk);
+    let client = machine.client();
+    let ihandle = open(&client, "");
+    let mut before = 0;
+    for (position, len, expected) in [
+        (0, 4096, 1),
+        (700, 100, 1),
+        (700, 4096, 1),
+        (64 * 512 - 512, 4096, 1),
+        (64 * 512, 4096, 0),
+        (0, 0, 0),
+    ] {
+        seek(&client, ihandle, position);
+        read(&client, ihandle, len).unwrap();
+        let made = disk.counts().at_hand - before;
+        assert_eq!(made, expected, "{len} bytes at {position}");
+        before += made;
+    }
+}

@@ -59,6 +59,11 @@ pub(super) fn is_in_memory(file: &File) -> bool {
     is_tmpfs
 }
 
+/// Has the space of a file's first bytes there, as they are.
+pub(crate) fn allocate_ahead(file: &File, bytes: u64) -> io::Result<()> {
+    allocate(file, libc::FALLOC_FL_KEEP_SIZE, 0, bytes)
+}
+
 /// `fallocate` over so many bytes.
 pub(super) fn allocate(file: &File, mode: c_int, offset: u64, bytes: u64) -> io::Result<()> {
     let too_far = |_| io::Error::from_raw_os_error(libc::EFBIG);

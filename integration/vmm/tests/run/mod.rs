@@ -43,13 +43,6 @@ pub(crate) struct Run {
 impl Run {
     /// Starts one, with 64 MiB of RAM unless told.
     pub(crate) fn start(guest: &str, cmdline: &str, arguments: &[&str]) -> Self {
-        let guest = program(guest);
-        let kernel = ["--kernel", guest.to_str().unwrap()];
-        Self::start_from_devices(cmdline, &[&kernel, arguments].concat())
-    }
-
-    /// Starts one without a kernel.
-    pub(crate) fn start_from_devices(cmdline: &str, arguments: &[&str]) -> Self {
         let memory: &[_] =
             if arguments.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
         let kernel = program(guest);
@@ -60,7 +53,7 @@ impl Run {
     /// Starts one with nothing but these arguments, on the processor in software.
     pub(crate) fn of_arguments(arguments: &[&str]) -> Self {
         let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
-        vmm.args(["--backend", "interp", "--cmdline", cmdline])
+        vmm.args(["--backend", "interp"])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

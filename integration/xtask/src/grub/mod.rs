@@ -44,6 +44,18 @@ const PARTS: [&str; 19] = [
     "tar",
 ];
 
+/// What GRUB reads when it starts that goes on by the network.
+const NETWORK_MENU: &str = include_str!("../../grub/network.cfg");
+
+/// What that one has besides.
+const NETWORK_PARTS: [&str; 4] = ["net", "ofnet", "tftp", "http"];
+
+/// Where that one looks: in a folder, else it would look in the one of its own file on the server.
+const NETWORK_PREFIX: &str = "(memdisk)/network";
+
+/// Its file name.
+const NETWORK_IMAGE: &str = "grub-2.12-network.elf";
+
 /// Where it looks for `grub.cfg`.
 const PREFIX: &str = "(memdisk)";
 
@@ -106,15 +118,7 @@ fn make_disk(guest: &Guest) -> Result<Disk> {
         folders::write(&files.join("vmlinux.gz"), &kernel)?;
         folders::write(&files.join("initramfs.cpio.gz"), &folders::read(&guest.initramfs)?)?;
         let made = unpacked.join("disk.tar");
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--format=ustar", "--sort=name", "--mtime=@0"])
-            .args(["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rw,go=r"])
-            .arg("--file")
-            .arg(&made)
-            .arg("--directory")
-            .arg(&files)
-            .args(["grub.cfg", "hello.txt", "initramfs.cpio.gz", "vmlinux.gz"]);
-        output_of(&mut tar)?;
+        tar(&files, &made, &["grub.cfg", "hello.txt", "initramfs.cpio.gz", "vmlinux.gz"])?;
         guest::take(&made, &file)
     })?;
     Ok(Disk { file, source })
@@ -134,6 +138,39 @@ fn make_image(series: Series, tools: &Fetched, modules: &Fetched, disk: &Disk) -
         guest::take(&made, &image)
     })?;
     Ok(image)
+}
+
+fn make_network_image(tools: &Fetched, modules: &Fetched) -> Result<PathBuf> {
+    let image = guest::folder().join(NETWORK_IMAGE);
+    let [tools_made_of, modules_made_of] = [tools, modules].map(|set| set.manifest.as_str());
+    let parts: Vec<&str> = PARTS.iter().chain(&NETWORK_PARTS).copied().collect();
+    let source =
+        [tools_made_of, modules_made_of, NETWORK_MENU, NETWORK_PREFIX, &parts.join(" ")].concat();
+    guest::build("grub-network", &source, &[&image], |unpacked| {
+        let mkimage = Mkimage::unpack(tools, unpacked)?;
+        let folder = unpack_modules(modules, unpacked)?;
+        let (disk, made) = (unpacked.join("disk.tar"), unpacked.join(NETWORK_IMAGE));
+        folders::make(&unpacked.join("network"))?;
+        folders::write(&unpacked.join("network/grub.cfg"), NETWORK_MENU.as_bytes())?;
+        tar(unpacked, &disk, &["network/grub.cfg"])?;
+        let wanted = Image { prefix: NETWORK_PREFIX, commands: None, disk: Some(&disk) };
+        mkimage.run(&folder, &parts, &wanted, &made)?;
+        guest::take(&made, &image)
+    })?;
+    Ok(image)
+}
+
+/// Puts these files of a folder into a disk.
+fn tar(folder: &Path, disk: &Path, names: &[&str]) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--format=ustar", "--sort=name", "--mtime=@0"])
+        .args(["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rw,go=r"])
+        .arg("--file")
+        .arg(disk)
+        .arg("--directory")
+        .arg(folder)
+        .args(names);
+    output_of(&mut tar).map(drop)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod lspci;
 mod members;
 mod netboot;
 mod network;
+mod nvram;
 mod package;
 mod peers;
 mod power10;
