@@ -8,10 +8,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use run::folder::Folder;
 use run::{Run, program};
 
 mod run;
@@ -21,21 +21,7 @@ const OWN_MEMORY: u64 = 32 << 20;
 
 const TERABYTE: u64 = 1 << 40;
 
-/// A folder of one test, empty at first.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(test: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-
     /// A file of zeros that takes no room on the disk.
     fn sparse(&self, name: &str, bytes: u64) -> String {
         File::create(self.0.join(name)).unwrap().set_len(bytes).unwrap();
