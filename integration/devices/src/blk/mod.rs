@@ -1,8 +1,9 @@
 //! The virtio block device (Virtio 1.2 §5.2), on any [`Disk`].
 //!
-//! Each queue has a handler of its own, which makes one transfer at a time, straight between the
-//! disk and the driver's buffers. Handlers share nothing but the disk, which has no lock, so a
-//! driver with several queues has as many transfers in flight.
+//! Transfers go straight between the disk and the driver's buffers. What the host has in memory is
+//! read and written in the order of the queue, by one thread; while that waits for the disk, others
+//! go on with the queue, up to [`TRANSFERS_AT_ONCE`] of all queues. Queues share nothing but the
+//! disk, which has no lock. A flush is done when all writes are that were before it in its queue.
 //!
 //! A request that makes sense but cannot be done gets `VIRTIO_BLK_S_IOERR` or, where it is of an
 //! unknown kind, `VIRTIO_BLK_S_UNSUPP`. A chain that breaks the rules of queues
@@ -12,6 +13,7 @@
 mod config;
 mod queue;
 mod request;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +37,10 @@ use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker}
 
 /// The most descriptors that each queue may have, if nobody says otherwise.
 pub const QUEUE_SIZE: u16 = 256;
+
+/// The most transfers that wait for the disk at the same time: those of all queues, and one of each
+/// where there are more queues.
+pub const TRANSFERS_AT_ONCE: u16 = 16;
 
 /// The least and the most that can be said: a header, a status and data have to find room in a
 /// queue (§5.2.6), and there is a limit for all queues (§2.7).
@@ -144,10 +150,12 @@ where
             return Err(ActivateError::Queue(0));
         }
         let Activation { memory, interrupt, queues, features, .. } = activation;
+        let helpers = (TRANSFERS_AT_ONCE / queues.len().max(1) as u16).saturating_sub(1);
         let workers = queues.into_iter().map(|queue| {
             let index = queue.index;
             let requests = Requests::new(self.disk.clone(), features, self.writes_back.clone());
-            let handler = BlockQueue::new(memory.clone(), queue, interrupt.clone(), requests);
+            let interrupt = interrupt.clone();
+            let handler = BlockQueue::new(memory.clone(), queue, interrupt, requests, helpers);
             Worker::Queue { index, handler: Box::new(handler) }
         });
         Ok(workers.collect())

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::log_limit::LogLimit;
 use virtio_bindings::virtio_blk::{
@@ -30,12 +30,40 @@ const RANGE_BYTES: usize = 16;
 static HOST_ERRORS: LogLimit =
     LogLimit::new(8, Duration::from_secs(5)).with_target(module_path!()).with_topic("disk");
 
+/// A transfer of so many bytes takes long, even where it is one of memory.
+const LONG_BYTES: usize = 128 << 10;
+
+/// A write that should be one to memory and takes so long waits for the disk: the host has no memory
+/// left for it.
+const SLOW_WRITE: Duration = Duration::from_millis(1);
+
 /// What answers the requests of one queue.
 pub(super) struct Requests {
     disk: Arc<dyn Disk>,
     can_discard: bool,
     can_zero: bool,
     writes_back: Arc<AtomicBool>,
+    /// The last write was.
+    is_slow: AtomicBool,
+}
+
+/// What a chain asks for.
+pub(super) struct Request<'m, B> {
+    /// If it has one.
+    header: Option<[u8; HEADER_BYTES]>,
+    chain: Chain<'m, B>,
+    status: Pieces<'m, B>,
+}
+
+/// What a request has to do with the others of its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Nothing.
+    Any,
+    /// It changes the disk.
+    Write,
+    /// It comes behind all of those that were before it.
+    Flush,
 }
 
 /// Why a request is not done: the status that it gets.
@@ -48,24 +76,46 @@ enum Refusal {
     Host(&'static str, io::Error),
 }
 
+impl<'m, B: BitmapSlice> Request<'m, B> {
+    /// `None` where there is no room for a status.
+    pub(super) fn new(mut chain: Chain<'m, B>) -> Option<Self> {
+        let status = chain.writable.split_back(1)?;
+        let header = chain.readable.split_front(HEADER_BYTES).and_then(|header| header.read_obj());
+        Some(Self { header, chain, status })
+    }
+
+    pub(super) fn order(&self) -> Order {
+        match self.header.map(|header| u32_at(&header, 0)) {
+            Some(VIRTIO_BLK_T_OUT | VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES) => {
+                Order::Write
+            }
+            Some(VIRTIO_BLK_T_FLUSH) => Order::Flush,
+            _ => Order::Any,
+        }
+    }
+}
+
 impl Requests {
     /// On this disk, with the features that the driver took.
     pub(super) fn new(disk: Arc<dyn Disk>, features: u64, writes_back: Arc<AtomicBool>) -> Self {
         let has = |feature: u32| features >> feature & 1 != 0;
         let (can_discard, can_zero) = (has(VIRTIO_BLK_F_DISCARD), has(VIRTIO_BLK_F_WRITE_ZEROES));
-        Self { disk, can_discard, can_zero, writes_back }
+        Self { disk, can_discard, can_zero, writes_back, is_slow: AtomicBool::new(false) }
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
 
-    /// Does what the chain says, and puts the status into its last byte. Gives how many bytes were
-    /// written from the first writable one on (§2.7.8), or `None` where there is no room for a
-    /// status.
-    pub(super) fn answer<B: BitmapSlice>(&self, mut chain: Chain<'_, B>) -> Option<u32> {
-        let status_byte = chain.writable.split_back(1)?;
-        let (status, written) = match self.execute(&mut chain) {
+    /// Does what a request says, and writes its status. Gives how many bytes were written from the
+    /// first writable one on (§2.7.8). Before it waits for the disk, or is long at it, it calls
+    /// `before_waiting`, if there is such.
+    pub(super) fn answer<B: BitmapSlice>(
+        &self,
+        mut request: Request<'_, B>,
+        before_waiting: Option<&mut dyn FnMut()>,
+    ) -> u32 {
+        let (status, written) = match self.execute(&mut request, before_waiting) {
             Ok(written) => (VIRTIO_BLK_S_OK, written),
             Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
             Err(Refusal::Invalid) => (VIRTIO_BLK_S_IOERR, 0),
@@ -74,35 +124,54 @@ impl Requests {
                 (VIRTIO_BLK_S_IOERR, 0)
             }
         };
-        status_byte.write_obj(status as u8)?;
-        let is_whole = written == chain.writable.len();
+        // It has room for one byte.
+        request.status.copy_from(&[status as u8]);
+        let is_whole = written == request.chain.writable.len();
         // A chain has less than 2³² bytes.
-        u32::try_from(written + usize::from(is_whole)).ok()
+        (written + usize::from(is_whole)) as u32
     }
 
-    fn execute<B: BitmapSlice>(&self, chain: &mut Chain<'_, B>) -> Result<usize, Refusal> {
-        let header = chain.readable.split_front(HEADER_BYTES).ok_or(Refusal::Invalid)?;
-        let header: [u8; HEADER_BYTES] = header.read_obj().ok_or(Refusal::Invalid)?;
+    fn execute<B: BitmapSlice>(
+        &self,
+        request: &mut Request<'_, B>,
+        mut before_waiting: Option<&mut dyn FnMut()>,
+    ) -> Result<usize, Refusal> {
+        let header = request.header.ok_or(Refusal::Invalid)?;
+        let chain = &request.chain;
         let kind = u32_at(&header, 0);
         let sector = u64_at(&header, 8);
+        let mut wait = || {
+            if let Some(before_waiting) = &mut before_waiting {
+                before_waiting();
+            }
+        };
         match kind {
             VIRTIO_BLK_T_IN => {
                 let offset = self.place_of(sector, &chain.writable)?;
-                chain
-                    .writable
-                    .fill(|to| self.disk.read_at(to, offset))
+                self.read(&chain.writable, offset, before_waiting)
                     .map_err(|error| Refusal::Host("read", error))?;
                 return Ok(chain.writable.len());
             }
             VIRTIO_BLK_T_OUT => {
                 self.check_writable()?;
                 let offset = self.place_of(sector, &chain.readable)?;
+                let is_long = chain.readable.len() >= LONG_BYTES;
+                let waits = self.disk.write_waits() || !self.writes_back.load(Ordering::Relaxed);
+                if is_long || waits || self.is_slow.load(Ordering::Relaxed) {
+                    wait();
+                }
+                let begin = Instant::now();
                 self.disk
                     .write_at(&mut chain.readable.gather(), offset)
                     .map_err(|error| Refusal::Host("write", error))?;
+                let is_slow = !is_long && begin.elapsed() >= SLOW_WRITE;
+                self.is_slow.store(is_slow, Ordering::Relaxed);
                 self.settle()?;
             }
-            VIRTIO_BLK_T_FLUSH => self.flush()?,
+            VIRTIO_BLK_T_FLUSH => {
+                wait();
+                self.flush()?;
+            }
             VIRTIO_BLK_T_GET_ID => {
                 let mut id = [0; VIRTIO_BLK_ID_BYTES as usize];
                 let text = self.disk.id().as_bytes();
@@ -111,12 +180,14 @@ impl Requests {
                 return Ok(chain.writable.copy_from(&id));
             }
             VIRTIO_BLK_T_DISCARD if self.can_discard => {
+                wait();
                 let limits = (MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS);
                 self.for_ranges(&chain.readable, limits, 0, |offset, bytes, _| {
                     self.disk.discard(offset, bytes)
                 })?;
             }
             VIRTIO_BLK_T_WRITE_ZEROES if self.can_zero => {
+                wait();
                 let limits = (MAX_ZEROES_RANGES, MAX_ZEROES_SECTORS);
                 let unmap = VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
                 self.for_ranges(&chain.readable, limits, unmap, |offset, bytes, flags| {
@@ -126,6 +197,28 @@ impl Requests {
             _ => return Err(Refusal::Unsupported),
         }
         Ok(0)
+    }
+
+    /// What the host has at hand is read at once.
+    fn read<B: BitmapSlice>(
+        &self,
+        to: &Pieces<'_, B>,
+        offset: u64,
+        before_waiting: Option<&mut dyn FnMut()>,
+    ) -> io::Result<()> {
+        if let Some(before_waiting) = before_waiting {
+            let is_long = to.len() >= LONG_BYTES;
+            if is_long {
+                before_waiting();
+            }
+            if to.fill(|to| self.disk.try_read_at(to, offset))? {
+                return Ok(());
+            }
+            if !is_long {
+                before_waiting();
+            }
+        }
+        to.fill(|to| self.disk.read_at(to, offset))
     }
 
     /// "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if the

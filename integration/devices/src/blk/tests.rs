@@ -21,6 +21,7 @@ use crate::virtio::{ActiveQueue, QueueHandler};
 mod bus;
 mod files;
 mod requests;
+mod together;
 mod wrong;
 
 type Memory = Arc<GuestMemoryMmap<AtomicBitmap>>;

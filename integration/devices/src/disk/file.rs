@@ -219,6 +219,11 @@ impl Disk for FileDisk {
         }
     }
 
+    /// As long as the host has memory for it, the page cache takes it.
+    fn write_waits(&self) -> bool {
+        self.direct.is_some()
+    }
+
     fn write_at(&self, from: &mut Gather<'_>, offset: u64) -> io::Result<()> {
         self.check(offset, from.len() as u64, true)?;
         match &self.direct {

@@ -58,6 +58,11 @@ pub trait Disk: Send + Sync {
         Ok(false)
     }
 
+    /// Whether [`write_at`](Self::write_at) waits for the disk, and not only for memory of the host.
+    fn write_waits(&self) -> bool {
+        true
+    }
+
     /// Writes all of `from`, from `offset` on. It need not last until [`flush`](Self::flush).
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
@@ -52,7 +52,7 @@ impl Activity {
         Arc::new(QueueLine { activity: Arc::clone(self), queue })
     }
 
-    /// Handles a queue on a thread of its own.
+    /// Handles a queue on a thread of its own, and on more when there is something for them to do.
     pub(super) fn run_queue(
         self: &Arc<Self>,
         queue: u16,
@@ -60,19 +60,59 @@ impl Activity {
         doorbell: EventFd,
     ) -> io::Result<()> {
         let epoll = Epoll::new()?;
-        let name = name(&self.id, format_args!("q{queue}"));
+        watch(&epoll, self.threads.ending())?;
+        // By edges: each write to the doorbell wakes one thread, and nobody has to read it.
+        add(&epoll, &doorbell, queue.into())?;
+        let helpers = Mutex::new(handler.helpers());
+        let crew =
+            Crew { queue, epoll, helpers, sleeping: AtomicUsize::new(0), _doorbell: doorbell };
+        self.run_crew(Arc::new(crew), handler, false)
+    }
+
+    /// Runs one of those who handle a queue. Who begins by sleeping is counted among those who do
+    /// already.
+    fn run_crew(
+        self: &Arc<Self>,
+        crew: Arc<Crew>,
+        mut handler: Box<dyn QueueHandler>,
+        mut sleeps: bool,
+    ) -> io::Result<()> {
+        let activity = Arc::clone(self);
+        let name = name(&self.id, format_args!("q{}", crew.queue));
         let body = move |stop: &Stop| {
-            // By edges: each write to the doorbell wakes, and nobody has to read it.
-            watch(&epoll, stop)?;
-            add(&epoll, &doorbell, queue.into())?;
             while !stop.is_asked() {
-                if !handler.handle() {
-                    wait(&epoll, &mut [EpollEvent::default(); 2])?;
+                if sleeps {
+                    let woken = wait(&crew.epoll, &mut [EpollEvent::default(); 2]);
+                    crew.sleeping.fetch_sub(1, Ordering::SeqCst);
+                    woken?;
+                }
+                // This one may have to wait for something.
+                if crew.sleeping.load(Ordering::SeqCst) == 0 && !stop.is_asked() {
+                    activity.call_helper(&crew);
+                }
+                sleeps = !handler.handle();
+                if sleeps {
+                    crew.sleeping.fetch_add(1, Ordering::SeqCst);
                 }
             }
             Ok(())
         };
         self.spawn(&name, body)
+    }
+
+    /// Nobody sleeps who could be woken: starts one more, if there is one.
+    fn call_helper(self: &Arc<Self>, crew: &Arc<Crew>) {
+        let helper = crew.helpers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(helper) = helper {
+            crew.sleeping.fetch_add(1, Ordering::SeqCst);
+            if let Err(error) = self.run_crew(Arc::clone(crew), helper, true) {
+                crew.sleeping.fetch_sub(1, Ordering::SeqCst);
+                // Those who are there do all of it; and while it ends, none is wanted.
+                if self.live.load(Ordering::SeqCst) {
+                    MISTAKES.warn(format_args!("{} has no further thread: {error}", self.id));
+                }
+            }
+        }
     }
 
     /// Runs what waits for files on a thread of its own.
@@ -206,6 +246,19 @@ impl fmt::Debug for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Activity").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// Those who handle a queue together.
+struct Crew {
+    queue: u16,
+    /// Where all of them sleep.
+    epoll: Epoll,
+    /// Those who have no thread yet.
+    helpers: Mutex<Vec<Box<dyn QueueHandler>>>,
+    /// How many wait in `epoll`, or will do so next: none only while there are no helpers left.
+    sleeping: AtomicUsize,
+    /// Open for as long as somebody waits for it.
+    _doorbell: EventFd,
 }
 
 /// The interrupt of a queue while the device is active.

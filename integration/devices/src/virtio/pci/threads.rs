@@ -67,6 +67,11 @@ impl Threads {
         Ok(())
     }
 
+    /// How they are asked to end.
+    pub(super) fn ending(&self) -> &Stop {
+        &self.stop
+    }
+
     /// Asks all of them to end.
     pub(super) fn stop(&self) {
         // With the lock held: no thread is started after this.

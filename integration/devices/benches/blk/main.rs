@@ -1,6 +1,10 @@
 //! What a request of a block device costs, beside the same transfer by a plain call of the host, in
 //! one run: `cargo bench -p pseries-devices --features test-utils [FOLDER]`. The file is made in
-//! the folder, which is one in memory if not said.
+//! the folder, which is one in memory if not said. Where the folder is on a disk, requests that wait
+//! for it are measured as well: past the host's page cache, by a driver that has several under way,
+//! beside as many threads of plain calls.
+
+mod waiting;
 
 use std::fs::File;
 use std::hint::black_box;
@@ -39,7 +43,6 @@ fn main() {
         file.write_all_at(&zeros, megabyte << 20).expect("room");
     }
     let mut rig = Rig::new(&path);
-    std::fs::remove_file(&path).expect("its name is not needed any more");
     println!("{:28} {:>12} {:>12} {:>7}", "", "plain call", "request", "ratio");
     for (name, bytes, depth) in [
         ("4 KiB, one at a time", 4 << 10, 1),
@@ -60,6 +63,9 @@ fn main() {
             println!("{name:28} {plain:>12.2?} {request:>12.2?} {ratio:>7.2}");
         }
     }
+    drop(rig);
+    waiting::run(&path);
+    std::fs::remove_file(&path).expect("its name is not needed any more");
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
