@@ -4,6 +4,8 @@
 //! buffers, and written from there, without a copy in between. It waits for frames while there are
 //! buffers for them, for buffers while there are none, and for room where the host's end is full.
 //!
+//! Or the host's kernel works on the queues of a tap interface ([`KernelNet`]).
+//!
 //! Until the guest's driver sets the device up, its network is there for the client interface
 //! (feature `vof`): a boot loader reads and writes frames by calls, and the driver takes over.
 
@@ -11,6 +13,7 @@ mod backend;
 mod counts;
 #[cfg(feature = "vof")]
 mod for_clients;
+mod kernel;
 mod mac;
 mod receive;
 mod socket;
@@ -46,6 +49,7 @@ use crate::virtio::ring::{Ring, RingError};
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 pub use backend::{Backend, Expected, FRAME_BYTES_MAX, HEADER_BYTES, Lost, Received, Sent};
 pub use counts::{Count, Counts};
+pub use kernel::KernelNet;
 pub use mac::{MacAddress, MacError};
 pub use socket::{Socket, SocketError};
 pub use tap::{INTERFACE_BYTES_MAX, Tap, TapError};
@@ -121,6 +125,8 @@ pub struct Net {
     config: NetConfig,
     offloads: u64,
     backend: Arc<Mutex<Box<dyn Backend>>>,
+    /// What works on the queues in the place of a thread here.
+    kernel: Option<KernelNet>,
     link: Arc<AtomicBool>,
     counts: Arc<Counts>,
     #[cfg(feature = "vof")]
@@ -145,9 +151,18 @@ impl Net {
             config,
             offloads,
             backend,
+            kernel: None,
             link,
             counts,
         }
+    }
+
+    /// The same on a tap interface, with `kernel` to work on the queues. Frames of the guest's driver
+    /// are [counted](Self::counts) by nobody then.
+    pub fn in_kernel(config: NetConfig, tap: Tap, kernel: KernelNet) -> Self {
+        let mut net = Self::new(config, Box::new(tap));
+        net.kernel = Some(kernel);
+        net
     }
 
     /// The same network for the client interface. It is there until the guest's driver sets the
@@ -155,6 +170,35 @@ impl Net {
     #[cfg(feature = "vof")]
     pub fn for_clients(&self) -> Arc<dyn NetworkDevice> {
         self.for_clients.clone()
+    }
+
+    fn start_in<M>(
+        &self,
+        kernel: &KernelNet,
+        activation: Activation<M>,
+    ) -> Result<Vec<Worker>, ActivateError>
+    where
+        M: GuestAddressSpace + Send + 'static,
+        M::T: Send + 'static,
+    {
+        for index in [RECEIVE, TRANSMIT] {
+            if activation.queues.get(usize::from(index)).is_none_or(|queue| queue.index != index) {
+                return Err(ActivateError::Queue(index));
+            }
+        }
+        let host = |source| {
+            kernel.stop();
+            ActivateError::Host { what: "the kernel's vhost-net cannot be used", source }
+        };
+        let mut backend = lock(&self.backend);
+        if let Err(lost) = backend.start(usable(activation.features)) {
+            return Err(host(std::io::Error::other(lost)));
+        }
+        // A tap interface that is there at the beginning is there until it is dropped.
+        let Some(tap) = backend.file() else {
+            return Err(host(std::io::ErrorKind::NotConnected.into()));
+        };
+        kernel.start(activation, tap).map_err(host)
     }
 
     /// How many frames went each way.
@@ -175,21 +219,20 @@ impl Net {
     }
 }
 
-impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
+impl<M> VirtioDevice<M> for Net
+where
+    M: GuestAddressSpace + Send + 'static,
+    M::T: Send + 'static,
+{
     fn kind(&self) -> DeviceKind {
         DeviceKind::new(VIRTIO_ID_NET as u16, PCI_CLASS)
     }
 
     fn features(&self) -> u64 {
-        let always = [
-            VIRTIO_NET_F_MAC,
-            VIRTIO_NET_F_MRG_RXBUF,
-            VIRTIO_NET_F_STATUS,
-            VIRTIO_RING_F_INDIRECT_DESC,
-            VIRTIO_RING_F_EVENT_IDX,
-        ];
+        let queues = [VIRTIO_NET_F_MRG_RXBUF, VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX];
+        let queues = self.kernel.as_ref().map_or(bits(&queues), KernelNet::features);
         let mtu = u64::from(self.config.mtu.is_some()) << VIRTIO_NET_F_MTU;
-        bits(&always) | mtu | self.offloads
+        bits(&[VIRTIO_NET_F_MAC, VIRTIO_NET_F_STATUS]) | queues | mtu | self.offloads
     }
 
     fn queue_sizes(&self) -> &[u16] {
@@ -205,6 +248,12 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
     }
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
+        if let Some(kernel) = &self.kernel {
+            let workers = self.start_in(kernel, activation)?;
+            #[cfg(feature = "vof")]
+            self.for_clients.take();
+            return Ok(workers);
+        }
         let is_mergeable = activation.has(VIRTIO_NET_F_MRG_RXBUF);
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let mut rings = [None, None];
@@ -239,8 +288,11 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Net {
         Ok(vec![Worker::Subscriber(Box::new(worker))])
     }
 
-    #[cfg(feature = "vof")]
     fn reset(&mut self) {
+        if let Some(kernel) = &self.kernel {
+            kernel.stop();
+        }
+        #[cfg(feature = "vof")]
         self.for_clients.give_back();
     }
 

@@ -43,8 +43,8 @@ pub struct Tap {
     name: String,
     file: Option<File>,
     offloads: u64,
-    /// The longest frame so far: room is held for another.
-    largest: usize,
+    /// How much room is held for the next frame, in bytes without its header.
+    room: usize,
 }
 
 /// An interface that cannot be had.
@@ -109,7 +109,7 @@ impl Tap {
         // One that does none does neither: the kernel is the same.
         let offloads = if leave_to_guest(&file, all).is_ok() { OFFLOADS } else { 0 };
         leave_to_guest(&file, 0).map_err(failed("have checksums made"))?;
-        Ok(Self { name, file: Some(file), offloads, largest: PLAIN_FRAME_BYTES })
+        Ok(Self { name, file: Some(file), offloads, room: PLAIN_FRAME_BYTES })
     }
 
     /// What it is called.
@@ -130,7 +130,7 @@ impl Backend for Tap {
     fn start(&mut self, features: u64) -> Result<(), Lost> {
         let left = RECEIVE_OFFLOADS.iter().filter(|(bit, _)| features & bits(&[*bit]) != 0);
         let flags = left.fold(0, |flags, (_, flag)| flags | flag);
-        self.largest = PLAIN_FRAME_BYTES;
+        self.room = PLAIN_FRAME_BYTES;
         Ok(leave_to_guest(self.connected()?, flags)?)
     }
 
@@ -139,15 +139,13 @@ impl Backend for Tap {
     }
 
     fn expected(&mut self) -> Result<Option<Expected>, Lost> {
-        Ok(Some(Expected::AtMost(HEADER_BYTES + self.largest)))
+        Ok(Some(Expected::AtMost(HEADER_BYTES + self.room)))
     }
 
     fn receive(&mut self, to: &mut Scatter<'_>) -> Result<Received, Lost> {
         match to.read(self.connected()?) {
             Ok(bytes) => {
-                self.largest = bytes
-                    .clamp(HEADER_BYTES + self.largest, HEADER_BYTES + FRAME_BYTES_MAX)
-                    - HEADER_BYTES;
+                self.room = room_behind(self.room, bytes.saturating_sub(HEADER_BYTES));
                 Ok(Received::End(bytes))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Received::Nothing),
@@ -171,6 +169,14 @@ impl Backend for Tap {
     fn disconnect(&mut self) {
         self.file = None;
     }
+}
+
+/// How much room to hold behind a frame of so many bytes, for which there was `room`: as much as
+/// frames have lately. To take many buffers for each acknowledgement, as there could be a segment of
+/// 64 KiB, is what takes long; what of a frame finds no room is copied.
+fn room_behind(room: usize, frame: usize) -> usize {
+    let less = room - room.saturating_sub(frame) / 8;
+    less.max(frame).clamp(PLAIN_FRAME_BYTES, FRAME_BYTES_MAX)
 }
 
 /// Flags of interfaces that the kernel knows.
@@ -232,6 +238,21 @@ mod tests {
         assert_eq!(libc::TUNSETOFFLOAD, write | 208);
         assert_eq!(libc::TUNSETVNETHDRSZ, write | 216);
         assert_eq!(libc::TUNSETVNETLE, write | 220);
+    }
+
+    #[test]
+    fn room_follows_what_comes() {
+        let mut room = PLAIN_FRAME_BYTES;
+        for frame in [65550, 66, 65550, 100_000] {
+            room = room_behind(room, frame);
+            assert!(room >= 56_000, "{room}");
+        }
+        assert_eq!(room, FRAME_BYTES_MAX);
+        for _ in 0..100 {
+            room = room_behind(room, 66);
+        }
+        assert_eq!(room, PLAIN_FRAME_BYTES);
+        assert_eq!(room_behind(room, 0), PLAIN_FRAME_BYTES);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! process has no part in it.
 
 pub(crate) mod descriptors;
+pub(crate) mod kernel;
 pub(crate) mod memory;
 pub(crate) mod relay;
 pub(crate) mod requests;

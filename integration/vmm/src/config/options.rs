@@ -46,6 +46,9 @@ pub enum OptionError {
     /// One of two keys has to be there.
     #[error("one of the keys \"{0}\" and \"{1}\" has to be given")]
     Neither(&'static str, &'static str),
+    /// A key means something beside another one only.
+    #[error("the key \"{0}\" needs the key \"{1}\"")]
+    Needs(&'static str, &'static str),
     /// A value is wrong.
     #[error("{key}={value}: {reason}")]
     Value {

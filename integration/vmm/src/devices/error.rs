@@ -50,6 +50,15 @@ pub enum DeviceOpenError {
     /// There is no address to be made up.
     #[error("cannot get randomness for an address from /dev/urandom")]
     Random(#[source] io::Error),
+    /// The host's kernel does not carry the frames of a network.
+    #[error("{device}: cannot use /dev/vhost-net")]
+    VhostNet {
+        /// Which device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
     /// There is no socket that a guest's could be.
     #[error("{device}")]
     Vsock {

@@ -10,7 +10,7 @@ use pseries_devices::console::Console;
 use pseries_devices::disk::ClientDisk;
 use pseries_devices::disk::{Disk, DiskOptions, FileDisk};
 use pseries_devices::host_console::HostEnd;
-use pseries_devices::net::{self, Net, Socket, Tap};
+use pseries_devices::net::{self, KernelNet, Net, Socket, Tap};
 use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::{KernelVsock, Vsock};
@@ -35,7 +35,7 @@ pub(super) fn all(
         devices.push(disk(config, number, needs)?);
     }
     for (number, config) in config.net.iter().enumerate() {
-        devices.push(net(config, number)?);
+        devices.push(net(config, number, needs)?);
     }
     for (number, config) in config.rng.iter().enumerate() {
         devices.push(rng(config, number, needs)?);
@@ -78,21 +78,33 @@ fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, Device
     Ok(kept)
 }
 
-fn net(config: &NetConfig, number: usize) -> Result<Kept, DeviceOpenError> {
+fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let mac = match config.mac {
         Some(mac) => mac,
         None => random_address().map_err(DeviceOpenError::Random)?,
     };
     let failed = |source: Box<_>| DeviceOpenError::Net { device: config.label(), source };
-    let backend: Box<dyn net::Backend> = match &config.backend {
+    let options = net::NetConfig::new(mac.into());
+    let net = match &config.backend {
         NetBackend::Socket(path) => {
-            Box::new(Socket::connect(path.as_path()).map_err(|error| failed(Box::new(error)))?)
+            let socket =
+                Socket::connect(path.as_path()).map_err(|error| failed(Box::new(error)))?;
+            Net::new(options, Box::new(socket))
         }
         NetBackend::Tap(name) => {
-            Box::new(Tap::open(name.as_str()).map_err(|error| failed(Box::new(error)))?)
+            let tap = Tap::open(name.as_str()).map_err(|error| failed(Box::new(error)))?;
+            if config.vhost {
+                let kernel = KernelNet::open().map_err(|source| DeviceOpenError::VhostNet {
+                    device: config.label(),
+                    source,
+                })?;
+                let kernel = kernel.with_relayed_queues(needs.notes_of_writes);
+                Net::in_kernel(options, tap, kernel)
+            } else {
+                Net::new(options, Box::new(tap))
+            }
         }
     };
-    let net = Net::new(net::NetConfig::new(mac.into()), backend);
     #[cfg(feature = "vof")]
     let for_clients = net.for_clients();
     let kept = Kept::new(config.id(number), net).with_role(Role::Net);

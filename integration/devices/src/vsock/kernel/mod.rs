@@ -16,9 +16,10 @@ use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
-use self::calls::VhostVsock;
+use self::calls::{set_cid, set_running};
 use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
 use super::error::VsockError;
+use crate::vhost::kernel::KernelVhost;
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
 use crate::vhost::{Session, memory};
@@ -45,7 +46,7 @@ pub struct KernelVsock {
 
 /// What both the device and what works for it have.
 struct Instance {
-    vhost: VhostVsock,
+    vhost: KernelVhost,
     /// What the kernel accesses while it is running.
     accessed: Mutex<Option<Box<dyn Send>>>,
 }
@@ -64,9 +65,9 @@ impl KernelVsock {
         check_cid(cid)?;
         let failed = |source| VsockError::Kernel { path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-        let vhost = VhostVsock::new(file).map_err(failed)?;
+        let vhost = KernelVhost::new(file).map_err(failed)?;
         let features = vhost.features().map_err(failed)?;
-        vhost.set_cid(cid).map_err(|source| match source.kind() {
+        set_cid(&vhost, cid).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => VsockError::Taken(cid),
             _ => failed(source),
         })?;
@@ -112,7 +113,7 @@ impl KernelVsock {
             unsafe { vhost.set_vring(vring) }?;
         }
         *self.instance.accessed() = Some(Box::new((guard, vrings.rings)));
-        vhost.set_running(true)?;
+        set_running(vhost, true)?;
         Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
     }
 }
@@ -129,7 +130,7 @@ impl Session for Instance {
         if accessed.is_none() {
             return;
         }
-        match self.vhost.set_running(false) {
+        match set_running(&self.vhost, false) {
             Ok(()) => *accessed = None,
             // It may go on with what it has, which so has to be there for ever.
             Err(error) => {

@@ -7,19 +7,22 @@ use pseries_devices::net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::options::{OptionError, Options};
+use super::super::options::{OptionError, Options, Switch};
 use super::{DeviceId, HostPath, read_as_text};
 
 /// The longest name of an interface, in bytes (netdevice(7), IFNAMSIZ without the zero).
 const NAME_BYTES_MAX: usize = 15;
 
-/// A network interface: `tap=NAME` or `socket=PATH`, `[,mac=MAC][,id=ID]`, on the command line.
+/// A network interface: `tap=NAME[,vhost=on|off]` or `socket=PATH`, `[,mac=MAC][,id=ID]`, on the
+/// command line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "Keys")]
 #[schemars(!try_from, with = "Keys")]
 pub struct NetConfig {
     /// Where its frames go.
     pub backend: NetBackend,
+    /// Whether the host's kernel carries them to and from a TAP interface, and not a thread of ours.
+    pub vhost: bool,
     /// The guest's address; a random one when left out.
     pub mac: Option<MacAddress>,
     /// What the interface is called here; `net0` and so on when left out.
@@ -47,6 +50,9 @@ struct Keys {
     /// this process may.
     #[serde(default)]
     tap: Option<TapName>,
+    /// Whether the host's kernel (/dev/vhost-net) carries frames to and from the TAP interface.
+    #[serde(default)]
+    vhost: bool,
     /// The Unix socket of a program that is its network, such as passt.
     #[serde(default)]
     socket: Option<HostPath>,
@@ -68,7 +74,10 @@ impl TryFrom<Keys> for NetConfig {
             (Some(_), Some(_)) => return Err(OptionError::Both("tap", "socket")),
             (None, None) => return Err(OptionError::Neither("tap", "socket")),
         };
-        Ok(Self { backend, mac: keys.mac, id: keys.id })
+        if keys.vhost && !matches!(backend, NetBackend::Tap(_)) {
+            return Err(OptionError::Needs("vhost", "tap"));
+        }
+        Ok(Self { backend, vhost: keys.vhost, mac: keys.mac, id: keys.id })
     }
 }
 
@@ -78,9 +87,10 @@ impl NetConfig {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["tap", "socket", "mac", "id"])?;
+        let options = Options::parse(text, &["tap", "vhost", "socket", "mac", "id"])?;
         let keys = Keys {
             tap: options.get("tap")?,
+            vhost: options.get("vhost")?.is_some_and(|Switch(is_on)| is_on),
             socket: options.get("socket")?,
             mac: options.get("mac")?,
             id: options.get("id")?,
@@ -162,9 +172,12 @@ mod tests {
     #[test]
     fn arguments_are_interfaces() {
         let net = NetConfig::parse("tap=tap0,mac=52:54:00:AB:cd:ef,id=lan").unwrap();
-        let json = r#"{"tap": "tap0", "mac": "52:54:00:ab:cd:ef", "id": "lan"}"#;
+        let json = r#"{"tap": "tap0", "mac": "52:54:00:ab:cd:ef", "id": "lan", "vhost": false}"#;
         assert_eq!(net, serde_json::from_str(json).unwrap());
         assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:cd:ef");
+        let net = NetConfig::parse("tap=tap0,vhost=on").unwrap();
+        assert_eq!(net, serde_json::from_str(r#"{"tap": "tap0", "vhost": true}"#).unwrap());
+        assert!(net.vhost);
         let net = NetConfig::parse("socket=/run/passt.socket").unwrap();
         assert!(matches!(net.backend, NetBackend::Socket(_)));
     }
@@ -174,6 +187,8 @@ mod tests {
         for (text, words) in [
             ("mac=52:54:00:12:34:56", "\"tap\" and \"socket\""),
             ("tap=tap0,socket=s", "not both"),
+            ("socket=s,vhost=on", "\"vhost\" needs the key \"tap\""),
+            ("tap=tap0,vhost=yes", "vhost=yes"),
             ("tap=", "no name"),
             ("tap=a/b", "no name"),
             ("tap=tap%d", "no name"),
