@@ -45,11 +45,16 @@ enum Suite {
     /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
     /// beside what one takes
     Kexec,
-    /// A guest that uses its disk, on KVM in an emulated POWER host, beside QEMU there
+    /// A guest that uses its disk and its network, on KVM in an emulated POWER host, beside QEMU
+    /// there
     Io {
         /// How often each is run
         #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
+
+        /// What the guest uses
+        #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+        what: io_bench::What,
     },
     /// An installed Debian from start to GRUB's menu and to a login on the processor in software,
     /// beside QEMU with SLOF
@@ -94,7 +99,7 @@ impl Bench {
                 Ok(0)
             }
             Suite::Kexec => boot_bench::kexec(),
-            Suite::Io { runs } => io_bench::run(runs),
+            Suite::Io { runs, what } => io_bench::run(runs, what),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }

@@ -24,8 +24,8 @@ const DISK_LIMIT_BYTES: usize = 128 << 20;
 /// How many disks the host takes at most: each has one of a chip's PCI host bridges to itself.
 pub(crate) const DISKS: usize = 6;
 
-/// The modules that the host's kernel needs for its disks.
-const DISK_MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// The modules that the host's kernel needs for its disks, and for networks of guests on it.
+const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "tun", "vhost_net"];
 
 /// A machine that QEMU emulates for a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -170,11 +170,6 @@ fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-/// The modules for disks: an archive to follow another one.
-pub(crate) fn disk_modules(guest: &Guest) -> Result<Vec<u8>> {
-    folders::read(&modules::archive(guest, "host-disks", &DISK_MODULES)?)
-}
-
 fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "proc", "sys", "tmp", "lib", "job", "job/files"] {
@@ -202,7 +197,11 @@ fn initramfs(guest: &Guest, job: &Job) -> Result<Vec<u8>> {
     let mut disk = archive.finish();
     if !job.disks.is_empty() {
         // The kernel takes archives one behind the other.
-        disk.extend_from_slice(&disk_modules(guest)?);
+        disk.extend_from_slice(&folders::read(&modules::archive(
+            guest,
+            "host-modules",
+            &MODULES,
+        )?)?);
     }
     if disk.len() > DISK_LIMIT_BYTES {
         return Err(Failure::new(format!(

@@ -21,6 +21,7 @@ mod grub;
 mod guest;
 mod host;
 mod io_bench;
+mod iperf;
 mod kexec;
 mod locked;
 mod marker;

@@ -56,7 +56,7 @@ pub(crate) fn make() -> Result<PathBuf> {
         archive.folder("lib");
         archive.program("qemu-system-ppc64", &folders::read(&unpacked.join(PROGRAM))?);
         archive.file("vof.bin", &folders::read(&unpacked.join(FIRMWARE))?);
-        for (name, library) in libraries(unpacked)? {
+        for (name, library) in libraries(unpacked, PROGRAM)? {
             archive.program(&format!("lib/{name}"), &folders::read(&library)?);
         }
         let mut bytes = archive.finish();
@@ -76,8 +76,8 @@ fn packages() -> Closure {
     }
 }
 
-/// What the program needs, and what that needs, by name.
-fn libraries(unpacked: &Path) -> Result<BTreeMap<String, PathBuf>> {
+/// What a program of unpacked packages needs, and what that needs, by name: the loader among it.
+pub(crate) fn libraries(unpacked: &Path, program: &str) -> Result<BTreeMap<String, PathBuf>> {
     let folders = [
         format!("usr/{LIBRARIES}"),
         LIBRARIES.into(),
@@ -85,7 +85,7 @@ fn libraries(unpacked: &Path) -> Result<BTreeMap<String, PathBuf>> {
         format!("usr/{LIBRARIES}/pulseaudio"),
     ];
     let mut found = BTreeMap::new();
-    let mut looked_at = vec![unpacked.join(PROGRAM)];
+    let mut looked_at = vec![unpacked.join(program)];
     while let Some(file) = looked_at.pop() {
         let mut readelf = Command::new("powerpc64le-linux-gnu-readelf");
         let dynamic = output_of(readelf.arg("--dynamic").arg(&file))?;
