@@ -2,7 +2,9 @@
 //! beside QEMU there.
 
 mod figures;
+mod processor_time;
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -66,11 +68,13 @@ pub(crate) fn run(runs: u32, what: What) -> Result<u8> {
     xtask.args(["--", "sh", "io", &runs.to_string(), &cmdline, what.name()]);
     progress!("running each {runs} times, which takes some minutes");
     xtask.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = xtask.output().attempt(|| "run cargo".into())?;
-    let console = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
+    let mut child = xtask.stdout(Stdio::piped()).spawn().attempt(|| "run cargo".into())?;
+    let output = child.stdout.take().expect("asked for above");
+    let console = record(output, child.id())?;
+    let status = child.wait().attempt(|| "wait for cargo".into())?;
+    if !status.success() {
         let words = line(&xtask);
-        return Err(Failure::new(format!("{words} {}; it said\n{console}", ended(output.status))));
+        return Err(Failure::new(format!("{words} {}; it said\n{console}", ended(status))));
     }
     let rates = rates(&console);
     let of = |by| rates.iter().filter(|rate| rate.by == by).count();
@@ -79,6 +83,22 @@ pub(crate) fn run(runs: u32, what: What) -> Result<u8> {
     }
     print(&rates, runs);
     Ok(0)
+}
+
+/// All that comes from a process. Behind each line `exits:` there is one `processor:` with how long
+/// those below the process have worked so far: the emulator, that is.
+fn record(output: impl Read, process: u32) -> Result<String> {
+    let mut console = String::new();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.attempt(|| "read what a guest says".into())?;
+        let line = String::from_utf8_lossy(&line);
+        console.push_str(&line);
+        console.push('\n');
+        if line.starts_with("exits: ") {
+            console.push_str(&format!("processor: {}\n", processor_time::below(process)?));
+        }
+    }
+    Ok(console)
 }
 
 /// The usual guest with the programs, and the modules for a disk and a network.

@@ -125,5 +125,5 @@ fn by_driver(disk: Arc<FileDisk>, depth: usize) -> f64 {
         std::thread::yield_now();
     }
     driver.reset();
-    count as f64 / begin.elapsed().as_secs_f64()
+    f64::from(count) / begin.elapsed().as_secs_f64()
 }
