@@ -15,6 +15,7 @@ mod counts;
 mod for_clients;
 mod kernel;
 mod mac;
+mod patience;
 mod receive;
 mod socket;
 mod tap;

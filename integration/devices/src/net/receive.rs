@@ -10,6 +10,7 @@ use super::backend::{
     Backend, Expected, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_BYTES, Lost, Received,
 };
 use super::counts::Counts;
+use super::patience::Patience;
 use super::{FRAMES_AT_ONCE, Failure, Next};
 use crate::iovec::Scatter;
 use crate::virtio::ring::{Ring, RingError, Taken};
@@ -86,9 +87,15 @@ impl Receiver {
         counts: &Counts,
     ) -> Result<Next, Failure> {
         self.ring.ignore(memory)?;
+        let mut patience = Patience::default();
         for _ in 0..FRAMES_AT_ONCE {
             while !self.frame.is_whole {
                 let Some(expected) = backend.expected()? else {
+                    if patience.is_left() {
+                        self.ring.tell(memory)?;
+                        patience.wait();
+                        continue;
+                    }
                     return Ok(Next::Backend);
                 };
                 let (Expected::Exactly(bytes) | Expected::AtMost(bytes)) = expected;
@@ -98,6 +105,11 @@ impl Receiver {
                     return Ok(Next::Driver);
                 }
                 if !self.receive_part(backend, held)? {
+                    if patience.is_left() {
+                        self.ring.tell(memory)?;
+                        patience.wait();
+                        continue;
+                    }
                     return Ok(Next::Backend);
                 }
             }
@@ -106,6 +118,7 @@ impl Receiver {
             if self.frame.spilled > 0 && self.may_get_more(held) {
                 return Ok(Next::Driver);
             }
+            patience.moved();
             let frame = std::mem::take(&mut self.frame);
             if frame.spilled > 0 || frame.placed < HEADER_BYTES + FRAME_BYTES_MIN {
                 counts.received_dropped.add(1);

@@ -4,6 +4,7 @@ use vm_memory::GuestMemory;
 
 use super::backend::{Backend, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_BYTES, Sent};
 use super::counts::Counts;
+use super::patience::Patience;
 use super::{FRAMES_AT_ONCE, Failure, Next};
 use crate::virtio::ring::{Ring, RingError, Taken};
 
@@ -41,8 +42,14 @@ impl Transmitter {
         counts: &Counts,
     ) -> Result<Next, Failure> {
         self.ring.ignore(memory)?;
+        let mut patience = Patience::default();
         for _ in 0..FRAMES_AT_ONCE {
             let Some(Taken { head, chain }) = self.ring.take(memory)? else {
+                if patience.is_left() {
+                    self.ring.tell(memory)?;
+                    patience.wait();
+                    continue;
+                }
                 if self.ring.listen(memory)? {
                     continue;
                 }
@@ -64,6 +71,7 @@ impl Transmitter {
             }
             self.ring.give(memory, head, 0)?;
             sent?;
+            patience.moved();
         }
         Ok(Next::More)
     }
