@@ -45,6 +45,13 @@ impl DispatchCalls {
         Self { topology: topology.clone(), prod, areas: Mutex::new(areas) }
     }
 
+    /// Forgets the areas of one CPU: for one that is plugged in where another one was.
+    pub fn reset_cpu(&self, CpuIndex(index): CpuIndex) {
+        if let Some(areas) = self.lock().get_mut(index as usize) {
+            *areas = Areas::default();
+        }
+    }
+
     /// The CPU of a number that a guest passed.
     fn cpu(&self, server: u64) -> Option<CpuIndex> {
         self.topology.index(ServerNumber(u32::try_from(server).ok()?))

@@ -153,11 +153,16 @@ impl State {
             self.waiting.extend(source.place(number));
         }
         for number in 0..self.servers.len() as u32 {
-            let server = &mut self.servers[number as usize];
-            let line = server.line;
-            *server = Server { line, ..Server::AT_RESET };
-            self.update_line(number);
+            self.reset_server(number);
         }
+    }
+
+    /// What is left of a server is its line, which says what is presented then.
+    pub(super) fn reset_server(&mut self, number: u32) {
+        let Some(server) = self.servers.get_mut(number as usize) else { return };
+        let line = server.line;
+        *server = Server { line, ..Server::AT_RESET };
+        self.update_line(number);
     }
 
     /// Makes a source, as it is after a reset, if there is none of that number.

@@ -133,6 +133,24 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Sets what a CPU that was in use has outside its registers as it is of a new one. What belongs to
+/// the area of a processor goes before it, which KVM refuses otherwise.
+pub(crate) fn reset(index: CpuIndex, vcpu: &OwnedFd) -> Result<(), KvmError> {
+    /// CPPR and XISR 0; MFRR and the pending priority least favoured.
+    const ICP_AT_RESET: u128 = 0xffff_0000;
+    for (name, value) in [("DTL", 0), ("SLB_SHADOW", 0), ("VPA", 0), ("ICP", ICP_AT_RESET)] {
+        let known = registers::all().find(|register| register.name == name);
+        let Some(Register { name, id }) = known else { continue };
+        sys::set_one_reg(vcpu, id, value).map_err(|source| KvmError::Register {
+            action: "set",
+            name,
+            vcpu: index,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 /// What is set, in its order. Checks all of it first, so that a CPU is not left half restored for
 /// what can be known before.
 fn in_order(state: &VcpuState, time_correction: u64) -> Result<Vec<(Register, u128)>, KvmError> {

@@ -120,6 +120,20 @@ impl Vcpu {
         Ok(())
     }
 
+    /// Makes it as new, stopped, where a [start](Self::start) does not: what the last exit left open
+    /// is completed, its results are lost, its interrupt server is as after a reset and no area of
+    /// it is registered (H_REGISTER_VPA). For a CPU that the machine had no more and has again:
+    /// the kernel cannot destroy one before its VM.
+    ///
+    /// # Errors
+    /// [`KvmError::Kernel`] and [`KvmError::Register`] when the host fails.
+    pub fn reset(&mut self) -> Result<(), KvmError> {
+        while self.complete()?.is_some() {}
+        // It was for whoever ran it.
+        self.area.take_kick();
+        state::reset(self.index, &self.fd)
+    }
+
     /// Runs guest code until something needs the VMM. What an exit lends out is to be answered
     /// before the next call, which completes it.
     ///

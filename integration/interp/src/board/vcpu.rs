@@ -21,6 +21,7 @@ const FIRST_ARGUMENT: u8 = 4;
 
 /// A CPU and what it is connected to; for one thread at a time.
 pub struct Vcpu {
+    index: CpuIndex,
     cpu: Cpu,
     vm: Arc<Vm>,
     line: Arc<Line>,
@@ -106,13 +107,14 @@ impl Vm {
         *is_made = true;
         let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
         cpu.stop_at_unimplemented(self.options.stops);
-        Ok(Vcpu::new(cpu, self.clone(), line.clone()))
+        Ok(Vcpu::new(index, cpu, self.clone(), line.clone()))
     }
 }
 
 impl Vcpu {
-    fn new(cpu: Cpu, vm: Arc<Vm>, line: Arc<Line>) -> Self {
+    fn new(index: CpuIndex, cpu: Cpu, vm: Arc<Vm>, line: Arc<Line>) -> Self {
         Self {
+            index,
             cpu,
             vm,
             line,
@@ -202,6 +204,17 @@ impl Vcpu {
     /// The CPU has stopped itself: it does not run before the next start.
     pub fn stop(&mut self) {
         self.cpu.stop();
+    }
+
+    /// Makes it as new, stopped: for a CPU that was taken out of the machine and is plugged in
+    /// again. Its interrupt server and the areas that the guest registered for it are as after a
+    /// reset, too.
+    pub fn reset(&mut self) {
+        self.open = Open::Nothing;
+        self.cpu.stop();
+        self.vm.reset_cpu(self.index);
+        // A kick was for whoever ran it.
+        let _ = (self.line.take_prod(), self.line.take_kick());
     }
 
     /// A handle with which other threads get this CPU out of guest code, or of its sleep.

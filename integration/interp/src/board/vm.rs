@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arch_ppc64::Kick;
+use arch_ppc64::{CpuIndex, Kick};
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
@@ -223,6 +223,12 @@ impl Vm {
             }
             _ => Negotiated::Refused,
         }
+    }
+
+    /// What is kept of a CPU outside it is as at the start of the machine.
+    pub(super) fn reset_cpu(&self, index: CpuIndex) {
+        self.xics.reset_server(index);
+        self.dispatch.reset_cpu(index);
     }
 
     pub(super) fn modes(&self) -> &Modes {
