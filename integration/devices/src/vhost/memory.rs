@@ -24,7 +24,8 @@ pub(crate) struct Region {
     pub(crate) file: Option<(RawFd, u64)>,
 }
 
-/// All of guest memory. What is not memory of this process is an error.
+/// All of guest memory, in as few ranges as can be: others have limits on their number. What is not
+/// memory of this process is an error.
 pub(crate) fn regions<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
     let physical = memory.physical_memory().ok_or_else(not_here)?;
     let region_of = |region: &<M::PhysicalMemory as GuestMemoryBackend>::R| {
@@ -33,7 +34,27 @@ pub(crate) fn regions<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
         let (guest, bytes) = (region.start_addr().0, region.len());
         Ok(Region { guest, bytes, host: host.addr() as u64, file })
     };
-    physical.iter().map(region_of).collect()
+    let mut regions: Vec<Region> = Vec::new();
+    for region in physical.iter() {
+        let next = region_of(region)?;
+        match regions.last_mut().filter(|last| last.is_followed_by(&next)) {
+            Some(last) => last.bytes += next.bytes,
+            None => regions.push(next),
+        }
+    }
+    Ok(regions)
+}
+
+impl Region {
+    /// Whether the other one goes on where this one ends: for the guest, in this process and in the
+    /// same file.
+    fn is_followed_by(&self, next: &Self) -> bool {
+        let file = self.file.and_then(|(file, at)| Some((file, at.checked_add(self.bytes)?)));
+        file == next.file
+            && self.file.is_some()
+            && self.guest.checked_add(self.bytes) == Some(next.guest)
+            && self.host.checked_add(self.bytes) == Some(next.host)
+    }
 }
 
 /// Where something in guest memory is in this process, all of it in one region.
@@ -52,11 +73,9 @@ pub(crate) fn host_address<M: GuestMemory>(
     Ok(host.addr() as u64)
 }
 
-/// The first address behind all of guest memory, to a multiple of 2 MiB; 0 if there is none.
-pub(crate) fn end(regions: &[Region]) -> u64 {
-    let ends = regions.iter().map(|region| region.guest.saturating_add(region.bytes));
-    ends.max().unwrap_or(0).checked_next_multiple_of(2 << 20).unwrap_or(0)
-}
+/// An address behind all of guest memory, however much of it is plugged: no POWER processor has so
+/// many bits of it.
+pub(crate) const BEHIND: u64 = 1 << 60;
 
 /// New memory of this process that can be given to others, all zero.
 pub(crate) fn shared(bytes: usize) -> io::Result<Arc<MmapRegion>> {
@@ -95,7 +114,24 @@ mod tests {
         assert_eq!(at(0x10, 0xff1), None);
         assert_eq!(at(0x2000, 1), None);
         assert_eq!(at(u64::MAX, 1), None);
-        assert_eq!(end(&regions), 2 << 20);
-        assert_eq!(end(&[Region { guest: u64::MAX, ..regions[0] }]), 0);
+    }
+
+    #[test]
+    fn ranges_that_go_on_are_one() {
+        let (file, host) = (Some((3, 0x8000)), 0x7000_0000);
+        let first = Region { guest: 0x1000, bytes: 0x1000, host, file };
+        let next = Region { guest: 0x2000, host: host + 0x1000, file: Some((3, 0x9000)), ..first };
+        assert!(first.is_followed_by(&next));
+        for apart in [
+            Region { guest: 0x3000, ..next },
+            Region { host: host + 0x2000, ..next },
+            Region { file: Some((4, 0x9000)), ..next },
+            Region { file: Some((3, 0x8000)), ..next },
+            Region { file: None, ..next },
+        ] {
+            assert!(!first.is_followed_by(&apart), "{apart:?}");
+        }
+        assert!(!Region { file: None, ..first }.is_followed_by(&Region { file: None, ..next }));
+        assert!(!Region { guest: u64::MAX, ..first }.is_followed_by(&next));
     }
 }

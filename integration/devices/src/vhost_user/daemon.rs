@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -16,7 +17,7 @@ use vhost::vhost_user::{
 };
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
-use vm_memory::GuestAddress;
+use vm_memory::{GuestAddress, MmapRegion};
 
 use super::error::VhostUserError;
 use crate::unix_socket;
@@ -36,6 +37,8 @@ pub(super) struct Daemon {
     protocol: Protocol,
     /// The queues that it works on.
     started: Vec<u16>,
+    /// The rings that they have beside guest memory.
+    rings: Option<Arc<MmapRegion>>,
 }
 
 impl Daemon {
@@ -57,6 +60,7 @@ impl Daemon {
             features: 0,
             protocol: Protocol::empty(),
             started: Vec::new(),
+            rings: None,
         };
         daemon.talk(|daemon| daemon.negotiate(queues, has_configuration))?;
         Ok(daemon)
@@ -101,6 +105,14 @@ impl Daemon {
         vrings: &Vrings,
     ) -> Result<(), VhostUserError> {
         self.talk(|daemon| daemon.hand_over(features, regions, vrings))
+    }
+
+    /// Guest memory is this from here on. A daemon that works on no queue is told when it does.
+    pub(super) fn change_memory(&mut self, regions: &[Region]) -> Result<(), VhostUserError> {
+        if self.started.is_empty() {
+            return Ok(());
+        }
+        self.talk(|daemon| daemon.tell_of_memory(regions))
     }
 
     /// Has it leave its queues, and guest memory with them, alone. It is not asked twice.
@@ -188,6 +200,24 @@ impl Daemon {
         let result = self.frontend.set_features(acknowledged);
         result.map_err(|error| self.failed("set features", error))?;
 
+        self.rings = vrings.rings.clone();
+        self.tell_of_memory(regions)?;
+
+        for vring in &vrings.vrings {
+            self.set_up(vring).map_err(|error| self.failed("take a queue", error))?;
+            self.started.push(vring.index);
+        }
+        if self.has_protocol() {
+            for vring in &vrings.vrings {
+                let result = self.frontend.set_vring_enable(vring.index.into(), true);
+                result.map_err(|error| self.failed("enable a queue", error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has it map guest memory and the rings beside it, and nothing else.
+    fn tell_of_memory(&mut self, regions: &[Region]) -> Result<(), VhostUserError> {
         let mut table = Vec::with_capacity(regions.len() + 1);
         for region in regions {
             let Some((file, offset)) = region.file else {
@@ -202,11 +232,12 @@ impl Daemon {
                 mmap_handle: file,
             });
         }
-        if let Some(rings) = &vrings.rings {
-            let Some(file) = rings.file_offset() else { return Ok(()) };
+        if let Some((rings, file)) =
+            self.rings.as_ref().and_then(|rings| Some((rings, rings.file_offset()?)))
+        {
             table.push(VhostUserMemoryRegionInfo {
-                // Behind guest memory: a guest that has buffers there disturbs its own queues.
-                guest_phys_addr: memory::end(regions),
+                // A guest that has buffers there disturbs its own queues.
+                guest_phys_addr: memory::BEHIND,
                 memory_size: rings.size() as u64,
                 userspace_addr: rings.as_ptr().addr() as u64,
                 mmap_offset: file.start(),
@@ -214,19 +245,7 @@ impl Daemon {
             });
         }
         let result = self.frontend.set_mem_table(&table);
-        result.map_err(|error| self.failed("take guest memory", error))?;
-
-        for vring in &vrings.vrings {
-            self.set_up(vring).map_err(|error| self.failed("take a queue", error))?;
-            self.started.push(vring.index);
-        }
-        if self.has_protocol() {
-            for vring in &vrings.vrings {
-                let result = self.frontend.set_vring_enable(vring.index.into(), true);
-                result.map_err(|error| self.failed("enable a queue", error))?;
-            }
-        }
-        Ok(())
+        result.map_err(|error| self.failed("take guest memory", error))
     }
 
     fn set_up(&mut self, vring: &Vring) -> vhost::Result<()> {

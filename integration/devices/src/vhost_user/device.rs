@@ -192,4 +192,21 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
             connection.stop();
         }
     }
+
+    fn memory_changed(&mut self, memory: &M) {
+        let Some(connection) = &self.daemon else { return };
+        let mut daemon = connection.daemon();
+        let failed = |source| {
+            let (socket, request) = (self.socket.clone(), "take guest memory");
+            VhostUserError::Talk { socket, request, source }
+        };
+        let regions = memory::regions(&*memory.memory()).map_err(failed);
+        // A daemon that is gone is noticed by whoever watches it.
+        if daemon.is_gone() {
+            return;
+        }
+        if let Err(error) = regions.and_then(|regions| daemon.change_memory(&regions)) {
+            give_up(&daemon, &error);
+        }
+    }
 }

@@ -30,8 +30,8 @@ impl DeviceKind {
 
 /// A virtio device: what it has to say, and what works on its queues once a driver has set it up.
 ///
-/// `M` is how guest memory is reached: `Arc<GuestMemoryMmap<B>>` or another
-/// [`GuestAddressSpace`]. Everything that is written there through it is noticed by whoever tracks
+/// `M` is how guest memory is reached: `Arc<GuestMemoryMmap<B>>`, or another [`GuestAddressSpace`],
+/// as `GuestMemoryAtomic<GuestMemoryMmap<B>>` is where memory comes and goes. Everything that is written there through it is noticed by whoever tracks
 /// writes.
 pub trait VirtioDevice<M: GuestAddressSpace>: Send {
     /// Which device it is.
@@ -63,6 +63,16 @@ pub trait VirtioDevice<M: GuestAddressSpace>: Send {
     /// The driver resets the device, or the machine starts again. All that
     /// [`activate`](Self::activate) gave has ended and is dropped.
     fn reset(&mut self) {}
+
+    /// Guest memory is not what it was: some was plugged, or taken out again. Workers that ask
+    /// [`Activation::memory`] each time see that by themselves; whoever has told others where memory
+    /// is tells them again. When it returns, nobody uses memory any more that is not there. By
+    /// default, there is nothing to do.
+    ///
+    /// Called from any thread, while the device is active or not.
+    fn memory_changed(&mut self, memory: &M) {
+        let _ = memory;
+    }
 
     /// Adds to its node in the tree.
     ///

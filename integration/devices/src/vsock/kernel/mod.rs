@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vm_memory::GuestAddressSpace;
+use vm_memory::{GuestAddressSpace, MmapRegion};
 
 use self::calls::{set_cid, set_running};
 use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
@@ -48,7 +48,15 @@ pub struct KernelVsock {
 struct Instance {
     vhost: KernelVhost,
     /// What the kernel accesses while it is running.
-    accessed: Mutex<Option<Box<dyn Send>>>,
+    accessed: Mutex<Option<Accessed>>,
+}
+
+/// Kept for the kernel.
+struct Accessed {
+    /// A guard of guest memory.
+    memory: Box<dyn Send>,
+    /// The rings that are not in it.
+    _rings: Option<Arc<MmapRegion>>,
 }
 
 impl KernelVsock {
@@ -112,14 +120,15 @@ impl KernelVsock {
             // SAFETY: likewise, and so are the rings that are not in guest memory.
             unsafe { vhost.set_vring(vring) }?;
         }
-        *self.instance.accessed() = Some(Box::new((guard, vrings.rings)));
-        set_running(vhost, true)?;
+        let accessed = Accessed { memory: Box::new(guard), _rings: vrings.rings };
+        *self.instance.accessed() = Some(accessed);
+        vhost.set_running(true)?;
         Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
     }
 }
 
 impl Instance {
-    fn accessed(&self) -> MutexGuard<'_, Option<Box<dyn Send>>> {
+    fn accessed(&self) -> MutexGuard<'_, Option<Accessed>> {
         self.accessed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -177,6 +186,21 @@ where
 
     fn reset(&mut self) {
         self.instance.stop();
+    }
+
+    fn memory_changed(&mut self, memory: &M) {
+        let mut accessed = self.instance.accessed();
+        let Some(accessed) = &mut *accessed else { return };
+        let guard = memory.memory();
+        let told = memory::regions(&*guard).and_then(|regions| {
+            // SAFETY: kept below, or else what it had before is. They are parts of guest memory,
+            // which all access as such.
+            unsafe { self.instance.vhost.set_memory(&regions) }
+        });
+        match told {
+            Ok(()) => accessed.memory = Box::new(guard),
+            Err(error) => log::error!("{FILE} cannot be told of guest memory: {error}"),
+        }
     }
 }
 
