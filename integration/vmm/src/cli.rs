@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -249,12 +250,13 @@ impl LogLevel {
 }
 
 impl Cli {
-    /// The command line of this process. One that cannot be understood ends it.
+    /// The command line of this process, whose name is the first argument. One that cannot be
+    /// understood ends it.
     ///
     /// # Errors
     /// The text that was asked for instead: help, or the version.
-    pub fn of_process() -> Result<Self, String> {
-        Self::try_parse().map_err(|error| {
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        Self::try_parse_from(arguments).map_err(|error| {
             if !error.use_stderr() {
                 return error.render().to_string();
             }

@@ -1,14 +1,14 @@
 //! The thread of a virtual CPU: runs guest code, answers what it asks, waits while it is stopped.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::platform::MmioBus;
-use arch_ppc64::smp::{Mailboxes, Order};
-use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
+use arch_ppc64::smp::Order;
+use arch_ppc64::{CpuIndex, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
 
+use crate::cpus::Shared;
 use crate::end::{End, Why, lock};
 use crate::error::VmmError;
 use crate::outlet;
@@ -18,38 +18,38 @@ use crate::vcpu::Vcpu;
 
 /// The thread of a virtual CPU.
 pub(crate) struct CpuThread {
-    pub(crate) id: CpuIndex,
+    pub(crate) index: CpuIndex,
     pub(crate) vcpu: Box<dyn Vcpu>,
-    pub(crate) bus: Arc<HypercallBus>,
-    pub(crate) mmio: Arc<MmioBus>,
-    pub(crate) ram: Arc<dyn GuestRam>,
-    pub(crate) cpus: Arc<Mailboxes>,
-    pub(crate) end: Arc<End>,
+    pub(crate) shared: Shared,
     pub(crate) stats: Stats,
-    pub(crate) all_stats: Arc<Mutex<Stats>>,
 }
 
 impl CpuThread {
-    pub(crate) fn main(mut self) {
+    /// Until the machine ends, or has the CPU no more, which comes back.
+    pub(crate) fn main(mut self) -> Box<dyn Vcpu> {
         outlet::wait_in_this_thread();
-        let _report = ReportPanic { id: self.id, end: self.end.clone() };
+        let _report = ReportPanic { index: self.index, end: self.shared.end.clone() };
         // Kicks come as this signal, whatever mask the process was started with.
         if let Err(error) = signals::let_through(SIGRTMIN()) {
-            log::warn!("{} may be hard to stop: {error}", self.id);
+            log::warn!("{} may be hard to stop: {error}", self.index);
         }
+        // It may have had another thread before.
+        let before = self.vcpu.instructions();
         let why = self.live();
-        self.stats.instructions = self.vcpu.instructions();
-        lock(&self.all_stats).add(&self.stats);
+        let executed = |(after, before): (u64, u64)| after.saturating_sub(before);
+        self.stats.instructions = self.vcpu.instructions().zip(before).map(executed);
+        lock(&self.shared.all_stats).add(&self.stats);
         if let Some(why) = why {
-            self.end.because(why);
+            self.shared.end.because(why);
         }
+        self.vcpu
     }
 
-    /// Starts when it is told to and stops itself, until the machine ends; `Some` where this CPU
-    /// is the reason.
+    /// Starts when it is told to and stops itself, until it is told to end; `Some` where this CPU is
+    /// the reason for the machine's end.
     fn live(&mut self) -> Option<Why> {
         loop {
-            match self.cpus.wait(self.id) {
+            match self.shared.mailboxes.wait(self.index) {
                 Order::Start(registers) => {
                     if let Err(error) = self.vcpu.start(&registers) {
                         return Some(Why::Host(error.into()));
@@ -64,7 +64,7 @@ impl CpuThread {
                 Left::Interrupted => {}
                 Left::Stopped => {
                     self.vcpu.stop();
-                    self.cpus.stopped(self.id);
+                    self.shared.mailboxes.stopped(self.index);
                 }
                 Left::Because(why) => return Some(why),
             }
@@ -80,7 +80,7 @@ impl CpuThread {
                     self.stats.exits.hypercalls += 1;
                     self.stats.count_hypercall(call.token);
                     let client_call = (call.token == token::VOF_CLIENT).then(Instant::now);
-                    let next = self.bus.dispatch(self.id, &*self.ram, call);
+                    let next = self.shared.bus.dispatch(self.index, &*self.shared.ram, call);
                     if let Some(start) = client_call {
                         self.stats.count_client_time(start.elapsed());
                     }
@@ -93,14 +93,14 @@ impl CpuThread {
                 }
                 Ok(VcpuExit::MmioRead(at, data)) => {
                     self.stats.exits.mmio_reads += 1;
-                    if !self.mmio.read(at, data) {
-                        log::debug!("{} reads where nothing is, at {:#x}", self.id, at.0);
+                    if !self.shared.mmio.read(at, data) {
+                        log::debug!("{} reads where nothing is, at {:#x}", self.index, at.0);
                     }
                 }
                 Ok(VcpuExit::MmioWrite(at, data)) => {
                     self.stats.exits.mmio_writes += 1;
-                    if !self.mmio.write(at, data) {
-                        log::debug!("{} writes where nothing is, at {:#x}", self.id, at.0);
+                    if !self.shared.mmio.write(at, data) {
+                        log::debug!("{} writes where nothing is, at {:#x}", self.index, at.0);
                     }
                 }
                 Ok(VcpuExit::Interrupted) => {
@@ -126,14 +126,14 @@ enum Left {
 
 /// Ends the machine when its thread panics.
 struct ReportPanic {
-    id: CpuIndex,
+    index: CpuIndex,
     end: Arc<End>,
 }
 
 impl Drop for ReportPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.end.because(Why::Host(VmmError::Panic(self.id)));
+            self.end.because(Why::Host(VmmError::Panic(self.index)));
         }
     }
 }

@@ -32,6 +32,9 @@ pub enum VmmError {
         #[source]
         source: io::Error,
     },
+    /// The machine cannot start again with what is plugged into it.
+    #[error("the machine cannot start again as it is now")]
+    Present(#[source] arch_ppc64::ConfigError),
     /// A bug of this program.
     #[error("the thread of {0} panicked")]
     Panic(CpuIndex),

@@ -2,17 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use kvm_ppc64::{MemoryFlags, VmOptions};
 use pseries_devices::virtio::NotifyEvents;
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+use crate::end::lock;
 use crate::ram::{HostRam, SharedRam};
-use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine};
+use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
 
 /// KVM of this host.
 #[derive(Debug)]
@@ -49,24 +50,47 @@ impl Backend for Kvm {
         let options =
             VmOptions::new(machine.topology(), SIGRTMIN()).with_compat(machine.cpu().compat());
         let vm = self.0.create_vm(options)?;
-        for (slot, region) in (0..).zip(ram.regions()) {
-            let (at, host, bytes) = (region.start, region.host, region.bytes);
-            // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
-            // holds `ram`.
-            unsafe { vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
+        let growing =
+            Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
+        for region in ram.regions() {
+            growing.add_memory(region.start)?;
         }
-        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
-        for id in machine.vcpus() {
-            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id)?, _ram: ram.clone() }));
-        }
+        let vcpus = machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
             ram: Arc::new(SharedRam(ram.clone())),
             notify_events: Some(Arc::new(Doorbells(vm.clone()))),
+            vm: Some(growing),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
+    }
+}
+
+struct KvmVm {
+    vm: Arc<kvm_ppc64::Vm>,
+    ram: Arc<dyn HostRam>,
+    slots: Mutex<Slots>,
+}
+
+impl Vm for KvmVm {
+    fn create_vcpu(&self, index: CpuIndex) -> Result<Box<dyn Vcpu>, BackendError> {
+        let vcpu = self.vm.create_vcpu(index)?;
+        Ok(Box::new(KvmVcpu { vcpu, _ram: self.ram.clone() }))
+    }
+
+    fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        lock(&self.slots).add(&*self.ram, start, |slot, region| {
+            let (at, host, bytes) = (region.start, region.host, region.bytes);
+            // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+            // holds `ram`.
+            Ok(unsafe { self.vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?)
+        })
+    }
+
+    fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        lock(&self.slots).remove(start, |slot| Ok(self.vm.remove_memory_region(slot)?))
     }
 }
 
@@ -83,6 +107,10 @@ impl Vcpu for KvmVcpu {
 
     fn run(&mut self) -> Result<VcpuExit<'_>, BackendError> {
         Ok(self.vcpu.run()?)
+    }
+
+    fn reset(&mut self) -> Result<(), BackendError> {
+        Ok(self.vcpu.reset()?)
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {

@@ -5,8 +5,10 @@
 //! machine's devices on the host, `nvram` what it keeps, `boot` puts the guest's first instructions
 //! and data in place, [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a
 //! back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
+//! [`resize`] gives a machine that runs more CPUs and memory, and takes them back.
 //!
-//! There is a thread for each virtual CPU (`cpu_thread`), one for standard input (`input`), one for
+//! There is a thread for each virtual CPU (`cpus`, `cpu_thread`), one that plugs (`resize`), one for
+//! standard input (`input`), one for
 //! signals (`watch`), one for each file that is written to while a machine runs (`outlet`), and those
 //! of devices: of each queue that a driver uses, or of all queues of a device.
 
@@ -21,6 +23,7 @@ pub mod config;
 mod console;
 mod consoles;
 mod cpu_thread;
+mod cpus;
 mod devices;
 mod dump;
 mod end;
@@ -31,8 +34,10 @@ pub mod kvm;
 pub mod logger;
 mod nvram;
 mod outlet;
+pub mod program;
 pub mod quoted;
 pub mod ram;
+pub mod resize;
 mod signals;
 pub mod software;
 mod stats;
@@ -63,6 +68,7 @@ pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};
 use config::{DeviceError, FileError, VmConfig};
+use resize::Control;
 use software::{Clock, GuestTime, Software};
 use vcpu::{Backend, BackendError};
 
@@ -156,6 +162,14 @@ impl Failure {
 /// # Errors
 /// [`Failure`]; its [`status`](Failure::status) is the exit status.
 pub fn run(cli: &Cli) -> Result<Ending, Failure> {
+    run_controlled(cli, &Control::new())
+}
+
+/// The same, for whoever has a control of the machine.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     let (config, machine) = machine(cli)?;
     let from = BootFrom::open(&config, &machine).map_err(Failure::Payload)?;
     if let BootFrom::Payload(payload) = &from {
@@ -184,7 +198,18 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
     let kept = KeptNvram::open(config.nvram.as_ref())?;
     let nvram = kept.device().clone();
-    let setup = vmm::Setup { machine, from, backend, reboot, clock, nvram, randomness, devices };
+    let control = control.clone();
+    let setup = vmm::Setup {
+        machine,
+        from,
+        backend,
+        reboot,
+        clock,
+        nvram,
+        randomness,
+        devices,
+        control,
+    };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);

@@ -1,5 +1,8 @@
 //! Guest RAM as a back end needs it.
 
+mod live;
+mod region;
+
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -8,12 +11,19 @@ use arch_ppc64::{GuestRam, MemoryFault};
 use interp::PageMap;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
+    GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionCollection, MemoryRegionAddress,
 };
 
-/// The RAM of a machine: shared memory. What is written to it by way of this type is noticed by
-/// processors in software, which may have decoded it.
-pub(crate) type Ram = GuestMemoryMmap<PageMap>;
+pub(crate) use live::MachineRam;
+pub(crate) use region::RamRegion;
+
+/// The RAM of a machine at some moment: shared memory. What is written to it by way of this type is
+/// noticed by processors in software, which may have decoded it.
+pub(crate) type Ram = GuestRegionCollection<RamRegion>;
+
+/// Guest memory as devices have it: what there is whenever they look.
+pub(crate) type Memory = GuestMemoryAtomic<Ram>;
 
 /// Guest RAM that is memory of this process: what hypercall handlers and a back end both use.
 ///
@@ -21,15 +31,21 @@ pub(crate) type Ram = GuestMemoryMmap<PageMap>;
 /// an `Arc<dyn HostRam>` and keeps it for as long as the guest can run.
 ///
 /// # Safety
-/// As long as the implementor lives, every range that [`regions`](Self::regions) gives must be
-/// mapped readable and writable, and be accessed by this process only as memory that others (the
-/// guest) change at any time.
+/// As long as the implementor lives, every range that [`regions`](Self::regions) or
+/// [`region`](Self::region) has ever given must be mapped readable and writable, and be accessed by
+/// this process only as memory that others (the guest) change at any time.
 pub unsafe trait HostRam: Send + Sync {
     /// RAM as the handlers of hypercalls see it.
     fn as_guest(&self) -> &dyn GuestRam;
 
-    /// The ranges that it is made of, none overlapping another; always the same.
+    /// The ranges that it is made of now, none overlapping another. They change only where memory
+    /// is plugged: [`Vm::add_memory`](crate::vcpu::Vm::add_memory).
     fn regions(&self) -> Vec<HostRegion>;
+
+    /// The range that begins at `start`, if there is one now.
+    fn region(&self, start: GuestAddress) -> Option<HostRegion> {
+        self.regions().into_iter().find(|region| region.start == start)
+    }
 }
 
 /// RAM itself, shared, as handlers see it.
@@ -79,15 +95,19 @@ where
     fn regions(&self) -> Vec<HostRegion> {
         self.iter()
             .filter_map(|region| {
-                let bitmap = (**region).bitmap();
-                let host = region.get_host_address(MemoryRegionAddress(0)).ok()?;
-                Some(HostRegion {
-                    start: region.start_addr(),
-                    host: NonNull::new(host)?,
-                    bytes: region.len(),
-                    pages: (bitmap as &dyn Any).downcast_ref::<PageMap>().cloned(),
-                })
+                let pages = ((**region).bitmap() as &dyn Any).downcast_ref::<PageMap>().cloned();
+                host_range(region, pages)
             })
             .collect()
     }
+}
+
+fn host_region(region: &RamRegion) -> Option<HostRegion> {
+    host_range(region, Some(region.pages().clone()))
+}
+
+fn host_range(region: &impl GuestMemoryRegion, pages: Option<PageMap>) -> Option<HostRegion> {
+    let host = region.get_host_address(MemoryRegionAddress(0)).ok()?;
+    let (start, bytes) = (region.start_addr(), region.len());
+    Some(HostRegion { start, host: NonNull::new(host)?, bytes, pages })
 }

@@ -2,14 +2,16 @@
 //!
 //! Nothing above these traits knows which back end runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, Negotiated};
 use arch_ppc64::platform::{Device, InterruptController};
-use arch_ppc64::{EntryRegisters, GuestRam, Kick, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
+use vm_memory::GuestAddress;
 
-use crate::ram::HostRam;
+use crate::ram::{HostRam, HostRegion};
 
 /// A virtual CPU, used by one thread.
 pub trait Vcpu: Send {
@@ -32,6 +34,15 @@ pub trait Vcpu: Send {
 
     /// The CPU has stopped itself: it does not run before the next start.
     fn stop(&mut self) {}
+
+    /// Makes it as new, stopped: it was taken out of the machine, and is plugged in again. What a
+    /// [start](Self::start) sets is left to that. By default, there is nothing else.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails.
+    fn reset(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
 
     /// A handle with which other threads get this CPU out of guest code.
     fn kicker(&self) -> Arc<dyn Kick>;
@@ -57,6 +68,79 @@ pub struct VirtualMachine {
     pub ram: Arc<dyn GuestRam>,
     /// What it does for notifications of devices, where it can have them written to files.
     pub notify_events: Option<Arc<dyn NotifyEvents>>,
+    /// The machine while it runs, where CPUs and memory can be plugged into it then.
+    pub vm: Option<Arc<dyn Vm>>,
+}
+
+/// A virtual machine that runs, as CPUs and memory are plugged into it and taken out again.
+///
+/// It is used by one thread at a time, which is none of a CPU.
+pub trait Vm: Send + Sync {
+    /// Makes a CPU, stopped: the one of this index in the machine, which there was none of before.
+    /// A CPU that is taken out is kept, and used again when it is plugged in again.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails or has no room for it.
+    fn create_vcpu(&self, index: CpuIndex) -> Result<Box<dyn Vcpu>, BackendError>;
+
+    /// Makes a range of the machine's RAM the guest's, which its [`HostRam`] has from now on: the one
+    /// that [begins](HostRam::region) at `start`.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails or has no room for it.
+    fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError>;
+
+    /// Takes the range from the guest that begins at `start`. When this returns, no CPU uses it, nor
+    /// keeps anything of what was there.
+    ///
+    /// # Errors
+    /// [`BackendError`] when there is none, or the host fails.
+    fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError>;
+}
+
+/// Which range of RAM is in which slot of a virtual machine.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    /// By where it begins.
+    used: BTreeMap<u64, u32>,
+    /// Those that were used once: all others from 0 on are.
+    free: BTreeSet<u32>,
+}
+
+impl Slots {
+    /// Finds the range of `ram` that begins at `start` and a slot for it, and has it `set` there.
+    pub(crate) fn add(
+        &mut self,
+        ram: &dyn HostRam,
+        start: GuestAddress,
+        set: impl FnOnce(u32, HostRegion) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError> {
+        let no_ram = || BackendError::Unsuitable(format!("there is no RAM at {:#x}", start.0));
+        let region = ram.region(start).ok_or_else(no_ram)?;
+        if self.used.contains_key(&start.0) {
+            let message = format!("the RAM at {:#x} is in a slot already", start.0);
+            return Err(BackendError::Unsuitable(message));
+        }
+        let slot = self.free.first().copied().unwrap_or(self.used.len() as u32);
+        set(slot, region)?;
+        self.free.remove(&slot);
+        self.used.insert(start.0, slot);
+        Ok(())
+    }
+
+    /// Has the slot `removed` of the range that begins at `start`.
+    pub(crate) fn remove(
+        &mut self,
+        start: GuestAddress,
+        removed: impl FnOnce(u32) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError> {
+        let none = || BackendError::Unsuitable(format!("no slot has the RAM at {:#x}", start.0));
+        let slot = *self.used.get(&start.0).ok_or_else(none)?;
+        removed(slot)?;
+        self.used.remove(&start.0);
+        self.free.insert(slot);
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for VirtualMachine {

@@ -1,11 +1,12 @@
 //! The machine at work: its starts and its end on the calling thread, a thread a virtual CPU, one
-//! for standard input, one for signals.
+//! that plugs CPUs and memory, one for standard input, one for signals.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
+use arch_ppc64::hotplug::{Hotplug, Resource};
 use arch_ppc64::nvram::Nvram;
 use arch_ppc64::platform::InterruptLine;
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
@@ -16,17 +17,18 @@ use event_manager::MutEventSubscriber;
 use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, Randomness, Stopping};
 use crate::console::HostConsole;
 use crate::consoles::{Consoles, Serial};
-use crate::cpu_thread::CpuThread;
+use crate::cpus::{self, Cpus};
 use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::outlet;
-use crate::ram::{HostRam, Ram};
+use crate::ram::{HostRam, MachineRam};
+use crate::resize::{self, Control, Notes, Resizer};
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
-use crate::vcpu::Backend;
+use crate::vcpu::{Backend, Vcpu, Vm};
 use crate::watch::{How, Job, Watch};
 
 /// How a run of the VMM ended.
@@ -68,6 +70,8 @@ pub struct Setup {
     pub randomness: Randomness,
     /// What is on the PCI bus.
     pub devices: Arc<Devices>,
+    /// Makes it larger and smaller while it runs.
+    pub control: Control,
 }
 
 /// Runs a machine to its end, with its first console and the terminal that are in `consoles`.
@@ -116,6 +120,7 @@ pub fn run(
 
     let outside = Outside { serial, terminal: console.as_deref(), wire: &wire };
     let ending = live(setup, &ram, &board, &outside, &end, stats);
+    setup.control.end();
     drop(events);
     let left = matches!(ending, Ok(Ending::Left | Ending::Signal(_)));
     // The guest's last line may be half a line: what comes next begins a new one.
@@ -156,13 +161,18 @@ impl Drop for EndAtOnce {
 /// Starts the machine, and starts it again, until it ends.
 fn live(
     setup: &Setup,
-    ram: &Arc<Ram>,
+    ram: &Arc<MachineRam>,
     board: &Board,
     outside: &Outside<'_>,
     end: &Arc<End>,
     stats: &Arc<Mutex<Stats>>,
 ) -> Result<Ending, VmmError> {
-    let mut nth = Nth { boot_count: 1, boot_arguments: None, boot_device: None };
+    let mut nth = Nth {
+        machine: setup.machine.clone(),
+        boot_count: 1,
+        boot_arguments: None,
+        boot_device: None,
+    };
     loop {
         let life = match Life::begin(setup, ram, board, end, stats, &nth) {
             Ok(life) => life,
@@ -177,7 +187,8 @@ fn live(
         if let Some(terminal) = outside.terminal.filter(|_| !restarts) {
             terminal.stop(matches!(why, Why::Left | Why::Signal(_)));
         }
-        (nth.boot_arguments, nth.boot_device) = life.end();
+        let present;
+        (nth.boot_arguments, nth.boot_device, present) = life.end();
         // Something may have come while the CPUs stopped.
         let why = if restarts { end.take().unwrap_or(why) } else { why };
         match why {
@@ -185,7 +196,10 @@ fn live(
                 log::info!("the guest restarts");
                 outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
-                boot::clear_ram(ram)?;
+                boot::clear_ram(ram.memory())?;
+                if let Some(present) = present {
+                    nth.machine = nth.machine.with_present(present).map_err(VmmError::Present)?;
+                }
                 nth.boot_count += 1;
             }
             why => return ending(why),
@@ -230,6 +244,8 @@ impl Outside<'_> {
 
 /// What tells one start from another.
 struct Nth {
+    /// With what is plugged into it.
+    machine: Machine,
     boot_count: u32,
     /// What the client before wants this start to have as arguments.
     boot_arguments: Option<String>,
@@ -239,37 +255,46 @@ struct Nth {
 
 /// A machine between two resets.
 struct Life {
-    cpus: Arc<Mailboxes>,
+    cpus: Arc<Cpus>,
     input: InterruptLine,
     power_button: PowerButton,
-    threads: Vec<JoinHandle<()>>,
+    hotplug: Option<Hotplug>,
+    resizer: Option<Resizer>,
     devices: Option<Plugged>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
 }
 
+/// What a machine leaves for its next start: the arguments that its client wants that to have, the
+/// device that it is to be of, and what is plugged.
+type Left = (Option<String>, Option<String>, Option<BTreeSet<Resource>>);
+
 impl Life {
     fn begin(
         setup: &Setup,
-        ram: &Arc<Ram>,
+        ram: &Arc<MachineRam>,
         board: &Board,
         end: &Arc<End>,
         stats: &Arc<Mutex<Stats>>,
         nth: &Nth,
     ) -> Result<Self, VmmError> {
+        let machine = &nth.machine;
         let host_ram: Arc<dyn HostRam> = ram.clone();
-        let vm = setup.backend.create(&setup.machine, &host_ram)?;
-        let cpus = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
-        for vcpu in &vm.vcpus {
-            cpus.add(vcpu.kicker());
+        let vm = setup.backend.create(machine, &host_ram)?;
+        let mailboxes = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
+        for (index, vcpu) in machine.vcpus().zip(&vm.vcpus) {
+            // The mailboxes are new, and a machine has each CPU once.
+            let _ = mailboxes.insert(index, vcpu.kicker());
         }
+        let notes = Notes::new();
         let parts = Parts {
             ram: &*vm.ram,
-            cpus: cpus.clone(),
+            cpus: mailboxes.clone(),
+            hotplug: notes.host(),
             boot_count: nth.boot_count,
             interrupts: vm.interrupts,
             devices: vm.devices,
-            wires: Wires { memory: ram.clone(), notify_events: vm.notify_events },
+            wires: Wires { memory: ram.memory().clone(), notify_events: vm.notify_events },
             boot_arguments: nth.boot_arguments.clone(),
             boot_device: nth.boot_device.clone(),
             stopping: Stopping::new({
@@ -277,59 +302,79 @@ impl Life {
                 move || end.is_wanted()
             }),
         };
-        let boot = boot::prepare(&setup.machine, &setup.from, board, parts)?;
+        let boot = boot::prepare(machine, &setup.from, board, parts)?;
+        let shared = cpus::Shared {
+            bus: boot.platform.hypercalls().clone(),
+            mmio: boot.platform.mmio().clone(),
+            ram: vm.ram,
+            mailboxes: mailboxes.clone(),
+            end: end.clone(),
+            all_stats: stats.clone(),
+        };
         let mut life = Self {
-            cpus,
+            cpus: Arc::new(Cpus::new(shared, vm.vm.clone())),
             input: boot.input,
             power_button: boot.power_button,
-            threads: Vec::new(),
+            hotplug: boot.hotplug,
+            resizer: None,
             devices: boot.plugged,
             client: boot.client,
             stats: stats.clone(),
         };
-        for (id, vcpu) in setup.machine.vcpus().zip(vm.vcpus) {
-            let thread = CpuThread {
-                id,
-                vcpu,
-                bus: boot.platform.hypercalls().clone(),
-                mmio: boot.platform.mmio().clone(),
-                ram: vm.ram.clone(),
-                cpus: life.cpus.clone(),
-                end: end.clone(),
-                stats: Stats::default(),
-                all_stats: stats.clone(),
-            };
-            let started = std::thread::Builder::new().name(id.to_string()).spawn(|| thread.main());
-            match started {
-                Ok(thread) => life.threads.push(thread),
-                Err(error) => {
-                    life.end();
-                    return Err(create("a thread")(error));
-                }
-            }
+        let started = life.start(setup, machine, vm.vcpus, vm.vm, ram, notes);
+        if let Err(error) = started {
+            life.end();
+            return Err(error);
         }
-        for vcpu in setup.machine.vcpus().take(1) {
+        for vcpu in machine.vcpus().take(1) {
             // It is stopped, as all are.
-            let _ = life.cpus.start(vcpu, boot.registers);
+            let _ = mailboxes.start(vcpu, boot.registers);
         }
         Ok(life)
     }
 
-    /// Stops every CPU and waits for it. Gives the arguments that the client wants the next start
-    /// to have, and the device that it is to be of.
-    fn end(self) -> (Option<String>, Option<String>) {
-        self.cpus.end();
-        for thread in self.threads {
-            // A panic was reported by the thread itself.
-            let _ = thread.join();
+    /// Starts the threads.
+    fn start(
+        &mut self,
+        setup: &Setup,
+        machine: &Machine,
+        vcpus: Vec<Box<dyn Vcpu>>,
+        vm: Option<Arc<dyn Vm>>,
+        ram: &Arc<MachineRam>,
+        notes: Notes,
+    ) -> Result<(), VmmError> {
+        for (index, vcpu) in machine.vcpus().zip(vcpus) {
+            self.cpus.run(index, vcpu).map_err(create("a thread"))?;
         }
+        let parts = resize::Parts {
+            control: setup.control.clone(),
+            machine: machine.clone(),
+            hotplug: self.hotplug.clone(),
+            cpus: self.cpus.clone(),
+            ram: ram.clone(),
+            vm,
+            devices: setup.devices.clone(),
+        };
+        self.resizer = Some(Resizer::start(parts, notes).map_err(create("a thread"))?);
+        Ok(())
+    }
+
+    /// Stops every CPU and waits for it.
+    fn end(self) -> Left {
+        self.cpus.end();
+        if let Some(resizer) = self.resizer {
+            resizer.end();
+        }
+        // Nobody makes others any more.
+        self.cpus.join();
         // Nobody writes to RAM any more.
         drop(self.devices);
-        let Some(client) = self.client else { return (None, None) };
+        let plugged = self.hotplug.map(|hotplug| hotplug.plugged());
+        let Some(client) = self.client else { return (None, None, plugged) };
         let report = client();
         let called = report.calls.into_iter().filter(|(_, count)| *count > 0);
         let part = Stats { client_calls: called.collect(), ..Stats::default() };
         lock(&self.stats).add(&part);
-        (report.boot_arguments, report.boot_device)
+        (report.boot_arguments, report.boot_device, plugged)
     }
 }

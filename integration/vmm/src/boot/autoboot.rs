@@ -19,7 +19,7 @@ use super::{BootError, Stopping, clear_ram};
 use crate::config::BootConfig;
 use crate::devices::{ClientSide, OnBus};
 use crate::quoted;
-use crate::ram::Ram;
+use crate::ram::Memory;
 
 /// What a start from devices is made with.
 pub(super) struct Search<'a> {
@@ -30,7 +30,7 @@ pub(super) struct Search<'a> {
     pub(super) console: &'a dyn Console,
     /// Whether whoever started this program sees the console.
     pub(super) is_on_terminal: bool,
-    pub(super) ram: &'a Ram,
+    pub(super) ram: &'a Memory,
     pub(super) rng_seed: [u8; 32],
     pub(super) stopping: &'a Stopping,
 }

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use arch_ppc64::boot::Boot;
+use arch_ppc64::hotplug::{self, Hotplug, HotplugHost};
 use arch_ppc64::hvterm::{self, HvTerm};
 #[cfg(feature = "vof")]
 use arch_ppc64::layout::VTY_PATH;
@@ -35,6 +36,8 @@ use crate::devices::{Devices, Plugged, Wires};
 pub use error::BootError;
 pub use from::{BootDevices, BootFrom};
 pub use payload::Payload;
+#[cfg(test)]
+pub(crate) use ram::create_regions;
 pub(crate) use ram::{clear as clear_ram, create as create_ram};
 
 /// What a machine keeps while it is started again and again.
@@ -66,6 +69,8 @@ pub enum Randomness {
 pub(crate) struct Parts<'a> {
     pub(crate) ram: &'a dyn GuestRam,
     pub(crate) cpus: Arc<dyn VcpuHost>,
+    /// Hears what the guest does with what is plugged.
+    pub(crate) hotplug: Arc<dyn HotplugHost>,
     /// The number of this start, 1 for the first.
     pub(crate) boot_count: u32,
     /// The back end's interrupt controller.
@@ -122,6 +127,8 @@ pub(crate) struct Prepared {
     pub(crate) registers: EntryRegisters,
     /// Asks the guest's system to shut down.
     pub(crate) power_button: PowerButton,
+    /// Plugs CPUs and memory, where there is room for more.
+    pub(crate) hotplug: Option<Hotplug>,
     /// Tells what the client did.
     pub(crate) client: Option<ClientReporter>,
 }
@@ -155,7 +162,17 @@ pub(crate) fn prepare(
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
     let input = interrupt(&hvterm::id_of(VTY_UNIT), hvterm::INPUT).map_err(PlatformError::from)?;
     let warnings = interrupt(EVENT_SOURCES_ID, EPOW).map_err(PlatformError::from)?;
-    let events = EventSources::new(warnings, board.clock.clone());
+    let mut events = EventSources::new(warnings, board.clock.clone());
+    let hotplug = if machine.has_room() {
+        let plugs = interrupt(hotplug::ID, hotplug::EVENTS).map_err(PlatformError::from)?;
+        let hotplug = Hotplug::new(machine, plugs, cpus.clone(), parts.hotplug);
+        events = events.with_hotplug(&hotplug);
+        Some(hotplug)
+    } else {
+        None
+    };
+    // Those that the guest has.
+    let cpus = hotplug.as_ref().map_or(cpus, Hotplug::cpus);
     let power_button = events.power_button();
     let calls =
         StandardCalls::new(machine, cpus.clone(), console.clone()).with_clock(board.clock.clone());
@@ -165,6 +182,9 @@ pub(crate) fn prepare(
         .add_all(calls.devices())
         .add(Arc::new(events))
         .add(board.nvram.clone());
+    if let Some(hotplug) = &hotplug {
+        builder.add(Arc::new(hotplug.clone()));
+    }
     let plugged = board.devices.plug(&mut builder, wires)?;
     let mut platform = builder.build()?;
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
@@ -197,7 +217,7 @@ pub(crate) fn prepare(
         #[cfg(not(feature = "vof"))]
         BootFrom::Devices(_) => return Err(BootError::NeedsKernel),
     };
-    Ok(Prepared { platform, plugged, registers, input, power_button, client })
+    Ok(Prepared { platform, plugged, registers, input, power_button, hotplug, client })
 }
 
 /// Starts the way that the machine says; how the first CPU is entered then, and what tells what the

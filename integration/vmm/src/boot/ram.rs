@@ -4,52 +4,59 @@ use std::io;
 use std::sync::Arc;
 
 use arch_ppc64::Machine;
-use arch_ppc64::topology::MemoryMap;
-use vm_memory::{FileOffset, GuestMemoryBackend, GuestMemoryRegion};
-use vmm_sys_util::fallocate::{FallocateMode, fallocate};
+use arch_ppc64::topology::{MemoryMap, MemoryRange};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestAddressSpace, GuestMemoryBackend, MmapRegion,
+};
 
 use super::BootError;
 use crate::host_file;
-use crate::ram::Ram;
+use crate::ram::{MachineRam, Memory, Ram, RamRegion};
 
 /// Makes the RAM of a machine: a region a range, all zero, shared memory without a name, so that it
 /// can be given to other processes.
-pub(crate) fn create(machine: &Machine) -> Result<Ram, BootError> {
+pub(crate) fn create(machine: &Machine) -> Result<MachineRam, BootError> {
     let map = machine.memory_map();
-    regions(map).map_err(|source| BootError::Memory { bytes: map.ram_bytes(), source })
+    create_regions(map).map_err(|source| BootError::Memory { bytes: map.ram_bytes(), source })
+}
+
+/// The same of a map.
+pub(crate) fn create_regions(map: &MemoryMap) -> io::Result<MachineRam> {
+    let at_start = Ram::from_regions(regions(map.ram(), RamRegion::whole)?).map_err(io::Error::other)?;
+    Ok(MachineRam::new(at_start, regions(map.hotplug(), RamRegion::room)?))
 }
 
 /// Makes RAM all zero again, by giving it back to the host: a page that nobody touches after that
 /// costs nothing. No virtual CPU may run meanwhile, nor keep anything of what was in RAM, such as
 /// decoded code.
-pub(crate) fn clear(ram: &Ram) -> Result<(), BootError> {
-    for region in ram.iter() {
-        // Each has one: it was made here.
-        let Some(part) = region.file_offset() else { continue };
-        fallocate(part.file(), FallocateMode::PunchHole, true, part.start(), region.len())
-            .map_err(|error| BootError::Clear(error.into()))?;
-    }
-    Ok(())
+pub(crate) fn clear(ram: &Memory) -> Result<(), BootError> {
+    ram.memory().iter().try_for_each(RamRegion::clear).map_err(BootError::Clear)
 }
 
 /// All in one file: range follows range, without the holes.
-fn regions(map: &MemoryMap) -> io::Result<Ram> {
+fn regions<'a>(
+    ranges: impl Iterator<Item = &'a MemoryRange> + Clone,
+    region: fn(Arc<MmapRegion>, GuestAddress) -> RamRegion,
+) -> io::Result<Vec<RamRegion>> {
     let file = Arc::new(host_file::without_a_name(c"pseries-ram")?);
-    file.set_len(map.ram_bytes())?;
+    file.set_len(ranges.clone().map(|range| range.bytes).sum())?;
     let mut offset = 0;
-    let mut ranges = Vec::new();
-    for range in map.ram() {
-        let len = usize::try_from(range.bytes).map_err(io::Error::other)?;
-        ranges.push((range.start, len, Some(FileOffset::from_arc(file.clone(), offset))));
+    let mut regions = Vec::new();
+    for range in ranges {
+        let bytes = usize::try_from(range.bytes).map_err(io::Error::other)?;
+        let part = FileOffset::from_arc(file.clone(), offset);
+        let mapping = MmapRegion::from_file(part, bytes).map_err(io::Error::other)?;
+        regions.push(region(Arc::new(mapping), range.start));
         offset += range.bytes;
     }
-    Ram::from_ranges_with_files(ranges).map_err(io::Error::other)
+    Ok(regions)
 }
 
 #[cfg(test)]
 mod tests {
-    use arch_ppc64::topology::MemoryRange;
-    use vm_memory::{Bytes, GuestAddress};
+    use vm_memory::{
+        Bytes, GuestMemoryRegion,
+    };
 
     use super::*;
 
@@ -63,7 +70,8 @@ mod tests {
             ram(1 << 32, 1 << 20),
         ]);
         let map = map.unwrap();
-        let ram = regions(&map).unwrap();
+        let machine_ram = create_regions(&map).unwrap();
+        let ram = machine_ram.memory().memory();
         let regions: Vec<_> =
             ram.iter().map(|region| (region.start_addr(), region.len())).collect();
         let ranges: Vec<_> = map.ram().map(|range| (range.start, range.bytes)).collect();
@@ -81,7 +89,7 @@ mod tests {
         for hole in [1 << 20, 2 << 20, (4 << 20) - 1, 6 << 20, (1 << 32) + (1 << 20)] {
             assert!(ram.read_obj::<u8>(GuestAddress(hole)).is_err(), "{hole:#x}");
         }
-        clear(&ram).unwrap();
+        clear(machine_ram.memory()).unwrap();
         for (_, at) in places() {
             assert_eq!(ram.read_obj::<u64>(at).unwrap(), 0);
         }

@@ -2,14 +2,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use arch_ppc64::hotplug::NoHost;
 use arch_ppc64::platform::NoInterrupts;
 use arch_ppc64::{MemoryFault, NoConsole, NoCpus};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{
+    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion,
+};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
 use crate::devices::Needs;
-use crate::ram::Ram;
+use crate::ram::MachineRam;
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
 fn kernel() -> Vec<u8> {
@@ -79,7 +82,8 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
         boot_count: 1,
         interrupts: Arc::new(NoInterrupts),
         devices: Vec::new(),
-        wires: Wires { memory: Arc::default(), notify_events: None },
+        hotplug: Arc::new(NoHost),
+        wires: Wires::default(),
         boot_arguments: None,
         boot_device: None,
         stopping: Stopping::new(|| false),
@@ -110,11 +114,13 @@ fn memory_that_is_cleared_is_as_new() {
     let files = Files::new("clear");
     let machine = Machine::new(&files.config(true)).unwrap();
     let ram = create_ram(&machine).unwrap();
+    let memory = ram.memory();
+    let ram = memory.memory();
     let places = [0, 1 << 20, (64 << 20) - 8];
     for at in places {
         ram.write_obj(u64::MAX, GuestAddress(at)).unwrap();
     }
-    clear_ram(&ram).unwrap();
+    clear_ram(memory).unwrap();
     // Nothing of it takes memory of the host.
     let region = ram.iter().next().unwrap();
     assert_eq!(region.file_offset().unwrap().file().metadata().unwrap().blocks(), 0);
@@ -125,7 +131,7 @@ fn memory_that_is_cleared_is_as_new() {
 
 /// RAM during whose first write something happens.
 struct Meanwhile<'a> {
-    ram: &'a Ram,
+    ram: &'a MachineRam,
     happens: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
 }
 
@@ -192,7 +198,7 @@ fn nothing_is_read_of_a_machine_that_is_to_stop() {
     let devices = Arc::new(Devices::open(&config, None, Needs::default()).unwrap());
     let start = |is_ending: bool| {
         let board = Board { devices: devices.clone(), ..board() };
-        let wires = Wires { memory: ram.clone(), notify_events: None };
+        let wires = Wires { memory: ram.memory().clone(), notify_events: None };
         let stopping = Stopping::new(move || is_ending);
         prepare(&machine, &from, &board, Parts { wires, stopping, ..parts(&*ram) }).err().unwrap()
     };

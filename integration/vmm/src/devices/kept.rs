@@ -8,8 +8,9 @@ use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevic
 
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
-use super::{Memory, Role};
+use super::Role;
 use crate::config::DeviceId;
+use crate::ram::Memory;
 
 /// A device with its id. Its clones are the same device: at most one of them is plugged in.
 #[derive(Clone)]
@@ -91,6 +92,10 @@ impl VirtioDevice<Memory> for Kept {
 
     fn reset(&mut self) {
         self.device().reset();
+    }
+
+    fn memory_changed(&mut self, memory: &Memory) {
+        self.device().memory_changed(memory);
     }
 
     fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {

@@ -12,10 +12,9 @@ mod role;
 
 use arch_ppc64::platform::PlatformBuilder;
 use pseries_devices::host_console::HostEnd;
-use pseries_devices::virtio::Execution;
+use pseries_devices::virtio::{Execution, VirtioDevice};
 
 use crate::config::VmConfig;
-use crate::ram::Ram;
 
 #[cfg(feature = "vof")]
 pub(crate) use client_side::ClientSide;
@@ -26,8 +25,7 @@ pub(crate) use plug::OnBus;
 pub(crate) use plug::{Plugged, Wires};
 pub(crate) use role::Role;
 
-/// Guest memory as devices have it.
-type Memory = std::sync::Arc<Ram>;
+use crate::ram::Memory;
 
 /// The devices, with what is behind them on the host open. They outlive restarts of the machine: a
 /// start plugs them into a new bus, and they are reset.
@@ -67,6 +65,13 @@ impl Devices {
     /// The same devices with nothing behind them, for a machine that nobody runs.
     pub(crate) fn outline(config: &VmConfig) -> Self {
         Self { list: outline::all(config), execution: Execution::Threads }
+    }
+
+    /// Memory was plugged into the machine, or taken out: tells those who have told others of it.
+    pub(crate) fn memory_changed(&self, memory: &Memory) {
+        for device in &self.list {
+            device.clone().memory_changed(memory);
+        }
     }
 
     /// Plugs them into a machine that is about to start; `None` where there are none, as such a

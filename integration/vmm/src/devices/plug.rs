@@ -10,18 +10,24 @@ use pseries_devices::virtio::{Connection, Execution, NotifyEvents, VirtioPci};
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
 use super::kept::Kept;
-use super::{Memory, PlugError, Role, role};
+use super::{PlugError, Role, role};
 use crate::config::DeviceId;
+use crate::ram::{Memory, Ram};
 
 /// The machine's one bridge.
 const BRIDGE: u8 = 0;
 
 /// What the devices are connected with, besides interrupts: by default nothing.
-#[derive(Default)]
 pub(crate) struct Wires {
     pub(crate) memory: Memory,
     /// What the back end does for notifications.
     pub(crate) notify_events: Option<Arc<dyn NotifyEvents>>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        Self { memory: Memory::new(Ram::new()), notify_events: None }
+    }
 }
 
 /// The devices of a machine that is built. When it is dropped, nothing works for them any more.

@@ -1,14 +1,16 @@
 //! The back end of hosts that have no KVM for these guests: the POWER9 in software of the package
 //! `interp`, and its board.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arch_ppc64::cpu::CpuModel;
-use arch_ppc64::{EntryRegisters, Kick, Machine, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
+use vm_memory::GuestAddress;
 
+use crate::end::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, one_thread_a_core};
+use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm, one_thread_a_core};
 
 pub use board::{Clock, GuestTime};
 
@@ -73,27 +75,51 @@ impl Backend for Software {
             .with_pvr(machine.cpu().pvr())
             .stop_at_unimplemented(self.stops);
         let vm = create_vm(options);
-        for (slot, HostRegion { start, host, bytes, pages }) in (0..).zip(ram.regions()) {
-            let pages = pages.unwrap_or_else(|| interp::PageMap::new(bytes as usize));
-            let flags = MemoryFlags::PLAIN;
-            // SAFETY: `HostRam` vouches for the region while `ram` lives; every CPU holds `ram`,
-            // and nobody else uses the memory of `vm`.
-            unsafe { vm.set_tracked_memory_region(slot, start, host, bytes, flags, pages) }
-                .map_err(unsuitable)?;
+        let growing =
+            Arc::new(SoftVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
+        for region in ram.regions() {
+            growing.add_memory(region.start)?;
         }
-        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::new();
-        for index in machine.vcpus() {
-            let vcpu = vm.create_vcpu(index).map_err(unsuitable)?;
-            vcpus.push(Box::new(SoftVcpu { vcpu, _ram: ram.clone() }));
-        }
+        let vcpus = machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
             ram: Arc::new(SharedRam(ram.clone())),
             notify_events: None,
+            vm: Some(growing),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
+    }
+}
+
+struct SoftVm {
+    vm: Arc<board::Vm>,
+    ram: Arc<dyn HostRam>,
+    slots: Mutex<Slots>,
+}
+
+impl Vm for SoftVm {
+    fn create_vcpu(&self, index: CpuIndex) -> Result<Box<dyn Vcpu>, BackendError> {
+        let vcpu = self.vm.create_vcpu(index).map_err(unsuitable)?;
+        Ok(Box::new(SoftVcpu { vcpu, _ram: self.ram.clone() }))
+    }
+
+    fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        lock(&self.slots).add(&*self.ram, start, |slot, region| {
+            let HostRegion { start, host, bytes, pages } = region;
+            let pages = pages.unwrap_or_else(|| interp::PageMap::new(bytes as usize));
+            let flags = MemoryFlags::PLAIN;
+            // SAFETY: `HostRam` vouches for the region while `ram` lives; every CPU holds `ram`,
+            // and nobody else uses the memory of `vm`.
+            unsafe { self.vm.set_tracked_memory_region(slot, start, host, bytes, flags, pages) }
+                .map_err(unsuitable)
+        })
+    }
+
+    fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        let removed = |slot| self.vm.remove_memory_region(slot).map_err(unsuitable);
+        lock(&self.slots).remove(start, removed)
     }
 }
 
@@ -117,6 +143,11 @@ impl Vcpu for SoftVcpu {
 
     fn stop(&mut self) {
         self.vcpu.stop();
+    }
+
+    fn reset(&mut self) -> Result<(), BackendError> {
+        self.vcpu.reset();
+        Ok(())
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {

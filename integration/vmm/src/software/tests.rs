@@ -3,7 +3,7 @@
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::topology::{MemoryMap, MemoryMapError, MemoryRange};
 use arch_ppc64::{EntryRegisters, VcpuExit};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::*;
 use crate::boot::create_ram;
@@ -45,7 +45,8 @@ impl MachineConfig for Config {
 #[test]
 fn ram_behind_a_hole_is_ram() {
     let machine = Machine::new(&Config).unwrap();
-    let ram = Arc::new(create_ram(&machine).unwrap());
+    let host = Arc::new(create_ram(&machine).unwrap());
+    let ram = host.memory().memory();
     let put = |at: u64, code: &[u32]| {
         for (at, word) in (at..).step_by(4).zip(code) {
             ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
@@ -68,7 +69,7 @@ fn ram_behind_a_hole_is_ram() {
     let stored = 0x0011_2233_4455_6677_u64;
     ram.write_obj(stored.to_be(), GuestAddress(BEHIND)).unwrap();
 
-    let host: Arc<dyn HostRam> = ram.clone();
+    let host: Arc<dyn HostRam> = host.clone();
     let mut vm = Software::new(Arc::new(Clock::of_host())).create(&machine, &host).unwrap();
     let vcpu = &mut vm.vcpus[0];
     vcpu.start(&EntryRegisters::at(GuestAddress(ENTRY))).unwrap();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arch_ppc64::pci::{PciAddress, PciBus, PciWindows, unit_of};
 use arch_ppc64::platform::{Platform, PlatformBuilder};
 use arch_ppc64::{CpuIndex, GuestRam, Hypercall, Machine};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
-use super::{Devices, Memory, Plugged, Wires};
+use super::{Devices, Plugged, Wires};
 use crate::config::VmConfig;
-use crate::ram::HostRam;
+use crate::ram::{HostRam, MachineRam, Ram};
 use crate::software::{Clock, Software};
 use crate::vcpu::Backend;
 
@@ -24,7 +24,7 @@ const H_XIRR: u64 = 0x74;
 
 /// A machine in software that no CPU runs in.
 pub(super) struct Door {
-    pub(super) memory: Memory,
+    pub(super) memory: Arc<Ram>,
     platform: Platform,
     ram: Arc<dyn GuestRam>,
     windows: PciWindows,
@@ -33,17 +33,17 @@ pub(super) struct Door {
 
 impl Door {
     /// A start of the machine.
-    pub(super) fn new(config: &VmConfig, devices: &Devices, memory: &Memory) -> Self {
+    pub(super) fn new(config: &VmConfig, devices: &Devices, ram: &Arc<MachineRam>) -> Self {
         let machine = Machine::new(config).unwrap();
-        let host_ram: Arc<dyn HostRam> = memory.clone();
+        let host_ram: Arc<dyn HostRam> = ram.clone();
         let software = Software::new(Arc::new(Clock::of_host()));
         let vm = software.create(&machine, &host_ram).unwrap();
         let mut builder = PlatformBuilder::new(&machine, vm.interrupts);
         builder.add_all(vm.devices);
-        let wires = Wires { memory: memory.clone(), notify_events: vm.notify_events };
+        let wires = Wires { memory: ram.memory().clone(), notify_events: vm.notify_events };
         let devices = devices.plug(&mut builder, wires).unwrap();
         Self {
-            memory: memory.clone(),
+            memory: ram.memory().memory().into_inner(),
             platform: builder.build().unwrap(),
             ram: vm.ram,
             windows: PciWindows::of_bridge(0),

@@ -159,15 +159,15 @@ fn a_disk_is_read_and_written_through_the_bridge() {
     let path = folder.disk("disk", 1 << 20);
     let config =
         config(&format!(r#"{{"memory": {{"size": "64M"}}, "disks": [{{"path": "{path}"}}]}}"#));
-    let memory = Arc::new(create_ram(&Machine::new(&config).unwrap()).unwrap());
+    let ram = Arc::new(create_ram(&Machine::new(&config).unwrap()).unwrap());
     for repeatable in [false, true] {
         folder.disk("disk", 1 << 20);
         let devices =
             Devices::open(&config, None, Needs { repeatable, ..Needs::default() }).unwrap();
-        let first = use_disk(&Door::new(&config, &devices, &memory));
+        let first = use_disk(&Door::new(&config, &devices, &ram));
         assert_eq!(first, [1; 512]);
         // The machine starts again, with the same disk.
-        let again = use_disk(&Door::new(&config, &devices, &memory));
+        let again = use_disk(&Door::new(&config, &devices, &ram));
         assert_eq!(again, [0xa5; 512]);
         drop(devices);
         let content = fs::read(&path).unwrap();

@@ -1,0 +1,109 @@
+//! What the program does, beside its command line: for other programs that are the same, and have a
+//! control of the machine.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::Cli;
+use crate::resize::Control;
+use crate::{
+    Ending, Failure, config, die_of, dump_fdt, finish, is_reader_gone, logger, quoted,
+    run_controlled,
+};
+
+/// The command line of this process, or what it asked for or has wrong, which was said, and the exit
+/// status.
+///
+/// # Errors
+/// The exit status.
+pub fn command_line(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Cli, ExitCode> {
+    Cli::of(arguments).map_err(|asked_for| print(&asked_for))
+}
+
+/// Does all that a command line says, with a control of the machine that it describes. What is
+/// the matter is said on standard error.
+pub fn run(cli: &Cli, control: &Control) -> ExitCode {
+    if cli.config_schema {
+        return print(&format!("{}\n", config::schema()));
+    }
+    if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
+        logger::tell(&quoted::message(&error.to_string()));
+        return ExitCode::from(error.status());
+    }
+    let ending = match &cli.dump_fdt {
+        Some(path) => dump_fdt(cli, path).map(|()| None),
+        None => run_controlled(cli, control).map(Some),
+    };
+    let status = match &ending {
+        Ok(None) => 0,
+        Ok(Some(ending)) => status(ending),
+        Err(failure) => {
+            complain(failure);
+            failure.status()
+        }
+    };
+    let left = matches!(ending, Ok(Some(Ending::Left | Ending::Signal(_))));
+    let all_is_written = finish(left);
+    if let Ok(Some(Ending::Signal(signal))) = ending {
+        die_of(signal);
+    }
+    match status {
+        0 if !all_is_written => ExitCode::FAILURE,
+        status => ExitCode::from(status),
+    }
+}
+
+/// The exit status, and a word on standard error where the end was not the guest's wish.
+fn status(ending: &Ending) -> u8 {
+    match ending {
+        Ending::PowerOff | Ending::Reset | Ending::Left => 0,
+        Ending::Signal(_) => 1,
+        Ending::ClientExit => {
+            logger::tell("the guest's client program gave up (service \"exit\")");
+            3
+        }
+        Ending::NothingToStart => {
+            logger::tell("there is nothing to start on the machine's devices");
+            3
+        }
+        Ending::Crash(what) => {
+            logger::tell(&format!("the guest crashed: {what}"));
+            3
+        }
+        // What is new is no success before somebody says so.
+        other => {
+            logger::tell(&format!("the machine ended: {other:?}"));
+            1
+        }
+    }
+}
+
+/// Shows a failure and what it came from. An error that says what its source says is shown once.
+fn complain(failure: &Failure) {
+    let mut message = failure.to_string();
+    let mut source = failure.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !message.ends_with(&said) {
+            message.push_str(": ");
+            message.push_str(&said);
+        }
+        source = error.source();
+    }
+    logger::tell(&quoted::message(&message));
+}
+
+/// Writes to standard output. Whoever does not read to the end has read enough.
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if !is_reader_gone(&error) => {
+            logger::tell(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

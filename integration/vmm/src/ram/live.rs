@@ -1,0 +1,229 @@
+//! The RAM of a machine as it is right now: what is plugged comes and goes.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use arch_ppc64::{GuestRam, MemoryFault};
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend,
+    GuestMemoryRegion,
+};
+
+use super::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
+
+/// The RAM of a machine: what it has at its start, and what was plugged into the ranges that are
+/// kept free for that.
+///
+/// Those are mapped from the start, which costs nothing but addresses: memory that is plugged is a
+/// part of the mapping that is shown to the guest and its devices from then on. Who looks at
+/// memory by [`memory`](Self::memory) or as [`GuestRam`] sees what is there at that moment, and has
+/// no access to what is not.
+#[derive(Debug)]
+pub(crate) struct MachineRam {
+    memory: Memory,
+    /// All of each range that is kept free, plugged or not.
+    rooms: Vec<RamRegion>,
+}
+
+impl MachineRam {
+    /// RAM with these ranges for more.
+    pub(crate) fn new(at_start: Ram, rooms: Vec<RamRegion>) -> Self {
+        Self { memory: Memory::new(at_start), rooms }
+    }
+
+    /// Memory as devices have it.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Makes these bytes RAM, all zero. They are of a range that is kept free, and none are RAM.
+    pub(crate) fn plug(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
+        let region = self.rooms.iter().find_map(|room| room.part(start, bytes));
+        let region = region.ok_or_else(|| io::Error::other("no memory can be plugged there"))?;
+        // Whoever had it before, and was not done, may have written there since it was taken away.
+        region.clear()?;
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = self.memory.memory().insert_region(Arc::new(region));
+        memory.replace(more.map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    /// Takes away what was plugged by one call: nobody who looks from here on sees it.
+    pub(crate) fn unplug(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
+        if !self.rooms.iter().any(|room| room.to_region_addr(start).is_some()) {
+            return Err(io::Error::other("that is memory of the machine's start"));
+        }
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let less = self.memory.memory().remove_region(start, bytes);
+        memory.replace(less.map_err(io::Error::other)?.0);
+        Ok(())
+    }
+
+    /// Gives what is not plugged any more back to the host, once no CPU and no device uses it.
+    pub(crate) fn give_back(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
+        match self.rooms.iter().find_map(|room| room.part(start, bytes)) {
+            Some(region) => region.clear(),
+            None => Err(io::Error::other("no memory can be plugged there")),
+        }
+    }
+}
+
+impl GuestRam for MachineRam {
+    fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
+        GuestRam::read(&*self.memory.memory(), at, buf)
+    }
+
+    fn write(&self, at: GuestAddress, data: &[u8]) -> Result<(), MemoryFault> {
+        GuestRam::write(&*self.memory.memory(), at, data)
+    }
+
+    fn read_available(&self, at: GuestAddress, buf: &mut [u8]) -> usize {
+        Bytes::read(&*self.memory.memory(), buf, at).unwrap_or(0)
+    }
+
+    fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
+        GuestRam::check_ram(&*self.memory.memory(), at, bytes)
+    }
+}
+
+// SAFETY: all regions are parts of mappings that live as long as this: those of the start, which
+// stay in `memory`, and those of `rooms`. vm-memory accesses them by volatile and atomic operations
+// only.
+unsafe impl HostRam for MachineRam {
+    fn as_guest(&self) -> &dyn GuestRam {
+        self
+    }
+
+    fn regions(&self) -> Vec<HostRegion> {
+        self.memory.memory().iter().filter_map(host_region).collect()
+    }
+
+    fn region(&self, start: GuestAddress) -> Option<HostRegion> {
+        let memory = self.memory.memory();
+        let region = memory.find_region(start)?;
+        (region.start_addr() == start).then(|| host_region(region)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{clear_ram, create_regions};
+    use arch_ppc64::topology::{MemoryMap, MemoryRange};
+
+    const MIB: u64 = 1 << 20;
+    const ROOM: GuestAddress = GuestAddress(2 * MIB);
+
+    fn ram() -> MachineRam {
+        let map = [
+            MemoryRange::ram(GuestAddress(0), MIB),
+            MemoryRange::hotplug(ROOM, 4 * MIB),
+            MemoryRange::ram(GuestAddress(8 * MIB), MIB),
+        ];
+        create_regions(&MemoryMap::new(map).unwrap()).unwrap()
+    }
+
+    fn starts(ram: &MachineRam) -> Vec<u64> {
+        ram.regions().iter().map(|region| region.start.0 / MIB).collect()
+    }
+
+    #[test]
+    fn what_is_not_plugged_is_not_ram() {
+        let ram = ram();
+        let devices = ram.memory().clone();
+        let all = |at: u64| {
+            let at = GuestAddress(at);
+            let seen = ram.check_ram(at, 8).is_ok();
+            assert_eq!(GuestRam::write(&ram, at, &[1; 8]).is_ok(), seen);
+            assert_eq!(GuestRam::read(&ram, at, &mut [0; 8]).is_ok(), seen);
+            assert_eq!(ram.read_available(at, &mut [0; 8]) == 8, seen);
+            assert_eq!(devices.memory().write_obj(1_u64, at).is_ok(), seen);
+            seen
+        };
+        assert_eq!(starts(&ram), [0, 8]);
+        assert!(!all(2 * MIB) && !all(6 * MIB - 8));
+        ram.plug(GuestAddress(3 * MIB), MIB).unwrap();
+        assert_eq!(starts(&ram), [0, 3, 8]);
+        assert!(all(3 * MIB) && all(4 * MIB - 8) && !all(3 * MIB - 8) && !all(4 * MIB));
+        ram.unplug(GuestAddress(3 * MIB), MIB).unwrap();
+        assert_eq!(starts(&ram), [0, 8]);
+        assert!(!all(3 * MIB));
+    }
+
+    /// Adjacent parts lie next to each other in this process and in the file.
+    #[test]
+    fn parts_follow_each_other() {
+        let ram = ram();
+        ram.plug(ROOM, MIB).unwrap();
+        ram.plug(ROOM.unchecked_add(MIB), MIB).unwrap();
+        let regions = ram.regions();
+        let [_, first, second, _] = &regions[..] else { panic!("{regions:?}") };
+        assert_eq!(first.host.as_ptr() as u64 + MIB, second.host.as_ptr() as u64);
+        let memory = ram.memory().memory();
+        let offset = |at: GuestAddress| {
+            memory.find_region(at).and_then(|region| Some(region.file_offset()?.start()))
+        };
+        let first = offset(ROOM).unwrap();
+        assert_eq!(offset(ROOM.unchecked_add(MIB)), Some(first + MIB));
+        // It is none of the file's other bytes.
+        ram.write(ROOM, &[7; 16]).unwrap();
+        ram.write(GuestAddress(0), &[1; 16]).unwrap();
+        let mut buf = [0; 16];
+        ram.read(ROOM, &mut buf).unwrap();
+        assert_eq!(buf, [7; 16]);
+        assert_eq!(ram.region(ROOM.unchecked_add(MIB)).unwrap().bytes, MIB);
+        assert!(ram.region(ROOM.unchecked_add(MIB / 2)).is_none());
+    }
+
+    #[test]
+    fn plugged_memory_is_zero_each_time() {
+        let ram = ram();
+        for _ in 0..10 {
+            ram.plug(ROOM, MIB).unwrap();
+            // Who is late with memory that is not there any more: its writes are in no other.
+            let late = ram.memory().memory();
+            let mut buf = [1; 8];
+            ram.read(ROOM, &mut buf).unwrap();
+            assert_eq!(buf, [0; 8]);
+            ram.write(ROOM, &[5; 8]).unwrap();
+            ram.unplug(ROOM, MIB).unwrap();
+            ram.give_back(ROOM, MIB).unwrap();
+            late.write_obj(9_u64, ROOM).unwrap();
+        }
+        // All of it is cleared for another start.
+        ram.plug(ROOM, MIB).unwrap();
+        ram.write(ROOM, &[5; 8]).unwrap();
+        ram.write(GuestAddress(0), &[5; 8]).unwrap();
+        clear_ram(ram.memory()).unwrap();
+        for at in [ROOM, GuestAddress(0)] {
+            let mut buf = [1; 8];
+            ram.read(at, &mut buf).unwrap();
+            assert_eq!(buf, [0; 8]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_plugged_is_refused() {
+        let ram = ram();
+        for (start, bytes) in [
+            (0, MIB),
+            (MIB, MIB),
+            (8 * MIB, MIB),
+            (5 * MIB, 2 * MIB),
+            (2 * MIB, 0),
+            (u64::MAX, MIB),
+            (2 * MIB, u64::MAX),
+        ] {
+            assert!(ram.plug(GuestAddress(start), bytes).is_err(), "{start:#x} {bytes:#x}");
+        }
+        ram.plug(ROOM, MIB).unwrap();
+        assert!(ram.plug(ROOM, MIB).is_err());
+        // Nor can be taken away what was not plugged.
+        assert!(ram.unplug(ROOM, 2 * MIB).is_err());
+        assert!(ram.unplug(GuestAddress(0), MIB).is_err());
+        assert!(ram.give_back(GuestAddress(0), MIB).is_err());
+        assert_eq!(starts(&ram), [0, 2, 8]);
+        ram.unplug(ROOM, MIB).unwrap();
+        assert!(ram.unplug(ROOM, MIB).is_err());
+    }
+}

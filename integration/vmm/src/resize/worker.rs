@@ -1,0 +1,406 @@
+//! Who plugs and takes out: a thread beside those of the CPUs, for each start of a machine.
+//!
+//! Requests come here from whoever controls the machine, and what the guest does from the threads of
+//! its CPUs, which wait for nothing. So all of it is done one after the other.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use arch_ppc64::Machine;
+use arch_ppc64::hotplug::{Hotplug, HotplugHost, MemoryBlock, PlugState, Resource};
+
+use super::plan::{Step, plan};
+use super::{Amount, Control, Info, ResizeError, check};
+use crate::cpus::Cpus;
+use crate::devices::Devices;
+use crate::error::{VmmError, create};
+use crate::ram::MachineRam;
+use crate::vcpu::{BackendError, Vm};
+
+/// What the worker is told.
+pub(super) enum Message {
+    /// By whoever controls the machine.
+    Resize {
+        cpus: Option<u32>,
+        memory_bytes: Option<u64>,
+        reply: Sender<Result<Info, ResizeError>>,
+    },
+    /// By the guest.
+    Released(Resource),
+    Kept(Resource),
+    Taken,
+    Returned(Resource),
+    /// The machine's CPUs have ended.
+    Stop,
+}
+
+/// Hears what the guest does, for a worker that may still be to come.
+pub(crate) struct Notes {
+    to: Sender<Message>,
+    from: Receiver<Message>,
+}
+
+/// Hands over what the guest does.
+struct Host(Sender<Message>);
+
+impl Notes {
+    pub(crate) fn new() -> Self {
+        let (to, from) = channel();
+        Self { to, from }
+    }
+
+    /// Who hears.
+    pub(crate) fn host(&self) -> Arc<dyn HotplugHost> {
+        Arc::new(Host(self.to.clone()))
+    }
+}
+
+// Where the worker has ended, the machine has, too.
+impl HotplugHost for Host {
+    fn released(&self, resource: Resource) {
+        let _ = self.0.send(Message::Released(resource));
+    }
+
+    fn kept(&self, resource: Resource) {
+        let _ = self.0.send(Message::Kept(resource));
+    }
+
+    fn taken(&self, _: Resource) {
+        let _ = self.0.send(Message::Taken);
+    }
+
+    fn returned(&self, resource: Resource) {
+        let _ = self.0.send(Message::Returned(resource));
+    }
+}
+
+/// What a worker works with.
+pub(crate) struct Parts {
+    pub(crate) control: Control,
+    pub(crate) machine: Machine,
+    /// None where there is no room for more.
+    pub(crate) hotplug: Option<Hotplug>,
+    pub(crate) cpus: Arc<Cpus>,
+    pub(crate) ram: Arc<MachineRam>,
+    pub(crate) vm: Option<Arc<dyn Vm>>,
+    pub(crate) devices: Arc<Devices>,
+}
+
+/// A worker's thread.
+pub(crate) struct Resizer {
+    control: Control,
+    worker: Option<(Sender<Message>, JoinHandle<()>)>,
+}
+
+impl Resizer {
+    /// Starts a worker for a machine that starts.
+    pub(crate) fn start(parts: Parts, notes: Notes) -> io::Result<Self> {
+        let control = parts.control.clone();
+        let Some(hotplug) = parts.hotplug.clone() else {
+            let machine = &parts.machine;
+            let always = |amount| Amount { present: amount, max: amount, ..Amount::default() };
+            let cpus = always(machine.vcpus().len() as u64);
+            control.begin(None, Info { cpus, memory: always(machine.memory_map().ram_bytes()) });
+            return Ok(Self { control, worker: None });
+        };
+        let worker = Worker::new(parts, hotplug);
+        let info = worker.info();
+        let Notes { to, from } = notes;
+        let name = std::thread::Builder::new().name("resize".to_owned());
+        let thread = name.spawn(move || worker.main(&from))?;
+        control.begin(Some(to.clone()), info);
+        Ok(Self { control, worker: Some((to, thread)) })
+    }
+
+    /// Ends it. CPUs that are to end are told before: it may wait for one.
+    pub(crate) fn end(self) {
+        self.control.pause();
+        if let Some((worker, thread)) = self.worker {
+            let _ = worker.send(Message::Stop);
+            // A panic was reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    parts: Parts,
+    hotplug: Hotplug,
+    /// All that can be plugged, or is there for good and could be: cores, and memory blocks.
+    cores: Kind,
+    blocks: Kind,
+    /// What has been made, and not taken away: what the guest has released may be among it.
+    made: BTreeSet<Resource>,
+}
+
+/// The cores or the memory blocks.
+struct Kind {
+    all: Vec<Resource>,
+    /// How many there are to be.
+    wanted: Option<usize>,
+    /// How many of the first ones stay.
+    fixed: usize,
+    /// Those that the guest was asked for since more or fewer were wanted.
+    tried: BTreeSet<Resource>,
+    /// Those that it will not give up, since it was last asked.
+    refused: BTreeSet<Resource>,
+}
+
+impl Kind {
+    fn new(all: impl Iterator<Item = Resource>, fixed: usize) -> Self {
+        let (tried, refused) = (BTreeSet::new(), BTreeSet::new());
+        Self { all: all.collect(), wanted: None, fixed, tried, refused }
+    }
+
+    fn states(&self, hotplug: &Hotplug) -> Vec<(Resource, PlugState)> {
+        let state = |&resource: &Resource| {
+            (resource, hotplug.state(resource).unwrap_or(PlugState::Absent))
+        };
+        self.all.iter().map(state).collect()
+    }
+
+    fn amount(&self, hotplug: &Hotplug, each: u64, always: u64) -> Amount {
+        let mut amount = Amount {
+            present: always,
+            max: always + each * self.all.len() as u64,
+            refused: each * self.refused.len() as u64,
+            ..Amount::default()
+        };
+        for (_, state) in self.states(hotplug) {
+            match state {
+                PlugState::InUse => amount.present += each,
+                PlugState::Offered => amount.coming += each,
+                PlugState::AskedBack => {
+                    amount.present += each;
+                    amount.going += each;
+                }
+                _ => {}
+            }
+        }
+        amount
+    }
+}
+
+impl Worker {
+    fn new(parts: Parts, hotplug: Hotplug) -> Self {
+        let resources = hotplug.resources();
+        let is_core = |resource: &&Resource| matches!(resource, Resource::Core(_));
+        let cores = Kind::new(resources.iter().filter(is_core).copied(), 1);
+        let blocks = Kind::new(resources.iter().filter(|known| !is_core(known)).copied(), 0);
+        let made = hotplug.plugged();
+        Self { parts, hotplug, cores, blocks, made }
+    }
+
+    fn main(mut self, messages: &Receiver<Message>) {
+        while let Ok(first) = messages.recv() {
+            let mut next = Some(first);
+            // A guest that takes much says so of each piece.
+            while let Some(message) = next {
+                match message {
+                    Message::Resize { cpus, memory_bytes, reply } => {
+                        let result = self.resize(cpus, memory_bytes);
+                        let info = self.info();
+                        self.parts.control.publish(info);
+                        let _ = reply.send(result.map(|()| info));
+                    }
+                    Message::Released(resource) => self.released(resource),
+                    Message::Kept(resource) => self.kept(resource),
+                    Message::Taken => {}
+                    Message::Returned(resource) => self.returned(resource),
+                    Message::Stop => return self.stop(),
+                }
+                next = messages.try_recv().ok();
+            }
+            self.parts.control.publish(self.info());
+        }
+    }
+
+    /// What the guest released at the last moment is not the machine's next start's.
+    fn stop(mut self) {
+        let plugged = self.hotplug.plugged();
+        for resource in self.made.difference(&plugged).copied().collect::<Vec<_>>() {
+            self.take_away(resource);
+        }
+    }
+
+    fn info(&self) -> Info {
+        let (machine, hotplug) = (&self.parts.machine, &self.hotplug);
+        let threads = machine.topology().threads_per_core().into();
+        let boot = machine.memory_map().ram_bytes();
+        Info {
+            cpus: self.cores.amount(hotplug, threads, 0),
+            memory: self.blocks.amount(hotplug, MemoryBlock::BYTES, boot),
+        }
+    }
+
+    fn resize(&mut self, cpus: Option<u32>, memory: Option<u64>) -> Result<(), ResizeError> {
+        let machine = &self.parts.machine;
+        let cores = cpus.map(|cpus| check::cores(machine, cpus)).transpose()?;
+        let blocks = memory.map(|bytes| check::blocks(machine, bytes)).transpose()?;
+        for (wanted, is_of_cores) in [(cores, true), (blocks, false)] {
+            let Some(wanted) = wanted else { continue };
+            let kind = if is_of_cores { &mut self.cores } else { &mut self.blocks };
+            if kind.wanted != Some(wanted) {
+                kind.tried.clear();
+            }
+            kind.wanted = Some(wanted);
+            kind.refused.clear();
+            let states = kind.states(&self.hotplug);
+            let steps = plan(&states, wanted, kind.fixed, &kind.tried);
+            // All of them were asked for: from the first on again.
+            if steps.iter().all(|step| !matches!(step, Step::Unplug(one) if !kind.tried.contains(one)))
+            {
+                kind.tried.clear();
+            }
+            for step in steps {
+                self.take(step)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), ResizeError> {
+        match step {
+            Step::Make(resource) => self.make(resource),
+            // The guest may have been faster.
+            Step::Plug(resource) => {
+                let _ = self.hotplug.plug(resource);
+                Ok(())
+            }
+            Step::Unplug(resource) => {
+                self.kind(resource).tried.insert(resource);
+                let _ = self.hotplug.unplug(resource);
+                Ok(())
+            }
+        }
+    }
+
+    fn kind(&mut self, resource: Resource) -> &mut Kind {
+        if matches!(resource, Resource::Core(_)) { &mut self.cores } else { &mut self.blocks }
+    }
+
+    /// Makes something, and plugs it.
+    fn make(&mut self, resource: Resource) -> Result<(), ResizeError> {
+        // Released a moment ago.
+        self.take_away(resource);
+        let made = match resource {
+            Resource::Core(first) => self.make_cpus(first),
+            Resource::Memory(block) => self.make_memory(block),
+            _ => Ok(()),
+        };
+        let failed = |source| ResizeError::Host { what: resource.to_string(), source };
+        made.map_err(failed)?;
+        self.made.insert(resource);
+        let plugged = self.hotplug.plug(resource);
+        if plugged.is_err() {
+            self.take_away(resource);
+        }
+        Ok(plugged?)
+    }
+
+    fn make_cpus(&self, first: arch_ppc64::CpuIndex) -> Result<(), VmmError> {
+        let mut made = Vec::new();
+        for index in self.parts.machine.topology().core(first) {
+            match self.parts.cpus.plug(index) {
+                Ok(()) => made.push(index),
+                Err(error) => {
+                    made.into_iter().for_each(|index| self.parts.cpus.unplug(index));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_memory(&self, block: MemoryBlock) -> Result<(), VmmError> {
+        let Parts { ram, vm, devices, .. } = &self.parts;
+        let Some(vm) = vm else {
+            let why = "the back end takes memory only at the start".to_owned();
+            return Err(BackendError::Unsuitable(why).into());
+        };
+        ram.plug(block.start, MemoryBlock::BYTES).map_err(create("memory of the guest"))?;
+        if let Err(error) = vm.add_memory(block.start) {
+            let _ = ram.unplug(block.start, MemoryBlock::BYTES);
+            return Err(error.into());
+        }
+        devices.memory_changed(ram.memory());
+        Ok(())
+    }
+
+    /// Takes away what was made, if it was.
+    fn take_away(&mut self, resource: Resource) {
+        if !self.made.remove(&resource) {
+            return;
+        }
+        match resource {
+            Resource::Core(first) => {
+                for index in self.parts.machine.topology().core(first) {
+                    self.parts.cpus.unplug(index);
+                }
+            }
+            Resource::Memory(block) => self.take_memory_away(block),
+            _ => {}
+        }
+    }
+
+    fn take_memory_away(&self, block: MemoryBlock) {
+        let Parts { ram, vm, devices, .. } = &self.parts;
+        let (start, bytes) = (block.start, MemoryBlock::BYTES);
+        // First those who would ask others for it, last who has it.
+        let hidden = ram.unplug(start, bytes);
+        devices.memory_changed(ram.memory());
+        let removed = vm.as_ref().map_or(Ok(()), |vm| vm.remove_memory(start));
+        let given_back = ram.give_back(start, bytes);
+        let hidden = hidden.and(given_back).map_err(|error| error.to_string());
+        if let Err(why) = hidden.and(removed.map_err(|error| error.to_string())) {
+            log::warn!("the memory at {:#x} was not wholly taken away: {why}", start.0);
+        }
+    }
+
+    /// The guest has given something back. It may have been plugged again meanwhile.
+    fn released(&mut self, resource: Resource) {
+        if self.hotplug.state(resource) == Some(PlugState::Absent) {
+            self.take_away(resource);
+        }
+    }
+
+    /// The guest will not give something back: it is asked for another one, each at most once.
+    fn kept(&mut self, resource: Resource) {
+        log::info!("the guest does not give up {resource}");
+        let hotplug = self.hotplug.clone();
+        let kind = self.kind(resource);
+        kind.refused.insert(resource);
+        let states = kind.states(&hotplug);
+        let (Some(wanted), true) = (kind.wanted, states.iter().any(|(one, _)| *one == resource))
+        else {
+            return;
+        };
+        let tried: BTreeSet<_> = kind.tried.union(&kind.refused).copied().collect();
+        let steps = plan(&states, wanted, kind.fixed, &tried);
+        for step in steps {
+            match step {
+                Step::Unplug(other) if !tried.contains(&other) => {
+                    let _ = self.take(step);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The guest has given back what is no longer asked for. Where that makes what is wanted, it is
+    /// welcome; else it stays, for the guest to take it again.
+    fn returned(&mut self, resource: Resource) {
+        let hotplug = self.hotplug.clone();
+        let kind = self.kind(resource);
+        let is_staying = |(_, state): &&(Resource, PlugState)| {
+            matches!(state, PlugState::Offered | PlugState::InUse)
+        };
+        let staying = kind.states(&hotplug).iter().filter(is_staying).count();
+        if kind.wanted.is_some_and(|wanted| wanted < staying) {
+            let _ = hotplug.unplug(resource);
+        }
+    }
+}
