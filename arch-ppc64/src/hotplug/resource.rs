@@ -1,0 +1,60 @@
+//! What can be plugged.
+
+use std::fmt;
+
+use vm_memory::GuestAddress;
+
+use crate::layout::LMB_BYTES;
+use crate::vcpu::CpuIndex;
+
+/// A logical memory block (LMB): [`LMB_BYTES`] of memory (LoPAPR §13.5.1, `ibm,lmb-size`).
+///
+/// Which NUMA node it is in says the machine's
+/// [`MemoryMap`](crate::topology::MemoryMap).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct MemoryBlock {
+    /// Its first real address, a multiple of [`LMB_BYTES`].
+    pub start: GuestAddress,
+}
+
+impl MemoryBlock {
+    /// How many bytes each has: [`LMB_BYTES`].
+    pub const BYTES: u64 = LMB_BYTES;
+
+    /// The block that begins at this address.
+    pub const fn at(start: GuestAddress) -> Self {
+        Self { start }
+    }
+}
+
+/// What is plugged and unplugged as one: what has a connector (DRC) of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Resource {
+    /// A core with all of its threads, named by the first of them.
+    Core(CpuIndex),
+    /// A block of memory.
+    Memory(MemoryBlock),
+}
+
+impl Resource {
+    /// The core of this CPU, which is its first thread.
+    pub const fn core(first: CpuIndex) -> Self {
+        Self::Core(first)
+    }
+
+    /// The memory block that begins at this address.
+    pub const fn memory(start: GuestAddress) -> Self {
+        Self::Memory(MemoryBlock::at(start))
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(first) => write!(f, "the core of {first}"),
+            Self::Memory(block) => write!(f, "the memory block at {:#x}", block.start.0),
+        }
+    }
+}
