@@ -2,7 +2,10 @@
 
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
-use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange};
+use crate::topology::{
+    CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange, NumaDistanceError,
+    NumaDistances,
+};
 
 /// A VMM's own machine configuration, as far as the pseries machine needs to know it.
 ///
@@ -71,6 +74,18 @@ pub trait MachineConfig {
     /// [`CpuTopologyError`] when they cannot be arranged so.
     fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
         Ok(CpuTopology::new(self.cpus().max))
+    }
+
+    /// How far its NUMA nodes are from each other; by default all alike,
+    /// [`NumaDistances::REMOTE`].
+    ///
+    /// A node is one that memory or CPUs are in, those that can be plugged included. Each may have
+    /// memory only, or CPUs only.
+    ///
+    /// # Errors
+    /// [`NumaDistanceError`] when they cannot be so far from each other.
+    fn numa_distances(&self) -> Result<NumaDistances, NumaDistanceError> {
+        Ok(NumaDistances::default())
     }
 
     /// What the guest is told at its start.

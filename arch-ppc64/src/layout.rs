@@ -13,12 +13,15 @@ pub const LMB_BYTES: u64 = 256 << 20;
 /// moves itself to 0 and needs room for both copies.
 pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
 
-/// Where memory ends at the latest, hot-pluggable memory included: what a radix guest can address
-/// (2^52 bytes) is far more, this is where the tree's list of memory blocks would pass a megabyte.
-pub const MAX_MEMORY_BYTES: u64 = 8 << 40;
+/// Where memory ends at the latest, hot-pluggable memory included. What a radix guest can address
+/// (2^52 bytes) is more, and so is what the windows of PCI leave room for
+/// ([`PciWindows`](crate::pci::PciWindows) begin at 2^45); at this size, the list block by block that
+/// older guests are given has 1.5 MiB.
+pub const MAX_MEMORY_BYTES: u64 = 16 << 40;
 
-/// The most ranges of memory: one for each NUMA node that Linux kernels for servers can have.
-pub const MAX_MEMORY_RANGES: usize = 256;
+/// The most ranges of memory: of RAM, and of memory that can be plugged, one for each NUMA node that
+/// Linux kernels for servers can have, and as many holes.
+pub const MAX_MEMORY_RANGES: usize = 1024;
 
 /// The most virtual CPUs: as many as Linux kernels for servers are built for.
 pub const MAX_CPUS: u32 = 2048;

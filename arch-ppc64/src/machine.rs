@@ -5,7 +5,10 @@ use crate::cpu::{Cpu, CpuError};
 use crate::layout::{
     LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
 };
-use crate::topology::{CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError};
+use crate::topology::{
+    CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange, NumaDistanceError,
+    NumaDistances, NumaNode,
+};
 use crate::vcpu::{CpuIndex, ServerNumber};
 
 /// A validated machine; everything else of this crate takes `&Machine`.
@@ -14,6 +17,9 @@ pub struct Machine {
     memory: MemoryMap,
     boot_cpus: u32,
     topology: CpuTopology,
+    /// In the order of their numbers.
+    nodes: Vec<NumaNode>,
+    distances: NumaDistances,
     cpu: Cpu,
     cmdline: String,
     x_vof: bool,
@@ -46,6 +52,12 @@ impl Machine {
         if cpus.boot % threads != 0 {
             return Err(CpuTopologyError::PartOfCore { cpus: cpus.boot, threads }.into());
         }
+        let nodes = nodes_of(&memory, &topology);
+        let distances = config.numa_distances()?;
+        if let Some(&node) = distances.named().iter().find(|node| !nodes.contains(node)) {
+            return Err(ConfigError::NoSuchNode { node });
+        }
+        check_nodes(&memory)?;
         if cmdline.len() > MAX_CMDLINE_BYTES {
             return Err(ConfigError::CmdlineTooLong { bytes: cmdline.len() });
         }
@@ -56,6 +68,8 @@ impl Machine {
             memory,
             boot_cpus: cpus.boot,
             topology,
+            nodes,
+            distances,
             cpu: Cpu::of_model(cpus.model),
             cmdline: cmdline.to_owned(),
             x_vof: config.x_vof(),
@@ -95,9 +109,20 @@ impl Machine {
         &self.topology
     }
 
-    /// How many NUMA nodes there are: one more than the highest number of one.
+    /// The NUMA nodes that memory or CPUs are in, those included that the tree leaves room for, in
+    /// the order of their numbers.
+    pub fn nodes(&self) -> &[NumaNode] {
+        &self.nodes
+    }
+
+    /// How far they are from each other.
+    pub fn numa_distances(&self) -> &NumaDistances {
+        &self.distances
+    }
+
+    /// One more than the highest number of a NUMA node.
     pub(crate) fn node_count(&self) -> u32 {
-        self.memory.node_count().max(self.topology.node_count())
+        self.nodes.last().map_or(1, |node| u32::from(node.0) + 1)
     }
 
     /// The first thread of each core at boot.
@@ -141,7 +166,7 @@ pub enum ConfigError {
         bytes: u64,
     },
     /// Too much memory, what may be plugged included.
-    #[error("memory that ends at {end} is too large; the most is {MAX_MEMORY_BYTES} (8 TiB)")]
+    #[error("memory that ends at {end} is too large; the most is {MAX_MEMORY_BYTES} (16 TiB)")]
     MemoryTooLarge {
         /// Where memory ends, the hot-pluggable included.
         end: u64,
@@ -185,6 +210,30 @@ pub enum ConfigError {
         /// The most there may be.
         max: u32,
     },
+    /// Two NUMA nodes cannot be so far from each other.
+    #[error(transparent)]
+    Distance(#[from] NumaDistanceError),
+    /// A distance is one from a NUMA node with neither memory nor CPUs, which is no node to a
+    /// guest.
+    #[error("there is a distance from NUMA {node}, which has neither memory nor CPUs")]
+    NoSuchNode {
+        /// The node.
+        node: NumaNode,
+    },
+    /// Memory of several NUMA nodes comes in whole memory blocks: a guest knows the node of a
+    /// block.
+    #[error(
+        "memory of several NUMA nodes needs addresses and sizes that are multiples of {LMB_BYTES} \
+         (256 MiB); {bytes} bytes at {start:#x}, of {node}, are not"
+    )]
+    NodeNotBlocks {
+        /// The node.
+        node: NumaNode,
+        /// Where the range begins.
+        start: u64,
+        /// Its size.
+        bytes: u64,
+    },
     /// The command line does not fit into the kernel's buffer.
     #[error("the command line has {bytes} bytes; the most is {MAX_CMDLINE_BYTES}")]
     CmdlineTooLong {
@@ -220,12 +269,40 @@ fn check_memory(memory: &MemoryMap) -> Result<(), ConfigError> {
     if memory.hotplug_bytes() == 0 {
         return Ok(());
     }
-    let mut blocks = memory.ram().chain(memory.hotplug());
-    let is_odd = |number: u64| number % LMB_BYTES != 0;
-    match blocks.find(|range| is_odd(range.start.0) || is_odd(range.bytes)) {
+    match no_blocks(memory) {
         Some(odd) => Err(ConfigError::MemoryNotBlocks { start: odd.start.0, bytes: odd.bytes }),
         None => Ok(()),
     }
+}
+
+fn check_nodes(memory: &MemoryMap) -> Result<(), ConfigError> {
+    let mut nodes = memory.ram().chain(memory.hotplug()).map(|range| range.node);
+    let first = memory.rma().node;
+    if nodes.all(|node| node == first) {
+        return Ok(());
+    }
+    match no_blocks(memory) {
+        Some(&MemoryRange { node, start, bytes, .. }) => {
+            Err(ConfigError::NodeNotBlocks { node, start: start.0, bytes })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The first memory that is not made of whole memory blocks.
+fn no_blocks(memory: &MemoryMap) -> Option<&MemoryRange> {
+    let is_odd = |number: u64| number % LMB_BYTES != 0;
+    let mut ranges = memory.ram().chain(memory.hotplug());
+    ranges.find(|range| is_odd(range.start.0) || is_odd(range.bytes))
+}
+
+/// The NUMA nodes that memory or CPUs are in.
+fn nodes_of(memory: &MemoryMap, topology: &CpuTopology) -> Vec<NumaNode> {
+    let memory = memory.ram().chain(memory.hotplug()).map(|range| range.node);
+    let mut nodes: Vec<NumaNode> = memory.chain(topology.nodes()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }
 
 #[cfg(test)]
@@ -303,8 +380,8 @@ pub(crate) mod tests {
             ConfigError::Memory(MemoryMapError::NotPages { start, bytes: (512 << 20) + 4096 })
         );
         assert_eq!(
-            error(&with(8 << 40, 256 << 20)),
-            ConfigError::MemoryTooLarge { end: (8 << 40) + (256 << 20) }
+            error(&with(16 << 40, 256 << 20)),
+            ConfigError::MemoryTooLarge { end: (16 << 40) + (256 << 20) }
         );
         let most = u64::MAX - 0xffff;
         assert_eq!(
@@ -340,8 +417,8 @@ pub(crate) mod tests {
             ConfigError::MemoryTooSmall { bytes: 32 << 20 }
         );
         assert_eq!(
-            error(&with(&[ram(0, 64 << 20), ram(8 << 40, 1 << 20)])),
-            ConfigError::MemoryTooLarge { end: (8 << 40) + (1 << 20) }
+            error(&with(&[ram(0, 64 << 20), ram(16 << 40, 1 << 20)])),
+            ConfigError::MemoryTooLarge { end: (16 << 40) + (1 << 20) }
         );
         let hotplug = MemoryRange::hotplug(GuestAddress(1 << 30), 1 << 30);
         let odd = ram(0x1800_0000, 256 << 20);

@@ -160,6 +160,12 @@ impl CpuTopology {
         self.nodes.get(core).copied().unwrap_or_default()
     }
 
+    /// The NUMA node of each core.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NumaNode> + '_ {
+        let cores = 0..self.cores() as usize;
+        cores.map(|core| self.nodes.get(core).copied().unwrap_or_default())
+    }
+
     /// How many NUMA nodes CPUs are in: one more than the highest number of one.
     pub fn node_count(&self) -> u32 {
         self.nodes.iter().map(|node| u32::from(node.0) + 1).max().unwrap_or(1)

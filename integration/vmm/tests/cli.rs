@@ -67,7 +67,7 @@ fn machines_are_checked() {
     };
     with("--memory", "size=0", &["0 bytes", "too small", "64 MiB"]);
     with("--memory", "size=100000001", &["100000001", "64 KiB"]);
-    with("--memory", "size=100T", &["too large", "8 TiB"]);
+    with("--memory", "size=100T", &["too large", "16 TiB"]);
     with("--cpus", "boot=0", &["at least 1"]);
     with("--cpus", "boot=4,max=2", &["at most 2", "4 at boot"]);
     with("--cpus", "boot=5000", &["5000", "2048"]);
