@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 pub mod cpu;
 pub mod fdt;
+pub mod hotplug;
 pub mod hvterm;
 pub mod hypercall;
 #[cfg(all(

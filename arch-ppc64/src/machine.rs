@@ -1,7 +1,10 @@
 //! One pseries machine: a configuration that was found to be possible.
 
+use std::collections::BTreeSet;
+
 use crate::config::MachineConfig;
 use crate::cpu::{Cpu, CpuError};
+use crate::hotplug::{MemoryBlock, Resource};
 use crate::layout::{
     LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
 };
@@ -15,7 +18,12 @@ use crate::vcpu::{CpuIndex, ServerNumber};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     memory: MemoryMap,
-    boot_cpus: u32,
+    /// The first threads of the cores that are there, in the order of their numbers.
+    cores: Vec<CpuIndex>,
+    /// What is there of the memory that can be plugged.
+    blocks: BTreeSet<MemoryBlock>,
+    has_connectors: bool,
+    has_room: bool,
     topology: CpuTopology,
     /// In the order of their numbers.
     nodes: Vec<NumaNode>,
@@ -64,9 +72,13 @@ impl Machine {
         if let Some(at) = cmdline.find('\0') {
             return Err(ConfigError::CmdlineNul { at });
         }
+        let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
-            boot_cpus: cpus.boot,
+            cores: (0..cpus.boot).step_by(threads as usize).map(CpuIndex).collect(),
+            blocks: BTreeSet::new(),
+            has_connectors: has_room,
+            has_room,
             topology,
             nodes,
             distances,
@@ -84,19 +96,98 @@ impl Machine {
         Ok(Self { cpu: Cpu::on_host(self.cpu.model(), host_pvr)?, ..self })
     }
 
+    /// The same machine with exactly this of what can be plugged: as it starts again after its guest
+    /// was given some of it and has given some back ([`Hotplug::plugged`]). Without this, there are
+    /// the CPUs at boot, and no memory but that.
+    ///
+    /// [`Hotplug::plugged`]: crate::hotplug::Hotplug::plugged
+    ///
+    /// # Errors
+    /// [`ConfigError::NotPluggable`] names what this machine leaves no room for, and
+    /// [`ConfigError::NoCpus`] that there is no core.
+    pub fn with_present(
+        self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Self, ConfigError> {
+        let (mut cores, mut blocks) = (BTreeSet::new(), BTreeSet::new());
+        for resource in resources {
+            let fits = match resource {
+                Resource::Core(first) => {
+                    cores.insert(first);
+                    first.0 < self.max_cpus() && self.topology.first_of_core(first) == first
+                }
+                Resource::Memory(block) => {
+                    blocks.insert(block);
+                    let within = |range: &MemoryRange| {
+                        range.start <= block.start && block.start < range.end()
+                    };
+                    block.start.0 % LMB_BYTES == 0 && self.memory.hotplug().any(within)
+                }
+            };
+            if !fits {
+                return Err(ConfigError::NotPluggable { resource });
+            }
+        }
+        if cores.is_empty() {
+            return Err(ConfigError::NoCpus);
+        }
+        Ok(Self { cores: cores.into_iter().collect(), blocks, ..self })
+    }
+
+    /// What there is of what can be plugged: cores, and blocks of memory.
+    pub fn present(&self) -> impl Iterator<Item = Resource> + '_ {
+        let cores = self.cores.iter().copied().map(Resource::Core);
+        cores.chain(self.blocks.iter().copied().map(Resource::Memory))
+    }
+
+    /// Whether the configuration leaves room for more than there is at boot: whether there is any use
+    /// for [`Hotplug`](crate::hotplug::Hotplug).
+    pub fn has_room(&self) -> bool {
+        self.has_room
+    }
+
+    /// The same machine where what can be plugged and unplugged has connectors; or where nothing can
+    /// be, as nobody does it.
+    pub(crate) fn with_connectors(self, has_connectors: bool) -> Self {
+        match has_connectors {
+            true => Self { has_connectors, ..self },
+            false => {
+                let memory = self.memory.without_hotplug();
+                Self { memory, blocks: BTreeSet::new(), has_connectors, ..self }
+            }
+        }
+    }
+
+    /// Whether what can be plugged has connectors.
+    pub(crate) fn has_connectors(&self) -> bool {
+        self.has_connectors
+    }
+
+    /// Whether a block of memory that can be plugged is there.
+    pub(crate) fn has_block(&self, block: MemoryBlock) -> bool {
+        self.blocks.contains(&block)
+    }
+
+    /// How many bytes of memory there are, what was plugged included.
+    pub fn ram_bytes(&self) -> u64 {
+        self.memory.ram_bytes() + self.blocks.len() as u64 * MemoryBlock::BYTES
+    }
+
     /// Where its memory is: RAM at boot, and what the tree leaves room for.
     pub fn memory_map(&self) -> &MemoryMap {
         &self.memory
     }
 
-    /// How many virtual CPUs there are at boot.
+    /// How many virtual CPUs there are as the machine starts.
     pub fn boot_cpus(&self) -> u32 {
-        self.boot_cpus
+        self.cores.len() as u32 * self.topology.threads_per_core()
     }
 
-    /// The CPUs at boot. The first is the one that starts.
+    /// The CPUs that are there as the machine starts, in the order of their numbers, some of which
+    /// may be missing. The first is the one that starts.
     pub fn vcpus(&self) -> impl ExactSizeIterator<Item = CpuIndex> + use<> {
-        (0..self.boot_cpus).map(CpuIndex)
+        let cpus = self.cores.iter().flat_map(|&first| self.topology.core(first));
+        cpus.collect::<Vec<_>>().into_iter()
     }
 
     /// How many virtual CPUs the tree leaves room for.
@@ -125,9 +216,9 @@ impl Machine {
         self.nodes.last().map_or(1, |node| u32::from(node.0) + 1)
     }
 
-    /// The first thread of each core at boot.
-    pub(crate) fn cores(&self) -> impl Iterator<Item = CpuIndex> + use<> {
-        self.vcpus().step_by(self.topology.threads_per_core() as usize)
+    /// The first thread of each core that is there as the machine starts.
+    pub(crate) fn cores(&self) -> impl Iterator<Item = CpuIndex> + '_ {
+        self.cores.iter().copied()
     }
 
     /// The processor.
@@ -181,6 +272,12 @@ pub enum ConfigError {
         start: u64,
         /// Its size.
         bytes: u64,
+    },
+    /// The machine has no place for it.
+    #[error("{resource} is nothing that can be plugged into this machine")]
+    NotPluggable {
+        /// What it is.
+        resource: Resource,
     },
     /// A machine without CPUs.
     #[error("there must be at least 1 virtual CPU at boot, not 0")]

@@ -1,8 +1,11 @@
 //! Logical memory blocks: memory that can be plugged, as the tree lists it (LoPAPR §13.5).
 
+use vm_memory::GuestAddress;
+
+use crate::hotplug::{MemoryBlock, memory_connector};
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
-use crate::topology::{MemoryKind, MemoryRange};
+use crate::topology::MemoryKind;
 
 /// Path of the node of the lists.
 pub(crate) const NODE_PATH: &str = "/ibm,dynamic-reconfiguration-memory";
@@ -14,16 +17,13 @@ pub(crate) const BLOCKS_PROPERTY: &str = "ibm,dynamic-memory";
 pub(crate) const SETS_PROPERTY: &str = "ibm,dynamic-memory-v2";
 
 // Flags of a block (LoPAPR table 183, "Flag Word").
+const ASSIGNED: u32 = 0x08;
 const DRC_INVALID: u32 = 0x20;
 const RESERVED: u32 = 0x80;
 
-/// First dynamic reconfiguration connector of a block: the type of connector in the upper four
-/// bits (8 for memory), the block's number below.
-const CONNECTOR: u32 = 0x8000_0000;
-
 /// The blocks of a machine that memory can be plugged into, from real address 0 on. Those that
-/// are RAM at boot are in `/memory@…` and cannot be unplugged; the others are not there yet; those
-/// that never can be are not listed.
+/// are RAM at boot are in `/memory@…` and cannot be unplugged; the others are there, and assigned to
+/// the guest, or are not; those that never can be are not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemoryBlocks {
     sets: Vec<Set>,
@@ -46,17 +46,20 @@ impl MemoryBlocks {
         let map = machine.memory_map();
         map.hotplug().next()?;
         let blocks = |bytes: u64| (bytes / LMB_BYTES) as u32;
-        let set = |range: &MemoryRange| {
-            let first = blocks(range.start.0);
-            let (connector, flags) = match range.kind {
-                MemoryKind::Ram => (0, DRC_INVALID | RESERVED),
-                MemoryKind::Hotplug => (CONNECTOR | first, 0),
-                MemoryKind::Reserved => return None,
-            };
-            let (count, node) = (blocks(range.bytes), range.node.0.into());
-            Some(Set { first, count, connector, node, flags })
-        };
-        Some(Self { sets: map.ranges().iter().filter_map(set).collect() })
+        let mut sets: Vec<Set> = Vec::new();
+        for range in map.ranges() {
+            let (first, count) = (blocks(range.start.0), blocks(range.bytes));
+            let node = range.node.0.into();
+            match range.kind {
+                MemoryKind::Ram => {
+                    let flags = DRC_INVALID | RESERVED;
+                    sets.push(Set { first, count, connector: 0, node, flags });
+                }
+                MemoryKind::Hotplug => push_pluggable(&mut sets, machine, first, count, node),
+                MemoryKind::Reserved => {}
+            }
+        }
+        Some(Self { sets })
     }
 
     /// The value of [`BLOCKS_PROPERTY`]: how many blocks there are, then six cells each: address
@@ -85,6 +88,23 @@ impl MemoryBlocks {
             push_cells(&mut value, &[set.connector, set.node, set.flags]);
         }
         value
+    }
+}
+
+/// Sets of blocks of a range, as far as they are there, or are not.
+fn push_pluggable(sets: &mut Vec<Set>, machine: &Machine, first: u32, count: u32, node: u32) {
+    let mut begin = first;
+    let is_there = |number: u32| {
+        machine.has_block(MemoryBlock::at(GuestAddress(u64::from(number) * LMB_BYTES)))
+    };
+    while begin < first + count {
+        let there = is_there(begin);
+        let end = (begin..first + count).find(|&number| is_there(number) != there);
+        let end = end.unwrap_or(first + count);
+        let flags = if there { ASSIGNED } else { 0 };
+        let connector = memory_connector(begin);
+        sets.push(Set { first: begin, count: end - begin, connector, node, flags });
+        begin = end;
     }
 }
 

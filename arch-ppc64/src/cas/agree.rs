@@ -35,6 +35,7 @@ impl Decision {
                 mmu: preferred([hash, radix], &platform.mmu),
                 interrupts: preferred([xics, xive], &platform.interrupts),
                 form1_affinity: false,
+                hotplug_events: false,
                 dynamic_memory: false,
                 dynamic_memory_v2: false,
             });
@@ -48,6 +49,7 @@ impl Decision {
             interrupts: agree(INTERRUPT_MODES, &platform.interrupts, &options.interrupts)
                 .ok_or(CasError::Interrupts(options.interrupts))?,
             form1_affinity: options.form1_affinity,
+            hotplug_events: platform.has_connectors && options.hotplug_events,
             dynamic_memory,
             dynamic_memory_v2: dynamic_memory && options.dynamic_memory_v2,
         })
@@ -64,6 +66,7 @@ impl Decision {
             mmu: preferred(MMUS, &platform.mmu),
             interrupts: preferred(INTERRUPT_MODES, &platform.interrupts),
             form1_affinity: true,
+            hotplug_events: platform.has_connectors,
             dynamic_memory: pluggable,
             dynamic_memory_v2: pluggable,
         }
@@ -101,6 +104,7 @@ impl Decision {
         for ((number, bit), agreed) in [
             (vector5::DYNAMIC_MEMORY, self.dynamic_memory),
             (vector5::FORM1_AFFINITY, self.form1_affinity),
+            (vector5::HOTPLUG_EVENTS, self.hotplug_events),
             (vector5::DYNAMIC_MEMORY_V2, self.dynamic_memory_v2),
             ((vector5::INTERRUPTS_BYTE, vector5::NEW_WAY), self.interrupts == InterruptMode::Xive),
             ((vector5::MMU_BYTE, vector5::NEW_WAY), self.mmu == Mmu::Radix),

@@ -14,6 +14,8 @@ pub struct Platform {
     pub(super) cpu_paths: Vec<String>,
     /// Memory that can be plugged, if there is any.
     pub(super) memory_blocks: Option<MemoryBlocks>,
+    /// Whether what can be plugged has connectors.
+    pub(super) has_connectors: bool,
     pub(super) mmu: Support<Mmu>,
     pub(super) interrupts: Support<InterruptMode>,
 }
@@ -28,6 +30,7 @@ impl Platform {
                 .map(|vcpu| format!("/cpus/{}", machine.cpu_node(vcpu)))
                 .collect(),
             memory_blocks: MemoryBlocks::of_machine(machine),
+            has_connectors: machine.has_connectors(),
             mmu: Support::Only(Mmu::Radix),
             interrupts: Support::Only(InterruptMode::Xics),
         }

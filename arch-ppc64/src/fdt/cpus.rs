@@ -2,6 +2,7 @@
 
 use super::error::FdtError;
 use super::tree::{NodeBuilder, Tree};
+use crate::hotplug::core_connector;
 use crate::layout::TIMEBASE_HZ;
 use crate::machine::Machine;
 use crate::vcpu::CpuIndex;
@@ -33,13 +34,18 @@ pub(super) fn nodes(tree: &mut Tree, machine: &Machine) -> Result<(), FdtError> 
     let mut cpus = tree.node("/cpus")?;
     cpus.cell("#address-cells", 1)?.cell("#size-cells", 0)?;
     for first in machine.cores() {
-        core(&mut cpus.child(&machine.cpu_node(first))?, machine, first)?;
+        describe_core(&mut cpus.child(&machine.cpu_node(first))?, machine, first)?;
     }
     Ok(())
 }
 
-/// The node of a core, by its first thread.
-fn core(node: &mut NodeBuilder<'_>, machine: &Machine, first: CpuIndex) -> Result<(), FdtError> {
+/// The node of a core, by its first thread: as it is at the start, and as a guest gets it that is
+/// given the core later.
+pub(crate) fn describe_core(
+    node: &mut NodeBuilder<'_>,
+    machine: &Machine,
+    first: CpuIndex,
+) -> Result<(), FdtError> {
     let topology = machine.topology();
     node.text("device_type", &["cpu"])?;
     node.cell("reg", topology.server(first).0)?;
@@ -75,6 +81,9 @@ fn core(node: &mut NodeBuilder<'_>, machine: &Machine, first: CpuIndex) -> Resul
     let domains = topology.domains(first);
     node.cells("ibm,associativity", &[&[domains.len() as u32], &domains[..]].concat())?;
     node.cell("ibm,chip-id", 0)?;
+    if machine.has_connectors() {
+        node.cell("ibm,my-drc-index", core_connector(first.0 / topology.threads_per_core()))?;
+    }
     // No "performance-monitor": not every back end has one that counts.
     node.flag("64-bit")?;
     Ok(())

@@ -24,8 +24,10 @@ mod vdevice;
 use crate::cas::{Decision, Platform};
 use crate::machine::Machine;
 pub use chosen::BOOT_COUNT_PROPERTY;
+pub(crate) use cpus::describe_core;
 pub use error::FdtError;
 pub(crate) use firmware::support_packages;
+pub(crate) use memory::{describe_memory, memory_node};
 pub use start::Start;
 pub use tree::{NodeBuilder, Phandle, Tree};
 

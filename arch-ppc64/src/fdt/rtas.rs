@@ -28,9 +28,16 @@ pub(super) fn node(
     // The fourth level of associativity is the NUMA node; the others are the same for all.
     node.cells("ibm,associativity-reference-points", &[4, 2])?;
     node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, machine.node_count()])?;
+    // What there may be at most: what a machine can get that nobody plugs anything into is what it
+    // has.
+    let cores = if machine.has_connectors() {
+        machine.topology().cores()
+    } else {
+        machine.cores().count() as u32
+    };
     let mut capacity = map.end().0.to_be_bytes().to_vec();
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
-    capacity.extend_from_slice(&machine.topology().cores().to_be_bytes());
+    capacity.extend_from_slice(&cores.to_be_bytes());
     node.bytes("ibm,lrdr-capacity", &capacity)?;
     for &(name, token) in calls {
         node.cell(name, token)?;

@@ -234,6 +234,12 @@ impl Tree {
         properties.map(|property| (self.name_of(property), self.value_of(property)))
     }
 
+    /// Names and values of the properties of a node, without the phandle; none where there is no such
+    /// node.
+    pub(crate) fn properties_of(&self, path: &str) -> impl Iterator<Item = (&str, &[u8])> {
+        self.by_path.get(path).into_iter().flat_map(|&node| self.properties(node))
+    }
+
     pub(super) fn reserved(&self) -> &[(u64, u64)] {
         &self.reserved
     }

@@ -5,15 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{PlugError, PlugState};
-use super::resource::Resource;
+use super::resource::{
+    Resource, TYPE_CPU, TYPE_MEMORY, TYPE_SHIFT, core_connector, memory_connector,
+};
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::vcpu::CpuIndex;
-
-/// The type of a connector is in the upper four bits of its index, its number in the others.
-const TYPE_SHIFT: u32 = 28;
-const TYPE_CPU: u32 = 1;
-const TYPE_MEMORY: u32 = 8;
 
 /// How many blocks of memory one event is about at most: what is done under one lock is bounded.
 const RUN_MAX: u32 = 256;
@@ -93,11 +90,11 @@ pub(super) struct Connectors {
     /// Numbers of the blocks of memory that have one.
     blocks: Vec<std::ops::Range<u32>>,
     /// Those with something in them, by their index.
-    present: BTreeMap<u32, Entity>,
+    pub(super) present: BTreeMap<u32, Entity>,
     /// What the guest has not fetched yet, one for a connector: the last that was wished for. While
     /// there is one, an interrupt is on its way; what was told of by an interrupt is never taken
     /// back, only replaced, as Linux handles an event at each interrupt, be there one or not.
-    events: BTreeMap<u32, Action>,
+    pub(super) events: BTreeMap<u32, Action>,
 }
 
 impl Connectors {
@@ -126,13 +123,13 @@ impl Connectors {
         match resource {
             Resource::Core(CpuIndex(cpu)) => {
                 let (core, thread) = (cpu / self.threads_per_core, cpu % self.threads_per_core);
-                (core < self.cores && thread == 0).then_some(TYPE_CPU << TYPE_SHIFT | core)
+                (core < self.cores && thread == 0).then_some(core_connector(core))
             }
             Resource::Memory(block) => {
                 let number = u32::try_from(block.start.0 / LMB_BYTES).ok()?;
                 let is_there = self.blocks.iter().any(|blocks| blocks.contains(&number));
-                (is_there && block.start.0 % LMB_BYTES == 0)
-                    .then_some(TYPE_MEMORY << TYPE_SHIFT | number)
+                let is_whole = block.start.0 % LMB_BYTES == 0;
+                (is_there && is_whole).then_some(memory_connector(number))
             }
         }
     }
@@ -142,9 +139,7 @@ impl Connectors {
         let number = index & ((1 << TYPE_SHIFT) - 1);
         let resource = match index >> TYPE_SHIFT {
             TYPE_CPU => Resource::Core(CpuIndex(number.checked_mul(self.threads_per_core)?)),
-            TYPE_MEMORY => {
-                Resource::memory(vm_memory::GuestAddress(u64::from(number) * LMB_BYTES))
-            }
+            TYPE_MEMORY => Resource::memory(vm_memory::GuestAddress(u64::from(number) * LMB_BYTES)),
             _ => return None,
         };
         self.index(resource).map(|_| resource)
@@ -152,12 +147,12 @@ impl Connectors {
 
     /// The indexes of the connectors of cores.
     pub(super) fn of_cores(&self) -> impl ExactSizeIterator<Item = u32> + use<> {
-        (0..self.cores).map(|core| TYPE_CPU << TYPE_SHIFT | core)
+        (0..self.cores).map(core_connector)
     }
 
     /// The indexes of the connectors of blocks of memory.
     pub(super) fn of_memory(&self) -> impl Iterator<Item = u32> {
-        self.blocks.iter().cloned().flatten().map(|number| TYPE_MEMORY << TYPE_SHIFT | number)
+        self.blocks.iter().cloned().flatten().map(memory_connector)
     }
 
     /// What there is a connector for.
@@ -315,7 +310,8 @@ impl Connectors {
             return Some(event);
         }
         let run = self.events.range(first..).take(RUN_MAX as usize).zip(first..);
-        let run = run.take_while(|&((&index, &next), expected)| index == expected && next == action);
+        let run =
+            run.take_while(|&((&index, &next), expected)| index == expected && next == action);
         Some(Event { count: run.count() as u32, ..event })
     }
 

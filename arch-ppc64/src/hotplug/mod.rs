@@ -68,6 +68,7 @@ mod saved;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::machine::Machine;
@@ -80,6 +81,7 @@ pub(crate) use connectors::{Action, Event};
 pub use device::{EVENTS, ID};
 pub use host::{HotplugHost, NoHost, PlugError, PlugState};
 pub use resource::{MemoryBlock, Resource};
+pub(crate) use resource::{core_connector, memory_connector};
 
 /// The connectors of a machine, from one start of it to the next: a device, and the VMM's handle to
 /// it. Clones are the same connectors.
@@ -94,6 +96,8 @@ struct Shared {
     cpus: Arc<dyn VcpuHost>,
     host: Arc<dyn HotplugHost>,
     connectors: Mutex<Connectors>,
+    /// What `cpu-version` is by agreement, 0 as long as there is none: no processor has it.
+    cpu_version: AtomicU32,
 }
 
 impl Hotplug {
@@ -109,7 +113,9 @@ impl Hotplug {
         host: Arc<dyn HotplugHost>,
     ) -> Self {
         let connectors = Mutex::new(Connectors::of_machine(machine));
-        Self(Arc::new(Shared { machine: machine.clone(), interrupt, cpus, host, connectors }))
+        let machine = machine.clone().with_connectors(true);
+        let cpu_version = AtomicU32::new(0);
+        Self(Arc::new(Shared { machine, interrupt, cpus, host, connectors, cpu_version }))
     }
 
     /// Gives the guest what the VMM has made ready: a core whose vCPUs are there and stopped, or a
@@ -165,7 +171,10 @@ impl Hotplug {
     }
 
     /// Hands the next event to `take`, if there is one. The event is over once that succeeds.
-    pub(crate) fn deliver<E>(&self, take: impl FnOnce(Event) -> Result<(), E>) -> Option<Result<(), E>> {
+    pub(crate) fn deliver<E>(
+        &self,
+        take: impl FnOnce(Event) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
         let mut connectors = self.connectors();
         let event = connectors.next_event()?;
         let taken = take(event);
@@ -198,11 +207,20 @@ impl Hotplug {
     fn connectors(&self) -> MutexGuard<'_, Connectors> {
         self.0.connectors()
     }
+
+    /// `cpu-version` of cores, where guest and machine have agreed on one.
+    fn cpu_version(&self) -> Option<u32> {
+        Some(self.0.cpu_version.load(Ordering::Relaxed)).filter(|&version| version != 0)
+    }
 }
 
 impl Shared {
     fn connectors(&self) -> MutexGuard<'_, Connectors> {
         self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_cpu_version(&self, version: Option<u32>) {
+        self.cpu_version.store(version.unwrap_or(0), Ordering::Relaxed);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::vcpu::CpuIndex;
 ///
 /// Which NUMA node it is in says the machine's
 /// [`MemoryMap`](crate::topology::MemoryMap).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct MemoryBlock {
     /// Its first real address, a multiple of [`LMB_BYTES`].
@@ -29,7 +29,7 @@ impl MemoryBlock {
 }
 
 /// What is plugged and unplugged as one: what has a connector (DRC) of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Resource {
     /// A core with all of its threads, named by the first of them.
@@ -48,6 +48,21 @@ impl Resource {
     pub const fn memory(start: GuestAddress) -> Self {
         Self::Memory(MemoryBlock::at(start))
     }
+}
+
+/// The type of a connector is in the upper four bits of its index, its number in the others.
+pub(crate) const TYPE_SHIFT: u32 = 28;
+pub(crate) const TYPE_CPU: u32 = 1;
+pub(crate) const TYPE_MEMORY: u32 = 8;
+
+/// The index of the connector of a core, by its number among the cores.
+pub(crate) const fn core_connector(core: u32) -> u32 {
+    TYPE_CPU << TYPE_SHIFT | core
+}
+
+/// The index of the connector of a block of memory, by its number from real address 0 on.
+pub(crate) const fn memory_connector(block: u32) -> u32 {
+    TYPE_MEMORY << TYPE_SHIFT | block
 }
 
 impl fmt::Display for Resource {

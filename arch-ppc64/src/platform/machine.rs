@@ -13,6 +13,7 @@ use super::mmio_bus::MmioBus;
 use super::numbers::InterruptNumbers;
 use super::observer::PropertyObserver;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
+use crate::hotplug;
 use crate::hypercall::{DuplicateToken, Hypercall, HypercallBus, HypercallHandler, Next};
 use crate::machine::Machine;
 use crate::ram::GuestRam;
@@ -44,6 +45,9 @@ impl Platform {
     ) -> Result<Self, PlatformError> {
         let rtas = Arc::new(Rtas::new(&devices)?);
         devices.push(rtas.clone());
+        // What nobody plugs is not promised in the tree.
+        let can_plug = devices.iter().any(|device| device.id() == hotplug::ID);
+        let machine = machine.with_connectors(can_plug);
         let (hypercalls, mmio) = views(&machine, &devices)?;
         for device in &devices {
             device.reset();
@@ -68,7 +72,8 @@ impl Platform {
         Ok(())
     }
 
-    /// The machine.
+    /// The machine. Without [`Hotplug`](crate::hotplug::Hotplug) among its devices, it leaves no room
+    /// for memory that could be plugged.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }

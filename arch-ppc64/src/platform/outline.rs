@@ -8,6 +8,7 @@ use super::interrupts::{InterruptKind, NoInterrupts};
 use super::machine::Platform;
 use super::simple::KernelCalls;
 use crate::console::NoConsole;
+use crate::hotplug::{self, Hotplug, NoHost};
 use crate::hvterm::{self, HvTerm};
 use crate::layout::VTY_UNIT;
 use crate::machine::Machine;
@@ -44,11 +45,18 @@ fn standard(machine: &Machine) -> Result<PlatformBuilder<'_>, PlatformError> {
     let id = hvterm::id_of(VTY_UNIT);
     let input = builder.interrupt(&id, hvterm::INPUT, InterruptKind::Edge)?;
     let warnings = builder.interrupt(EVENT_SOURCES_ID, EPOW, InterruptKind::Edge)?;
+    let mut sources = EventSources::new(warnings, Arc::default());
+    if machine.has_room() {
+        let events = builder.interrupt(hotplug::ID, hotplug::EVENTS, InterruptKind::Edge)?;
+        let hotplug = Hotplug::new(machine, events, Arc::new(NoCpus), Arc::new(NoHost));
+        sources = sources.with_hotplug(&hotplug);
+        builder.add(Arc::new(hotplug));
+    }
     builder
         .add(Arc::new(KernelXics::new(machine.topology())))
         .add(Arc::new(KernelCalls::new(&["hcall-splpar", "hcall-set-mode"])))
         .add(Arc::new(HvTerm::new(VTY_UNIT, Arc::new(NoConsole)).with_interrupt(input)))
-        .add(Arc::new(EventSources::new(warnings, Arc::default())))
+        .add(Arc::new(sources))
         .add_all(StandardCalls::new(machine, Arc::new(NoCpus), Arc::new(NoConsole)).devices());
     Ok(builder)
 }

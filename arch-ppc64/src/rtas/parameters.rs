@@ -125,7 +125,7 @@ impl SystemParameters {
 
 impl From<&Machine> for SystemParameters {
     fn from(machine: &Machine) -> Self {
-        Self::new(machine.boot_cpus(), machine.topology(), machine.memory_map().ram_bytes())
+        Self::new(machine.boot_cpus(), machine.topology(), machine.ram_bytes())
     }
 }
 

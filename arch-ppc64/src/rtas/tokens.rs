@@ -30,6 +30,11 @@ const WELL_KNOWN: &[(&str, u32)] = &[
     ("ibm,query-interrupt-source-number", 0x17),
     ("nvram-fetch",              0x18),
     ("nvram-store",              0x19),
+    ("get-sensor-state",         0x1a),
+    ("set-indicator",            0x1b),
+    ("ibm,configure-connector",  0x1c),
+    ("get-power-level",          0x1d),
+    ("set-power-level",          0x1e),
 ];
 
 /// The first token of calls that are not well known: they are numbered as they come.

@@ -30,6 +30,8 @@
 //! }
 //! ```
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -72,14 +74,15 @@ pub enum RunState {
     Running,
 }
 
-/// The mailboxes of all CPUs of a machine. CPUs are known by their index, from 0 on.
+/// The mailboxes of all CPUs of a machine. CPUs are known by their index; there may be gaps, and they
+/// may come and go.
 ///
 /// All of it may be called from any thread; only [`wait`](Self::wait) and
 /// [`await_paused`](Self::await_paused) wait. No lock is held while a CPU is kicked or runs guest
 /// code. Each CPU sleeps by itself: to start one wakes nobody else.
 #[derive(Default)]
 pub struct Mailboxes {
-    slots: RwLock<Vec<Arc<Slot>>>,
+    slots: RwLock<BTreeMap<CpuIndex, Arc<Slot>>>,
     paused: AtomicBool,
     ending: AtomicBool,
     negotiated: Option<Box<NegotiatedFn>>,
@@ -102,12 +105,14 @@ struct Mail {
     look: bool,
     /// The CPU's thread is inside [`Mailboxes::wait`].
     waits: bool,
+    /// The CPU is none of the machine's any more.
+    removed: bool,
 }
 
 impl Mail {
     /// Nothing of the CPU is in guest code, or gets there before its thread is told so.
     fn is_out(&self) -> bool {
-        self.waits || self.run != RunState::Running
+        self.waits || self.removed || self.run != RunState::Running
     }
 }
 
@@ -128,17 +133,39 @@ impl Mailboxes {
         self
     }
 
-    /// One more CPU, stopped: of the next index, which is returned. Others may be running.
+    /// One more CPU, stopped: of the index behind the last, which is returned. Others may be running.
     pub fn add(&self, kick: Arc<dyn Kick>) -> CpuIndex {
-        let mail = Mail { run: RunState::Stopped, look: false, waits: false };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.push(Arc::new(Slot {
-            mail: Mutex::new(mail),
-            mail_came: Condvar::new(),
-            went_out: Condvar::new(),
-            kick,
-        }));
-        CpuIndex(slots.len() as u32 - 1)
+        let index = slots.last_key_value().map_or(CpuIndex(0), |(last, _)| CpuIndex(last.0 + 1));
+        slots.insert(index, Slot::new(kick));
+        index
+    }
+
+    /// One more CPU, stopped, of this index. Others may be running. False, and nothing has changed,
+    /// when there is one of that index already.
+    #[must_use]
+    pub fn insert(&self, index: CpuIndex, kick: Arc<dyn Kick>) -> bool {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match slots.entry(index) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Slot::new(kick));
+                true
+            }
+        }
+    }
+
+    /// Takes a CPU out of the machine: its thread gets [`Order::End`], soon. Does not wait for it; who
+    /// puts another one of that index in its place waits for the end of the thread first. False when
+    /// there is no such CPU.
+    pub fn remove(&self, index: CpuIndex) -> bool {
+        let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        let Some(slot) = removed else { return false };
+        slot.lock().removed = true;
+        slot.mail_came.notify_all();
+        slot.went_out.notify_all();
+        slot.kick.kick();
+        true
     }
 
     /// How many CPUs there are.
@@ -167,7 +194,7 @@ impl Mailboxes {
 
     /// What a CPU that asks is told, if there is something, and takes it out of its mailbox.
     fn order(&self, mail: &mut Mail) -> Option<Order> {
-        if self.ending() {
+        if mail.removed || self.ending() {
             return Some(Order::End);
         }
         if mail.look {
@@ -290,15 +317,26 @@ impl Mailboxes {
 
     fn slot(&self, index: CpuIndex) -> Option<Arc<Slot>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.get(index.0 as usize).cloned()
+        slots.get(&index).cloned()
     }
 
     fn all(&self) -> Vec<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.values().cloned().collect()
     }
 }
 
 impl Slot {
+    fn new(kick: Arc<dyn Kick>) -> Arc<Self> {
+        let mail = Mail { run: RunState::Stopped, look: false, waits: false, removed: false };
+        Arc::new(Self {
+            mail: Mutex::new(mail),
+            mail_came: Condvar::new(),
+            went_out: Condvar::new(),
+            kick,
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Mail> {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }

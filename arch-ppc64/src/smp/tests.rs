@@ -167,3 +167,39 @@ fn a_run_state_is_text_and_back() {
         assert!(serde_json::from_str::<RunState>(wrong).is_err(), "{wrong}");
     }
 }
+
+/// A CPU that is plugged and unplugged while others run.
+#[test]
+fn cpus_come_and_go() {
+    let (cpus, _) = two();
+    let (five, kick) = (CpuIndex(5), Arc::new(Guest::default()));
+    assert_eq!(cpus.state(five), None);
+    assert!(cpus.insert(five, kick.clone()));
+    assert!(!cpus.insert(five, kick.clone()), "it is there already");
+    assert_eq!((cpus.count(), cpus.state(five)), (3, Some(CpuState::Stopped)));
+    assert_eq!(cpus.state(CpuIndex(4)), None, "a gap");
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            assert_eq!(cpus.wait(five), Order::Start(entry()));
+            kick.run();
+            cpus.wait(five)
+        });
+        cpus.start(five, entry()).unwrap();
+        while cpus.state(five) != Some(CpuState::Running) {
+            thread::yield_now();
+        }
+        assert!(cpus.remove(five));
+        assert_eq!(thread.join().unwrap(), Order::End);
+    });
+    assert!(!cpus.remove(five));
+    assert_eq!((cpus.count(), cpus.state(five)), (2, None));
+    assert_eq!(cpus.start(five, entry()), Err(StartError::NoSuchCpu));
+    assert_eq!(cpus.wait(five), Order::End);
+    // One that waits, and one of the first two.
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| cpus.wait(CpuIndex(0)));
+        cpus.remove(CpuIndex(0));
+        assert_eq!(thread.join().unwrap(), Order::End);
+    });
+    assert_eq!(cpus.add(kick), CpuIndex(2), "behind the last");
+}

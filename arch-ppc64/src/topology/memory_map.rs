@@ -192,6 +192,17 @@ impl MemoryMap {
         self.of_kind(MemoryKind::Hotplug)
     }
 
+    /// The same map where no memory can be plugged: where it could be is no memory, for ever.
+    #[must_use]
+    pub fn without_hotplug(mut self) -> Self {
+        for range in &mut self.ranges {
+            if range.kind == MemoryKind::Hotplug {
+                range.kind = MemoryKind::Reserved;
+            }
+        }
+        self
+    }
+
     /// The real mode area: the range of RAM that begins at 0.
     pub fn rma(&self) -> &MemoryRange {
         &self.rma

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::hotplug::{Action, Event};
 use crate::rtas::clock::civil;
 
 /// The fixed part: version, a byte of flags, who had part in it, type, length of what follows.
@@ -20,9 +21,19 @@ const SEVERITY_EVENT: u8 = 1 << 5;
 const NOT_RECOVERED: u8 = 2 << 3;
 /// An extended log follows.
 const HAS_EXTENSION: u8 = 1 << 2;
+/// What the upper half of the fixed part's third byte says of who began it (§10.3.1).
 const NOBODY_IN_PARTICULAR: u8 = 0;
+const BY_HOT_PLUG: u8 = 6 << 4;
 /// Type of an environmental and power warning.
 const TYPE_EPOW: u8 = 0x40;
+/// Type of a hotplug event.
+const TYPE_HOT_PLUG: u8 = 0xe5;
+
+/// What the "main-B" section says an event is about (§10.3.2, subsystem and event sub-type).
+const SHUTDOWN: [u8; 2] = [EXTERNAL_ENVIRONMENT, 0xd0];
+const RECONFIGURATION: [u8; 2] = [PLATFORM_FIRMWARE, 0x80];
+const EXTERNAL_ENVIRONMENT: u8 = 0xa0;
+const PLATFORM_FIRMWARE: u8 = 0x80;
 
 /// The extended log's first byte: valid, new, big-endian (§10.3.2).
 const VALID_NEW_BIG_ENDIAN: u8 = 0x80 | 0x04 | 0x02;
@@ -40,9 +51,34 @@ pub(super) fn normal_shutdown(id: u32, time: Duration) -> Vec<u8> {
     const OF_THIS_PARTITION: u8 = 1;
     let mut epow = [0; 12];
     epow[..3].copy_from_slice(&[SYSTEM_SHUTDOWN, NORMAL, OF_THIS_PARTITION]);
-    let sections =
-        [section(b"PH", &main_a(id, time, 3)), section(b"UH", &main_b()), section(b"EP", &epow)];
-    log(TYPE_EPOW, &sections.concat())
+    let what = section(b"EP", &epow);
+    log([NOBODY_IN_PARTICULAR, TYPE_EPOW], &main_a(id, time, 3), SHUTDOWN, &what)
+}
+
+/// A request to take something or to give it back (§10.3.2, table "Hotplug Section"): of one
+/// connector by its index, of several by how many there are from one on.
+pub(super) fn hot_plug(id: u32, time: Duration, event: &Event) -> Vec<u8> {
+    const CPU: u8 = 1;
+    const MEMORY: u8 = 2;
+    const BY_INDEX: u8 = 2;
+    const BY_COUNT_AND_INDEX: u8 = 4;
+    /// The guest is to do what it can of it, and need not undo that where it cannot do all.
+    const NOT_TRANSACTIONAL: u8 = 0x40;
+    let resource = if event.is_of_memory() { MEMORY } else { CPU };
+    let action = match event.action {
+        Action::Add => 1,
+        Action::Remove => 2,
+    };
+    let mut what = vec![resource, action];
+    if event.count == 1 {
+        what.extend_from_slice(&[BY_INDEX, 0]);
+    } else {
+        what.extend_from_slice(&[BY_COUNT_AND_INDEX, NOT_TRANSACTIONAL]);
+        what.extend_from_slice(&event.count.to_be_bytes());
+    }
+    what.extend_from_slice(&event.first.to_be_bytes());
+    let what = section(b"HP", &what);
+    log([BY_HOT_PLUG, TYPE_HOT_PLUG], &main_a(id, time, 3), RECONFIGURATION, &what)
 }
 
 /// As much of a log as there is room for: what is behind the fixed part is cut, and the fixed part
@@ -60,16 +96,18 @@ pub(super) fn cut(mut log: Vec<u8>, room: usize) -> Option<Vec<u8>> {
     Some(log)
 }
 
-/// The log of these sections.
-fn log(kind: u8, sections: &[u8]) -> Vec<u8> {
+/// The log of an event: who began it and its type, when it was, what it is about, and the section of
+/// its own.
+fn log([by, kind]: [u8; 2], main_a: &[u8], about: [u8; 2], what: &[u8]) -> Vec<u8> {
+    let sections = [&section(b"PH", main_a)[..], &section(b"UH", &main_b(about)), what].concat();
     let mut extended = [0; 16];
     (extended[0], extended[2]) = (VALID_NEW_BIG_ENDIAN, PLATFORM_EVENT_LOG);
     extended[12..].copy_from_slice(COMPANY);
     let flags = SEVERITY_EVENT | NOT_RECOVERED | HAS_EXTENSION;
-    let mut log = vec![VERSION_6, flags, NOBODY_IN_PARTICULAR, kind];
+    let mut log = vec![VERSION_6, flags, by, kind];
     log.extend_from_slice(&((extended.len() + sections.len()) as u32).to_be_bytes());
     log.extend_from_slice(&extended);
-    log.extend_from_slice(sections);
+    log.extend_from_slice(&sections);
     log
 }
 
@@ -101,12 +139,10 @@ fn main_a(id: u32, time: Duration, sections: u8) -> [u8; 40] {
 }
 
 /// The "main-B" section: what the event is about.
-fn main_b() -> [u8; 16] {
-    const EXTERNAL_ENVIRONMENT: u8 = 0xa0;
+fn main_b([subsystem, kind]: [u8; 2]) -> [u8; 16] {
     const INFORMATIONAL: u8 = 0;
-    const NORMAL_SHUTDOWN: u8 = 0xd0;
     let mut data = [0; 16];
-    (data[0], data[2], data[3]) = (EXTERNAL_ENVIRONMENT, INFORMATIONAL, NORMAL_SHUTDOWN);
+    (data[0], data[2], data[3]) = (subsystem, INFORMATIONAL, kind);
     data
 }
 
@@ -137,6 +173,20 @@ mod tests {
         );
         assert_eq!(log[72..96], *b"UH\0\x18\x01\0\0\0\xa0\0\0\xd0\0\0\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(log[96..], *b"EP\0\x14\x01\0\0\0\x03\x01\x01\0\0\0\0\0\0\0\0\0");
+    }
+
+    /// Section "HP": resource, action, identifier type, capabilities, identifier (§10.3.2).
+    #[test]
+    fn hotplug_names_one_connector_or_counts_several() {
+        let event = Event { action: Action::Remove, first: 0x1000_0003, count: 1 };
+        let log = hot_plug(7, TIME, &event);
+        assert_eq!(log[..8], [6, 0x34, 0x60, 0xe5, 0, 0, 0, 104]);
+        assert_eq!(log[72..96], *b"UH\0\x18\x01\0\0\0\x80\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(log[96..], *b"HP\0\x10\x01\0\0\0\x01\x02\x02\0\x10\0\0\x03");
+        let event = Event { action: Action::Add, first: 0x8000_0010, count: 4 };
+        let log = hot_plug(7, TIME, &event);
+        assert_eq!(log[4..8], [0, 0, 0, 108]);
+        assert_eq!(log[96..], *b"HP\0\x14\x01\0\0\0\x02\x01\x04\x40\0\0\0\x04\x80\0\0\x10");
     }
 
     #[test]
