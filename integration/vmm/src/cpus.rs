@@ -70,10 +70,9 @@ impl Cpus {
             }
         };
         // There is none: those that are taken out have none, nor their threads.
-        let inserted = self.shared.mailboxes.insert(index, vcpu.kicker());
-        if let Err(error) = inserted {
+        if !self.shared.mailboxes.insert(index, vcpu.kicker()) {
             lock(&self.parked).insert(index, vcpu);
-            return Err(create("a virtual CPU")(io::Error::other(error)));
+            return Err(create("a virtual CPU")(io::ErrorKind::AlreadyExists.into()));
         }
         let started = self.run(index, vcpu);
         if started.is_err() {
@@ -88,7 +87,9 @@ impl Cpus {
         let _ = self.shared.mailboxes.remove(index);
         let thread = lock(&self.threads).remove(&index);
         // A panic was reported by the thread itself.
-        if let Some(Ok(vcpu)) = thread.map(JoinHandle::join) {
+        if let Some(Ok(mut vcpu)) = thread.map(JoinHandle::join) {
+            // Others may wait for all that run.
+            vcpu.stop();
             lock(&self.parked).insert(index, vcpu);
         }
     }

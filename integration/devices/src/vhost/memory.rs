@@ -32,11 +32,11 @@ pub(crate) fn regions<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
         let host = region.get_host_address(MemoryRegionAddress(0)).map_err(|_| not_here())?;
         let file = region.file_offset().map(|file| (file.file().as_raw_fd(), file.start()));
         let (guest, bytes) = (region.start_addr().0, region.len());
-        Ok(Region { guest, bytes, host: host.addr() as u64, file })
+        io::Result::Ok(Region { guest, bytes, host: host.addr() as u64, file })
     };
     let mut regions: Vec<Region> = Vec::new();
     for region in physical.iter() {
-        let next = region_of(region)?;
+        let next: Region = region_of(region)?;
         match regions.last_mut().filter(|last| last.is_followed_by(&next)) {
             Some(last) => last.bytes += next.bytes,
             None => regions.push(next),

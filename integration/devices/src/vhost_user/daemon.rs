@@ -245,7 +245,8 @@ impl Daemon {
             });
         }
         let result = self.frontend.set_mem_table(&table);
-        result.map_err(|error| self.failed("take guest memory", error))
+        result.map_err(|error| self.failed("take guest memory", error))?;
+        Ok(())
     }
 
     fn set_up(&mut self, vring: &Vring) -> vhost::Result<()> {

@@ -35,11 +35,12 @@ pub(crate) fn clear(ram: &Memory) -> Result<(), BootError> {
 
 /// All in one file: range follows range, without the holes.
 fn regions<'a>(
-    ranges: impl Iterator<Item = &'a MemoryRange> + Clone,
+    ranges: impl Iterator<Item = &'a MemoryRange>,
     region: fn(Arc<MmapRegion>, GuestAddress) -> RamRegion,
 ) -> io::Result<Vec<RamRegion>> {
     let file = Arc::new(host_file::without_a_name(c"pseries-ram")?);
-    file.set_len(ranges.clone().map(|range| range.bytes).sum())?;
+    let ranges: Vec<_> = ranges.collect();
+    file.set_len(ranges.iter().map(|range| range.bytes).sum())?;
     let mut offset = 0;
     let mut regions = Vec::new();
     for range in ranges {

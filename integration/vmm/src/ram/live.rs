@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use arch_ppc64::{GuestRam, MemoryFault};
 use vm_memory::{
-    Address, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend,
-    GuestMemoryRegion,
+    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion,
 };
 
 use super::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
@@ -110,6 +109,7 @@ mod tests {
     use super::*;
     use crate::boot::{clear_ram, create_regions};
     use arch_ppc64::topology::{MemoryMap, MemoryRange};
+    use vm_memory::Address;
 
     const MIB: u64 = 1 << 20;
     const ROOM: GuestAddress = GuestAddress(2 * MIB);

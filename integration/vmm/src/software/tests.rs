@@ -90,3 +90,104 @@ fn ram_behind_a_hole_is_ram() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A thread runs a CPU while memory comes and goes under it.
+#[test]
+fn plugged_memory_is_ram_until_it_is_taken_out() {
+    struct Room;
+
+    impl MachineConfig for Room {
+        fn memory(&self) -> Memory {
+            Memory::of_size(256 << 20).with_hotplug(512 << 20)
+        }
+
+        fn cpus(&self) -> Cpus {
+            Cpus::new(1, CpuModel::Power9)
+        }
+
+        fn boot(&self) -> Boot<'_> {
+            Boot::new("")
+        }
+
+        fn x_vof(&self) -> bool {
+            true
+        }
+    }
+
+    const LMB: u64 = 256 << 20;
+    /// The second block of the room.
+    const PLUGGED: GuestAddress = GuestAddress(2 * LMB);
+    let machine = Machine::new(&Room).unwrap();
+    let ram = Arc::new(create_ram(&machine).unwrap());
+    let put = |at: u64, code: &[u32]| {
+        let memory = ram.memory().memory();
+        for (at, word) in (at..).step_by(4).zip(code) {
+            memory.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+        }
+    };
+    let program = [
+        0x3d20_2000, // lis r9,PLUGGED@h
+        0x8149_0000, // lwz r10,0(r9)
+        0x7d29_03a6, // mtctr r9
+        0x2c0a_0000, // cmpwi r10,0
+        0x4182_fff4, // beq .-12: until there is code
+        0x4e80_0421, // bctrl
+        0x4400_0022, // sc 1
+        0x4bff_ffe8, // b .-24
+    ];
+    put(ENTRY, &program);
+    let host: Arc<dyn HostRam> = ram.clone();
+    let mut vm = Software::new(Arc::new(Clock::of_host())).create(&machine, &host).unwrap();
+    let machine_vm = vm.vm.take().unwrap();
+    let (told, says) = std::sync::mpsc::sync_channel(1);
+    let (goes, go) = std::sync::mpsc::channel();
+    let mut vcpu = vm.vcpus.remove(0);
+    let kick = vcpu.kicker();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || {
+            vcpu.start(&EntryRegisters::at(GuestAddress(ENTRY))).unwrap();
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                match vcpu.run().unwrap() {
+                    VcpuExit::Hypercall(call) => {
+                        let _ = told.send(Some(call.token));
+                        // It has left the memory that is taken out now.
+                        let _ = go.recv();
+                    }
+                    VcpuExit::MmioRead(PLUGGED, data) => {
+                        data.fill(0);
+                        let _ = told.send(None);
+                    }
+                    VcpuExit::Interrupted => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        for round in 1..=10_u32 {
+            // While it is not there, the VMM is asked.
+            while says.recv().unwrap().is_some() {}
+            ram.plug(PLUGGED, LMB).unwrap();
+            machine_vm.add_memory(PLUGGED).unwrap();
+            assert!(machine_vm.add_memory(PLUGGED).is_err());
+            // Zero: the program waits for code. What it asked for before is asked.
+            put(PLUGGED.0 + 4, &[0x4e80_0020]); // blr
+            put(PLUGGED.0, &[0x3860_0000 | round]); // li r3,round
+            let said = loop {
+                if let Some(said) = says.recv().unwrap() {
+                    break said;
+                }
+            };
+            assert_eq!(said, u64::from(round));
+            // What was decoded is not run again, wherever other code comes from.
+            ram.unplug(PLUGGED, LMB).unwrap();
+            machine_vm.remove_memory(PLUGGED).unwrap();
+            ram.give_back(PLUGGED, LMB).unwrap();
+            assert!(machine_vm.remove_memory(PLUGGED).is_err());
+            goes.send(()).unwrap();
+        }
+        drop((says, goes));
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        kick.kick();
+    });
+}
