@@ -320,7 +320,8 @@ impl Guest {
         // Whoever hears of the guest may ask for more.
         let until = Instant::now() + HANGS;
         loop {
-            self.obey();
+            // There may be an event of what was there and was not taken.
+            self.try_obey();
             let info = self.control.wait(Duration::from_millis(10)).unwrap();
             if !info.is_pending() && self.is_quiet() {
                 return info;
