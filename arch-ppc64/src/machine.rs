@@ -75,11 +75,8 @@ impl Machine {
         let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
-            cores: (0..cpus.boot).step_by(threads as usize).map(CpuIndex).collect(),
-            blocks: BTreeSet::new(),
-            has_connectors: has_room,
-            has_room,
-            topology,
+            boot_cpus: cpus.boot,
+            topology: topology.with_distances(&distances, &nodes),
             nodes,
             distances,
             cpu: Cpu::of_model(cpus.model),
@@ -411,6 +408,7 @@ pub(crate) mod tests {
     use vm_memory::GuestAddress;
 
     /// A configuration for tests: 512 MiB and one CPU unless a test says otherwise.
+    #[derive(Debug)]
     pub(crate) struct TestConfig {
         pub(crate) memory: Memory,
         /// Another map than that of `memory`.
@@ -418,6 +416,8 @@ pub(crate) mod tests {
         pub(crate) cpus: Cpus,
         /// Another topology than one thread a core.
         pub(crate) topology: Option<CpuTopology>,
+        /// From a node, to another.
+        pub(crate) distances: Vec<(u8, u8, u8)>,
         pub(crate) cmdline: String,
         pub(crate) x_vof: bool,
     }
@@ -429,6 +429,7 @@ pub(crate) mod tests {
                 ranges: vec![],
                 cpus: Cpus::new(1, CpuModel::Power9),
                 topology: None,
+                distances: vec![],
                 cmdline: "console=hvc0".to_owned(),
                 x_vof: true,
             }
@@ -450,6 +451,10 @@ pub(crate) mod tests {
         }
         fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
             Ok(self.topology.clone().unwrap_or(CpuTopology::new(self.cpus.max)))
+        }
+        fn numa_distances(&self) -> Result<NumaDistances, NumaDistanceError> {
+            let entry = |&(from, to, distance)| (NumaNode(from), NumaNode(to), distance);
+            NumaDistances::new(self.distances.iter().map(entry))
         }
         fn boot(&self) -> Boot<'_> {
             Boot::new(&self.cmdline)
@@ -555,6 +560,52 @@ pub(crate) mod tests {
             ConfigError::Topology(CpuTopologyError::PartOfCore { cpus: 2, threads: 4 })
         );
         assert_eq!(error(&with(4, 8, threads(4))), ConfigError::OtherCpus { topology: 4, max: 8 });
+    }
+
+    /// Nodes of memory, of CPUs, of both, and of memory that is not there yet.
+    #[test]
+    fn a_node_has_memory_or_cpus() {
+        let on = |range: MemoryRange, node| range.on_node(NumaNode(node));
+        let memory = |start: u64| MemoryRange::ram(GuestAddress(start * LMB_BYTES), LMB_BYTES);
+        let hotplug = MemoryRange::hotplug(GuestAddress(8 * LMB_BYTES), LMB_BYTES);
+        let with = |distances: &[(u8, u8, u8)]| TestConfig {
+            ranges: vec![on(memory(0), 2), on(memory(1), 4), on(hotplug, 255)],
+            cpus: Cpus::new(1, CpuModel::Power9).with_max(2),
+            topology: Some(CpuTopology::new(2).with_nodes([1, 2].map(NumaNode))),
+            distances: distances.to_vec(),
+            ..TestConfig::default()
+        };
+        let machine = Machine::new(&with(&[(1, 2, 30), (255, 4, 254)])).unwrap();
+        assert_eq!(machine.nodes(), [1, 2, 4, 255].map(NumaNode));
+        assert_eq!(machine.node_count(), 256);
+        assert_eq!(machine.numa_distances().between(NumaNode(4), NumaNode(255)), 254);
+        let no_node = error(&with(&[(1, 2, 30), (4, 3, 20)]));
+        assert_eq!(no_node, ConfigError::NoSuchNode { node: NumaNode(3) });
+        assert_eq!(
+            no_node.to_string(),
+            "there is a distance from NUMA node 3, which has neither memory nor CPUs"
+        );
+        let asymmetric = error(&with(&[(1, 2, 30), (2, 1, 31)]));
+        assert_eq!(
+            asymmetric.to_string(),
+            "NUMA node 2 cannot be 31 from node 1, which is 30 from it elsewhere: a distance is \
+             the same both ways"
+        );
+    }
+
+    #[test]
+    fn memory_of_nodes_is_made_of_blocks() {
+        let odd = MemoryRange::ram(GuestAddress(LMB_BYTES), 128 << 20);
+        let with = |node| TestConfig {
+            ranges: vec![MemoryRange::ram(RAM_START, LMB_BYTES), odd.on_node(NumaNode(node))],
+            ..TestConfig::default()
+        };
+        assert!(Machine::new(&with(0)).is_ok());
+        assert_eq!(
+            error(&with(1)).to_string(),
+            "memory of several NUMA nodes needs addresses and sizes that are multiples of 268435456 \
+             (256 MiB); 134217728 bytes at 0x10000000, of node 1, are not"
+        );
     }
 
     #[test]

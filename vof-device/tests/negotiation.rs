@@ -183,9 +183,15 @@ fn what_has_no_place_in_the_tree_is_not_told() {
     let host = host(Negotiated::Live);
     let machine = power10();
     let platform = cas::Platform::of(&machine);
-    let other = Machine::new(&Config(CpuModel::Power9)).unwrap();
-    let machine = TestMachine::in_memory(tree(&other, None), other.memory_map(), |builder| {
-        builder.cas(Box::new(platform)).cpus(host.clone(), other.topology())
+    let machine = TestMachine::in_memory(tree(&machine, None), machine.memory_map(), |builder| {
+        // A machine with a node that its tree has not.
+        let policy = move |vectors: &[u8]| {
+            let (decision, mut changes) = cas::negotiate(&platform, vectors).unwrap();
+            let [path, name] = ["/other", "agreed"].map(str::to_owned);
+            changes.push(cas::TreeChange::Set { path, name, value: vec![1] });
+            Ok((decision, changes))
+        };
+        builder.cas(Box::new(policy)).cpus(host.clone(), machine.topology())
     });
     let client = machine.client();
     let before = machine.vof().to_blob();

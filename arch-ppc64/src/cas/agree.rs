@@ -7,6 +7,7 @@ use super::vectors::vector5;
 use super::{CasError, Support, TreeChange};
 use crate::cpu::{Cpu, CpuModel};
 use crate::memory_blocks::{BLOCKS_PROPERTY, NODE_PATH, SETS_PROPERTY};
+use crate::topology::{Form, REFERENCE_POINTS_PROPERTY};
 
 const ARCHITECTURE_VECTOR_5: &str = "ibm,architecture-vec-5";
 
@@ -35,7 +36,7 @@ impl Decision {
                 mmu: preferred([hash, radix], &platform.mmu),
                 interrupts: preferred([xics, xive], &platform.interrupts),
                 form1_affinity: false,
-                hotplug_events: false,
+                form2_affinity: false,
                 dynamic_memory: false,
                 dynamic_memory_v2: false,
             });
@@ -49,7 +50,7 @@ impl Decision {
             interrupts: agree(INTERRUPT_MODES, &platform.interrupts, &options.interrupts)
                 .ok_or(CasError::Interrupts(options.interrupts))?,
             form1_affinity: options.form1_affinity,
-            hotplug_events: platform.has_connectors && options.hotplug_events,
+            form2_affinity: options.form2_affinity,
             dynamic_memory,
             dynamic_memory_v2: dynamic_memory && options.dynamic_memory_v2,
         })
@@ -66,7 +67,7 @@ impl Decision {
             mmu: preferred(MMUS, &platform.mmu),
             interrupts: preferred(INTERRUPT_MODES, &platform.interrupts),
             form1_affinity: true,
-            hotplug_events: platform.has_connectors,
+            form2_affinity: true,
             dynamic_memory: pluggable,
             dynamic_memory_v2: pluggable,
         }
@@ -74,15 +75,19 @@ impl Decision {
 
     /// What the tree is to say: every property that depends on an agreement.
     pub fn changes(&self, platform: &Platform) -> Vec<TreeChange> {
-        let mut changes = vec![set("/chosen", ARCHITECTURE_VECTOR_5, self.architecture_vector_5())];
+        let points = self.affinity().reference_points();
+        let points = points.iter().flat_map(|level| level.to_be_bytes()).collect();
+        let mut changes = vec![
+            set("/chosen", ARCHITECTURE_VECTOR_5, self.architecture_vector_5()),
+            set("/rtas", REFERENCE_POINTS_PROPERTY, points),
+        ];
         // The other properties of a CPU are the same at each level.
         if platform.has_versions() {
-            changes.extend(
-                platform
-                    .cpu_paths
-                    .iter()
-                    .map(|path| set(path, "cpu-version", self.cpu_version.to_be_bytes().to_vec())),
-            );
+            changes.push(TreeChange::SetChildren {
+                path: "/cpus".to_owned(),
+                name: "cpu-version".to_owned(),
+                value: self.cpu_version.to_be_bytes().to_vec(),
+            });
         }
         if let Some(blocks) = &platform.memory_blocks {
             let (list, value, other) = if self.dynamic_memory_v2 {
@@ -96,6 +101,15 @@ impl Decision {
         changes
     }
 
+    /// How the guest reads associativity. One that knows both forms takes form 2, as Linux does.
+    fn affinity(&self) -> Form {
+        match (self.form1_affinity, self.form2_affinity) {
+            (_, true) => Form::Form2,
+            (true, false) => Form::Form1,
+            (false, false) => Form::Form0,
+        }
+    }
+
     /// The value of `ibm,architecture-vec-5`: vector 5 with what is agreed on, its length first.
     /// So each byte's index is its number in the table of option vectors.
     pub fn architecture_vector_5(&self) -> Vec<u8> {
@@ -104,7 +118,7 @@ impl Decision {
         for ((number, bit), agreed) in [
             (vector5::DYNAMIC_MEMORY, self.dynamic_memory),
             (vector5::FORM1_AFFINITY, self.form1_affinity),
-            (vector5::HOTPLUG_EVENTS, self.hotplug_events),
+            (vector5::FORM2_AFFINITY, self.form2_affinity),
             (vector5::DYNAMIC_MEMORY_V2, self.dynamic_memory_v2),
             ((vector5::INTERRUPTS_BYTE, vector5::NEW_WAY), self.interrupts == InterruptMode::Xive),
             ((vector5::MMU_BYTE, vector5::NEW_WAY), self.mmu == Mmu::Radix),

@@ -50,10 +50,21 @@ pub use vectors::{
 
 /// A change to the device tree that negotiation makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TreeChange {
     /// A property gets a value; it is added where the node does not have it.
     Set {
         /// Full path of the node.
+        path: String,
+        /// Name of the property.
+        name: String,
+        /// Its new value.
+        value: Vec<u8>,
+    },
+    /// A property of every child of a node gets a value, of those that have the property: one change
+    /// for all cores of a machine.
+    SetChildren {
+        /// Full path of the parent.
         path: String,
         /// Name of the property.
         name: String,
@@ -70,17 +81,30 @@ pub enum TreeChange {
 }
 
 impl TreeChange {
-    /// Full path of the node.
+    /// Full path of the node, or of the parent.
     pub fn path(&self) -> &str {
-        match self {
-            Self::Set { path, .. } | Self::Remove { path, .. } => path,
-        }
+        let (path, _, _) = self.parts();
+        path
     }
 
     /// Name of the property.
     pub fn name(&self) -> &str {
+        let (_, name, _) = self.parts();
+        name
+    }
+
+    /// The property's new value; `None` where it goes.
+    pub fn value(&self) -> Option<&[u8]> {
+        let (_, _, value) = self.parts();
+        value
+    }
+
+    fn parts(&self) -> (&str, &str, Option<&[u8]>) {
         match self {
-            Self::Set { name, .. } | Self::Remove { name, .. } => name,
+            Self::Set { path, name, value } | Self::SetChildren { path, name, value } => {
+                (path, name, Some(value))
+            }
+            Self::Remove { path, name } => (path, name, None),
         }
     }
 }

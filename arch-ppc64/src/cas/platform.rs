@@ -10,8 +10,6 @@ use crate::memory_blocks::MemoryBlocks;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     pub(super) cpu: Cpu,
-    /// Full paths of the cores' nodes.
-    pub(super) cpu_paths: Vec<String>,
     /// Memory that can be plugged, if there is any.
     pub(super) memory_blocks: Option<MemoryBlocks>,
     /// Whether what can be plugged has connectors.
@@ -25,10 +23,6 @@ impl Platform {
     pub fn of(machine: &Machine) -> Self {
         Self {
             cpu: *machine.cpu(),
-            cpu_paths: machine
-                .cores()
-                .map(|vcpu| format!("/cpus/{}", machine.cpu_node(vcpu)))
-                .collect(),
             memory_blocks: MemoryBlocks::of_machine(machine),
             has_connectors: machine.has_connectors(),
             mmu: Support::Only(Mmu::Radix),

@@ -101,12 +101,8 @@ fn decide(bytes: &[u8]) -> Result<Decision, CasError> {
 
 /// The value that a property gets, if it is set.
 fn value<'a>(changes: &'a [TreeChange], of_path: &str, of_name: &str) -> Option<&'a [u8]> {
-    changes.iter().find_map(|change| match change {
-        TreeChange::Set { path, name, value } if path == of_path && name == of_name => {
-            Some(value.as_slice())
-        }
-        _ => None,
-    })
+    let is_it = |change: &&TreeChange| (change.path(), change.name()) == (of_path, of_name);
+    changes.iter().filter(is_it).find_map(TreeChange::value)
 }
 
 #[test]
@@ -118,10 +114,9 @@ fn linux_gets_what_it_asks_for() {
     assert_eq!((vector.len(), vector[0]), (27, 25));
     let agreed: Vec<(usize, u8)> =
         (1..27).map(|number| (number, vector[number])).filter(|(_, value)| *value != 0).collect();
-    assert_eq!(agreed, [(2, 0x20), (5, 0x80), (6, 0x04), (22, 0x80), (24, 0x40), (26, 0x40)]);
-    for cpu in ["/cpus/PowerPC,POWER9@0", "/cpus/PowerPC,POWER9@1"] {
-        assert_eq!(value(&changes, cpu, "cpu-version"), Some(&[0, 0x4e, 0x12, 0x03][..]));
-    }
+    assert_eq!(agreed, [(2, 0x20), (5, 0xa0), (22, 0x80), (24, 0x40), (26, 0x40)]);
+    // Of each CPU.
+    assert_eq!(value(&changes, "/cpus", "cpu-version"), Some(&[0, 0x4e, 0x12, 0x03][..]));
 }
 
 #[test]
@@ -138,7 +133,7 @@ fn what_linux_says_is_understood() {
     let options = PlatformOptions {
         dynamic_memory: true,
         form1_affinity: true,
-        hotplug_events: true,
+        form2_affinity: true,
         max_cpus: 2048,
         dynamic_memory_v2: true,
         interrupts: Support::Only(InterruptMode::Xics),
@@ -160,7 +155,7 @@ fn boot_loader_gets_what_the_machine_is() {
         mmu: Mmu::Radix,
         interrupts: InterruptMode::Xics,
         form1_affinity: false,
-        hotplug_events: false,
+        form2_affinity: false,
         dynamic_memory: false,
         dynamic_memory_v2: false,
     };
@@ -296,6 +291,29 @@ fn platform_says_what_it_supports() {
     assert_eq!(platform_support(&platform()), [23, 0, 24, 0x40, 25, 0, 26, 0x40]);
 }
 
+/// Linux of 5.14 and before knows no form but the first; one that knows both takes the second.
+#[test]
+fn associativity_is_of_the_latest_form_that_the_guest_knows() {
+    // Byte 5 also has resource reassignment (0x40), which is not there.
+    for (said, agreed, points) in [
+        (0x40, 0, &[4, 4][..]),
+        (0xc0, 0x80, &[4, 3, 2, 1]),
+        (0x20, 0x20, &[4]),
+        (0xe0, 0xa0, &[4]),
+    ] {
+        let vectors = linux(&linux_vector_5(&[(5, said)]));
+        let (decision, changes) = negotiate(&platform(), &vectors).unwrap();
+        assert_eq!(decision.architecture_vector_5()[5], agreed);
+        let cells: Vec<u8> = points.iter().flat_map(|point: &u32| point.to_be_bytes()).collect();
+        let found = value(&changes, "/rtas", "ibm,associativity-reference-points");
+        assert_eq!(found, Some(cells.as_slice()), "{said:#x}");
+    }
+    // Without a vector 5, as for a boot loader.
+    let (_, changes) = negotiate(&platform(), &grub()).unwrap();
+    let found = value(&changes, "/rtas", "ibm,associativity-reference-points");
+    assert_eq!(found, Some(&[0, 0, 0, 4, 0, 0, 0, 4][..]));
+}
+
 #[test]
 fn memory_is_listed_as_the_guest_knows_it() {
     const NODE: &str = "/ibm,dynamic-reconfiguration-memory";
@@ -383,6 +401,7 @@ proptest! {
                     change.name(),
                     "ibm,architecture-vec-5"
                         | "cpu-version"
+                        | "ibm,associativity-reference-points"
                         | "ibm,dynamic-memory"
                         | "ibm,dynamic-memory-v2"
                 ));
@@ -428,6 +447,7 @@ proptest! {
             prop_assert!(platform.interrupts.includes(&decision.interrupts));
             prop_assert!(!decision.dynamic_memory_v2 || options.dynamic_memory_v2);
             prop_assert!(!decision.form1_affinity || options.form1_affinity);
+            prop_assert!(!decision.form2_affinity || options.form2_affinity);
         }
     }
 }

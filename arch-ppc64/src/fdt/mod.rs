@@ -15,6 +15,7 @@ mod flatten;
 mod long_names;
 mod memory;
 mod names;
+mod property_names;
 mod root;
 mod rtas;
 mod start;

@@ -2,10 +2,11 @@
 
 use super::error::FdtError;
 use super::start::{Start, to_cell};
-use super::tree::Tree;
+use super::tree::{NodeBuilder, Tree};
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::rtas;
+use crate::topology::{Form, NumaNode, REFERENCE_POINTS_PROPERTY};
 
 /// `function_sets` says what hypercalls there are (LoPAPR table 171, column "Hypervisor Call Function
 /// Set"): a set that is named is a promise.
@@ -25,16 +26,7 @@ pub(super) fn node(
     node.cell("rtas-event-scan-rate", 0)?;
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
     node.flag("ibm,extended-os-term")?;
-    // The fourth level of associativity is the NUMA node; the others are the same for all.
-    node.cells("ibm,associativity-reference-points", &[4, 2])?;
-    node.cells("ibm,max-associativity-domains", &[4, 1, 1, 1, machine.node_count()])?;
-    // What there may be at most: what a machine can get that nobody plugs anything into is what it
-    // has.
-    let cores = if machine.has_connectors() {
-        machine.topology().cores()
-    } else {
-        machine.cores().count() as u32
-    };
+    affinity(&mut node, machine)?;
     let mut capacity = map.end().0.to_be_bytes().to_vec();
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
     capacity.extend_from_slice(&cores.to_be_bytes());
@@ -47,5 +39,27 @@ pub(super) fn node(
         node.cell("linux,rtas-base", base)?;
         node.cell("linux,rtas-entry", base)?;
     }
+    Ok(())
+}
+
+/// What the lists of associativity domains mean (LoPAPR chapter 15). Each level has as many domains as there
+/// are nodes at most, for a domain has the number of one of its nodes.
+///
+/// The tables of distances are those of form 2, whose reference points negotiation sets; another guest
+/// does not look for them. They have each number below the highest, for Linux asks for the distance of
+/// any two nodes that there could be.
+fn affinity(node: &mut NodeBuilder<'_>, machine: &Machine) -> Result<(), FdtError> {
+    let count = machine.node_count();
+    node.cells(REFERENCE_POINTS_PROPERTY, Form::Form0.reference_points())?;
+    node.cells("ibm,max-associativity-domains", &[4, count, count, count, count])?;
+    let nodes: Vec<u32> = [count].into_iter().chain(0..count).collect();
+    node.cells("ibm,numa-lookup-index-table", &nodes)?;
+    let distances = machine.numa_distances();
+    let mut table = (count * count).to_be_bytes().to_vec();
+    for one in 0..count {
+        let distance = |other| distances.between(NumaNode(one as u8), NumaNode(other as u8));
+        table.extend((0..count).map(distance));
+    }
+    node.bytes("ibm,numa-distance-table", &table)?;
     Ok(())
 }

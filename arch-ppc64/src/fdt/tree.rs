@@ -6,15 +6,15 @@ use std::fmt;
 use vm_memory::GuestAddress;
 
 use super::error::FdtError;
-use super::names::{is_node_name, is_property_name};
+use super::names::is_node_name;
+use super::property_names::{NameId, PropertyNames};
 use crate::cas::TreeChange;
 
 /// The most levels, the root's included: as many as the writer of blocks takes.
 pub(super) const LEVELS_MAX: usize = 64;
 
-/// How many bytes of names and of values there is room for from the start: for those of a machine
-/// with a few CPUs. More is made room for as it comes.
-const NAMES_ROOM: usize = 4 << 10;
+/// How many bytes of values there is room for from the start: for those of a machine with a few CPUs.
+/// More is made room for as it comes.
 const VALUES_ROOM: usize = 16 << 10;
 
 /// The property that says the number of a node. The tree gives it to each, and nobody else does.
@@ -51,9 +51,8 @@ impl Phandle {
 pub struct Tree {
     nodes: Vec<Node>,
     by_path: HashMap<String, usize>,
-    /// The names of all properties, one behind the other.
-    names: String,
-    /// Their values, likewise.
+    names: PropertyNames,
+    /// The values of all properties, one behind the other.
     values: Vec<u8>,
     reserved: Vec<(u64, u64)>,
     boot_cpu: u32,
@@ -69,10 +68,9 @@ pub(super) struct Node {
     children: Vec<usize>,
 }
 
-/// A property: where its name is, and its value.
+/// A property: its name, and where its value is.
 struct Property {
-    name_at: usize,
-    name_bytes: usize,
+    name: NameId,
     at: usize,
     bytes: usize,
 }
@@ -97,7 +95,7 @@ impl Tree {
         Self {
             nodes: vec![root],
             by_path: HashMap::from([("/".to_owned(), 0)]),
-            names: String::with_capacity(NAMES_ROOM),
+            names: PropertyNames::default(),
             values: Vec::with_capacity(VALUES_ROOM),
             reserved: Vec::new(),
             boot_cpu: 0,
@@ -200,14 +198,15 @@ impl Tree {
                 TreeChange::Set { path, name, value } => {
                     let node = self.index(path)?;
                     match self.place(node, name) {
-                        Some(place) => {
-                            let (at, bytes) = (self.values.len(), value.len());
-                            self.values.extend_from_slice(value);
-                            let property = &mut self.nodes[node].properties[place];
-                            (property.at, property.bytes) = (at, bytes);
-                        }
+                        Some(place) => self.replace(&[(node, place)], value),
                         None => self.set(node, name, |values| values.extend_from_slice(value))?,
                     }
+                }
+                TreeChange::SetChildren { path, name, value } => {
+                    let children = self.nodes[self.index(path)?].children.iter();
+                    let having = children.filter_map(|&node| Some((node, self.place(node, name)?)));
+                    let having: Vec<_> = having.collect();
+                    self.replace(&having, value);
                 }
                 TreeChange::Remove { path, name } => {
                     let Some(&node) = self.by_path.get(path) else { continue };
@@ -231,7 +230,7 @@ impl Tree {
     /// Names and values of a node's properties, without the phandle.
     pub(super) fn properties(&self, node: usize) -> impl Iterator<Item = (&str, &[u8])> {
         let properties = self.nodes[node].properties.iter();
-        properties.map(|property| (self.name_of(property), self.value_of(property)))
+        properties.map(|property| (self.names.text(property.name), self.value_of(property)))
     }
 
     /// Names and values of the properties of a node, without the phandle; none where there is no such
@@ -248,17 +247,23 @@ impl Tree {
         self.boot_cpu
     }
 
-    fn name_of(&self, property: &Property) -> &str {
-        &self.names[property.name_at..][..property.name_bytes]
-    }
-
     /// Where among its properties a node has that of this name.
     fn place(&self, node: usize, name: &str) -> Option<usize> {
-        // Each property that is set looks through those before it: by bytes, which are not asked
-        // where characters begin.
-        let (names, name) = (self.names.as_bytes(), name.as_bytes());
-        let mut properties = self.nodes[node].properties.iter();
-        properties.position(|known| names[known.name_at..][..known.name_bytes] == *name)
+        self.place_of(node, self.names.get(name)?)
+    }
+
+    fn place_of(&self, node: usize, name: NameId) -> Option<usize> {
+        self.nodes[node].properties.iter().position(|property| property.name == name)
+    }
+
+    /// Gives properties, each by its node and its place there, another value.
+    fn replace(&mut self, properties: &[(usize, usize)], value: &[u8]) {
+        let (at, bytes) = (self.values.len(), value.len());
+        self.values.extend_from_slice(value);
+        for &(node, place) in properties {
+            let property = &mut self.nodes[node].properties[place];
+            (property.at, property.bytes) = (at, bytes);
+        }
     }
 
     fn value_of(&self, property: &Property) -> &[u8] {
@@ -300,18 +305,15 @@ impl Tree {
         name: &str,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), FdtError> {
-        if !is_property_name(name) {
-            return Err(FdtError::Name { name: name.to_owned() });
-        }
-        if name == PHANDLE || self.place(node, name).is_some() {
+        let id = self.names.intern(name)?;
+        if name == PHANDLE || self.place_of(node, id).is_some() {
             let (path, name) = (self.nodes[node].path.clone(), name.to_owned());
             return Err(FdtError::DuplicateProperty { path, name });
         }
-        let (name_at, at) = (self.names.len(), self.values.len());
-        self.names.push_str(name);
+        let at = self.values.len();
         write(&mut self.values);
-        let (name_bytes, bytes) = (name.len(), self.values.len() - at);
-        self.nodes[node].properties.push(Property { name_at, name_bytes, at, bytes });
+        let bytes = self.values.len() - at;
+        self.nodes[node].properties.push(Property { name: id, at, bytes });
         Ok(())
     }
 }

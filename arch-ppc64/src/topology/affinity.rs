@@ -12,9 +12,32 @@ impl fmt::Display for NumaNode {
     }
 }
 
-/// The associativity domains of memory of a node, highest level first: what its
-/// `ibm,associativity` says after the count. The last is the NUMA node; all of a machine is in one
-/// domain of each level above.
-pub fn memory_domains(node: NumaNode) -> [u32; 4] {
-    [0, 0, 0, node.0.into()]
+/// Which levels of associativity count (LoPAPR chapter 15, "Relative Performance Distance"): a property of
+/// `/rtas`.
+pub(crate) const REFERENCE_POINTS_PROPERTY: &str = "ibm,associativity-reference-points";
+
+/// How associativity is to be read, as guest and platform agree on it (LoPAPR table 244, vector 5 byte 5).
+///
+/// The lists are the same in each form: the NUMA node is the fourth of a list's domains, and above it
+/// are those of form 1. What differs is which of them count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// What is there without an agreement: the second level named is the node. Distances are none.
+    Form0,
+    /// The first level named is the node, the others are those above it.
+    Form1,
+    /// The level named is the node; distances are in tables beside it (not in LoPAPR 1.1; Linux's
+    /// `powerpc/associativity` document).
+    Form2,
+}
+
+impl Form {
+    /// The value of [`REFERENCE_POINTS_PROPERTY`].
+    pub(crate) const fn reference_points(self) -> &'static [u32] {
+        match self {
+            Self::Form0 => &[4, 4],
+            Self::Form1 => &[4, 3, 2, 1],
+            Self::Form2 => &[4],
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! How guests number CPUs, and which are near to each other.
 
-use super::affinity::{NumaNode, memory_domains};
+use super::affinity::NumaNode;
+use super::distances::NumaDistances;
+use super::form1::{self, Above};
 use crate::layout::MAX_THREADS_PER_CORE;
 use crate::vcpu::{CpuIndex, ServerNumber};
 
@@ -29,6 +31,8 @@ pub struct CpuTopology {
     servers_per_core: u32,
     /// Of each core; node 0 where there is none.
     nodes: Vec<NumaNode>,
+    /// The associativity domains above each node, by its number; 0 where there is none.
+    above: Vec<Above>,
 }
 
 /// CPUs that cannot be arranged so.
@@ -65,7 +69,13 @@ pub enum CpuTopologyError {
 impl CpuTopology {
     /// Up to `cpus` CPUs, each a core of one thread, of node 0, whose server number is its index.
     pub const fn new(cpus: u32) -> Self {
-        Self { cpus, threads_per_core: 1, servers_per_core: 1, nodes: Vec::new() }
+        Self {
+            cpus,
+            threads_per_core: 1,
+            servers_per_core: 1,
+            nodes: Vec::new(),
+            above: Vec::new(),
+        }
     }
 
     /// The same CPUs as threads of cores, so many of each. The server numbers of a core begin at a
@@ -97,6 +107,14 @@ impl CpuTopology {
     pub fn with_nodes(self, nodes: impl IntoIterator<Item = NumaNode>) -> Self {
         let cores = self.cores() as usize;
         Self { nodes: nodes.into_iter().take(cores).collect(), ..self }
+    }
+
+    /// With the nodes of a machine that are so far from each other.
+    #[must_use]
+    pub(crate) fn with_distances(self, distances: &NumaDistances, nodes: &[NumaNode]) -> Self {
+        let said = !distances.named().is_empty();
+        let above = if said { form1::above(nodes, distances) } else { Vec::new() };
+        Self { above, ..self }
     }
 
     /// How many CPUs there may be.
@@ -171,11 +189,19 @@ impl CpuTopology {
         self.nodes.iter().map(|node| u32::from(node.0) + 1).max().unwrap_or(1)
     }
 
+    /// The associativity domains of a NUMA node and of memory in it, highest level first: what
+    /// `ibm,associativity` says after the count. The last is the node; those above say, in form 1, which
+    /// nodes are near to each other, as far as that form can.
+    pub fn node_domains(&self, node: NumaNode) -> [u32; 4] {
+        let [a, b, c] = self.above.get(usize::from(node.0)).copied().unwrap_or_default();
+        [a, b, c, node.0.into()]
+    }
+
     /// The associativity domains of a CPU, highest level first: what the `ibm,associativity` of its
     /// core says after the count, and H_HOME_NODE_ASSOCIATIVITY. They are those of
-    /// [memory](memory_domains) of its node, and last the core.
+    /// [its node](Self::node_domains), and last the core.
     pub fn domains(&self, cpu: CpuIndex) -> [u32; 5] {
-        let [a, b, c, node] = memory_domains(self.node(cpu));
+        let [a, b, c, node] = self.node_domains(self.node(cpu));
         [a, b, c, node, self.server(self.first_of_core(cpu)).0]
     }
 }

@@ -1,7 +1,5 @@
 //! How far NUMA nodes are from each other.
 
-use std::collections::BTreeMap;
-
 use super::affinity::NumaNode;
 
 /// How far the NUMA nodes of a machine are from each other, in the units of ACPI's SLIT, which
@@ -22,8 +20,10 @@ use super::affinity::NumaNode;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NumaDistances {
-    /// By two different nodes, the lower number first.
-    between: BTreeMap<[NumaNode; 2], u8>,
+    /// A row for each node from 0 on; 0 where nothing is said.
+    table: Vec<u8>,
+    /// How many rows there are.
+    count: usize,
     /// Every node that something was said of.
     named: Vec<NumaNode>,
 }
@@ -96,12 +96,16 @@ impl NumaDistances {
     pub fn new(
         distances: impl IntoIterator<Item = (NumaNode, NumaNode, u8)>,
     ) -> Result<Self, NumaDistanceError> {
-        let mut table = Self::default();
+        let distances: Vec<_> = distances.into_iter().collect();
+        let mut named: Vec<NumaNode> =
+            distances.iter().flat_map(|&(from, to, _)| [from, to]).collect();
+        named.sort_unstable();
+        named.dedup();
+        let count = named.last().map_or(0, |last| usize::from(last.0) + 1);
+        let mut table = Self { table: vec![0; count * count], count, named };
         for (from, to, distance) in distances {
-            table.add(from, to, distance)?;
+            table.set(from, to, distance)?;
         }
-        table.named.sort_unstable();
-        table.named.dedup();
         Ok(table)
     }
 
@@ -110,7 +114,10 @@ impl NumaDistances {
         if one == other {
             return Self::LOCAL;
         }
-        self.between.get(&key(one, other)).copied().unwrap_or(Self::REMOTE)
+        match self.said(one, other) {
+            0 => Self::REMOTE,
+            distance => distance,
+        }
     }
 
     /// The nodes that something was said of, in the order of their numbers.
@@ -118,8 +125,16 @@ impl NumaDistances {
         &self.named
     }
 
-    fn add(&mut self, from: NumaNode, to: NumaNode, distance: u8) -> Result<(), NumaDistanceError> {
-        self.named.extend([from, to]);
+    fn said(&self, from: NumaNode, to: NumaNode) -> u8 {
+        let (from, to) = (usize::from(from.0), usize::from(to.0));
+        if to < self.count {
+            self.table.get(from * self.count + to).copied().unwrap_or(0)
+        } else {
+            0
+        }
+    }
+
+    fn set(&mut self, from: NumaNode, to: NumaNode, distance: u8) -> Result<(), NumaDistanceError> {
         if from == to {
             return match distance {
                 Self::LOCAL => Ok(()),
@@ -129,17 +144,18 @@ impl NumaDistances {
         if !(Self::LEAST..=Self::MOST).contains(&distance) {
             return Err(NumaDistanceError::Range { from, to, distance });
         }
-        match self.between.insert(key(from, to), distance) {
-            Some(other) if other != distance => {
-                Err(NumaDistanceError::Asymmetric { from, to, distance, other })
-            }
-            _ => Ok(()),
+        let other = self.said(from, to);
+        if other != 0 && other != distance {
+            return Err(NumaDistanceError::Asymmetric { from, to, distance, other });
         }
+        for (row, column) in [(from, to), (to, from)] {
+            let at = usize::from(row.0) * self.count + usize::from(column.0);
+            if let Some(place) = self.table.get_mut(at) {
+                *place = distance;
+            }
+        }
+        Ok(())
     }
-}
-
-fn key(one: NumaNode, other: NumaNode) -> [NumaNode; 2] {
-    if one < other { [one, other] } else { [other, one] }
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 mod affinity;
 mod cpus;
 mod distances;
+mod form1;
 mod memory_map;
 
-pub use affinity::{NumaNode, memory_domains};
+pub use affinity::NumaNode;
+pub(crate) use affinity::{Form, REFERENCE_POINTS_PROPERTY};
 pub use cpus::{CpuTopology, CpuTopologyError};
 pub use distances::{NumaDistanceError, NumaDistances};
 pub use memory_map::{MemoryKind, MemoryMap, MemoryMapError, MemoryRange};

@@ -182,6 +182,7 @@ fn negotiate(vectors: &[u8]) -> Result<Vec<TreeChange>, CasRefusal> {
         Some(_) => Ok(vec![
             TreeChange::Set { path: "/chosen".into(), name: "agreed".into(), value: vec![1; 9] },
             TreeChange::Set { path: path(1), name: path(2), value: vec![7] },
+            TreeChange::SetChildren { path: "/".into(), name: path(2), value: vec![8; 5] },
         ]),
     }
 }

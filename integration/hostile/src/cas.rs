@@ -11,6 +11,9 @@ use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::fdt::Start;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::outline;
+use arch_ppc64::topology::{
+    CpuTopology, CpuTopologyError, MemoryKind, MemoryMap, MemoryMapError, MemoryRange, NumaNode,
+};
 use arch_ppc64::{
     CpuIndex, CpuState, EntryRegisters, Hypercall, HypercallHandler, Machine, Next, NoConsole,
     StartError, Status, StopReason, VcpuHost,
@@ -22,7 +25,7 @@ use crate::Reach;
 use crate::input::Input;
 use crate::ram::WatchedRam;
 
-const GOALS: [&str; 13] = [
+const GOALS: [&str; 15] = [
     "cut off",
     "endless",
     "other processor",
@@ -36,6 +39,8 @@ const GOALS: [&str; 13] = [
     "agreed on an older level",
     "agreed on, and the machine restarts",
     "agreed on, and the host refuses",
+    "agreed on associativity of form 1",
+    "agreed on associativity of form 2",
 ];
 
 /// See [`Target::goals`](crate::Target::goals).
@@ -104,8 +109,19 @@ impl MachineConfig for Config {
     fn memory(&self) -> Memory {
         self.memory
     }
+    /// What can be plugged is in a node of its own.
+    fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
+        let on = |range: &MemoryRange| match range.kind {
+            MemoryKind::Hotplug => range.on_node(NumaNode(3)),
+            _ => *range,
+        };
+        MemoryMap::new(self.memory.map()?.ranges().iter().map(on))
+    }
     fn cpus(&self) -> Cpus {
         self.cpus
+    }
+    fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
+        Ok(CpuTopology::new(self.cpus.max).with_nodes([0, 7].map(NumaNode)))
     }
     fn boot(&self) -> Boot<'_> {
         Boot::new("console=hvc0")
@@ -159,6 +175,11 @@ pub fn run(data: &[u8]) -> Reach {
             }
             if decision.is_lowered {
                 reach.add(10);
+            }
+            match (decision.form1_affinity, decision.form2_affinity) {
+                (_, true) => reach.add(14),
+                (true, false) => reach.add(13),
+                (false, false) => {}
             }
             match answer {
                 Negotiated::NeedsReset => reach.add(11),
@@ -238,10 +259,14 @@ fn check_decision(case: &Case, proposal: &Proposal, decision: &Decision) {
             assert!(options.mmu.includes(&decision.mmu));
             assert!(options.interrupts.includes(&decision.interrupts));
             assert!(options.form1_affinity || !decision.form1_affinity);
+            assert!(options.form2_affinity || !decision.form2_affinity);
             assert!(options.dynamic_memory || !decision.dynamic_memory);
             assert!(options.dynamic_memory_v2 || !decision.dynamic_memory_v2);
         }
-        None => assert!(!decision.form1_affinity && !decision.dynamic_memory),
+        None => {
+            assert!(!decision.form1_affinity && !decision.form2_affinity);
+            assert!(!decision.dynamic_memory);
+        }
     }
     assert!(decision.dynamic_memory || !decision.dynamic_memory_v2);
     assert!(case.machine.memory_map().hotplug_bytes() > 0 || !decision.dynamic_memory);
@@ -255,10 +280,21 @@ fn check_changes(case: &Case, decision: &Decision, changes: &[TreeChange]) {
                 let TreeChange::Set { value, .. } = change else { panic!("{change:?}") };
                 assert_eq!((value.len(), value[0]), (27, 25));
             }
-            (path, "cpu-version") => {
-                assert!(path.starts_with("/cpus/"));
-                let TreeChange::Set { value, .. } = change else { panic!("{change:?}") };
+            ("/cpus", "cpu-version") => {
+                let TreeChange::SetChildren { value, .. } = change else { panic!("{change:?}") };
                 assert_eq!(value[..], decision.cpu_version.to_be_bytes());
+            }
+            ("/rtas", "ibm,associativity-reference-points") => {
+                let TreeChange::Set { value, .. } = change else { panic!("{change:?}") };
+                let points: &[u32] = match (decision.form1_affinity, decision.form2_affinity) {
+                    (_, true) => &[4],
+                    (true, false) => &[4, 3, 2, 1],
+                    (false, false) => &[4, 4],
+                };
+                assert_eq!(
+                    value[..],
+                    points.iter().map(|point| point.to_be_bytes()).collect::<Vec<_>>().concat()
+                );
             }
             (MEMORY, "ibm,dynamic-memory" | "ibm,dynamic-memory-v2") => {}
             _ => panic!("negotiation must not change {change:?}"),
@@ -332,11 +368,14 @@ fn check_changed(vof: &Vof, changes: &[TreeChange]) {
     let tree = vof.with_tree(DeviceTree::clone);
     for change in changes {
         let node = tree.find(change.path()).expect("changes are of nodes");
-        let value = match change {
-            TreeChange::Set { value, .. } => Some(value.as_slice()),
-            TreeChange::Remove { .. } => None,
-        };
-        assert_eq!(tree.property(node, change.name()), value, "{change:?}");
+        let value = change.value();
+        if let TreeChange::SetChildren { name, .. } = change {
+            for child in tree.children(node) {
+                assert_eq!(tree.property(child, name), value, "{change:?}");
+            }
+        } else {
+            assert_eq!(tree.property(node, change.name()), value, "{change:?}");
+        }
     }
 }
 

@@ -96,7 +96,7 @@ pub fn run(data: &[u8]) -> Reach {
         .expect("the machine has devices")
         .blob(&start)
         .expect("a machine has a tree");
-    assert!(blob.len() < 1 << 20, "a tree of {} bytes", blob.len());
+    assert!(blob.len() < 8 << 20, "a tree of {} bytes", blob.len());
     let tree = DeviceTree::from_blob(&blob).expect("the machine's tree is one");
     check_tree(&machine, &tree);
     if !machine.x_vof() {

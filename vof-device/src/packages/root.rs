@@ -1,6 +1,6 @@
 //! The root, where a system and its platform come together.
 
-use arch_ppc64::cas::{Decision, Negotiated, TreeChange};
+use arch_ppc64::cas::{Decision, Negotiated};
 
 use super::own::Method;
 use crate::limits::{MAX_ARCHITECTURE_VECTOR_BYTES, MAX_NEGOTIATED_BYTES};
@@ -35,7 +35,7 @@ fn negotiate(state: &mut State, vectors: &[u8]) -> Result<bool, Throw> {
             return Ok(false);
         }
     };
-    if bytes_of(&changes) > MAX_NEGOTIATED_BYTES {
+    if state.tree.changed_bytes(&changes) > MAX_NEGOTIATED_BYTES {
         let limit = MAX_NEGOTIATED_BYTES;
         state.complaints.warn(format_args!("negotiation sets more than {limit} bytes"));
         return Ok(false);
@@ -76,12 +76,4 @@ fn tell(state: &State, decision: &Decision) -> Negotiated {
         None if decision.is_as_started() => Negotiated::Live,
         None => Negotiated::Refused,
     }
-}
-
-fn bytes_of(changes: &[TreeChange]) -> usize {
-    let set = changes.iter().map(|change| match change {
-        TreeChange::Set { name, value, .. } => name.len() + value.len(),
-        TreeChange::Remove { .. } => 0,
-    });
-    set.sum()
 }

@@ -41,22 +41,27 @@ impl DeviceTree {
         let mut present: HashMap<(NodeId, &str), bool> = HashMap::new();
         let mut nodes = Vec::with_capacity(changes.len());
         for change in changes {
-            let (TreeChange::Set { path, name, .. } | TreeChange::Remove { path, name }) = change;
+            let (path, name) = (change.path(), change.name());
             let node = self.find(path).filter(|&node| self.path(node) == *path);
-            let node =
-                node.ok_or_else(|| ChangeError::NoNode { path: path.clone(), name: name.clone() })?;
+            let node = node.ok_or_else(|| ChangeError::NoNode {
+                path: path.to_owned(),
+                name: name.to_owned(),
+            })?;
+            nodes.push(node);
+            if let TreeChange::SetChildren { value, .. } = change {
+                // They have it already, so there is room for it.
+                let had = |child| present.get(&(child, name)).is_some_and(|is_there| *is_there);
+                self.check_children(node, path, name, value, had, is_fixed)?;
+                continue;
+            }
             let before = self.property(node, name);
-            let after = match change {
-                TreeChange::Set { value, .. } => Some(value.as_slice()),
-                TreeChange::Remove { .. } => None,
-            };
-            if is_fixed(path, name, before, after) {
-                return Err(ChangeError::Fixed { path: path.clone(), name: name.clone() });
+            if is_fixed(path, name, before, change.value()) {
+                return Err(fixed(path, name));
             }
             let count = counts.entry(node).or_insert_with(|| self.slots_of(node).len());
             let is_there = present.entry((node, name)).or_insert_with(|| before.is_some());
-            match change {
-                TreeChange::Set { value, .. } => {
+            match change.value() {
+                Some(value) => {
                     self.check(node, name, value).map_err(|e| of(path, name, e))?;
                     if !*is_there && *count >= MAX_NODE_PROPERTIES {
                         return Err(of(path, name, SetError::TooMany));
@@ -64,15 +69,43 @@ impl DeviceTree {
                     *count += usize::from(!*is_there);
                     *is_there = true;
                 }
-                TreeChange::Remove { .. } if name == "phandle" => {}
-                TreeChange::Remove { .. } => {
+                None if name == "phandle" => {}
+                None => {
                     *count -= usize::from(*is_there);
                     *is_there = false;
                 }
             }
-            nodes.push(node);
         }
         Ok(Checked { nodes, changes })
+    }
+
+    /// Checks that a property can get a value in all children of `parent` that have it, or of which
+    /// `had` says that they will.
+    fn check_children(
+        &self,
+        parent: NodeId,
+        parent_path: &str,
+        name: &str,
+        value: &[u8],
+        had: impl Fn(NodeId) -> bool,
+        is_fixed: IsFixed,
+    ) -> Result<(), ChangeError> {
+        // The root's children do not have its name before theirs.
+        let mut path = format!("{}/", parent_path.trim_end_matches('/'));
+        let parent_bytes = path.len();
+        for child in self.children(parent) {
+            let before = self.property(child, name);
+            if before.is_none() && !had(child) {
+                continue;
+            }
+            path.truncate(parent_bytes);
+            path.push_str(self.full_name(child));
+            if is_fixed(&path, name, before, Some(value)) {
+                return Err(fixed(&path, name));
+            }
+            self.check(child, name, value).map_err(|e| of(&path, name, e))?;
+        }
+        Ok(())
     }
 
     /// Makes all changes of a list, in their order: of this tree, as it was when they were checked.
@@ -81,16 +114,42 @@ impl DeviceTree {
     /// None, but for another tree.
     pub(crate) fn make(&mut self, checked: Checked<'_>) -> Result<(), ChangeError> {
         for (node, change) in checked.nodes.into_iter().zip(checked.changes) {
-            match change {
-                TreeChange::Set { path, name, value } => {
+            let (path, name) = (change.path(), change.name());
+            match (change, change.value()) {
+                (TreeChange::SetChildren { .. }, Some(value)) => {
+                    let mut next = self.child(node);
+                    while let Some(child) = next {
+                        if self.property(child, name).is_some() {
+                            self.set_property(child, name, value).map_err(|e| of(path, name, e))?;
+                        }
+                        next = self.peer(child);
+                    }
+                }
+                (_, Some(value)) => {
                     self.set_property(node, name, value).map_err(|e| of(path, name, e))?;
                 }
-                TreeChange::Remove { name, .. } => {
+                (_, None) => {
                     self.remove_property(node, name);
                 }
             }
         }
         Ok(())
+    }
+
+    /// How many bytes of names and values `changes` set, those of a change of children as often as the
+    /// parent has children.
+    pub(crate) fn changed_bytes(&self, changes: &[TreeChange]) -> usize {
+        let set = changes.iter().map(|change| {
+            let value = change.value().map_or(0, |value| change.name().len() + value.len());
+            let times = match change {
+                TreeChange::SetChildren { path, .. } => {
+                    self.find(path).map_or(0, |parent| self.children(parent).count())
+                }
+                _ => 1,
+            };
+            value.saturating_mul(times)
+        });
+        set.fold(0, usize::saturating_add)
     }
 }
 
@@ -99,6 +158,10 @@ impl DeviceTree {
 pub(crate) struct Checked<'a> {
     nodes: Vec<NodeId>,
     changes: &'a [TreeChange],
+}
+
+fn fixed(path: &str, name: &str) -> ChangeError {
+    ChangeError::Fixed { path: path.to_owned(), name: name.to_owned() }
 }
 
 fn of(path: &str, name: &str, source: SetError) -> ChangeError {
@@ -143,6 +206,40 @@ mod tests {
             assert_eq!(tree.property(node("/chosen"), "x"), Some(&b"value"[..]));
             assert_eq!(tree.property(node("/rtas"), "rtas-size"), None);
         }
+    }
+
+    /// A change of children is of those that have the property, as the changes before it leave them.
+    #[test]
+    fn children_that_have_it_are_changed() {
+        let children = |path: &str, name: &str, value: &[u8]| TreeChange::SetChildren {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            value: value.to_vec(),
+        };
+        let mut tree = sample_tree();
+        let changes = [set("/chosen", "x"), set("/rtas", "x"), remove("/rtas", "x")];
+        let changes = [&changes[..], &[children("/", "x", b"all")]].concat();
+        assert_eq!(apply(&mut tree, &changes), Ok(()));
+        let value = |tree: &DeviceTree, path: &str| {
+            tree.property(tree.find(path).unwrap(), "x").map(<[u8]>::to_vec)
+        };
+        assert_eq!(value(&tree, "/chosen"), Some(b"all".to_vec()));
+        assert_eq!((value(&tree, "/rtas"), value(&tree, "/")), (None, None));
+        // Nobody has it, and nobody gets it; of a node that is none, nobody can.
+        assert_eq!(apply(&mut tree, &[children("/", "y", b"")]), Ok(()));
+        let count = tree.children(tree.root()).count();
+        assert_eq!(tree.changed_bytes(&[children("/", "x", b"all")]), 4 * count);
+        let before = tree.to_blob();
+        let error = apply(&mut tree, &[set("/rtas", "x"), children("/none", "x", b"")]);
+        assert_eq!(error, Err(ChangeError::NoNode { path: "/none".into(), name: "x".into() }));
+        // What is fixed of one is named, and nothing is done.
+        let is_fixed: IsFixed = |path, name, _, _| (path, name) == ("/rtas", "rtas-size");
+        let changes = [set("/chosen", "rtas-size"), children("/", "rtas-size", b"1234")];
+        let error = tree.check_changes(&changes, is_fixed).unwrap_err();
+        assert_eq!(error, fixed("/rtas", "rtas-size"));
+        let error = apply(&mut tree, &[children("/", "phandle", b"1234")]).unwrap_err();
+        assert!(matches!(error, ChangeError::Set { source: SetError::Phandle, .. }), "{error}");
+        assert_eq!(tree.to_blob(), before);
     }
 
     /// What one removes makes room for another, and what one makes is there for the next.

@@ -1,5 +1,6 @@
 //! Trees, read back by a parser that knows nothing of the writer.
 
+mod numa;
 mod parser;
 mod tools;
 mod trees;
@@ -131,7 +132,7 @@ fn phandles_are_the_same_at_each_start() {
 #[test]
 fn largest_machine_has_a_tree() {
     let tree = tree_of(&TestConfig {
-        memory: Memory::of_size(4 << 40).with_hotplug(4 << 40),
+        memory: Memory::of_size(8 << 40).with_hotplug(8 << 40),
         cpus: Cpus::new(2048, CpuModel::Power9),
         x_vof: false,
         ..TestConfig::default()
@@ -170,7 +171,7 @@ fn names_of_more_than_31_characters_are_there() {
     // AP code, and log2 of the page size: 4 KiB, 64 KiB, 2 MiB, 1 GiB.
     let sizes: Vec<_> = encodings.iter().map(|cell| (cell >> 29, cell & 0x1fff_ffff)).collect();
     assert_eq!(sizes, [(0, 12), (5, 16), (1, 21), (2, 30)]);
-    assert_eq!(tree.cells("/rtas", "ibm,associativity-reference-points"), [4, 2]);
+    assert_eq!(tree.cells("/rtas", "ibm,associativity-reference-points"), [4, 4]);
     let node = "/ibm,dynamic-reconfiguration-memory";
     assert_eq!(tree.cells(node, "ibm,lmb-size"), [0, LMB_BYTES as u32]);
     for (path, node) in tree.nodes() {
@@ -207,7 +208,7 @@ fn each_range_of_ram_has_its_node() {
         assert_eq!(tree.cells(&path, "reg"), reg);
         assert_eq!(tree.cells(&path, "ibm,associativity"), [4, 0, 0, 0, numa]);
     }
-    assert_eq!(tree.cells("/rtas", "ibm,max-associativity-domains"), [4, 1, 1, 1, 3]);
+    assert_eq!(tree.cells("/rtas", "ibm,max-associativity-domains"), [4, 3, 3, 3, 3]);
     let capacity = tree.cells("/rtas", "ibm,lrdr-capacity");
     assert_eq!(capacity[..2], [1, 2 * LMB_BYTES as u32]);
 
@@ -280,7 +281,8 @@ fn each_core_has_its_node() {
         // There are as many nodes as the highest number of one says, of memory or of CPUs.
         let highest = nodes.iter().take(32 / threads as usize).max().unwrap();
         let most = tree.cells("/rtas", "ibm,max-associativity-domains");
-        assert_eq!(most, [4, 1, 1, 1, u32::from(highest.0) + 1]);
+        let count = u32::from(highest.0) + 1;
+        assert_eq!(most, [4, count, count, count, count]);
     }
 }
 
@@ -294,6 +296,11 @@ fn flat_tree_is_as_after_negotiation() {
             match change {
                 TreeChange::Set { path, name, value } => {
                     assert_eq!(tree.value(&path, &name), Some(value.as_slice()), "{path} {name}");
+                }
+                TreeChange::SetChildren { path, name, value } => {
+                    for child in &tree.node(&path).unwrap().children {
+                        assert_eq!(child.value(&name), Some(value.as_slice()), "{path} {name}");
+                    }
                 }
                 TreeChange::Remove { path, name } => {
                     assert_eq!(tree.value(&path, &name), None, "{path} {name}");

@@ -58,10 +58,20 @@ fn blob_of(config: &TestConfig) -> Vec<u8> {
 fn dtc_accepts_every_shape() {
     for config in shapes() {
         let source = run(Command::new("dtc").args(["-I", "dtb", "-O", "dts"]), &blob_of(&config));
-        assert!(source.contains("ibm,associativity-reference-points = <0x04 0x02>;"));
+        let points = if config.x_vof { "<0x04 0x04>" } else { "<0x04>" };
+        assert!(source.contains(&format!("ibm,associativity-reference-points = {points};")));
         assert!(source.contains("ibm,processor-radix-AP-encodings"));
         let has_blocks = source.contains("ibm,dynamic-reconfiguration-memory {");
         assert_eq!(has_blocks, config.memory.hotplug_bytes != 0);
+    }
+}
+
+#[test]
+#[ignore = "needs dtc; cargo xtask test runs it"]
+fn dtc_accepts_machines_of_many_nodes() {
+    for config in [numa::two_sockets(), numa::largest()] {
+        let source = run(Command::new("dtc").args(["-I", "dtb", "-O", "dts"]), &blob_of(&config));
+        assert!(source.contains("ibm,numa-distance-table = "));
     }
 }
 
