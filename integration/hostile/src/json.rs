@@ -17,7 +17,7 @@ use vof_device::{DeviceTree, Vof};
 
 use crate::Reach;
 
-const GOALS: [&str; 10] = [
+const GOALS: [&str; 14] = [
     "is a configuration",
     "is a machine",
     "has a client interface",
@@ -28,6 +28,10 @@ const GOALS: [&str; 10] = [
     "is refused with its key",
     "begins with a mark of the byte order",
     "is refused with its encoding",
+    "is refused as its parts do not fit together",
+    "has several threads a core",
+    "has memory zones",
+    "has NUMA nodes",
 ];
 
 /// See [`Target::goals`](crate::Target::goals).
@@ -67,6 +71,14 @@ pub fn run(data: &[u8]) -> Reach {
     if data.starts_with(b"\xef\xbb\xbf") {
         reach.add(8);
     }
+    if let Err(error) = config.check_layout() {
+        let said = error.to_string();
+        assert!(!said.is_empty() && !said.contains(char::is_control), "{said:?}");
+        // What nobody has checked does no harm either.
+        let _ = Machine::new(&config);
+        reach.add(10);
+        return reach;
+    }
     let machine = match Machine::new(&config) {
         Ok(machine) => machine,
         Err(error) => {
@@ -88,6 +100,15 @@ pub fn run(data: &[u8]) -> Reach {
     }
     if config.payload.cmdline.is_some() {
         reach.add(6);
+    }
+    for (goal, is_there) in [
+        (11, machine.topology().threads_per_core() > 1),
+        (12, !config.memory.zones.is_empty()),
+        (13, !config.numa.is_empty()),
+    ] {
+        if is_there {
+            reach.add(goal);
+        }
     }
     let start = Start::new(GuestAddress(0x40_0000), [7; 32])
         .with_initrd(Some((GuestAddress(0x200_0000), 0x1234)))
@@ -132,7 +153,8 @@ fn check_limits(machine: &Machine, config: &VmConfig) {
 fn check_tree(machine: &Machine, tree: &DeviceTree) {
     let cpus = tree.find("/cpus").expect("there are CPUs");
     let is_cpu = |&node: &_| tree.property(node, "device_type") == Some(b"cpu\0");
-    assert_eq!(tree.children(cpus).filter(is_cpu).count(), machine.boot_cpus() as usize);
+    let cores = machine.boot_cpus() / machine.topology().threads_per_core();
+    assert_eq!(tree.children(cpus).filter(is_cpu).count(), cores as usize);
     for range in machine.memory_map().ram() {
         let path = format!("/memory@{:x}", range.start.0);
         let memory = tree.find(&path).expect("each range has a node");

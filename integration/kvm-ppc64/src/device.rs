@@ -50,9 +50,7 @@ impl Device {
             (sys::CAP_IRQ_XICS, "an XICS interrupt controller"),
             (sys::CAP_IMMEDIATE_EXIT, "immediate exits"),
         ] {
-            let has = sys::with_value(&file, sys::CHECK_EXTENSION, capability.into())
-                .map_err(KvmError::kernel("ask KVM what it can do"))?;
-            if has == 0 {
+            if capability_of(&file, capability)? == 0 {
                 return Err(KvmError::Unsuitable(format!(
                     "KVM of this host cannot do {what}; a POWER9 or later host in radix mode \
                      with the module kvm-hv is needed"
@@ -62,6 +60,11 @@ impl Device {
         let run_area_bytes = sys::with_value(&file, sys::GET_VCPU_MMAP_SIZE, 0)
             .map_err(KvmError::kernel("ask KVM for the size of its run area"))?;
         Ok(Self { file, run_area_bytes: run_area_bytes as usize, levels: Mutex::default() })
+    }
+
+    /// What KVM says of a capability, 0 for one that it does not know.
+    pub(crate) fn capability(&self, capability: u32) -> Result<i32, KvmError> {
+        capability_of(&self.file, capability)
     }
 
     pub(crate) fn create_vm(&self) -> Result<OwnedFd, KvmError> {
@@ -121,4 +124,9 @@ impl Device {
             unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX),
         })
     }
+}
+
+fn capability_of(file: &File, capability: u32) -> Result<i32, KvmError> {
+    sys::with_value(file, sys::CHECK_EXTENSION, capability.into())
+        .map_err(KvmError::kernel("ask KVM what it can do"))
 }

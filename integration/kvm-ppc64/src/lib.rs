@@ -12,6 +12,7 @@ mod registers;
 mod run_area;
 mod state;
 mod sys;
+mod threads;
 mod time;
 mod vcpu;
 mod vm;

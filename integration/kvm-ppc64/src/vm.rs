@@ -15,6 +15,7 @@ use crate::interrupts::{self, Xics};
 use crate::memory::Slots;
 use crate::modes::{self, Modes};
 use crate::sys;
+use crate::threads;
 use crate::time::TimePolicy;
 
 /// KVM of this host.
@@ -38,14 +39,26 @@ impl Kvm {
         self.0.host_pvr()
     }
 
+    /// Checks that VMs of this host can have such CPUs: their number, and that of a core's threads.
+    ///
+    /// # Errors
+    /// [`KvmError::Unsuitable`] says what they can have; [`KvmError::Kernel`] when the host fails.
+    pub fn check_topology(&self, topology: &CpuTopology) -> Result<(), KvmError> {
+        let most = self.0.capability(sys::CAP_MAX_VCPUS)?;
+        let modes = self.0.capability(sys::CAP_PPC_SMT_POSSIBLE)?;
+        threads::check(topology, most, modes).map_err(KvmError::Unsuitable)
+    }
+
     /// Makes a virtual machine that has an interrupt controller, and neither memory nor CPUs. The
     /// kernel answers the RTAS calls about interrupt sources (`ibm,set-xive` and its kin), by the
     /// tokens that they have in every machine (`arch_ppc64::rtas::token_of`).
     ///
     /// # Errors
-    /// [`KvmError::Refused`] when the options cannot be, [`KvmError::Kernel`] when the host fails.
+    /// [`KvmError::Refused`] when the options cannot be, [`KvmError::Unsuitable`] when this host cannot
+    /// have the topology's CPUs, [`KvmError::Kernel`] when it fails.
     pub fn create_vm(&self, options: VmOptions) -> Result<Arc<Vm>, KvmError> {
         modes::check_level(&self.0, options.compat)?;
+        self.check_topology(&options.topology)?;
         let fd = Arc::new(self.0.create_vm()?);
         let servers_per_core = options.topology.servers_per_core();
         if servers_per_core != 1 {

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Parser, ValueEnum};
 
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
-    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NvramConfig,
-    PayloadConfig, RngConfig, VmConfig, VsockConfig,
+    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NumaConfig, NvramConfig,
+    PayloadConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
 };
 use crate::quoted;
 
@@ -85,19 +85,30 @@ pub struct Cli {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub cmdline: Option<String>,
 
-    /// RAM: its size, or its ranges.
-    #[arg(
-        long,
-        value_name = "OPTIONS",
-        value_parser = MemoryFlag::parse,
-        help = "RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K. In \
-                its place, ranges=[512M@0,1G@4G/1] has holes: SIZE@START, or SIZE@START/NODE with a \
-                NUMA node. hotplug_size=S makes the tree leave room for S more [default: size=1G]"
-    )]
+    /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
+    /// hotplug_size=S is how much more may be plugged while the machine runs, in 256M. How it is had
+    /// from the host: shared=off, as memory that no other program can have, which --fs needs; in huge
+    /// pages, with hugepages=on and hugepage_size=S; all of it before the machine starts, with
+    /// prefault=on. Else it is shared, in usual pages, each taken when it is used [default: size=1G]
+    #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
     pub memory: Option<MemoryFlag>,
 
-    /// Virtual CPUs, as boot=N or boot=N,max=M. max=M makes the tree leave room for M in all; nothing
-    /// plugs CPUs or memory in yet [default: boot=1]
+    /// RAM in parts, in place of --memory size=S: with these it has to be --memory size=0. A zone is
+    /// behind the one before, or at start=ADDRESS, so that there is a hole. It has keys as --memory
+    /// has, and from there what it does not say itself, but for sizes
+    #[arg(long, value_name = "id=ID,size=S,...", num_args = 1.., value_parser = ZoneConfig::parse)]
+    pub memory_zone: Vec<ZoneConfig>,
+
+    /// NUMA nodes, as guest_numa_id=0,cpus=[0-3,8],memory_zones=[ID,ID],distances=[1@20,2@40]. All
+    /// CPUs and zones are in one then, CPUs by their numbers from 0 up to max, and no two threads of a
+    /// core are in different ones; the zone of a machine without --memory-zone is called mem0. A
+    /// distance is 11 to 254, the same both ways, and 20 where it is not said
+    #[arg(long, value_name = "guest_numa_id=N,...", num_args = 1.., value_parser = NumaConfig::parse)]
+    pub numa: Vec<NumaConfig>,
+
+    /// Virtual CPUs, as boot=N,max=M,topology=T:C:D:P. max=M is how many there may be when some are
+    /// plugged while the machine runs. T threads of a core (1, 2, 4 or 8), C cores of a die, D dies of
+    /// a package, P packages: their product is max; guests count cores [default: boot=1]
     #[arg(long, value_name = "OPTIONS", value_parser = CpusFlag::parse)]
     pub cpus: Option<CpusFlag>,
 
@@ -281,9 +292,11 @@ impl Cli {
         if let Some(flag) = self.cpus {
             flag.apply(&mut config.cpus);
         }
-        if let Some(flag) = self.memory.clone() {
+        if let Some(flag) = self.memory {
             flag.apply(&mut config.memory);
         }
+        replace(&mut config.memory.zones, &self.memory_zone);
+        replace(&mut config.numa, &self.numa);
         if let Some(flag) = self.machine {
             flag.apply(&mut config.machine);
         }

@@ -1,11 +1,12 @@
 //! The end of a machine: who wants it first, and why.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::StopReason;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::boot::Stopping;
 use crate::error::VmmError;
 
 /// Why a machine stops.
@@ -61,6 +62,12 @@ impl End {
     /// Whether somebody has said so.
     pub(crate) fn is_wanted(&self) -> bool {
         lock(&self.why).is_some()
+    }
+
+    /// Tells others whether somebody has said so.
+    pub(crate) fn stopping(self: &Arc<Self>) -> Stopping {
+        let end = self.clone();
+        Stopping::new(move || end.is_wanted())
     }
 
     pub(crate) fn take(&self) -> Option<Why> {

@@ -82,10 +82,11 @@ fn refuse_others(kind: FileType) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::InvalidInput, what))
 }
 
-/// A file in memory, empty. Its name is for people who look at this process.
-pub(crate) fn without_a_name(name: &CStr) -> io::Result<File> {
+/// A file in memory, empty. Its name is for people who look at this process; `pages` are the flags of
+/// memfd_create(2) that say what it is made of, 0 for usual pages.
+pub(crate) fn without_a_name(name: &CStr, pages: libc::c_uint) -> io::Result<File> {
     // SAFETY: reads the name; makes a new descriptor.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | pages) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

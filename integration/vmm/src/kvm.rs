@@ -15,6 +15,9 @@ use crate::end::lock;
 use crate::ram::{HostRam, SharedRam};
 use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
 
+/// KVM counts the pages of a slot in 31 bits: of 4 KiB, they are 8 TiB.
+const MOST_OF_A_SLOT: u64 = 4 << 40;
+
 /// KVM of this host.
 #[derive(Debug)]
 pub struct Kvm(kvm_ppc64::Kvm);
@@ -38,6 +41,10 @@ impl Backend for Kvm {
         Ok(Some(self.0.host_pvr()?))
     }
 
+    fn check(&self, machine: &Machine) -> Result<(), BackendError> {
+        Ok(self.0.check_topology(machine.topology())?)
+    }
+
     fn create(
         &self,
         machine: &Machine,
@@ -50,10 +57,22 @@ impl Backend for Kvm {
         let options =
             VmOptions::new(machine.topology(), SIGRTMIN()).with_compat(machine.cpu().compat());
         let vm = self.0.create_vm(options)?;
-        let growing =
-            Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
+        let mut slot = 0;
         for region in ram.regions() {
-            growing.add_memory(region.start)?;
+            for offset in (0..region.bytes).step_by(MOST_OF_A_SLOT as usize) {
+                let bytes = (region.bytes - offset).min(MOST_OF_A_SLOT);
+                let at = GuestAddress(region.start.0 + offset);
+                // SAFETY: within the region, which is mapped.
+                let host = unsafe { region.host.add(offset as usize) };
+                // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+                // holds `ram`.
+                unsafe { vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
+                slot += 1;
+            }
+        }
+        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
+        for id in machine.vcpus() {
+            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id)?, _ram: ram.clone() }));
         }
         let vcpus = machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {

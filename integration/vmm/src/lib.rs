@@ -55,7 +55,7 @@ use arch_ppc64::cpu::CpuError;
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
-pub use boot::{BootDevices, BootError, BootFrom, Payload, Randomness};
+pub use boot::{BootDevices, BootError, BootFrom, Payload, RamError, RamPlan, Randomness};
 pub use consoles::{ConsoleError, Consoles};
 pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
 pub use dump::DumpError;
@@ -67,8 +67,7 @@ pub use stats::{ClientTime, Exits, Stats};
 pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};
-use config::{DeviceError, FileError, VmConfig};
-use resize::Control;
+use config::{DeviceError, FileError, LayoutError, VmConfig};
 use software::{Clock, GuestTime, Software};
 use vcpu::{Backend, BackendError};
 
@@ -82,6 +81,9 @@ pub enum Failure {
     /// The configuration is none that a machine can have.
     #[error("the machine cannot be")]
     Config(#[from] ConfigError),
+    /// CPUs, memory and NUMA nodes cannot be in one machine.
+    #[error("the machine cannot be")]
+    Layout(#[from] LayoutError),
     /// The devices cannot be in one machine.
     #[error("the machine cannot be")]
     Device(#[from] DeviceError),
@@ -137,7 +139,8 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::File(error) if error.is_the_users() => 2,
-            Self::Config(_) | Self::Device(_) | Self::NoVof | Self::Cpu(_) => 2,
+            Self::Config(_) | Self::Layout(_) | Self::Device(_) => 2,
+            Self::NoVof | Self::Cpu(_) => 2,
             Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
             Self::Dump(DumpError::Create { .. }) => 2,
             Self::Payload(error)
@@ -198,18 +201,9 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     let (reboot, clock) = (!cli.no_reboot, Arc::new(clock));
     let kept = KeptNvram::open(config.nvram.as_ref())?;
     let nvram = kept.device().clone();
-    let control = control.clone();
-    let setup = vmm::Setup {
-        machine,
-        from,
-        backend,
-        reboot,
-        clock,
-        nvram,
-        randomness,
-        devices,
-        control,
-    };
+    let ram = RamPlan::of(&config);
+    let setup =
+        vmm::Setup { machine, from, backend, reboot, clock, nvram, randomness, ram, devices };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);
@@ -240,6 +234,7 @@ fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {
     if cli.icount {
         config.check_repeatable()?;
     }
+    config.check_layout()?;
     let machine = Machine::new(&config)?;
     Ok((config, machine))
 }

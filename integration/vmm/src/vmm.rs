@@ -14,7 +14,7 @@ use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
 use event_manager::MutEventSubscriber;
 
-use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, Randomness, Stopping};
+use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, RamPlan, Randomness};
 use crate::console::HostConsole;
 use crate::consoles::{Consoles, Serial};
 use crate::cpus::{self, Cpus};
@@ -68,6 +68,8 @@ pub struct Setup {
     pub nvram: Arc<Nvram>,
     /// Where the guest's randomness comes from.
     pub randomness: Randomness,
+    /// How the machine's RAM is had from the host.
+    pub ram: RamPlan,
     /// What is on the PCI bus.
     pub devices: Arc<Devices>,
     /// Makes it larger and smaller while it runs.
@@ -90,21 +92,33 @@ pub fn run(
     let mut at_the_end = EndAtOnce(true);
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
     let end = Arc::new(End::new().map_err(create("an event"))?);
-    let ram = Arc::new(boot::create_ram(&setup.machine)?);
+    let job = Arc::new(Job::new().map_err(create("an event"))?);
+    // Before RAM: to take it from the host may be long, and is nothing that somebody who leaves waits
+    // for.
+    let watch = Watch::start(signals, end.clone(), job.clone()).map_err(create("a thread"))?;
+    let ram = match boot::create_ram(setup.machine.memory_map(), &setup.ram, &end.stopping()) {
+        Ok(ram) => Arc::new(ram),
+        Err(BootError::Ending) => {
+            drop(watch);
+            let ending = ending(end.wait());
+            at_the_end.0 = !matches!(ending, Ok(Ending::Signal(_)));
+            return ending;
+        }
+        Err(error) => return Err(error.into()),
+    };
     let board = Board {
         console: serial.console(),
         is_on_terminal: matches!(serial, Serial::Terminal(_)),
         clock: setup.clock.clone(),
         nvram: setup.nvram.clone(),
         randomness: setup.randomness,
+        ram: setup.ram.clone(),
         devices: setup.devices.clone(),
     };
     let terminal = match console {
         Some(_) => RawTerminal::enter().map_err(VmmError::Terminal)?,
         None => None,
     };
-    let job = Arc::new(Job::new().map_err(create("an event"))?);
-    let watch = Watch::start(signals, end.clone(), job.clone()).map_err(create("a thread"))?;
     let wire = Arc::new(Wire::default());
     let mut listeners: Vec<Box<dyn MutEventSubscriber + Send>> = Vec::new();
     if let Some(console) = &console {
@@ -196,9 +210,9 @@ fn live(
                 log::info!("the guest restarts");
                 outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
-                boot::clear_ram(ram.memory())?;
-                if let Some(present) = present {
-                    nth.machine = nth.machine.with_present(present).map_err(VmmError::Present)?;
+                match boot::clear_ram(ram, &setup.ram, &end.stopping()) {
+                    Err(BootError::Ending) => return ending(end.wait()),
+                    cleared => cleared?,
                 }
                 nth.boot_count += 1;
             }
@@ -297,10 +311,7 @@ impl Life {
             wires: Wires { memory: ram.memory().clone(), notify_events: vm.notify_events },
             boot_arguments: nth.boot_arguments.clone(),
             boot_device: nth.boot_device.clone(),
-            stopping: Stopping::new({
-                let end = end.clone();
-                move || end.is_wanted()
-            }),
+            stopping: end.stopping(),
         };
         let boot = boot::prepare(machine, &setup.from, board, parts)?;
         let shared = cpus::Shared {

@@ -1,8 +1,13 @@
 //! What `pseries-vmm` says, and how it ends, when it cannot do what it is told.
 
+#[path = "run/said.rs"]
+mod said;
+
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+
+use said::{refused, run};
 
 struct Folder(PathBuf);
 
@@ -20,21 +25,6 @@ impl Folder {
     }
 }
 
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pseries-vmm")).args(arguments).output().unwrap()
-}
-
-/// Asserts that the arguments are refused with status 2 and a message that has all of `words`.
-fn refused(arguments: &[&str], words: &[&str]) {
-    let output = run(arguments);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
-    for word in words {
-        assert!(message.contains(word), "{arguments:?}: no {word:?} in {message}");
-    }
-    assert!(!message.contains("panicked"), "{message}");
-}
-
 #[test]
 fn help_says_what_there_is() {
     let output = run(&["--help"]);
@@ -43,7 +33,10 @@ fn help_says_what_there_is() {
     let words =
         ["--kernel", "x-vof", "POWER10", "Ctrl-A X", "--debug-unimplemented", "Exit status"];
     let of_boot = ["--boot", "disk0", "cdrom", "net0", "ISO 9660", "boot-device", "nothing else"];
-    for word in words.into_iter().chain(of_boot).chain(["--nvram", "FILE.damaged-1"]) {
+    let of_shape =
+        ["--memory-zone", "hugepage_size", "prefault", "--numa", "distances", "topology"];
+    let of_nvram = ["--nvram", "FILE.damaged-1"];
+    for word in words.into_iter().chain(of_boot).chain(of_shape).chain(of_nvram) {
         assert!(help.contains(word), "{word}");
     }
 }
@@ -55,6 +48,15 @@ fn arguments_are_checked() {
     refused(&["--kernel", "k", "--memory", "size=lots"], &["size=lots", "512M"]);
     refused(&["--kernel", "k", "--memory", "sise=1G"], &["sise", "hotplug_size"]);
     refused(&["--kernel", "k", "--cpus", "boot=x"], &["boot=x"]);
+    refused(
+        &["--kernel", "k", "--cpus", "boot=4,topology=2:2"],
+        &["topology=2:2", "threads:cores"],
+    );
+    refused(
+        &["--kernel", "k", "--memory-zone", "size=1G"],
+        &["--memory-zone", "\"id\" is missing"],
+    );
+    refused(&["--kernel", "k", "--numa", "guest_numa_id=256"], &["--numa", "from 0 to 255"]);
     refused(&["--kernel", "k", "--machine", "cpu=POWER7"], &["POWER7", "POWER9"]);
     refused(&["--kernel", "k", "--machine", "x-vof=perhaps"], &["perhaps", "on and off"]);
     refused(&["--kernel", "k", "--backend", "xen"], &["xen", "kvm"]);
@@ -66,7 +68,7 @@ fn machines_are_checked() {
         refused(&["--kernel", "k", option, value], words);
     };
     with("--memory", "size=0", &["0 bytes", "too small", "64 MiB"]);
-    with("--memory", "size=100000001", &["100000001", "64 KiB"]);
+    with("--memory", "size=100000001", &["--memory: size=100000001", "a multiple of 64K"]);
     with("--memory", "size=100T", &["too large", "16 TiB"]);
     with("--cpus", "boot=0", &["at least 1"]);
     with("--cpus", "boot=4,max=2", &["at most 2", "4 at boot"]);
@@ -257,7 +259,8 @@ fn messages_are_plain_and_short() {
         plain(&["--kernel", quoted], "cannot read");
         plain(&["--kernel", "k", "--memory", &format!("size={quoted}")], "a size is");
         plain(&["--kernel", "k", "--memory", &format!("{quoted}=1")], "hotplug_size");
-        plain(&["--kernel", "k", "--cpus", quoted], "boot, max");
+        plain(&["--kernel", "k", "--cpus", quoted], "boot, max, topology");
+        plain(&["--kernel", "k", "--numa", &format!("cpus={quoted}")], "guest_numa_id");
         plain(&["--kernel", "k", "--backend", quoted], "interp");
         plain(&["--kernel", "k", "--disk", &format!("path=a,id={quoted}")], "an id has");
         plain(&["--kernel", "k", "--disk", &format!("path=a,{quoted}")], "no comma");

@@ -28,11 +28,12 @@ fn examples_are_machines() {
     for entry in std::fs::read_dir(in_crate("examples")).unwrap() {
         let path = entry.unwrap().path();
         let config = VmConfig::from_file(&path).unwrap();
+        config.check_layout().unwrap();
         config.check_devices().unwrap();
         Machine::new(&config).unwrap();
         let payload = &config.payload;
         assert!(payload.kernel.is_some() || payload.boot.is_some(), "{}", path.display());
         examples += 1;
     }
-    assert!(examples >= 5);
+    assert!(examples >= 6);
 }

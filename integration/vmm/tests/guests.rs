@@ -28,7 +28,8 @@ fn client_interface_and_rtas_answer_programs_of_both_widths() {
 /// RAM with holes, one of them up to 4 GiB, is loaded, run in, cleared and run in again.
 #[test]
 fn ram_may_have_holes() {
-    let ranges = ["--memory", "ranges=[64M@0,64M@1G,1M@4G/1]"];
+    let zones = ["id=a,size=64M", "id=b,size=64M,start=1G", "id=c,size=1M,start=4G"];
+    let ranges = [&["--memory", "size=0", "--memory-zone"], &zones[..]].concat();
     for guest in BOTH {
         let (status, shown, complaint) = run(guest, "restart", &ranges);
         assert_eq!(status.code(), Some(0), "{guest}: {shown:?} {complaint}");

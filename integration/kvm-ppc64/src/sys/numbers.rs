@@ -65,10 +65,13 @@ pub(crate) const API_VERSION: i32 = 12;
 pub(crate) const VM_PPC_HV: u64 = 1;
 
 pub(crate) const CAP_PPC_SMT: u32 = 64;
+pub(crate) const CAP_MAX_VCPUS: u32 = 66;
 pub(crate) const CAP_PPC_PAPR: u32 = 68;
 pub(crate) const CAP_IRQ_XICS: u32 = 92;
 pub(crate) const CAP_PPC_MMU_RADIX: u32 = 134;
 pub(crate) const CAP_IMMEDIATE_EXIT: u32 = 136;
+/// A bit for each number of interrupt servers a core may have: bit n for 2^n.
+pub(crate) const CAP_PPC_SMT_POSSIBLE: u32 = 147;
 
 pub(crate) const MEM_LOG_DIRTY_PAGES: u32 = 1;
 

@@ -15,7 +15,7 @@ use vof_device::network::netboot::Limits;
 use vof_device::{BootError as VofBootError, DeviceTree};
 
 use super::from::BootDevices;
-use super::{BootError, Stopping, clear_ram};
+use super::{BootError, RamPlan, Stopping, clear_ram};
 use crate::config::BootConfig;
 use crate::devices::{ClientSide, OnBus};
 use crate::quoted;
@@ -30,7 +30,8 @@ pub(super) struct Search<'a> {
     pub(super) console: &'a dyn Console,
     /// Whether whoever started this program sees the console.
     pub(super) is_on_terminal: bool,
-    pub(super) ram: &'a Memory,
+    pub(super) ram: &'a Ram,
+    pub(super) ram_plan: &'a RamPlan,
     pub(super) rng_seed: [u8; 32],
     pub(super) stopping: &'a Stopping,
 }
@@ -101,7 +102,7 @@ impl Search<'_> {
                 Err(BootError::Start(boot::BootError::Load(error))) => {
                     failures.push(self.tell(&attempt.name, &chain(&error)));
                     // What was loaded of it is not for the next.
-                    clear_ram(self.ram)?;
+                    clear_ram(self.ram, self.ram_plan, self.stopping)?;
                 }
                 Err(error) => return Err(error),
             }

@@ -7,6 +7,7 @@ use arch_ppc64::boot;
 use arch_ppc64::loader::LoadError;
 use arch_ppc64::platform::PlatformError;
 
+use super::RamError;
 use crate::devices::PlugError;
 use crate::{host_file, quoted};
 
@@ -78,18 +79,9 @@ pub enum BootError {
         /// Which file.
         path: PathBuf,
     },
-    /// What a client left in memory cannot be taken away for the next one.
-    #[error("cannot clear the guest's memory")]
-    Clear(#[source] io::Error),
     /// The host does not have the memory.
-    #[error("cannot have {bytes} bytes of memory for the guest")]
-    Memory {
-        /// How much it was to be.
-        bytes: u64,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Ram(#[from] RamError),
     /// The guest cannot be put in place.
     #[error(transparent)]
     Start(#[from] boot::BootError),
@@ -123,6 +115,7 @@ impl BootError {
         match self {
             Self::NoKernel | Self::NoProgram | Self::NeedsKernel | Self::Both => true,
             Self::NoPath { .. } | Self::NoDevice { .. } | Self::Changed { .. } => true,
+            Self::Ram(error) => error.is_the_users(),
             Self::File { source, .. } => !host_file::is_the_hosts(source),
             // It could be opened, and was as long.
             Self::Unusable { source, .. } => !matches!(source, LoadError::Read { .. }),

@@ -36,8 +36,7 @@ use crate::devices::{Devices, Plugged, Wires};
 pub use error::BootError;
 pub use from::{BootDevices, BootFrom};
 pub use payload::Payload;
-#[cfg(test)]
-pub(crate) use ram::create_regions;
+pub use ram::{RamError, RamPlan};
 pub(crate) use ram::{clear as clear_ram, create as create_ram};
 
 /// What a machine keeps while it is started again and again.
@@ -52,6 +51,12 @@ pub(crate) struct Board {
     pub(crate) clock: Arc<RealTimeClock>,
     pub(crate) nvram: Arc<Nvram>,
     pub(crate) randomness: Randomness,
+    /// How its RAM is had from the host.
+    #[cfg_attr(
+        not(feature = "vof"),
+        expect(dead_code, reason = "nothing is started from devices")
+    )]
+    pub(crate) ram: RamPlan,
     /// What is on the PCI bus.
     pub(crate) devices: Arc<Devices>,
 }
@@ -96,20 +101,13 @@ pub(crate) struct Parts<'a> {
 
 /// Tells whether somebody wants the machine to stop, before it has started.
 #[derive(Clone)]
-pub(crate) struct Stopping(
-    #[cfg_attr(
-        not(feature = "vof"),
-        expect(dead_code, reason = "nothing is started from devices")
-    )]
-    Arc<dyn Fn() -> bool + Send + Sync>,
-);
+pub(crate) struct Stopping(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl Stopping {
     pub(crate) fn new(is_wanted: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_wanted))
     }
 
-    #[cfg(feature = "vof")]
     pub(crate) fn is_wanted(&self) -> bool {
         (self.0)()
     }
@@ -209,6 +207,7 @@ pub(crate) fn prepare(
                 console: &**console,
                 is_on_terminal: board.is_on_terminal,
                 ram: &memory,
+                ram_plan: &board.ram,
                 rng_seed,
                 stopping: &parts.stopping,
             };
@@ -276,6 +275,13 @@ fn seed(randomness: Randomness) -> io::Result<[u8; 32]> {
     }
     File::open("/dev/urandom")?.read_exact(&mut seed)?;
     Ok(seed)
+}
+
+/// RAM as nothing is said of it.
+#[cfg(test)]
+pub(crate) fn plain_ram(machine: &Machine) -> crate::ram::Ram {
+    let goes_on = Stopping::new(|| false);
+    create_ram(machine.memory_map(), &RamPlan::default(), &goes_on).unwrap()
 }
 
 #[cfg(test)]

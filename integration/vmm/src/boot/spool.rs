@@ -30,7 +30,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 impl Spool {
     /// Keeps no more than `most` bytes.
     pub(super) fn new(pipe: Pipe, most: u64) -> io::Result<Self> {
-        let kept = host_file::without_a_name(c"pseries-payload")?;
+        let kept = host_file::without_a_name(c"pseries-payload", 0)?;
         Ok(Self { kept, most, pipe: Mutex::new(Reading { pipe, bytes: 0 }) })
     }
 

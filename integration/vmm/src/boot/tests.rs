@@ -71,6 +71,7 @@ fn board() -> Board {
         clock: Arc::default(),
         nvram: Arc::default(),
         randomness: Randomness::Host,
+        ram: RamPlan::default(),
         devices: Arc::new(Devices::open(&VmConfig::default(), None, Needs::default()).unwrap()),
     }
 }
@@ -113,14 +114,12 @@ fn each_file_is_named_in_what_is_said_of_it() {
 fn memory_that_is_cleared_is_as_new() {
     let files = Files::new("clear");
     let machine = Machine::new(&files.config(true)).unwrap();
-    let ram = create_ram(&machine).unwrap();
-    let memory = ram.memory();
-    let ram = memory.memory();
+    let ram = plain_ram(&machine);
     let places = [0, 1 << 20, (64 << 20) - 8];
     for at in places {
         ram.write_obj(u64::MAX, GuestAddress(at)).unwrap();
     }
-    clear_ram(memory).unwrap();
+    clear_ram(&ram, &RamPlan::default(), &Stopping::new(|| false)).unwrap();
     // Nothing of it takes memory of the host.
     let region = ram.iter().next().unwrap();
     assert_eq!(region.file_offset().unwrap().file().metadata().unwrap().blocks(), 0);
@@ -161,7 +160,7 @@ fn files_that_change_while_they_are_read_are_told() {
     let files = Files::new("change");
     let config = files.config(false);
     let machine = Machine::new(&config).unwrap();
-    let ram = create_ram(&machine).unwrap();
+    let ram = plain_ram(&machine);
     for name in ["kernel", "initrd"] {
         for bytes in [0, 1, 1 << 40] {
             std::fs::write(files.0.join("kernel"), kernel()).unwrap();
@@ -193,7 +192,7 @@ fn nothing_is_read_of_a_machine_that_is_to_stop() {
     let disk = format!("path={}", files.0.join("disk").display());
     config.disks.push(crate::config::DiskConfig::parse(&disk).unwrap());
     let machine = Machine::new(&config).unwrap();
-    let ram = Arc::new(create_ram(&machine).unwrap());
+    let ram = Arc::new(plain_ram(&machine));
     let from = BootFrom::open(&config, &machine).unwrap();
     let devices = Arc::new(Devices::open(&config, None, Needs::default()).unwrap());
     let start = |is_ending: bool| {

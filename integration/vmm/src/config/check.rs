@@ -35,6 +35,16 @@ pub enum DeviceError {
          --serial null"
     )]
     TwoTerminals,
+    /// A device's program works on the guest's memory, and cannot have it.
+    #[error(
+        "{device}: its program needs the guest's memory, which has to be shared: {zone} has shared=off"
+    )]
+    PrivateMemory {
+        /// Which device.
+        device: String,
+        /// Which memory.
+        zone: String,
+    },
     /// Two runs could not be the same.
     #[error("{device}: with --icount there can be no {what}, as two runs would differ")]
     NotRepeatable {
@@ -86,6 +96,12 @@ impl VmConfig {
         }
         for fs in &self.fs {
             owners.take("tag", fs.tag.to_string(), &fs.label())?;
+        }
+        let zones = self.memory.zones();
+        let private = zones.iter().find(|zone| !zone.backing.shared);
+        if let (Some(fs), Some(zone)) = (self.fs.first(), private) {
+            let (device, zone) = (fs.label(), zone.to_string());
+            return Err(DeviceError::PrivateMemory { device, zone });
         }
         Ok(())
     }
@@ -317,6 +333,24 @@ mod tests {
             r#"{"serial": {"mode": "File", "file": "x"}, "console": {"mode": "File", "file": "./x"}}"#,
             &["--console file=./x", "--serial file=x"],
         );
+    }
+
+    #[test]
+    fn programs_of_the_host_need_shared_memory() {
+        let with = |memory: &str| {
+            format!(r#"{{"fs": [{{"tag": "t", "socket": "f"}}], "memory": {{{memory}}}}}"#)
+        };
+        refused(&with(r#""shared": false"#), &["--fs tag=t", "--memory has shared=off"]);
+        let zones = |zone: &str| {
+            with(&format!(
+                r#""size": 0, "zones": [{{"id": "a", "size": "1G"}}, {{"id": "b", {zone}}}]"#
+            ))
+        };
+        let private = zones(r#""size": "1G", "shared": false"#);
+        refused(&private, &["--fs tag=t", "--memory-zone id=b has shared=off"]);
+        config(&zones(r#""size": "1G""#)).check_devices().unwrap();
+        // Huge pages are shared.
+        config(&with(r#""shared": false, "hugepages": true"#)).check_devices().unwrap();
     }
 
     #[test]

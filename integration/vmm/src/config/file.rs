@@ -220,8 +220,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        ConsoleConfig, CpusConfig, DiskConfig, FsConfig, MemoryConfig, NetConfig, NvramConfig,
-        RangeConfig, RngConfig, Size, VsockConfig,
+        ConsoleConfig, CpusConfig, DiskConfig, FsConfig, MemoryConfig, NetConfig, NumaConfig,
+        NvramConfig, RngConfig, Size, VsockConfig, ZoneConfig,
     };
     use super::*;
 
@@ -247,7 +247,7 @@ mod tests {
             "machine": {"x-vof": false, "cpu": "POWER10"}
         }"#;
         let config = VmConfig::parse(text.as_bytes()).unwrap();
-        assert_eq!(config.cpus, CpusConfig { boot_vcpus: 2, max_vcpus: Some(4) });
+        assert_eq!(config.cpus, CpusConfig { boot_vcpus: 2, max_vcpus: Some(4), topology: None });
         let memory = MemoryConfig {
             size: Size(512 << 20),
             hotplug_size: Size(1 << 30),
@@ -260,24 +260,57 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_memory_are_objects() {
-        let text = r#"{"memory": {"ranges": [
-            {"start": 0, "size": "512M"}, {"start": "1G", "size": 65536, "numa_node": 1}
-        ]}}"#;
+    fn zones_and_nodes_are_objects() {
+        let text = r#"{
+            "cpus": {"boot_vcpus": 4, "max_vcpus": 8, "topology":
+                {"threads_per_core": 4, "cores_per_die": 2, "dies_per_package": 1, "packages": 1}},
+            "memory": {"size": 0, "shared": false, "zones": [
+                {"id": "a", "size": "512M", "hugepages": true, "hugepage_size": "2M"},
+                {"id": "b", "size": 268435456, "start": "1G", "hotplug_size": "1G", "prefault": true}
+            ]},
+            "numa": [
+                {"guest_numa_id": 0, "cpus": [0, 1, 2, 3], "memory_zones": ["a"],
+                    "distances": [{"destination": 1, "distance": 40}]},
+                {"guest_numa_id": 1, "cpus": [4, 5, 6, 7], "memory_zones": ["b"]}
+            ]
+        }"#;
         let config = VmConfig::parse(text.as_bytes()).unwrap();
-        let range = |start, size, numa_node| RangeConfig {
-            start: Size(start),
-            size: Size(size),
-            numa_node,
-        };
-        assert_eq!(config.memory.ranges, [range(0, 512 << 20, 0), range(1 << 30, 65536, 1)]);
-        says("{\"memory\": {\"ranges\": {}}}", &["\"memory.ranges\"", "sequence"]);
-        says("{\"memory\": {\"ranges\": [[0, 1]]}}", &["\"memory.ranges[0]\"", "an object"]);
-        says("{\"memory\": {\"ranges\": [{\"start\": 0}]}}", &["`size`"]);
-        says(
-            "{\"memory\": {\"ranges\": [{\"start\": 0, \"size\": 1, \"numa_node\": 256}]}}",
-            &["\"memory.ranges[0].numa_node\"", "256"],
-        );
+        let topology = "4:2:1:1".parse().ok();
+        assert_eq!(config.cpus, CpusConfig { boot_vcpus: 4, max_vcpus: Some(8), topology });
+        let zones = [
+            "id=a,size=512M,hugepages=on,hugepage_size=2M",
+            "id=b,size=256M,start=1G,hotplug_size=1G,prefault=on",
+        ];
+        assert_eq!(config.memory.zones, zones.map(|zone| ZoneConfig::parse(zone).unwrap()));
+        assert_eq!((config.memory.size, config.memory.shared), (Size(0), Some(false)));
+        let nodes = [
+            "guest_numa_id=0,cpus=0-3,memory_zones=a,distances=1@40",
+            "guest_numa_id=1,cpus=4-7,memory_zones=b",
+        ];
+        assert_eq!(config.numa, nodes.map(|node| NumaConfig::parse(node).unwrap()));
+        config.check_layout().unwrap();
+        for (text, words) in [
+            (r#"{"memory": {"zones": {}}}"#, &["\"memory.zones\"", "sequence"][..]),
+            (r#"{"memory": {"zones": [[0, 1]]}}"#, &["\"memory.zones[0]\"", "an object"]),
+            (r#"{"memory": {"zones": [{"id": "a"}]}}"#, &["\"memory.zones[0]\"", "`size`"]),
+            (r#"{"memory": {"zones": [{"id": "a b", "size": 1}]}}"#, &["zones[0].id", "an id has"]),
+            (
+                r#"{"memory": {"zones": [{"id": "a", "size": 1, "file": "f"}]}}"#,
+                &["zones[0].file", "`hugepage_size`"],
+            ),
+            (r#"{"memory": {"hugepages": "on"}}"#, &["\"memory.hugepages\"", "boolean"]),
+            (r#"{"cpus": {"topology": "4:2:1:1"}}"#, &["\"cpus.topology\"", "an object"]),
+            (r#"{"cpus": {"topology": {"threads_per_core": 1}}}"#, &["`cores_per_die`"]),
+            (r#"{"numa": {}}"#, &["\"numa\"", "sequence"]),
+            (r#"{"numa": [{"guest_numa_id": 256}]}"#, &["\"numa[0].guest_numa_id\"", "256"]),
+            (r#"{"numa": [{"guest_numa_id": 0, "cpus": "0-3"}]}"#, &["numa[0].cpus", "sequence"]),
+            (
+                r#"{"numa": [{"guest_numa_id": 0, "distances": [{"destination": 1}]}]}"#,
+                &["numa[0].distances[0]", "`distance`"],
+            ),
+        ] {
+            says(text, words);
+        }
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use arch_ppc64::config::PseriesOptions;
 use arch_ppc64::cpu::CpuModel;
 
-use super::options::{List, OptionError, Options, Switch};
-use super::{CpusConfig, MemoryConfig, RangeConfig, Size};
+use super::options::{OptionError, Options, Switch};
+use super::{CpusConfig, MemoryConfig, Size, TopologyConfig};
 
-/// The argument of `--cpus`: `boot=N,max=M`.
+/// The argument of `--cpus`: `boot=N,max=M,topology=T:C:D:P`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpusFlag {
     boot: Option<u32>,
     max: Option<u32>,
+    topology: Option<TopologyConfig>,
 }
 
 impl CpusFlag {
@@ -19,23 +20,28 @@ impl CpusFlag {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["boot", "max"])?;
-        Ok(Self { boot: options.get("boot")?, max: options.get("max")? })
+        let options = Options::parse(text, &["boot", "max", "topology"])?;
+        let topology = options.get("topology")?;
+        Ok(Self { boot: options.get("boot")?, max: options.get("max")?, topology })
     }
 
     /// Lays what was written over `config`.
     pub fn apply(self, config: &mut CpusConfig) {
         config.boot_vcpus = self.boot.unwrap_or(config.boot_vcpus);
         config.max_vcpus = self.max.or(config.max_vcpus);
+        config.topology = self.topology.or(config.topology);
     }
 }
 
-/// The argument of `--memory`: `size=S,hotplug_size=H`, or `ranges=[S@A,S@A/N],hotplug_size=H`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The argument of `--memory`: `size=S,hotplug_size=H`, and how it is had from the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryFlag {
     size: Option<Size>,
     hotplug_size: Option<Size>,
-    ranges: Option<List<RangeConfig>>,
+    shared: Option<Switch>,
+    hugepages: Option<Switch>,
+    hugepage_size: Option<Size>,
+    prefault: Option<Switch>,
 }
 
 impl MemoryFlag {
@@ -44,25 +50,34 @@ impl MemoryFlag {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["size", "hotplug_size", "ranges"])?;
-        let size = options.get("size")?;
-        let ranges = options.get("ranges")?;
-        if size.is_some() && ranges.is_some() {
-            return Err(OptionError::Both("size", "ranges"));
-        }
-        Ok(Self { size, hotplug_size: options.get("hotplug_size")?, ranges })
+        let keys = ["size", "hotplug_size", "shared", "hugepages", "hugepage_size", "prefault"];
+        let options = Options::parse(text, &keys)?;
+        Ok(Self {
+            size: options.get("size")?,
+            hotplug_size: options.get("hotplug_size")?,
+            shared: options.get("shared")?,
+            hugepages: options.get("hugepages")?,
+            hugepage_size: options.get("hugepage_size")?,
+            prefault: options.get("prefault")?,
+        })
     }
 
-    /// Lays what was written over `config`.
+    /// Lays what was written over `config`. A size is in place of zones.
     pub fn apply(self, config: &mut MemoryConfig) {
         if let Some(size) = self.size {
             config.size = size;
-            config.ranges.clear();
+            if size != Size(0) {
+                config.zones.clear();
+            }
         }
-        if let Some(List(ranges)) = self.ranges {
-            config.ranges = ranges;
-        }
+        let over = |flag: Option<Switch>, value: &mut Option<bool>| {
+            *value = flag.map(|Switch(on)| on).or(*value);
+        };
         config.hotplug_size = self.hotplug_size.unwrap_or(config.hotplug_size);
+        over(self.shared, &mut config.shared);
+        over(self.hugepages, &mut config.hugepages);
+        config.hugepage_size = self.hugepage_size.or(config.hugepage_size);
+        over(self.prefault, &mut config.prefault);
     }
 }
 
@@ -92,31 +107,33 @@ impl MachineFlag {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ZoneConfig;
     use super::*;
 
     #[test]
     fn only_what_is_written_changes() {
-        let mut cpus = CpusConfig { boot_vcpus: 1, max_vcpus: Some(8) };
+        let mut cpus = CpusConfig { max_vcpus: Some(8), ..Default::default() };
         CpusFlag::parse("boot=2").unwrap().apply(&mut cpus);
-        assert_eq!(cpus, CpusConfig { boot_vcpus: 2, max_vcpus: Some(8) });
+        let mut expected = CpusConfig { boot_vcpus: 2, max_vcpus: Some(8), topology: None };
+        assert_eq!(cpus, expected);
+        CpusFlag::parse("topology=2:4:1:1").unwrap().apply(&mut cpus);
+        CpusFlag::parse("boot=4").unwrap().apply(&mut cpus);
+        expected.boot_vcpus = 4;
+        expected.topology = "2:4:1:1".parse().ok();
+        assert_eq!(cpus, expected);
         let mut memory = MemoryConfig::default();
         MemoryFlag::parse("hotplug_size=1G").unwrap().apply(&mut memory);
         assert_eq!(memory, MemoryConfig { hotplug_size: Size(1 << 30), ..Default::default() });
+        MemoryFlag::parse("shared=off,hugepages=on,prefault=on").unwrap().apply(&mut memory);
+        MemoryFlag::parse("hugepages=off,hugepage_size=2M").unwrap().apply(&mut memory);
+        let said = (memory.shared, memory.hugepages, memory.prefault, memory.hugepage_size);
+        assert_eq!(said, (Some(false), Some(false), Some(true), Some(Size(2 << 20))));
         // One or the other says where RAM is.
-        MemoryFlag::parse("ranges=[512M@0,1G@2G/1],hotplug_size=0").unwrap().apply(&mut memory);
-        let range = |start, size, numa_node| RangeConfig {
-            start: Size(start),
-            size: Size(size),
-            numa_node,
-        };
-        let ranges = [range(0, 512 << 20, 0), range(2 << 30, 1 << 30, 1)];
-        assert_eq!((memory.hotplug_size, memory.ranges.as_slice()), (Size(0), &ranges[..]));
-        MemoryFlag::parse("hotplug_size=1G").unwrap().apply(&mut memory);
-        assert_eq!(memory.ranges, ranges);
+        memory.zones.push(ZoneConfig::parse("id=a,size=1G").unwrap());
+        MemoryFlag::parse("size=0").unwrap().apply(&mut memory);
+        assert_eq!((memory.size, memory.zones.len()), (Size(0), 1));
         MemoryFlag::parse("size=2G").unwrap().apply(&mut memory);
-        assert_eq!((memory.size, memory.ranges.as_slice()), (Size(2 << 30), &[][..]));
-        MemoryFlag::parse("ranges=1G@0").unwrap().apply(&mut memory);
-        assert_eq!(memory.ranges, [range(0, 1 << 30, 0)]);
+        assert_eq!((memory.size, memory.zones.len()), (Size(2 << 30), 0));
         let mut machine = PseriesOptions::default().with_x_vof(true).with_cpu(CpuModel::Power10);
         MachineFlag::parse("x-vof=off").unwrap().apply(&mut machine);
         assert_eq!(
@@ -133,12 +150,12 @@ mod tests {
         assert!(error.contains("cpu=POWER7") && error.contains("POWER10"), "{error}");
         let error = MachineFlag::parse("x-vof=maybe").unwrap_err().to_string();
         assert!(error.contains("on and off"), "{error}");
-        let error = MemoryFlag::parse("size=1G,ranges=[1G@0]").unwrap_err().to_string();
-        assert!(error.contains("size") && error.contains("ranges"), "{error}");
-        for wrong in ["ranges=[1G@0", "ranges=[]", "ranges=[1G]", "ranges=[1G@0,,1G@2G]"] {
-            let error = MemoryFlag::parse(wrong).unwrap_err().to_string();
-            assert!(error.contains("ranges="), "{error}");
-        }
+        let error = MemoryFlag::parse("size=1G,prefault=soon").unwrap_err().to_string();
+        assert!(error.contains("prefault=soon") && error.contains("on and off"), "{error}");
+        let error = MemoryFlag::parse("ranges=[1G@0]").unwrap_err().to_string();
+        assert!(error.contains("\"ranges\"") && error.contains("hugepage_size"), "{error}");
+        let error = CpusFlag::parse("topology=4:2").unwrap_err().to_string();
+        assert!(error.contains("threads:cores:dies:packages"), "{error}");
         let error = CpusFlag::parse("boot=many").unwrap_err().to_string();
         assert!(error.starts_with("boot=many"), "{error}");
     }

@@ -1,86 +1,268 @@
 //! The memory of the user's machine.
 
-use std::str::FromStr;
+use std::fmt;
 
 use arch_ppc64::config::Memory;
-use arch_ppc64::topology::{MemoryMap, MemoryMapError, MemoryRange, NumaNode};
+use arch_ppc64::topology::{MemoryRange, NumaNode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vm_memory::GuestAddress;
 
-use super::{Size, file};
+use super::options::{OptionError, Options, Switch};
+use super::{DeviceId, Size, file};
 
-/// Memory.
+/// What the zone of a machine is called whose memory is no list of them.
+pub const ONLY_ZONE: &str = "mem0";
+
+/// Memory: a size, or zones.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct MemoryConfig {
-    /// RAM at boot, at least 64M, a multiple of 64K: one range from address 0.
+    /// RAM at boot, at least 64M, a multiple of 64K, from address 0 on: a zone called `mem0`. 0 where
+    /// there are `zones`.
     pub size: Size,
-    /// How much more the device tree leaves room for, a multiple of 256M; then the RAM at boot must
-    /// be made of such, too. It is behind all RAM. Nothing plugs it in yet.
+    /// How much more may be plugged while the machine runs, a multiple of 256M; then the RAM at boot
+    /// must be made of such, too. It is behind all RAM. Zones have their own.
     pub hotplug_size: Size,
-    /// RAM at boot in several ranges, in place of `size`: between them are holes. The first of at
-    /// least 64M is at address 0.
+    /// Whether other programs of the host can have this memory, as those of `fs` do; when left out,
+    /// they can. Huge pages always are shared.
+    pub shared: Option<bool>,
+    /// Whether it is made of the host's huge pages; when left out, it is not.
+    pub hugepages: Option<bool>,
+    /// How large those are: the host's default when left out.
+    pub hugepage_size: Option<Size>,
+    /// Whether all of it is taken from the host before the machine starts; when left out, each page is
+    /// when it is used.
+    pub prefault: Option<bool>,
+    /// Its parts, in place of `size`: each behind the one before. What a zone does not say of how its
+    /// memory is had from the host is as it is said here.
     #[serde(deserialize_with = "file::objects")]
-    pub ranges: Vec<RangeConfig>,
+    pub zones: Vec<ZoneConfig>,
 }
 
-/// A range of RAM. On the command line it is `SIZE@START`, or `SIZE@START/NODE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+/// A part of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-pub struct RangeConfig {
-    /// Its first address, a multiple of 64K.
-    pub start: Size,
-    /// Its size, a multiple of 64K.
+pub struct ZoneConfig {
+    /// What NUMA nodes know it by.
+    pub id: DeviceId,
+    /// RAM at boot, a multiple of 64K; of 256M where memory can be plugged, or is in several nodes. 0
+    /// for a zone that is all to be plugged.
     pub size: Size,
-    /// The NUMA node that it belongs to; 0 when left out.
+    /// Its first address; when left out, that behind the zone before. What is between two zones is no
+    /// memory. The first zone is at 0.
+    pub start: Option<Size>,
+    /// How much more of it may be plugged while the machine runs, a multiple of 256M. What can be
+    /// plugged is behind all RAM, in the order of the zones.
     #[serde(default)]
-    pub numa_node: u8,
+    pub hotplug_size: Size,
+    /// As of all memory.
+    pub shared: Option<bool>,
+    /// As of all memory.
+    pub hugepages: Option<bool>,
+    /// As of all memory.
+    pub hugepage_size: Option<Size>,
+    /// As of all memory.
+    pub prefault: Option<bool>,
+}
+
+/// How memory is had from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backing {
+    /// Whether other programs of the host can have it.
+    pub shared: bool,
+    /// Which pages of the host it is made of.
+    pub pages: Pages,
+    /// Whether all of it is there before the machine starts.
+    pub prefault: bool,
+}
+
+/// Which pages of the host memory is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// The usual ones.
+    Small,
+    /// Huge ones, of so many bytes; where that is `None`, of the host's default size.
+    Huge(Option<u64>),
+}
+
+/// A zone as it is in the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Zone {
+    /// `None`: that of a machine without a list of them.
+    pub(super) id: Option<DeviceId>,
+    /// Its RAM, which may be none.
+    pub(super) start: GuestAddress,
+    pub(super) bytes: u64,
+    /// What can be plugged.
+    pub(super) hotplug_start: GuestAddress,
+    pub(super) hotplug_bytes: u64,
+    pub(super) backing: Backing,
 }
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { size: Size(1 << 30), hotplug_size: Size(0), ranges: Vec::new() }
+        Self {
+            size: Size(1 << 30),
+            hotplug_size: Size(0),
+            shared: None,
+            hugepages: None,
+            hugepage_size: None,
+            prefault: None,
+            zones: Vec::new(),
+        }
+    }
+}
+
+impl Default for Backing {
+    /// As memory is that nothing is said of: shared, in small pages, taken when it is used.
+    fn default() -> Self {
+        Self { shared: true, pages: Pages::Small, prefault: false }
+    }
+}
+
+impl Backing {
+    /// The same, taken from the host before the machine starts or when it is used.
+    #[must_use]
+    pub const fn with_prefault(self, prefault: bool) -> Self {
+        Self { prefault, ..self }
+    }
+
+    /// The same in such pages; huge ones are shared.
+    #[must_use]
+    pub const fn with_pages(self, pages: Pages) -> Self {
+        let shared = self.shared || matches!(pages, Pages::Huge(_));
+        Self { shared, pages, ..self }
+    }
+
+    /// The same in usual pages that no other program can have.
+    #[must_use]
+    pub const fn private(self) -> Self {
+        Self { shared: false, pages: Pages::Small, ..self }
     }
 }
 
 impl MemoryConfig {
-    /// What it is without `ranges`.
+    /// All of it as one number.
     pub(super) fn in_one(&self) -> Memory {
-        Memory::of_size(self.size.0).with_hotplug(self.hotplug_size.0)
+        let zones = self.zones();
+        let sum = |part: fn(&Zone) -> u64| zones.iter().map(part).fold(0, u64::saturating_add);
+        Memory::of_size(sum(|zone| zone.bytes)).with_hotplug(sum(|zone| zone.hotplug_bytes))
     }
 
-    /// Where memory is.
-    pub(super) fn map(&self) -> Result<MemoryMap, MemoryMapError> {
-        if self.ranges.is_empty() {
-            return self.in_one().map();
+    /// Where each zone is. Sums beyond 64 bits stay at the end of them, where no memory can be.
+    pub(super) fn zones(&self) -> Vec<Zone> {
+        let mut end = 0;
+        let mut place = |start: Option<Size>, bytes: u64| {
+            let start = start.map_or(end, |Size(start)| start);
+            end = start.saturating_add(bytes);
+            GuestAddress(start)
+        };
+        let mut zones: Vec<Zone> = match &*self.zones {
+            [] => vec![Zone {
+                id: None,
+                start: place(None, self.size.0),
+                bytes: self.size.0,
+                hotplug_start: GuestAddress(0),
+                hotplug_bytes: self.hotplug_size.0,
+                backing: self.backing(None),
+            }],
+            zones => zones
+                .iter()
+                .map(|zone| Zone {
+                    id: Some(zone.id.clone()),
+                    start: place(zone.start, zone.size.0),
+                    bytes: zone.size.0,
+                    hotplug_start: GuestAddress(0),
+                    hotplug_bytes: zone.hotplug_size.0,
+                    backing: self.backing(Some(zone)),
+                })
+                .collect(),
+        };
+        let ends = zones.iter().map(|zone| zone.start.0.saturating_add(zone.bytes));
+        let mut end = ends.max().unwrap_or(0);
+        for zone in &mut zones {
+            zone.hotplug_start = GuestAddress(end);
+            end = end.saturating_add(zone.hotplug_bytes);
         }
-        let ram: Vec<_> = self.ranges.iter().map(RangeConfig::range).collect();
-        let end = ram.iter().map(MemoryRange::end).max().unwrap_or_default();
-        let hotplug = MemoryRange::hotplug(end, self.hotplug_size.0);
-        MemoryMap::new(ram.into_iter().chain((hotplug.bytes != 0).then_some(hotplug)))
+        zones
+    }
+
+    /// What is said of huge pages for a zone, or for all memory: whether they are wanted, and how large
+    /// they are.
+    pub(super) fn huge_pages(&self, zone: Option<&ZoneConfig>) -> (bool, Option<Size>) {
+        let wanted = zone.and_then(|zone| zone.hugepages).or(self.hugepages);
+        let size = zone.and_then(|zone| zone.hugepage_size).or(self.hugepage_size);
+        (wanted.unwrap_or(false), size)
+    }
+
+    fn backing(&self, zone: Option<&ZoneConfig>) -> Backing {
+        let (is_huge, size) = self.huge_pages(zone);
+        let shared = zone.and_then(|zone| zone.shared).or(self.shared).unwrap_or(true);
+        let prefault = zone.and_then(|zone| zone.prefault).or(self.prefault).unwrap_or(false);
+        let backing = Backing { shared, pages: Pages::Small, prefault };
+        match is_huge {
+            true => backing.with_pages(Pages::Huge(size.map(|Size(bytes)| bytes))),
+            false => backing,
+        }
     }
 }
 
-impl RangeConfig {
-    fn range(&self) -> MemoryRange {
-        let node = NumaNode(self.numa_node);
-        MemoryRange::ram(GuestAddress(self.start.0), self.size.0).on_node(node)
+impl Zone {
+    /// How NUMA nodes call it.
+    pub(super) fn name(&self) -> &str {
+        self.id.as_ref().map_or(ONLY_ZONE, DeviceId::as_str)
+    }
+
+    /// Its ranges in the map of a machine where it is of such a node.
+    pub(super) fn ranges(&self, node: NumaNode) -> impl Iterator<Item = MemoryRange> + use<> {
+        let ram = MemoryRange::ram(self.start, self.bytes).on_node(node);
+        let hotplug = MemoryRange::hotplug(self.hotplug_start, self.hotplug_bytes).on_node(node);
+        // Without any, a machine that has no memory is told so.
+        let has_ram = self.bytes != 0 || self.hotplug_bytes == 0;
+        has_ram.then_some(ram).into_iter().chain((self.hotplug_bytes != 0).then_some(hotplug))
     }
 }
 
-impl FromStr for RangeConfig {
-    type Err = String;
+/// As on the command line.
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "--memory-zone id={id}"),
+            None => f.write_str("--memory"),
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "a range is SIZE@START, or SIZE@START/NODE, as in 512M@2G/1".to_owned();
-        let (size, place) = text.split_once('@').ok_or_else(wrong)?;
-        let (start, node) = place.split_once('/').unwrap_or((place, "0"));
-        // `parse` would take a sign.
-        let is_number = node.bytes().all(|digit| digit.is_ascii_digit());
-        let numa_node = node.parse().ok().filter(|_| is_number);
-        let numa_node = numa_node.ok_or("a NUMA node is a number from 0 to 255")?;
-        Ok(Self { start: start.parse()?, size: size.parse()?, numa_node })
+impl ZoneConfig {
+    /// Takes the argument of `--memory-zone` apart.
+    ///
+    /// # Errors
+    /// [`OptionError`].
+    pub fn parse(text: &str) -> Result<Self, OptionError> {
+        let keys = [
+            "id",
+            "size",
+            "start",
+            "hotplug_size",
+            "shared",
+            "hugepages",
+            "hugepage_size",
+            "prefault",
+        ];
+        let options = Options::parse(text, &keys)?;
+        let switch = |key| Ok(options.get::<Switch>(key)?.map(|Switch(on)| on));
+        Ok(Self {
+            id: options.need("id")?,
+            size: options.need("size")?,
+            start: options.get("start")?,
+            hotplug_size: options.get("hotplug_size")?.unwrap_or_default(),
+            shared: switch("shared")?,
+            hugepages: switch("hugepages")?,
+            hugepage_size: options.get("hugepage_size")?,
+            prefault: switch("prefault")?,
+        })
     }
 }
 
@@ -88,44 +270,98 @@ impl FromStr for RangeConfig {
 mod tests {
     use super::*;
 
-    fn range(start: u64, size: u64, numa_node: u8) -> RangeConfig {
-        RangeConfig { start: Size(start), size: Size(size), numa_node }
+    fn memory(zones: &[&str]) -> MemoryConfig {
+        let zones = zones.iter().map(|text| ZoneConfig::parse(text).unwrap()).collect();
+        MemoryConfig { size: Size(0), zones, ..Default::default() }
     }
 
-    #[test]
-    fn ranges_are_sizes_at_places() {
-        assert_eq!("512M@0".parse(), Ok(range(0, 512 << 20, 0)));
-        assert_eq!("65536@2G/255".parse(), Ok(range(2 << 30, 65536, 255)));
-        let error = |text: &str| text.parse::<RangeConfig>().unwrap_err();
-        assert!(error("512M").contains("SIZE@START"), "{}", error("512M"));
-        for (text, word) in [
-            ("@0", "a size"),
-            ("1G@x", "a size"),
-            ("1G@0/256", "NUMA"),
-            ("1G@0/+1", "NUMA"),
-            ("1G@0/", "NUMA"),
-        ] {
-            assert!(error(text).contains(word), "{text}: {}", error(text));
-        }
-    }
-
-    #[test]
-    fn ranges_are_in_place_of_the_size() {
-        let config = MemoryConfig {
-            ranges: vec![range(2 << 30, 1 << 30, 1), range(0, 1 << 30, 0)],
-            hotplug_size: Size(256 << 20),
-            ..Default::default()
+    fn places(memory: &MemoryConfig) -> Vec<[u64; 4]> {
+        let place = |zone: Zone| {
+            [zone.start.0, zone.bytes, zone.hotplug_start.0, zone.hotplug_bytes].map(|n| n >> 20)
         };
-        let map = config.map().unwrap();
+        memory.zones().into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn zones_follow_each_other_unless_they_say_where_they_are() {
+        let memory = memory(&[
+            "id=a,size=512M,hotplug_size=1G",
+            "id=b,size=256M",
+            "id=c,size=0,hotplug_size=256M",
+            "id=d,size=1G,start=4G",
+            "id=e,size=256M,hotplug_size=512M",
+        ]);
         let expected = [
-            MemoryRange::ram(GuestAddress(0), 1 << 30),
-            MemoryRange::ram(GuestAddress(2 << 30), 1 << 30).on_node(NumaNode(1)),
-            MemoryRange::hotplug(GuestAddress(3 << 30), 256 << 20),
+            [0, 512, 5376, 1024],
+            [512, 256, 6400, 0],
+            [768, 0, 6400, 256],
+            [4096, 1024, 6656, 0],
+            [5120, 256, 6656, 512],
         ];
-        assert_eq!(map.ranges(), expected);
-        let map = MemoryConfig::default().map().unwrap();
-        assert_eq!(map.ranges(), [MemoryRange::ram(GuestAddress(0), 1 << 30)]);
-        let far = MemoryConfig { ranges: vec![range(u64::MAX - 65535, 65536, 0)], ..config };
-        assert!(matches!(far.map(), Err(MemoryMapError::Wraps { .. })));
+        assert_eq!(places(&memory), expected);
+        assert_eq!(memory.in_one(), Memory::of_size(2 << 30).with_hotplug(1792 << 20));
+        let ranges = |zone: usize| -> Vec<_> {
+            memory.zones()[zone].ranges(NumaNode(3)).map(|range| (range.kind, range.node)).collect()
+        };
+        use arch_ppc64::topology::MemoryKind::{Hotplug, Ram};
+        assert_eq!(ranges(0), [(Ram, NumaNode(3)), (Hotplug, NumaNode(3))]);
+        assert_eq!(ranges(1), [(Ram, NumaNode(3))]);
+        assert_eq!(ranges(2), [(Hotplug, NumaNode(3))]);
+    }
+
+    #[test]
+    fn a_size_is_a_zone_as_well() {
+        let memory = MemoryConfig { hotplug_size: Size(256 << 20), ..Default::default() };
+        assert_eq!(places(&memory), [[0, 1024, 1024, 256]]);
+        let zone = &memory.zones()[0];
+        assert_eq!((zone.name(), zone.to_string().as_str()), ("mem0", "--memory"));
+        assert_eq!(zone.backing, Backing::default());
+        assert_eq!(self::memory(&["id=x,size=1G"]).zones()[0].name(), "x");
+    }
+
+    #[test]
+    fn what_a_zone_does_not_say_is_said_of_all() {
+        let backings = |memory: &MemoryConfig| -> Vec<Backing> {
+            memory.zones().into_iter().map(|zone| zone.backing).collect()
+        };
+        let mut memory = memory(&[
+            "id=a,size=1G",
+            "id=b,size=1G,shared=on,prefault=off",
+            "id=c,size=1G,hugepages=on,hugepage_size=2M",
+            "id=d,size=1G,hugepages=on",
+        ]);
+        memory.shared = Some(false);
+        memory.prefault = Some(true);
+        let early = Backing::default().with_prefault(true);
+        let expected = [
+            early.private(),
+            Backing::default(),
+            early.with_pages(Pages::Huge(Some(2 << 20))),
+            early.with_pages(Pages::Huge(None)),
+        ];
+        assert_eq!(backings(&memory), expected);
+        // Huge pages are shared, whatever is said.
+        assert!(early.private().with_pages(Pages::Huge(None)).shared);
+    }
+
+    #[test]
+    fn zones_are_options() {
+        let error = |text| ZoneConfig::parse(text).unwrap_err().to_string();
+        assert!(error("size=1G").contains("\"id\" is missing"), "{}", error("size=1G"));
+        assert!(error("id=a").contains("\"size\" is missing"), "{}", error("id=a"));
+        assert!(error("id=,size=1G").contains("an id has"), "{}", error("id=,size=1G"));
+        let said = error("id=a,size=1G,file=x");
+        assert!(said.contains("\"file\"") && said.contains("hugepage_size"), "{said}");
+        let said = error("id=a,size=1G,shared=maybe");
+        assert!(said.contains("shared=maybe") && said.contains("on and off"), "{said}");
+    }
+
+    /// Sums do not wrap around to where memory is.
+    #[test]
+    fn no_sum_wraps() {
+        let memory = memory(&["id=a,size=1G", "id=b,size=18446744073709551615,hotplug_size=1G"]);
+        let zones = memory.zones();
+        assert_eq!(zones[1].hotplug_start.0, u64::MAX);
+        assert_eq!(memory.in_one().size_bytes, u64::MAX);
     }
 }

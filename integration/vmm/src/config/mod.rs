@@ -5,10 +5,13 @@
 
 mod boot;
 mod check;
+mod cpus;
 mod devices;
 mod file;
 pub mod flags;
+mod layout;
 mod memory;
+mod numa;
 mod nvram;
 pub mod options;
 mod size;
@@ -16,18 +19,23 @@ mod size;
 use std::path::PathBuf;
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
-use arch_ppc64::topology::{MemoryMap, MemoryMapError};
+use arch_ppc64::topology::{
+    CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, NumaDistanceError, NumaDistances,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use boot::BootConfig;
 pub use check::DeviceError;
+pub use cpus::{CpusConfig, TopologyConfig};
 pub use devices::{
     Cid, ConsoleConfig, DeviceId, DiskConfig, FsConfig, HostPath, ImageType, MAX_QUEUES,
     MacAddress, NetBackend, NetConfig, QueueCount, QueueSize, RngConfig, Tag, TapName, VsockConfig,
 };
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
-pub use memory::{MemoryConfig, RangeConfig};
+pub use layout::LayoutError;
+pub use memory::{Backing, MemoryConfig, ONLY_ZONE, Pages, ZoneConfig};
+pub use numa::{DistanceConfig, NumaConfig};
 pub use nvram::NvramConfig;
 pub use size::Size;
 
@@ -45,6 +53,9 @@ pub struct VmConfig {
     /// Memory.
     #[serde(deserialize_with = "file::object")]
     pub memory: MemoryConfig,
+    /// NUMA nodes; when left out, all is in node 0.
+    #[serde(deserialize_with = "file::objects")]
+    pub numa: Vec<NumaConfig>,
     /// What is started.
     #[serde(deserialize_with = "file::object")]
     pub payload: PayloadConfig,
@@ -91,17 +102,6 @@ enum OneOrMore<T> {
     More(Vec<T>),
 }
 
-/// Virtual CPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "an object")]
-pub struct CpusConfig {
-    /// How many there are at boot, at least 1.
-    pub boot_vcpus: u32,
-    /// How many the device tree leaves room for, at most 2048; as many as at boot when left out.
-    /// Nothing plugs the others in yet.
-    pub max_vcpus: Option<u32>,
-}
-
 /// What is started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
@@ -133,6 +133,7 @@ impl Default for VmConfig {
         Self {
             cpus: CpusConfig::default(),
             memory: MemoryConfig::default(),
+            numa: Vec::new(),
             payload: PayloadConfig::default(),
             machine: PseriesOptions::default(),
             disks: Vec::new(),
@@ -147,24 +148,33 @@ impl Default for VmConfig {
     }
 }
 
-impl Default for CpusConfig {
-    fn default() -> Self {
-        Self { boot_vcpus: 1, max_vcpus: None }
-    }
-}
-
+/// Whether its parts fit together, [`VmConfig::check_layout`] says first.
 impl MachineConfig for VmConfig {
     fn memory(&self) -> Memory {
         self.memory.in_one()
     }
 
     fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
-        self.memory.map()
+        let zones = self.memory.zones();
+        MemoryMap::new(zones.iter().flat_map(|zone| {
+            let node = self.node_of_zone(zone).unwrap_or_default();
+            zone.ranges(node)
+        }))
     }
 
     fn cpus(&self) -> Cpus {
-        let CpusConfig { boot_vcpus: boot, max_vcpus } = self.cpus;
-        Cpus::new(boot, self.machine.cpu).with_max(max_vcpus.unwrap_or(boot))
+        Cpus::new(self.cpus.boot_vcpus, self.machine.cpu).with_max(self.cpus.max())
+    }
+
+    fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
+        let threads = self.cpus.threads_per_core();
+        // The numbers of servers have no gaps: hosts can have any number of threads.
+        let topology = CpuTopology::new(self.cpus.max()).with_threads(threads, threads)?;
+        Ok(topology.with_nodes(self.nodes_of_cores()))
+    }
+
+    fn numa_distances(&self) -> Result<NumaDistances, NumaDistanceError> {
+        self.distances()
     }
 
     fn boot(&self) -> Boot<'_> {

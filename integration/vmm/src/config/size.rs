@@ -10,10 +10,22 @@ use serde::{Deserialize, Deserializer};
 
 /// A number of bytes, written with or without one of the units K, M, G, T (powers of 1,024). In
 /// JSON it is a number of bytes, or such a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size(pub u64);
 
 const WRONG: &str = "a size is a number of bytes, or of units as in 64K, 512M, 2G, 1T";
+
+/// In the largest unit of which it is a whole number.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = *self;
+        let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+        match units.into_iter().find(|(_, shift)| bytes != 0 && bytes % (1 << shift) == 0) {
+            Some((unit, shift)) => write!(f, "{}{unit}", bytes >> shift),
+            None => write!(f, "{bytes}"),
+        }
+    }
+}
 
 impl FromStr for Size {
     type Err = &'static str;
@@ -91,6 +103,14 @@ mod tests {
         }
         for text in ["", "G", "-1", "+1", "1.5G", "1GB", "99999999999999T", "0x10", "1 G", "ä"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        for text in ["0", "1", "1025", "64K", "512M", "1G", "1025M", "16T", "18446744073709551615"]
+        {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
     }
 

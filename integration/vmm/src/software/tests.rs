@@ -6,7 +6,7 @@ use arch_ppc64::{EntryRegisters, VcpuExit};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::*;
-use crate::boot::create_ram;
+use crate::boot::plain_ram;
 
 const ENTRY: u64 = 0x100;
 /// In the hole.
@@ -45,8 +45,7 @@ impl MachineConfig for Config {
 #[test]
 fn ram_behind_a_hole_is_ram() {
     let machine = Machine::new(&Config).unwrap();
-    let host = Arc::new(create_ram(&machine).unwrap());
-    let ram = host.memory().memory();
+    let ram = Arc::new(plain_ram(&machine));
     let put = |at: u64, code: &[u32]| {
         for (at, word) in (at..).step_by(4).zip(code) {
             ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();

@@ -113,7 +113,7 @@ pub(super) fn vof_2g(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn three_ranges(log: &mut Log) -> Result<()> {
-    let console = boot(log, ranges::TASK, &["--memory", ranges::MEMORY])?;
+    let console = boot(log, ranges::TASK, &ranges::MEMORY)?;
     shows(&console, &VOF_LINES)?;
     shows(&console, &UP_LINES)?;
     ranges::shown(&console)

@@ -2,17 +2,28 @@
 
 use crate::failure::{Failure, Result};
 
-/// RAM in three ranges, of which the last is above 4 GiB and on a NUMA node of its own.
-pub(super) const MEMORY: &str = "ranges=[256M@0,256M@1G,128M@4G/1]";
+/// RAM in three ranges, of which the last is above 4 GiB and on a NUMA node of its own, in a machine of
+/// one CPU.
+pub(super) const MEMORY: [&str; 9] = [
+    "--memory",
+    "size=0",
+    "--memory-zone",
+    "id=low,size=256M",
+    "id=middle,size=256M,start=1G",
+    "id=high,size=256M,start=4G",
+    "--numa",
+    "guest_numa_id=0,cpus=[0],memory_zones=[low,middle]",
+    "guest_numa_id=1,memory_zones=[high]",
+];
 
 /// The guest's init is to say them.
 pub(super) const TASK: &str = "showram autotest";
 
 /// How it says the start and the end of each (Linux, `/proc/iomem`).
-const SAID: [&str; 3] = ["00000000-0fffffff", "40000000-4fffffff", "100000000-107ffffff"];
+const SAID: [&str; 3] = ["00000000-0fffffff", "40000000-4fffffff", "100000000-10fffffff"];
 
 /// Whose the last is, as the guest's kernel says when it starts.
-const ON_NODE: &str = "Initmem setup node 1 [mem 0x0000000100000000-0x0000000107ffffff]";
+const ON_NODE: &str = "Initmem setup node 1 [mem 0x0000000100000000-0x000000010fffffff]";
 
 /// That the guest has these ranges, and nothing else as RAM.
 pub(super) fn shown(console: &str) -> Result<()> {

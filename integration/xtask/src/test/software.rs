@@ -58,7 +58,7 @@ pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
 pub(super) fn three_ranges(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
     for machine in ["x-vof=on", "x-vof=off"] {
-        let machine = ["--memory", ranges::MEMORY, "--machine", machine];
+        let machine = [&ranges::MEMORY[..], &["--machine", machine]].concat();
         let console = run(log, &guest.kernel, &guest.initramfs, ranges::TASK, &machine)?;
         shows(&console, &["GUEST-READY"])?;
         ranges::shown(&console)?;

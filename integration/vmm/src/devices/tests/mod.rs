@@ -18,7 +18,7 @@ use pseries_devices::virtio::pci_driver::Driver;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::*;
-use crate::boot::{BootError, create_ram};
+use crate::boot::{BootError, plain_ram};
 use door::Door;
 
 /// What hangs is ended so late.
@@ -159,7 +159,7 @@ fn a_disk_is_read_and_written_through_the_bridge() {
     let path = folder.disk("disk", 1 << 20);
     let config =
         config(&format!(r#"{{"memory": {{"size": "64M"}}, "disks": [{{"path": "{path}"}}]}}"#));
-    let ram = Arc::new(create_ram(&Machine::new(&config).unwrap()).unwrap());
+    let memory = Arc::new(plain_ram(&Machine::new(&config).unwrap()));
     for repeatable in [false, true] {
         folder.disk("disk", 1 << 20);
         let devices =

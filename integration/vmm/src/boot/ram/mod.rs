@@ -1,0 +1,111 @@
+//! Guest RAM: what of the host it is, and how it is zero again for the next start.
+
+mod error;
+mod huge;
+mod mapping;
+mod sweep;
+
+use std::sync::Arc;
+
+use arch_ppc64::topology::{MemoryMap, MemoryRange};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
+
+use super::{BootError, Stopping};
+use crate::config::{Backing, VmConfig};
+use crate::ram::Ram;
+
+pub use error::RamError;
+use mapping::Reserve;
+use sweep::{Piece, Sweep};
+
+/// How each part of a machine's memory is had from the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RamPlan {
+    /// Where parts begin, in order of that. What is below the first is as by default.
+    parts: Vec<(GuestAddress, Backing)>,
+}
+
+impl RamPlan {
+    /// As `config` says; what it says of NUMA nodes does not matter.
+    pub fn of(config: &VmConfig) -> Self {
+        let mut parts: Vec<_> = config.backings().collect();
+        parts.sort_by_key(|(start, _)| *start);
+        Self { parts }
+    }
+
+    /// How memory is had that begins at `start`, be it RAM or what can be plugged.
+    pub(crate) fn backing(&self, start: GuestAddress) -> Backing {
+        let behind = self.parts.partition_point(|(part, _)| *part <= start);
+        let part = behind.checked_sub(1).and_then(|last| self.parts.get(last));
+        part.map_or_else(Backing::default, |(_, backing)| *backing)
+    }
+}
+
+/// Makes the RAM of a machine, all zero. Ranges that touch each other and are had in the same way are
+/// one region. What is to be there before the machine starts is waited for, until somebody wants the
+/// machine to stop.
+pub(crate) fn create(
+    map: &MemoryMap,
+    plan: &RamPlan,
+    stopping: &Stopping,
+) -> Result<Ram, BootError> {
+    let mut regions = Vec::new();
+    for (start, bytes, backing) in stretches(map, plan) {
+        let region = mapping::map(backing, bytes, Reserve::Now)?;
+        let mapped = GuestRegionMmap::new(region, start).map(Arc::new);
+        regions.push(mapped.ok_or(RamError::Place { bytes })?);
+    }
+    let ram = Ram::from_arc_regions(regions).map_err(|_| RamError::Place { bytes: 0 })?;
+    sweep(&ram, plan, Sweep::Populate, stopping)?;
+    Ok(ram)
+}
+
+/// Makes RAM all zero again. It is given back to the host: a page that nobody touches after that costs
+/// nothing; what was taken before the start is written over, and stays. No virtual CPU may run
+/// meanwhile, nor keep anything of what was in RAM, such as decoded code.
+pub(crate) fn clear(ram: &Ram, plan: &RamPlan, stopping: &Stopping) -> Result<(), BootError> {
+    for region in ram.iter() {
+        let backing = plan.backing(region.start_addr());
+        if !backing.prefault {
+            let mapping = region.get_mmap();
+            mapping::give_back(&mapping, backing, 0, region.len())?;
+            mapping::reserve_again(&mapping, backing)?;
+        }
+    }
+    sweep(ram, plan, Sweep::Zero, stopping)
+}
+
+/// Goes through all memory that is there from the start.
+fn sweep(ram: &Ram, plan: &RamPlan, what: Sweep, stopping: &Stopping) -> Result<(), BootError> {
+    let mut pieces = Vec::new();
+    for region in ram.iter() {
+        let backing = plan.backing(region.start_addr());
+        if backing.prefault {
+            let page_bytes = huge::page_bytes(backing.pages)?;
+            pieces.push(Piece { mapping: region.get_mmap(), page_bytes });
+        }
+    }
+    match sweep::run(what, &pieces, &|| stopping.is_wanted()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(BootError::Ending),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// RAM in stretches without a hole that are had in the same way: start, bytes, how.
+fn stretches(map: &MemoryMap, plan: &RamPlan) -> Vec<(GuestAddress, u64, Backing)> {
+    let mut stretches: Vec<(GuestAddress, u64, Backing)> = Vec::new();
+    for &MemoryRange { start, bytes, .. } in map.ram() {
+        let backing = plan.backing(start);
+        match stretches.last_mut() {
+            Some((last, sum, same)) if last.0 + *sum == start.0 && *same == backing => {
+                *sum += bytes;
+            }
+            _ => stretches.push((start, bytes, backing)),
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests;
