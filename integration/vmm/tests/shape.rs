@@ -191,10 +191,11 @@ fn the_tree_says_what_was_said() {
     };
     assert_eq!(memory(0), (vec![0, 0, 0, 512 << 20], 0));
     assert_eq!(memory(512 << 20), (vec![0, 512 << 20, 0, 256 << 20], 1));
-    // Three sets of blocks: those of the zones, and what can be plugged.
-    let sets = tree.cells("/ibm,dynamic-reconfiguration-memory", "ibm,dynamic-memory-v2");
-    let sets: Vec<_> = sets[1..].chunks_exact(6).map(|set| (set[0], set[2], set[4])).collect();
-    assert!(sets.contains(&(2, 768 << 20, 1)), "{sets:x?}");
+    // Blocks of 256 MiB: two and one of the zones, two that can be plugged.
+    let blocks = tree.cells("/ibm,dynamic-reconfiguration-memory", "ibm,dynamic-memory");
+    let blocks: Vec<_> = blocks[1..].chunks_exact(6).map(|block| (block[1], block[4])).collect();
+    let expected = [(0, 0), (256, 0), (512, 1), (768, 1), (1024, 1)];
+    assert_eq!(blocks, expected.map(|(mib, node)| (mib << 20, node)));
     let table = tree.bytes("/rtas", "ibm,numa-distance-table");
     assert_eq!((&table[..4], &table[4..]), (&[0, 0, 0, 4][..], &[10, 40, 40, 10][..]));
     assert_eq!(tree.cells("/rtas", "ibm,numa-lookup-index-table"), [2, 0, 1]);
