@@ -99,6 +99,26 @@ fn huge_pages_that_are_not_there_are_told() {
     }
 }
 
+/// Where there are some: most hosts have none that nobody uses.
+#[test]
+fn huge_pages_are_cleared() {
+    let Ok(page_bytes) = huge::page_bytes(Pages::Huge(None)) else { return };
+    for prefault in [false, true] {
+        let backing = Backing::default().with_pages(Pages::Huge(None)).with_prefault(prefault);
+        let (plan, ranges) = (plan(&[(0, backing)]), [(0, 2 * page_bytes)]);
+        let ram = match create(&map(&ranges), &plan, &goes_on()) {
+            Ok(ram) => ram,
+            Err(BootError::Ram(RamError::HugePages { free, .. })) if free < 2 => return,
+            Err(error) => panic!("{error}"),
+        };
+        for (number, at) in places(&ranges) {
+            ram.write_obj(number, at).unwrap();
+        }
+        clear(&ram, &plan, &goes_on()).unwrap();
+        assert!(places(&ranges).all(|(_, at)| ram.read_obj::<u64>(at).unwrap() == 0));
+    }
+}
+
 /// As much as a machine can have costs nothing, as long as it is not used.
 #[test]
 fn the_largest_memory_costs_nothing() {
