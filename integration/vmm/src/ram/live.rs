@@ -202,6 +202,63 @@ mod tests {
         }
     }
 
+    /// However memory is had, what is plugged is had so, too.
+    #[test]
+    fn plugged_memory_is_had_as_the_other() {
+        let shared = Backing::default();
+        let huge = shared.with_pages(Pages::Huge(None));
+        for backing in [
+            shared,
+            shared.private(),
+            shared.with_prefault(true),
+            shared.private().with_prefault(true),
+            huge,
+            huge.private(),
+        ] {
+            let plan = RamPlan::uniform(backing);
+            let bytes = MemoryBlock::BYTES;
+            let map = [
+                MemoryRange::ram(GuestAddress(0), bytes),
+                MemoryRange::hotplug(GuestAddress(bytes), 2 * bytes),
+            ];
+            let is_huge = matches!(backing.pages, Pages::Huge(_));
+            let ram = match create(&MemoryMap::new(map).unwrap(), &plan, &goes_on()) {
+                Ok(ram) => ram,
+                // Most hosts have no huge pages that nobody uses.
+                Err(_) if is_huge => continue,
+                Err(error) => panic!("{backing:?}: {error}"),
+            };
+            let (start, end) = (GuestAddress(bytes), GuestAddress(2 * bytes - 8));
+            for _ in 0..2 {
+                match ram.plug(start, bytes) {
+                    Ok(()) => {}
+                    Err(RamError::Populate { .. } | RamError::HugePages { .. }) if is_huge => {
+                        assert!(ram.check_ram(start, 1).is_err());
+                        break;
+                    }
+                    Err(error) => panic!("{backing:?}: {error}"),
+                }
+                for at in [start, end] {
+                    let mut buf = [1; 8];
+                    GuestRam::read(&ram, at, &mut buf).unwrap();
+                    assert_eq!(buf, [0; 8], "{backing:?}");
+                    GuestRam::write(&ram, at, &[7; 8]).unwrap();
+                }
+                let is_file = |ram: &MachineRam| {
+                    ram.memory().memory().find_region(start).unwrap().file_offset().is_some()
+                };
+                assert_eq!(is_file(&ram), backing.shared);
+                clear(ram.memory(), &plan, &goes_on()).unwrap();
+                let mut buf = [1; 8];
+                GuestRam::read(&ram, end, &mut buf).unwrap();
+                assert_eq!(buf, [0; 8], "{backing:?}");
+                GuestRam::write(&ram, end, &[7; 8]).unwrap();
+                ram.unplug(start, bytes).unwrap();
+                ram.give_back(start, bytes).unwrap();
+            }
+        }
+    }
+
     #[test]
     fn what_cannot_be_plugged_is_refused() {
         let ram = ram();

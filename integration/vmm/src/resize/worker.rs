@@ -162,18 +162,26 @@ impl Kind {
         self.all.iter().map(state).collect()
     }
 
-    fn amount(&self, hotplug: &Hotplug, each: u64, always: u64) -> Amount {
+    fn amount(
+        &self,
+        hotplug: &Hotplug,
+        made: &BTreeSet<Resource>,
+        each: u64,
+        always: u64,
+    ) -> Amount {
         let mut amount = Amount {
             present: always,
             max: always + each * self.all.len() as u64,
             refused: each * self.refused.len() as u64,
             ..Amount::default()
         };
-        for (_, state) in self.states(hotplug) {
+        for (resource, state) in self.states(hotplug) {
             match state {
                 PlugState::InUse => amount.present += each,
                 PlugState::Offered => amount.coming += each,
-                PlugState::AskedBack => {
+                // What it has given back a moment ago is still there.
+                PlugState::Absent if !made.contains(&resource) => {}
+                PlugState::AskedBack | PlugState::Absent => {
                     amount.present += each;
                     amount.going += each;
                 }
@@ -231,8 +239,8 @@ impl Worker {
         let threads = machine.topology().threads_per_core().into();
         let boot = machine.memory_map().ram_bytes();
         Info {
-            cpus: self.cores.amount(hotplug, threads, 0),
-            memory: self.blocks.amount(hotplug, MemoryBlock::BYTES, boot),
+            cpus: self.cores.amount(hotplug, &self.made, threads, 0),
+            memory: self.blocks.amount(hotplug, &self.made, MemoryBlock::BYTES, boot),
         }
     }
 
@@ -273,6 +281,7 @@ impl Worker {
             Step::Unplug(resource) => {
                 self.kind(resource).tried.insert(resource);
                 let _ = self.hotplug.unplug(resource);
+                self.released(resource);
                 Ok(())
             }
         }

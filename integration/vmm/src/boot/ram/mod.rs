@@ -33,6 +33,12 @@ impl RamPlan {
         Self { parts }
     }
 
+    /// All of it had in this way.
+    #[cfg(test)]
+    fn uniform(backing: Backing) -> Self {
+        Self { parts: vec![(GuestAddress(0), backing)] }
+    }
+
     /// How memory is had that begins at `start`, be it RAM or what can be plugged.
     pub(crate) fn backing(&self, start: GuestAddress) -> Backing {
         let behind = self.parts.partition_point(|(part, _)| *part <= start);

@@ -112,10 +112,10 @@ fn huge_pages_are_cleared() {
             Err(error) => panic!("{error}"),
         };
         for (number, at) in places(&ranges) {
-            ram.write_obj(number, at).unwrap();
+            ram.memory().memory().write_obj(number, at).unwrap();
         }
-        clear(&ram, &plan, &goes_on()).unwrap();
-        assert!(places(&ranges).all(|(_, at)| ram.read_obj::<u64>(at).unwrap() == 0));
+        clear(ram.memory(), &plan, &goes_on()).unwrap();
+        assert!(places(&ranges).all(|(_, at)| ram.memory().memory().read_obj::<u64>(at).unwrap() == 0));
     }
 }
 
