@@ -6,11 +6,15 @@
 //! reaches the CPUs of all machines that have the memory. A CPU's own stores are marked where the
 //! writes are logged.
 
+mod sparse;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vm_memory::bitmap::{Bitmap, BitmapSlice, NewBitmap, WithBitmapSlice};
+
+use sparse::SparseBits;
 
 /// log2 of the granule in which writes, translations and decoded code are kept.
 pub(crate) const PAGE_SHIFT: u32 = 12;
@@ -33,6 +37,10 @@ pub(crate) trait Watch: fmt::Debug + Send + Sync {
 /// decoded code from there, as instruction caches of POWER9 notice. It also logs writes, for those
 /// who move or save a running machine: [`Self::start_log`], [`Self::take_dirty`].
 ///
+/// It takes memory only for what is marked: that of a region of terabytes costs a few kilobytes, and
+/// 32 KiB for each gibibyte of it that code is executed in, or that is written to while writes are
+/// logged.
+///
 /// A clone is another handle of the same bitmap.
 #[derive(Clone)]
 pub struct PageMap(Arc<Pages>);
@@ -40,8 +48,8 @@ pub struct PageMap(Arc<Pages>);
 struct Pages {
     count: usize,
     logs: AtomicBool,
-    dirty: Vec<AtomicU64>,
-    code: Vec<AtomicU64>,
+    dirty: SparseBits,
+    code: SparseBits,
     watchers: Mutex<Vec<Watcher>>,
 }
 
@@ -51,15 +59,11 @@ struct Watcher {
     watch: Weak<dyn Watch>,
 }
 
-fn bits(pages: usize) -> Vec<AtomicU64> {
-    (0..pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect()
-}
-
 impl PageMap {
     /// The bitmap of a region of so many bytes. Nothing is logged yet.
     pub fn new(bytes: usize) -> Self {
         let count = bytes.div_ceil(PAGE_BYTES as usize);
-        let (dirty, code) = (bits(count), bits(count));
+        let (dirty, code) = (SparseBits::new(count), SparseBits::new(count));
         Self(Arc::new(Pages {
             count,
             logs: AtomicBool::new(false),
@@ -73,9 +77,7 @@ impl PageMap {
     ///
     /// What a CPU stores right now may be missing for the few microseconds until it notices.
     pub fn start_log(&self) {
-        for word in &self.0.dirty {
-            word.store(0, Ordering::SeqCst);
-        }
+        self.0.dirty.clear();
         self.0.logs.store(true, Ordering::SeqCst);
         self.tell_of_log();
     }
@@ -93,7 +95,7 @@ impl PageMap {
     /// returns, or the page is reported by the next call; if the CPU has left guest code before,
     /// by this one.
     pub fn take_dirty(&self) -> Vec<u64> {
-        let taken = self.0.dirty.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
+        let taken = self.0.dirty.take();
         self.tell_of_log();
         taken
     }
@@ -111,7 +113,7 @@ impl PageMap {
     /// A CPU has stored to this page: only the log has to know.
     pub(crate) fn log_store(&self, offset: u64) {
         if self.logs() {
-            set(&self.0.dirty, offset >> PAGE_SHIFT);
+            self.0.dirty.set(offset >> PAGE_SHIFT);
         }
     }
 
@@ -119,7 +121,7 @@ impl PageMap {
     pub(crate) fn mark_code(&self, offset: u64, bytes: u64) {
         if let Some((first, last)) = self.range(offset as usize, bytes as usize) {
             for page in first..=last {
-                set(&self.0.code, page);
+                self.0.code.set(page);
             }
         }
         // Before what is decoded is read: who writes it sees the mark, or has written.
@@ -142,12 +144,12 @@ impl PageMap {
     }
 
     #[cold]
-    fn tell_of_code(&self, first: u64, last: u64) {
+    fn tell_of_code(&self, page: u64) {
         for Watcher { start, watch } in self.watchers().iter() {
             if let Some(watch) = watch.upgrade() {
-                let at = |page: u64| start.wrapping_add(page << PAGE_SHIFT);
-                let last = at(last).saturating_add(PAGE_BYTES - 1);
-                watch.written(at(first) >> PAGE_SHIFT, last >> PAGE_SHIFT);
+                let at = start.wrapping_add(page << PAGE_SHIFT);
+                let last = at.saturating_add(PAGE_BYTES - 1);
+                watch.written(at >> PAGE_SHIFT, last >> PAGE_SHIFT);
             }
         }
     }
@@ -166,50 +168,20 @@ impl PageMap {
     }
 }
 
-fn set(bits: &[AtomicU64], page: u64) {
-    if let Some(word) = bits.get((page / 64) as usize) {
-        let bit = 1 << (page % 64);
-        if word.load(Ordering::SeqCst) & bit == 0 {
-            word.fetch_or(bit, Ordering::SeqCst);
-        }
-    }
-}
-
-/// The words that the pages are in, and which bits of each.
-fn words(first: u64, last: u64) -> impl Iterator<Item = (usize, u64)> {
-    (first / 64..=last / 64).map(move |word| {
-        let from = if word == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
-        let to = if word == last / 64 { u64::MAX >> (63 - last % 64) } else { u64::MAX };
-        (word as usize, from & to)
-    })
-}
-
 impl Bitmap for PageMap {
     fn mark_dirty(&self, offset: usize, bytes: usize) {
         let Some((first, last)) = self.range(offset, bytes) else { return };
         // What was written comes before the look at who has to know.
         fence(Ordering::SeqCst);
-        let logs = self.0.logs.load(Ordering::Relaxed);
-        for (number, mask) in words(first, last) {
-            if logs {
-                self.0.dirty[number].fetch_or(mask, Ordering::SeqCst);
-            }
-            let code = &self.0.code[number];
-            if code.load(Ordering::Relaxed) & mask != 0 {
-                // Who decodes it again marks it again.
-                let hit = code.fetch_and(!mask, Ordering::SeqCst) & mask;
-                for bit in (0..64).filter(|bit| hit >> bit & 1 != 0) {
-                    let page = number as u64 * 64 + bit;
-                    self.tell_of_code(page, page);
-                }
-            }
+        if self.0.logs.load(Ordering::Relaxed) {
+            self.0.dirty.set_all(first, last);
         }
+        // Who decodes it again marks it again.
+        self.0.code.take_range(first, last, |page| self.tell_of_code(page));
     }
 
     fn dirty_at(&self, offset: usize) -> bool {
-        let page = offset >> PAGE_SHIFT;
-        let word = self.0.dirty.get(page / 64).map_or(0, |word| word.load(Ordering::SeqCst));
-        word >> (page % 64) & 1 != 0
+        self.0.dirty.has(offset as u64 >> PAGE_SHIFT)
     }
 
     fn slice_at(&self, offset: usize) -> PageMapSlice<'_> {
@@ -307,6 +279,29 @@ mod tests {
         map.slice_at(0x4000).mark_dirty(0xfff, 2);
         map.mark_dirty(0x5000, 4);
         assert_eq!(*log.0.lock().unwrap(), [(0x4_0005, 0x4_0005)]);
+    }
+
+    /// 16 TiB: two bitmaps of all of its pages would be a gibibyte.
+    #[test]
+    fn the_largest_region_costs_what_is_marked() {
+        const BYTES: u64 = 16 << 40;
+        let map = PageMap::new(BYTES as usize);
+        let log = Arc::new(Log::default());
+        let watch: Weak<dyn Watch> = Arc::downgrade(&(log.clone() as Arc<dyn Watch>));
+        map.watch(0, &watch);
+        map.start_log();
+        map.mark_code(BYTES - PAGE_BYTES, PAGE_BYTES);
+        map.mark_code(5 << 30, PAGE_BYTES);
+        assert_eq!(map.0.code.chunks_made(), 2);
+        map.mark_dirty((BYTES - 8) as usize, 8);
+        assert_eq!(map.0.dirty.chunks_made(), 1);
+        assert!(map.dirty_at((BYTES - PAGE_BYTES) as usize) && !map.dirty_at(0));
+        map.stop_log();
+        // All of it is written to, and what is not marked costs nothing.
+        map.mark_dirty(0, BYTES as usize);
+        let pages = [BYTES - PAGE_BYTES, 5 << 30].map(|at| at >> PAGE_SHIFT);
+        assert_eq!(*log.0.lock().unwrap(), pages.map(|page| (page, page)));
+        assert_eq!((map.0.code.chunks_made(), map.0.dirty.chunks_made()), (2, 1));
     }
 
     #[test]
