@@ -23,6 +23,13 @@ pub trait Prod: Send + Sync {
     ///
     /// False when there is no such CPU.
     fn prod(&self, target: CpuIndex) -> bool;
+
+    /// The calling CPU confers its cycles to all others, or waits for a prod (H_CONFER): gives its
+    /// core of the host to somebody else for a moment. Comes back soon, prodded or not.
+    fn confer(&self, caller: CpuIndex) {
+        let _ = caller;
+        std::thread::yield_now();
+    }
 }
 
 /// The hypercalls by which virtual CPUs sleep and wake each other, for a back end whose CPUs do
@@ -81,7 +88,7 @@ impl DispatchCalls {
         // hypervisor copy of the dispatch number or the hypervisor copy of the dispatch number is
         // even, then return H_Success". It is even.
         if target.is_none_or(|target| target == caller) {
-            std::thread::yield_now();
+            self.prod.confer(caller);
         }
         Status::SUCCESS
     }

@@ -287,6 +287,9 @@ impl Mailboxes {
     pub fn set_run_state(&self, index: CpuIndex, run: RunState) -> Result<(), StartError> {
         let slot = self.slot(index).ok_or(StartError::NoSuchCpu)?;
         slot.lock().run = run;
+        if run != RunState::Stopped {
+            slot.kick.starts();
+        }
         slot.mail_came.notify_all();
         Ok(())
     }
@@ -359,6 +362,7 @@ impl VcpuHost for Mailboxes {
         }
         mail.run = RunState::Starting(registers);
         drop(mail);
+        slot.kick.starts();
         slot.mail_came.notify_all();
         Ok(())
     }

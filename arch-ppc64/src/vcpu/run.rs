@@ -26,4 +26,9 @@ pub trait Kick: Send + Sync {
     /// Makes the present or the next run of the CPU return [`VcpuExit::Interrupted`] soon. Does
     /// not wait for it.
     fn kick(&self);
+
+    /// The CPU has been told to start, or to go on from a state that was saved, and its thread will
+    /// see to it soon: called by whoever tells it. A back end whose CPUs execute in a fixed order
+    /// has to know when that was. Must not wait.
+    fn starts(&self) {}
 }

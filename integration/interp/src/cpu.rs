@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bits::msr;
 use crate::bus::CpuBus;
-use crate::code::{self, Cache};
+use crate::code::{self, Cache, Outcome};
 use crate::disasm::disassemble;
 use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
@@ -24,6 +25,18 @@ use crate::trap::Trap;
 /// two; slices end where the number of executed instructions is a multiple of it, so that it does
 /// not matter to the guest who else made the core return.
 const SLICE: u64 = 4096;
+
+/// Who asks for a low priority so often in a slice waits for another CPU: once in each turn of a
+/// loop that may do a little more than to wait.
+const HINTS_OF_WAITING: u32 = (SLICE / 128) as u32;
+
+/// After so many slices of waiting, a CPU rests: from the shortest rest to the longest, which is
+/// twice as long after every few rests, so that none is much more than a quarter of the time that it
+/// has waited.
+const SLICES_OF_WAITING: u32 = 16;
+const REST: Duration = Duration::from_micros(50);
+const RESTS_OF_A_LENGTH: u32 = 4;
+const REST_DOUBLINGS_MAX: u32 = 10;
 
 /// What DEC starts with: as late as can be.
 const DEC_START: u64 = 0x7fff_ffff;
@@ -58,6 +71,8 @@ impl Cpu {
         let old = &self.state;
         let mut state = State::new(old.id, self.pvr, old.system.clone());
         state.executed = old.executed;
+        state.spr.pir = old.spr.pir;
+        state.system.set_own_doorbell(state.id, 0);
         state.stats = old.stats;
         state.spr.ile = old.spr.ile;
         state.spr.ail = old.spr.ail;
@@ -69,14 +84,14 @@ impl Cpu {
         self.starts = true;
     }
 
-    /// To be called when the CPU stops: other CPUs get the room of its decoded code.
+    /// To be called when the CPU stops: it uses no decoded code any more.
     pub fn stop(&mut self) {
         self.one = None;
         self.drop_all_code();
     }
 
     /// To be called before the CPU sleeps: other CPUs get the room of its decoded code if there is
-    /// no more and this one has more than its fair share. Nobody can ask for it meanwhile.
+    /// no more. Nobody can ask for it meanwhile.
     pub fn sleep(&mut self) {
         if self.cache.is_wanted_of_sleeper() {
             self.drop_all_code();
@@ -100,6 +115,7 @@ impl Cpu {
         }
         let ram = Ram::new(bus.ram());
         self.know(&ram);
+        self.state.system.is_used(self.state.id);
         InGuest(self).0.run_slices(&ram, bus, budget)
     }
 
@@ -122,14 +138,11 @@ impl Cpu {
 
     fn run_slices(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus, budget: u64) -> Exit {
         let end = self.state.executed.saturating_add(budget);
+        let mut waited = 0_u32;
         loop {
             self.state.stats.polls += 1;
             if bus.kicked() {
                 return Exit::Kicked;
-            }
-            if self.state.system.is_smp() && self.waits_for_others() {
-                // It is welcome to the core, if that is what the other lacks.
-                std::thread::yield_now();
             }
             if self.state.system.lacks_cores() {
                 self.state.use_no_translations();
@@ -147,11 +160,36 @@ impl Cpu {
             if let Some(exit) = self.run_slice(ram, bus, slice_end.min(end)) {
                 return exit;
             }
+            // Here, and not before a slice: whoever makes the core return changes nothing.
+            if self.state.system.is_smp() {
+                waited = if self.waits_for_others() { waited + 1 } else { 0 };
+                if waited > 0 && self.let_others(bus, waited) {
+                    return Exit::Budget;
+                }
+            }
         }
     }
 
+    /// A CPU that has waited for others for so many slices is welcome to its core, if that is what
+    /// the others lack. Whether it leaves guest code instead.
+    fn let_others(&mut self, bus: &dyn CpuBus, waited: u32) -> bool {
+        if bus.leaves_to_wait() {
+            return true;
+        }
+        let long = waited.saturating_sub(SLICES_OF_WAITING);
+        if long > 0 && self.state.system.has_more_cpus_than_cores() {
+            // Nobody has to wait for it meanwhile.
+            self.state.use_no_translations();
+            bus.rest(REST * (1 << (long / RESTS_OF_A_LENGTH).min(REST_DOUBLINGS_MAX)));
+        }
+        false
+    }
+
     /// Whether it is in a loop that only another CPU ends.
-    fn waits_for_others(&self) -> bool {
+    fn waits_for_others(&mut self) -> bool {
+        if std::mem::take(&mut self.state.hints) >= HINTS_OF_WAITING {
+            return true;
+        }
         let pc = self.state.pc;
         let page = self.state.tlb.find_code(pc);
         page.is_some_and(|page| code::waits(self.cache.page(page), (pc & 0xfff) as usize >> 2))
@@ -222,6 +260,9 @@ impl Cpu {
     pub(crate) fn trapped(&mut self, ram: &Ram<'_>, bus: &dyn CpuBus, trap: Trap) -> Option<Exit> {
         match trap {
             Trap::Resync => {
+                if let Some(cpu) = self.state.rung.take() {
+                    bus.has_rung(cpu);
+                }
                 self.state.branch_on_event();
                 // An interrupt may have waited for EE.
                 if self.state.msr() & msr::EE != 0 {
@@ -264,12 +305,16 @@ impl Cpu {
 
     fn decode(&mut self, ram: &Ram<'_>, page: u32) {
         let s = &mut self.state;
-        s.stats.decodes += 1;
         let real_page = self.cache.real_page(page);
         s.tlb.mark_code(real_page, ram.find(real_page << PAGE_SHIFT, PAGE_BYTES));
         ram.mark_code(real_page << PAGE_SHIFT);
         let real = real_page << PAGE_SHIFT | s.pc & 0xfff;
-        self.cache.decode(ram, page, real, s.big_endian);
+        match self.cache.decode(ram, page, real, s.big_endian) {
+            Outcome::Decoded => s.stats.decodes += 1,
+            Outcome::Shared => {}
+            // Empty, it has room.
+            Outcome::NoRoom => self.drop_all_code(),
+        }
     }
 
     /// Drops decoded code that was written to.
@@ -308,7 +353,8 @@ impl Cpu {
             s.interrupt(vector::EXTERNAL, 0);
         } else if s.decrementer_is_due(bus.timebase(s.executed)) {
             s.interrupt(vector::DECREMENTER, 0);
-        } else if std::mem::take(&mut s.spr.doorbell) {
+        } else if s.system.is_rung(s.id) {
+            s.system.set_own_doorbell(s.id, 0);
             s.interrupt(vector::DOORBELL, 0);
         }
     }
@@ -437,8 +483,20 @@ impl Cpu {
     /// Whether an interrupt would be taken if the CPU ran now: what ends the sleep of H_CEDE.
     pub fn interrupt_is_pending(&self, bus: &dyn CpuBus) -> bool {
         bus.external_interrupt()
-            || self.state.spr.doorbell
+            || self.doorbell_is_rung()
             || self.state.decrementer_is_due(bus.timebase(self.state.executed))
+    }
+
+    /// Whether a sibling has rung this thread's doorbell (`msgsndp`), whose interrupt was not taken
+    /// yet.
+    pub fn doorbell_is_rung(&self) -> bool {
+        self.state.system.is_rung(self.state.id)
+    }
+
+    /// Sets the processor identification register: by default, it is the number that the CPU was
+    /// made with.
+    pub fn set_processor_id(&mut self, number: u32) {
+        self.state.spr.pir = number.into();
     }
 
     /// The timebase value at which the decrementer interrupt becomes pending.

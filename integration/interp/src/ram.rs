@@ -11,15 +11,18 @@ use crate::region::{RamRegion, RegionIdentity};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRam;
 
-/// Where RAM is: how far into a region, and in the upper byte the region's number. So a place in
+/// Where RAM is: how far into a region, and in the upper bits the region's number. So a place in
 /// the first region is an offset into it, and no other place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RamAt(pub(crate) u64);
 
-const REGION_SHIFT: u32 = 56;
+const REGION_SHIFT: u32 = 52;
 
 /// Translations lead to no more regions than these. Others are RAM all the same.
-const REGIONS_MAX: usize = 256;
+const REGIONS_MAX: usize = 1 << (64 - REGION_SHIFT);
+
+/// So few regions are looked through one by one.
+const FEW_REGIONS: usize = 8;
 
 impl RamAt {
     pub(crate) fn region(self) -> usize {
@@ -40,12 +43,17 @@ pub(crate) struct Ram<'a> {
     /// The memory of the first region, where nearly all accesses go.
     first: VolatileSlice<'a>,
     regions: &'a [RamRegion<'a>],
+    /// There are many, in the order of their addresses.
+    is_sorted: bool,
 }
 
 impl<'a> Ram<'a> {
     pub(crate) fn new(regions: &'a [RamRegion<'a>]) -> Self {
         let none = || VolatileSlice::from(&mut [][..]);
-        Self { first: regions.first().map_or_else(none, |region| *region.slice()), regions }
+        let is_sorted =
+            regions.len() > FEW_REGIONS && regions.is_sorted_by_key(|region| region.start());
+        let first = regions.first().map_or_else(none, |region| *region.slice());
+        Self { first, regions, is_sorted }
     }
 
     pub(crate) fn regions(&self) -> &'a [RamRegion<'a>] {
@@ -60,17 +68,26 @@ impl<'a> Ram<'a> {
 
     /// Where these bytes are, if all of them are in one region.
     pub(crate) fn find(&self, at: u64, bytes: u64) -> Option<RamAt> {
-        (0..).zip(self.regions.iter().take(REGIONS_MAX)).find_map(|(region, known)| {
-            let offset = known.offset(at, bytes)?;
-            (offset >> REGION_SHIFT == 0).then_some(RamAt(region << REGION_SHIFT | offset))
-        })
+        let (region, offset) = self.position(at, bytes)?;
+        let fits = region < REGIONS_MAX && offset >> REGION_SHIFT == 0;
+        fits.then_some(RamAt((region as u64) << REGION_SHIFT | offset))
+    }
+
+    /// The number of the region that all of these bytes are in, and where in it.
+    fn position(&self, at: u64, bytes: u64) -> Option<(usize, u64)> {
+        if self.is_sorted {
+            let behind = self.regions.partition_point(|region| region.start().0 <= at);
+            let number = behind.checked_sub(1)?;
+            return Some((number, self.regions[number].offset(at, bytes)?));
+        }
+        let mut all = self.regions.iter().enumerate();
+        all.find_map(|(number, region)| Some((number, region.offset(at, bytes)?)))
     }
 
     /// The region that all of these bytes are in, and where in it.
     fn region(&self, at: u64, bytes: u64) -> Result<(&RamRegion<'a>, usize), NoRam> {
-        let found =
-            self.regions.iter().find_map(|known| Some((known, known.offset(at, bytes)? as usize)));
-        found.ok_or(NoRam)
+        let (number, offset) = self.position(at, bytes).ok_or(NoRam)?;
+        Ok((&self.regions[number], offset as usize))
     }
 
     /// The real address of a place.

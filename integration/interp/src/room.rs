@@ -1,134 +1,194 @@
-//! The host memory that decoded code may take: one bound for all CPUs of a machine.
+//! The decoded pages of a machine, and the host memory that they may take.
 //!
-//! A CPU may always have half of its fair share. The other halves are for those who come first.
-//! When they are gone, a CPU that needs more drops all it has and begins again, and those that
-//! have more than their fair share give all of it back: those that execute when they are asked,
-//! those that are about to sleep unasked, and one that stops in any case. What is given back is
-//! kept for the next who asks: the host's allocator would not reliably give it to another thread.
+//! CPUs of one machine execute the same code, and share what one of them has decoded: a page that
+//! is shared is decoded as a whole, and never changes. Each CPU has handles of the pages that it
+//! uses, and a page that nobody uses any more stays for the next who does, until there is no room.
+//!
+//! There is one bound, however many CPUs there are. At the bound, pages that nobody has a handle of
+//! make room. When these are few, all CPUs drop their handles: those that execute when they look
+//! outside, those that are about to sleep at once, and one that stops in any case. Meanwhile, each
+//! CPU has room for a few pages of its own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::op::{Op, PAGE_OPS};
 use crate::page_map::PAGE_BYTES;
 
-/// The most pages of a machine.
+/// The most pages of a machine of several CPUs.
 const MACHINE_PAGES: usize = 8192;
 
-/// The most pages of one CPU: more than a kernel and its programs keep busy.
+/// The most pages of the only CPU of a machine: more than a kernel and its programs keep busy.
 const CPU_PAGES: usize = 3072;
 
-/// What each CPU can have, however many there are.
+/// What each CPU can have, whatever the others have.
 const LEAST_PAGES: usize = 2;
+
+/// To look through all pages is worth while when so great a part of them makes room.
+const WORTH_WHILE: usize = 16;
 
 /// The bytes of a page.
 pub(crate) type Source = [u8; PAGE_BYTES as usize];
 
+/// A page of real memory, and the byte order in which it is decoded.
+pub(crate) type Key = (u64, bool);
+
 /// A decoded page.
-pub(crate) struct Page {
-    pub(crate) ops: Box<[Op; PAGE_OPS]>,
+pub(crate) struct Decoded {
+    pub(crate) ops: [Op; PAGE_OPS],
     /// What it is decoded from, where there are several CPUs.
     pub(crate) source: Option<Box<Source>>,
-    /// `source` holds that.
-    pub(crate) has_source: bool,
+    count: Option<Arc<AtomicUsize>>,
 }
 
-#[derive(Debug)]
+impl Decoded {
+    fn new(is_smp: bool, count: Option<Arc<AtomicUsize>>) -> Arc<Self> {
+        let source = is_smp.then(|| Box::new([0; size_of::<Source>()]));
+        Arc::new(Self { ops: [Op::UNDECODED; PAGE_OPS], source, count })
+    }
+}
+
+impl Drop for Decoded {
+    fn drop(&mut self) {
+        if let Some(count) = &self.count {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The decoded pages of a machine.
 pub(crate) struct Room {
     is_smp: bool,
-    /// What a CPU may have whatever the others have, and what it may have when they need more.
-    own_pages: usize,
-    fair_pages: usize,
-    cpu_pages: usize,
-    shared: Mutex<Shared>,
-    /// Somebody found nothing.
-    is_wanted: AtomicBool,
+    /// How many pages there may be, and how many besides what each CPU may always have.
     pages_max: usize,
+    shared_max: usize,
+    /// How many there are.
+    made: Arc<AtomicUsize>,
+    shared: Mutex<Shared>,
+    /// Counts the times that all CPUs were asked for their pages.
+    wanted: AtomicU64,
+    /// There is little that makes room.
+    is_tight: AtomicBool,
+    /// A page of which nothing is decoded.
+    empty: Arc<Decoded>,
 }
 
-#[derive(Debug)]
+#[derive(Default)]
 struct Shared {
-    /// Pages beyond what each CPU may always have.
-    left: usize,
-    made: usize,
-    given_back: Vec<Page>,
+    pages: HashMap<Key, Arc<Decoded>>,
+    /// Kept for the next who asks: the host's allocator would not reliably give it to another
+    /// thread.
+    free: Vec<Arc<Decoded>>,
 }
 
 impl Room {
     /// Room for so many CPUs.
     pub(crate) fn new(cpus: usize) -> Self {
-        Self::of_pages(cpus, MACHINE_PAGES, CPU_PAGES)
+        match cpus {
+            0 | 1 => Self::of_pages(1, CPU_PAGES),
+            _ => Self::of_pages(cpus, MACHINE_PAGES),
+        }
     }
 
     /// Room for one page, of one CPU.
     pub(crate) fn of_one_page() -> Self {
-        Self::of_pages(1, 1, 1)
+        Self::of_pages(1, 1)
     }
 
-    fn of_pages(cpus: usize, pages: usize, cpu_pages: usize) -> Self {
-        let fair_pages = pages / cpus.max(1);
-        let own_pages = (fair_pages / 2).max(LEAST_PAGES).min(cpu_pages);
-        let left = pages.saturating_sub(own_pages * cpus);
-        let pages_max = (cpu_pages * cpus).min(own_pages * cpus + left);
+    fn of_pages(cpus: usize, pages: usize) -> Self {
+        let is_smp = cpus > 1;
+        let shared_max = if is_smp { pages.saturating_sub(LEAST_PAGES * cpus) } else { pages };
+        let pages_max = if is_smp { shared_max + LEAST_PAGES * cpus } else { pages };
         Self {
-            is_smp: cpus > 1,
-            own_pages,
-            fair_pages,
-            cpu_pages,
-            shared: Mutex::new(Shared { left, made: 0, given_back: Vec::new() }),
-            is_wanted: AtomicBool::new(false),
+            is_smp,
             pages_max,
+            shared_max,
+            made: Arc::default(),
+            shared: Mutex::default(),
+            wanted: AtomicU64::new(0),
+            is_tight: AtomicBool::new(false),
+            empty: Decoded::new(false, None),
         }
     }
 
-    /// An undecoded page for a CPU that has `has` pages; `None` when it has to give back first.
-    pub(crate) fn take(&self, has: usize) -> Option<Page> {
-        if has >= self.cpu_pages {
-            return None;
-        }
+    /// The most pages there can be.
+    pub(crate) fn pages_max(&self) -> usize {
+        self.pages_max
+    }
+
+    /// Whether pages are shared.
+    pub(crate) fn is_smp(&self) -> bool {
+        self.is_smp
+    }
+
+    /// A page of which nothing is decoded, to be executed and not to be changed.
+    pub(crate) fn empty(&self) -> &Arc<Decoded> {
+        &self.empty
+    }
+
+    /// A page that is decoded already. It may not be what is there now.
+    pub(crate) fn find(&self, key: Key) -> Option<Arc<Decoded>> {
+        self.lock().pages.get(&key).cloned()
+    }
+
+    /// Shares a page.
+    pub(crate) fn share(&self, key: Key, page: &Arc<Decoded>) {
         let mut shared = self.lock();
-        if has >= self.own_pages {
-            match shared.left.checked_sub(1) {
-                Some(left) => shared.left = left,
-                None => {
-                    self.is_wanted.store(true, Ordering::Relaxed);
-                    return None;
-                }
-            }
+        if let Some(old) = shared.pages.insert(key, page.clone()) {
+            shared.keep(old);
         }
-        if let Some(mut page) = shared.given_back.pop() {
-            drop(shared);
-            page.ops.fill(Op::UNDECODED);
-            page.has_source = false;
+    }
+
+    /// A page that nobody else has, for a CPU that has `has` pages. What it holds is of no meaning.
+    /// `None` when the CPU has to give back first.
+    pub(crate) fn take(&self, has: usize) -> Option<Arc<Decoded>> {
+        let mut shared = self.lock();
+        if let Some(page) = shared.free.pop() {
             return Some(page);
         }
-        shared.made += 1;
-        drop(shared);
-        let source = self.is_smp.then(|| Box::new([0; size_of::<Source>()]));
-        Some(Page { ops: Box::new([Op::UNDECODED; PAGE_OPS]), source, has_source: false })
+        let is_full = || self.made.load(Ordering::Relaxed) >= self.shared_max;
+        if is_full() && self.is_smp {
+            shared.evict();
+            let is_tight = shared.free.len() < (self.shared_max / WORTH_WHILE).max(1);
+            self.is_tight.store(is_tight, Ordering::Relaxed);
+            self.wanted.fetch_add(is_tight.into(), Ordering::Relaxed);
+            if let Some(page) = shared.free.pop() {
+                return Some(page);
+            }
+        }
+        if is_full() && !(self.is_smp && has < LEAST_PAGES) {
+            return None;
+        }
+        self.made.fetch_add(1, Ordering::Relaxed);
+        Some(Decoded::new(self.is_smp, Some(self.made.clone())))
     }
 
     /// Takes all pages of a CPU back.
-    pub(crate) fn give_back(&self, pages: &mut Vec<Page>) {
+    pub(crate) fn give_back(&self, pages: &mut Vec<Arc<Decoded>>) {
         let mut shared = self.lock();
-        shared.left += pages.len().saturating_sub(self.own_pages);
-        shared.given_back.append(pages);
+        for page in pages.drain(..) {
+            shared.keep(page);
+        }
     }
 
-    /// Whether a CPU that has `has` pages should give them back, as others have none; said once.
-    pub(crate) fn wants_back(&self, has: usize) -> bool {
-        self.is_wanted.load(Ordering::Relaxed)
-            && has > self.fair_pages
-            && self.is_wanted.swap(false, Ordering::Relaxed)
+    /// Takes one page back.
+    pub(crate) fn give_back_one(&self, page: Arc<Decoded>) {
+        self.lock().keep(page);
     }
 
-    /// The same of a CPU that cannot be asked for a while: whether there is nothing for others.
-    pub(crate) fn wants_back_of_sleeper(&self, has: usize) -> bool {
-        has > self.fair_pages && (self.wants_back(has) || self.lock().left == 0)
+    /// A number that changes whenever all CPUs should give their pages back.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a CPU that cannot be asked for a while should give back what it has.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.is_tight.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().made * self.page_bytes()
+        self.made.load(Ordering::Relaxed) * self.page_bytes()
     }
 
     pub(crate) fn bytes_max(&self) -> usize {
@@ -145,9 +205,40 @@ impl Room {
     }
 }
 
-impl std::fmt::Debug for Page {
+impl Shared {
+    /// Keeps a page, if nobody has it any more.
+    fn keep(&mut self, mut page: Arc<Decoded>) {
+        // What is not counted is the empty page.
+        if page.count.is_some() && Arc::get_mut(&mut page).is_some() {
+            self.free.push(page);
+        }
+    }
+
+    /// Frees the pages that nobody has a handle of.
+    fn evict(&mut self) {
+        let unused: Vec<Key> = self
+            .pages
+            .iter()
+            .filter(|(_, page)| Arc::strong_count(page) == 1)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in &unused {
+            if let Some(page) = self.pages.remove(key) {
+                self.keep(page);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Decoded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Page").finish_non_exhaustive()
+        f.debug_struct("Decoded").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }
 
@@ -161,68 +252,88 @@ mod tests {
     #[test]
     fn a_machine_takes_96_mib_at_most() {
         assert_eq!(Room::new(1).bytes_max(), 24 * MIB);
-        assert_eq!(Room::new(2).bytes_max(), 72 * MIB);
-        for cpus in [3, 4, 5, 8, 100, 1000, 2048] {
-            let max = Room::new(cpus).bytes_max();
-            assert!(max <= 96 * MIB, "{cpus} CPUs: {max}");
+        for cpus in [2, 3, 4, 5, 8, 100, 1000, 2048] {
+            assert_eq!(Room::new(cpus).bytes_max(), 96 * MIB, "{cpus} CPUs");
         }
     }
 
-    fn fill(room: &Room, pages: &mut Vec<Page>) {
-        while let Some(page) = room.take(pages.len()) {
-            pages.push(page);
+    /// Decodes pages of these numbers for a CPU, as many as it can have.
+    fn fill(room: &Room, has: &mut Vec<Arc<Decoded>>, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            let page = match room.find((number, false)) {
+                Some(page) => page,
+                None => match room.take(has.len()) {
+                    Some(page) => page,
+                    None => return,
+                },
+            };
+            room.share((number, false), &page);
+            has.push(page);
         }
     }
 
     #[test]
-    fn who_comes_last_gets_its_share() {
-        let room = Room::of_pages(4, 40, 30);
-        let mut cpus: [Vec<Page>; 4] = Default::default();
-        for (pages, gets) in cpus.iter_mut().zip([25, 5, 5, 5]) {
-            fill(&room, pages);
-            assert_eq!(pages.len(), gets);
+    fn what_one_cpu_has_decoded_costs_others_nothing() {
+        let room = Room::of_pages(4, 40);
+        let mut cpus: [Vec<Arc<Decoded>>; 4] = Default::default();
+        for pages in &mut cpus {
+            fill(&room, pages, 0..30);
+            assert_eq!(pages.len(), 30);
         }
-        assert_eq!(room.bytes(), room.bytes_max());
-        assert!(!room.wants_back(cpus[3].len()));
-        assert!(room.wants_back(cpus[0].len()));
-        assert!(!room.wants_back(cpus[0].len()));
-        room.give_back(&mut cpus[0]);
-        fill(&room, &mut cpus[3]);
-        assert_eq!(cpus[3].len(), 25);
-        fill(&room, &mut cpus[0]);
-        assert_eq!(cpus[0].len(), 5);
-        assert_eq!(room.bytes(), room.bytes_max());
+        assert_eq!(room.bytes(), 30 * room.page_bytes());
+        assert!(cpus.iter().all(|pages| Arc::ptr_eq(&pages[7], &cpus[0][7])));
+        // They stay, whoever goes.
+        for pages in &mut cpus {
+            room.give_back(pages);
+        }
+        assert!(room.find((29, false)).is_some() && room.find((29, true)).is_none());
+        assert_eq!(room.bytes(), 30 * room.page_bytes());
+        assert!(!room.is_tight());
     }
 
     #[test]
-    fn who_sleeps_leaves_something_for_others() {
-        let room = Room::of_pages(4, 40, 30);
-        let mut cpus: [Vec<Page>; 2] = Default::default();
-        cpus[0].extend((0..24).map_while(|has| room.take(has)));
-        // One page is left.
-        assert!(!room.wants_back_of_sleeper(cpus[0].len()));
-        fill(&room, &mut cpus[0]);
-        assert!(!room.wants_back_of_sleeper(10));
-        // Nobody has asked yet.
-        assert!(room.wants_back_of_sleeper(cpus[0].len()));
-        fill(&room, &mut cpus[1]);
-        assert!(room.wants_back_of_sleeper(cpus[0].len()));
-        room.give_back(&mut cpus[0]);
-        fill(&room, &mut cpus[1]);
-        assert_eq!(cpus[1].len(), 25);
+    fn who_comes_when_there_is_no_room_has_a_little() {
+        let room = Room::of_pages(4, 40);
+        let mut cpus: [Vec<Arc<Decoded>>; 4] = Default::default();
+        let [first, others @ ..] = &mut cpus;
+        fill(&room, first, 0..100);
+        assert_eq!(first.len(), 32);
+        assert!(room.is_tight());
+        let wanted = room.wanted();
+        for (pages, start) in others.iter_mut().zip([100, 200, 300]) {
+            fill(&room, pages, start..start + 50);
+            assert_eq!(pages.len(), LEAST_PAGES);
+        }
+        assert!(room.bytes() <= room.bytes_max());
+        // The first was asked, and gives back: it has what the others need.
+        assert_ne!(room.wanted(), wanted);
+        room.give_back(first);
+        fill(&room, &mut others[0], 102..125);
+        assert!(others[0].len() > 20 && !room.is_tight());
+        assert!(room.bytes() <= room.bytes_max());
     }
 
     #[test]
-    fn a_page_comes_back_empty() {
-        let room = Room::of_pages(2, 4, 2);
+    fn pages_that_nobody_uses_make_room() {
+        let room = Room::of_pages(4, 40);
         let mut pages = Vec::new();
-        fill(&room, &mut pages);
-        pages[0].ops[7].imm = 1;
-        pages[0].has_source = true;
+        fill(&room, &mut pages, 0..32);
         room.give_back(&mut pages);
-        fill(&room, &mut pages);
-        for page in &pages {
-            assert!(!page.has_source && page.ops.iter().all(|op| *op == Op::UNDECODED));
-        }
+        let wanted = room.wanted();
+        fill(&room, &mut pages, 50..80);
+        assert_eq!((pages.len(), room.wanted()), (30, wanted));
+        assert_eq!(room.bytes(), 32 * room.page_bytes());
+    }
+
+    #[test]
+    fn one_cpu_has_its_bound() {
+        let room = Room::of_pages(1, 3);
+        let mut pages: Vec<_> = std::iter::from_fn(|| room.take(0)).take(9).collect();
+        assert_eq!(pages.len(), 3);
+        assert!(!room.is_tight());
+        room.give_back(&mut pages);
+        let one = room.take(0);
+        assert!(one.is_some());
+        assert_eq!(room.bytes(), room.bytes_max());
     }
 }

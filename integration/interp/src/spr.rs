@@ -13,6 +13,7 @@ pub(crate) const TBU: u32 = 269;
 pub(crate) const PURR: u32 = 308;
 pub(crate) const SPURR: u32 = 309;
 pub(crate) const VTB: u32 = 849;
+pub(crate) const PSPB: u32 = 159;
 
 /// Registers that are kept and have no effect, by number: what a performance monitor counts, what
 /// debuggers watch. Those from 768 to 783 read what those 16 above hold.
@@ -22,7 +23,7 @@ const KEPT_NUMBERS: [u32; KEPT] = [
 ];
 
 /// The priority in PPR.
-const PPR_PRIORITY: u64 = 0x001c_0000_0000_0000;
+pub(crate) const PPR_PRIORITY: u64 = 0x001c_0000_0000_0000;
 
 fn kept(number: u32) -> Option<usize> {
     KEPT_NUMBERS.iter().position(|&kept| kept == number)
@@ -58,14 +59,14 @@ pub(crate) fn read(s: &mut State, number: u32) -> Result<Option<u64>, Trap> {
         136 => s.spr.ctrl,
         153 => s.spr.fscr,
         157 => s.spr.uamor,
-        // DPDES: a bit a thread.
-        176 => u64::from(s.spr.doorbell),
+        // DPDES: a bit a thread of the core.
+        176 => s.system.doorbells(s.id),
         256 => u64::from(s.vrsave),
         259 => s.spr.sprg[3],
         272..=275 => s.spr.sprg[(number - 272) as usize],
         287 => u64::from(s.spr.pvr),
-        // TIR: the only thread.
-        446 => 0,
+        // TIR: which thread of its core this is.
+        446 => s.system.thread(s.id),
         768..=783 => kept(number + 16).map_or(0, |index| s.spr.kept[index]),
         800..=806 => {
             s.need_facility(fscr::EBB, fscr::CAUSE_EBB)?;
@@ -186,7 +187,8 @@ pub(crate) fn get(s: &State, number: u32) -> Option<u64> {
         136 => s.spr.ctrl,
         153 => s.spr.fscr,
         157 => s.spr.uamor,
-        176 => u64::from(s.spr.doorbell),
+        // Of DPDES, what is this thread's: each thread keeps its own.
+        176 => s.system.own_doorbell(s.id),
         256 => u64::from(s.vrsave),
         272..=275 => s.spr.sprg[(number - 272) as usize],
         PVR => u64::from(s.spr.pvr),
@@ -218,7 +220,7 @@ pub(crate) fn set(s: &mut State, number: u32, value: u64) {
         136 => s.spr.ctrl = value & 1,
         153 => s.spr.fscr = value,
         157 => s.spr.uamor = value,
-        176 => s.spr.doorbell = value & 1 != 0,
+        176 => s.system.set_own_doorbell(s.id, value),
         256 => s.vrsave = value as u32,
         272..=275 => s.spr.sprg[(number - 272) as usize] = value,
         804 => s.spr.ebbhr = value & !3,

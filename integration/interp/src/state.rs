@@ -61,6 +61,10 @@ pub(crate) struct State {
     uses_translations: bool,
     /// There was an `icbi` of which the other CPUs do not know.
     pub(crate) untold_icbi: bool,
+    /// How often the program has asked for a low priority since somebody looked.
+    pub(crate) hints: u32,
+    /// A CPU that has a doorbell of which the machine was not told.
+    pub(crate) rung: Option<usize>,
     /// The last `tlbie` that no `ptesync` has waited for.
     pub(crate) unfinished_tlbie: Option<u64>,
     pub(crate) stats: Stats,
@@ -98,8 +102,6 @@ pub(crate) struct Sprs {
     /// LPCR.AIL.
     pub(crate) ail: u8,
     pub(crate) process_table: Option<ProcessTable>,
-    /// A directed privileged doorbell has been rung: DPDES.
-    pub(crate) doorbell: bool,
     // Event-based branches: status, handler, where to return to.
     pub(crate) bescr: u64,
     pub(crate) ebbhr: u64,
@@ -214,7 +216,7 @@ impl WrittenPages {
 pub struct Stats {
     /// Translations that were not in the core's own cache.
     pub tlb_misses: u64,
-    /// Blocks of instructions decoded.
+    /// Blocks of instructions decoded; where there are several CPUs, pages that no other one had.
     pub decodes: u64,
     /// Decoded pages dropped because they were written to.
     pub pages_dropped: u64,
@@ -255,6 +257,8 @@ impl State {
             followed: Followed::default(),
             uses_translations: false,
             untold_icbi: false,
+            hints: 0,
+            rung: None,
             unfinished_tlbie: None,
             stats: Stats::default(),
         };

@@ -11,6 +11,7 @@
 //! `sync`, once for all `icbi` before. Only `ptesync` behind `tlbie` promises that no other CPU
 //! still uses the old translation (Book III §5.10.1), and waits for those that may: see [`wait`].
 
+mod doorbells;
 mod wait;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::page_map::Watch;
 use crate::room::Room;
+use doorbells::Doorbells;
 use wait::Followers;
 
 /// The CPUs of one machine.
@@ -30,10 +32,15 @@ pub struct System {
     code: AtomicU64,
     logs: AtomicU64,
     host_writes: Mutex<HostWrites>,
+    /// How many there were of these, for who has seen all of them.
+    host_write_count: AtomicU64,
     followers: Followers,
+    doorbells: Doorbells,
     room: Arc<Room>,
     /// Held while what the host has no safe atomic for is accessed.
     whole: Mutex<()>,
+    /// Of the host.
+    cores: usize,
 }
 
 /// How far a CPU has followed what others changed.
@@ -82,17 +89,27 @@ struct HostWrite {
 const PAGES_MAX: usize = 1024;
 
 impl System {
-    /// A machine of `cpus` CPUs, numbered from 0.
+    /// A machine of up to `cpus` CPUs, numbered from 0, each a core of its own. What CPUs that were
+    /// not made cost is a few bytes.
     pub fn new(cpus: usize) -> Self {
+        Self::with_threads(cpus, 1)
+    }
+
+    /// The same where CPUs are threads of cores, so many of each (64 at most), core by core:
+    /// threads of a core can ring each other's doorbells (`msgsndp`).
+    pub fn with_threads(cpus: usize, threads_per_core: usize) -> Self {
         Self {
             changes: AtomicU64::new(0),
             translations: AtomicU64::new(0),
             code: AtomicU64::new(0),
             logs: AtomicU64::new(0),
             host_writes: Mutex::default(),
+            host_write_count: AtomicU64::new(0),
             followers: Followers::new(cpus),
+            doorbells: Doorbells::new(cpus, threads_per_core),
             room: Arc::new(Room::new(cpus)),
             whole: Mutex::default(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
@@ -128,6 +145,36 @@ impl System {
         self.is_smp().then(|| self.whole.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Which thread of its core a CPU is: its TIR.
+    pub(crate) fn thread(&self, id: usize) -> u64 {
+        self.doorbells.thread(id) as u64
+    }
+
+    /// Rings the doorbell of a thread of the CPU's core; gives the CPU that it is.
+    pub(crate) fn ring(&self, id: usize, thread: u64) -> Option<usize> {
+        self.doorbells.ring(id, thread)
+    }
+
+    /// DPDES of a CPU's core.
+    pub(crate) fn doorbells(&self, id: usize) -> u64 {
+        self.doorbells.of_core(id)
+    }
+
+    /// What of DPDES is the CPU's own.
+    pub(crate) fn own_doorbell(&self, id: usize) -> u64 {
+        self.doorbells(id) & self.doorbells.bit(id)
+    }
+
+    /// Sets that, from a value of DPDES.
+    pub(crate) fn set_own_doorbell(&self, id: usize, value: u64) {
+        self.doorbells.set(id, value & self.doorbells.bit(id) != 0);
+    }
+
+    /// Whether a CPU has a doorbell interrupt pending.
+    pub(crate) fn is_rung(&self, id: usize) -> bool {
+        self.doorbells.is_rung(id)
+    }
+
     /// Whether there is somebody else to tell.
     pub(crate) fn is_smp(&self) -> bool {
         self.followers.count() > 1
@@ -156,8 +203,10 @@ impl System {
         stale.translations = differs(&self.translations, &mut followed.translations);
         stale.check_code = differs(&self.code, &mut followed.code);
         stale.log = differs(&self.logs, &mut followed.logs);
-        let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.tell(&mut stale, &mut followed.host_writes);
+        if self.host_write_count.load(Ordering::SeqCst) != followed.host_writes {
+            let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
+            writes.tell(&mut stale, &mut followed.host_writes);
+        }
         Some(stale)
     }
 
@@ -176,6 +225,16 @@ impl System {
         self.followers.wait(id, change);
     }
 
+    /// A CPU executes.
+    pub(crate) fn is_used(&self, id: usize) {
+        self.followers.use_of(id);
+    }
+
+    /// Whether not all CPUs that were ever used can execute at once.
+    pub(crate) fn has_more_cpus_than_cores(&self) -> bool {
+        self.followers.used() > self.cores
+    }
+
     /// Whether somebody has waited so long that the awaited CPU is likely to lack a core.
     pub(crate) fn lacks_cores(&self) -> bool {
         self.followers.somebody_sleeps()
@@ -191,6 +250,7 @@ impl Watch for System {
     fn written(&self, first: u64, last: u64) {
         let mut writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
         writes.add(first, last);
+        self.host_write_count.store(writes.count, Ordering::SeqCst);
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 

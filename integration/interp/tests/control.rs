@@ -192,3 +192,50 @@ fn the_segment_buffer_is_kept() {
         }
     }
 }
+
+/// or rx,rx,rx
+fn or_itself(register: u32) -> u32 {
+    31 << 26 | register << 21 | register << 16 | register << 11 | 444 << 1
+}
+
+/// "The priority is set only if the program may have it": Book II §3.1, by the register and state.
+#[test]
+fn or_of_a_register_with_itself_sets_the_priority() {
+    const PPR: u32 = 896;
+    const PSPB: u32 = 159;
+    for (register, kernel, user, user_with_time) in [
+        (31, 1, 1, 1),
+        (1, 2, 2, 2),
+        (6, 3, 3, 3),
+        (2, 4, 4, 4),
+        (5, 5, 0, 5),
+        (3, 6, 0, 0),
+        // The hypervisor's, and one that means something else.
+        (7, 0, 0, 0),
+        (27, 0, 0, 0),
+    ] {
+        for (msr, time, priority) in [(0, 0, kernel), (PR, 0, user), (PR, 1000, user_with_time)] {
+            let mut ram = Vec::new();
+            let code = [or_itself(register), mfspr(PPR), 0x4400_0002];
+            let mut bench = bench(&mut ram, &[mtspr(PSPB), END]);
+            bench.registers(|r| r.gpr[3] = time);
+            bench.run();
+            bench.map(USER, CODE, READ_WRITE | EXECUTE);
+            for (at, word) in (CODE as usize..).step_by(4).zip(code) {
+                bench.board.ram.write_obj(word.to_be(), at).unwrap();
+            }
+            bench.board.pages.mark_dirty(CODE as usize, 12);
+            bench.registers(|r| {
+                r.msr = SF | ME | msr;
+                r.pc = if msr == 0 { CODE } else { USER | CODE & 0xffff };
+                r.gpr[register as usize] = 77;
+            });
+            let after = bench.run();
+            assert_eq!(after.gpr[5], priority << 50, "or {register}, {msr:#x}, {time}");
+            assert_eq!(
+                after.gpr[register as usize],
+                if register == 5 { priority << 50 } else { 77 }
+            );
+        }
+    }
+}

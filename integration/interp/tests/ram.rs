@@ -255,3 +255,38 @@ fn no_store_is_lost_to_a_log_that_is_taken() {
     assert_eq!(copy, last);
     assert_eq!(last.iter().max(), Some(&20_000_000));
 }
+
+/// Every one of many regions is found, in whatever order they are, and nothing between them.
+#[test]
+fn many_regions_are_found() {
+    const REGIONS: u64 = 1000;
+    const STRIDE: u64 = 0x20_0000;
+    let at = |number: u64| GuestAddress(number * STRIDE);
+    let ranges: Vec<_> = (0..REGIONS)
+        .map(|number| (at(number), if number == 0 { 0x2_0000 } else { 0x1000 }))
+        .collect();
+    let ram = Ram::from_ranges(&ranges).unwrap();
+    // 1: ld r5,0(r3); add r6,r6,r5; std r6,8(r3); add r3,r3,r4; bdnz 1b; ld r7,0(r8); sc 1
+    let words = [0xe8a3_0000, 0x7cc6_2a14, 0xf8c3_0008, 0x7c63_2214, 0x4200_fff0, 0xe8e8_0000, END];
+    put(&ram, CODE, &words);
+    for number in 0..REGIONS {
+        ram.write_obj((number + 1).to_be(), at(number)).unwrap();
+    }
+    let mut board = Board::new(&ram);
+    for _ in 0..2 {
+        let mut cpu = Cpu::new(0, PVR, Arc::new(System::new(1)));
+        let mut registers = Registers { pc: CODE, ctr: REGIONS, ..Registers::default() };
+        registers.gpr[4] = STRIDE;
+        // Behind the last but one.
+        registers.gpr[8] = at(REGIONS - 2).0 + 0x1000;
+        cpu.set_registers(&registers);
+        match cpu.run(&board, u64::MAX) {
+            Exit::MmioRead { address, bytes: 8 } => assert_eq!(address, registers.gpr[8]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(cpu.gpr(6), REGIONS * (REGIONS + 1) / 2);
+        assert_eq!(get(&ram, at(REGIONS - 1).0 + 8), cpu.gpr(6));
+        // In no order.
+        board.0.swap(7, 900);
+    }
+}

@@ -181,7 +181,7 @@ pub struct Cli {
     pub stats: bool,
 
     /// Let the guest's time be the number of instructions that it executed: two runs are the same,
-    /// word for word (interp only, one CPU), as long as its disks and what --nvram keeps are the
+    /// word for word (interp only; CPUs execute in turns), as long as its disks and what --nvram keeps are the
     /// same. When the guest sleeps, its time goes to where it wakes at once; this program sleeps for
     /// as long as that is ahead of the host's clock
     #[arg(long)]

@@ -63,8 +63,10 @@ impl CpuThread {
             match self.run() {
                 Left::Interrupted => {}
                 Left::Stopped => {
+                    // Before others execute who ask: where CPUs do so in turns, the back end passes
+                    // the turn on.
+                    self.cpus.stopped(self.id);
                     self.vcpu.stop();
-                    self.shared.mailboxes.stopped(self.index);
                 }
                 Left::Because(why) => return Some(why),
             }

@@ -40,7 +40,7 @@ enum Suite {
         #[arg(long)]
         check: bool,
     },
-    /// How fast the processor in software computes
+    /// How fast the processor in software computes, and four of them on two cores beside one
     Cpu,
     /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
     /// beside what one takes
@@ -94,7 +94,8 @@ impl Bench {
             Suite::Disk { check } => disk(check),
             Suite::Cpu => {
                 let mut cargo = cargo();
-                cargo.args(["bench", "--package", "interp", "--bench", "loops"]);
+                cargo.args(["bench", "--package", "interp"]);
+                cargo.args(["--bench", "loops", "--bench", "scaling"]);
                 run(cargo.current_dir(folders::workspace()))?;
                 Ok(0)
             }

@@ -26,7 +26,8 @@ enum Source {
     },
     /// A tick an instruction.
     Instructions {
-        /// Ticks that the CPU was asleep for: they pass at once.
+        /// Ticks beyond the instructions of the CPU that executes: those that all were asleep for,
+        /// which pass at once, and what others have executed.
         slept: AtomicU64,
         /// The timebase when somebody last asked.
         now: AtomicU64,
@@ -74,9 +75,9 @@ impl Clock {
         Self(Source::Host { start: Instant::now(), at_start: AtomicU64::new(0) })
     }
 
-    /// The instructions of the one CPU of a machine: two runs of the same guest are the same, to
-    /// the last instruction, as long as nobody types and the guest does not ask the client
-    /// interface for `milliseconds`, which are the host's.
+    /// The instructions of a machine's CPUs, which execute in turns: two runs of the same guest are
+    /// the same, to the last instruction, as long as nobody types and the guest does not ask the
+    /// client interface for `milliseconds`, which are the host's.
     pub fn of_instructions() -> Self {
         Self(Source::Instructions {
             slept: AtomicU64::new(0),
@@ -92,8 +93,22 @@ impl Clock {
 
     /// A new CPU begins to count at 0: its time goes on where it is.
     pub(super) fn restart(&self) {
+        self.go_on(0);
+    }
+
+    /// A CPU that has executed so many instructions goes on where the one before it was.
+    pub(super) fn go_on(&self, instructions: u64) {
         if let Source::Instructions { slept, now, .. } = &self.0 {
-            slept.store(now.load(Ordering::Relaxed), Ordering::Relaxed);
+            let ahead = now.load(Ordering::Relaxed).wrapping_sub(instructions);
+            slept.store(ahead, Ordering::Relaxed);
+        }
+    }
+
+    /// The timebase when somebody last asked, where instructions are counted.
+    pub(super) fn now(&self) -> u64 {
+        match &self.0 {
+            Source::Host { .. } => self.timebase(0),
+            Source::Instructions { now, .. } => now.load(Ordering::Relaxed),
         }
     }
 
@@ -119,7 +134,7 @@ impl Clock {
             Source::Host { .. } => Some(duration(wait_ticks)),
             Source::Instructions { slept, now, pace } => {
                 slept.fetch_add(wait_ticks, Ordering::Relaxed);
-                let now = now.load(Ordering::Relaxed).wrapping_add(wait_ticks);
+                let now = now.fetch_add(wait_ticks, Ordering::Relaxed).wrapping_add(wait_ticks);
                 let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
                 pace.wait(now, Instant::now())
             }
@@ -152,11 +167,7 @@ impl GuestTime {
 
 impl HostTime for GuestTime {
     fn now(&self) -> Duration {
-        let passed = match &self.0.0 {
-            Source::Host { .. } => duration(self.0.timebase(0)),
-            Source::Instructions { now, .. } => duration(now.load(Ordering::Relaxed)),
-        };
-        Duration::from_secs(Self::START_S) + passed
+        Duration::from_secs(Self::START_S) + duration(self.0.now())
     }
 }
 
@@ -172,9 +183,12 @@ mod tests {
         assert_eq!(clock.timebase(101), 101 + u64::from(TIMEBASE_HZ));
         let time = GuestTime::new(clock.clone()).now();
         assert_eq!(time.as_secs(), GuestTime::START_S + 1);
+        // Nor does another CPU, which has executed less.
+        clock.go_on(7);
+        assert_eq!(clock.timebase(8), 102 + u64::from(TIMEBASE_HZ));
         // A restart does not turn it back.
         clock.restart();
-        assert_eq!(clock.timebase(0), 101 + u64::from(TIMEBASE_HZ));
+        assert_eq!(clock.timebase(0), 102 + u64::from(TIMEBASE_HZ));
     }
 
     #[test]

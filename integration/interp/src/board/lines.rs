@@ -8,9 +8,17 @@ use arch_ppc64::papr::Prod;
 use arch_ppc64::xics::InterruptOutput;
 use arch_ppc64::{CpuIndex, Kick};
 
+use super::turns::Turns;
+
+/// How long a CPU that confers its cycles sleeps at most.
+const CONFER: Duration = Duration::from_micros(100);
+
 /// The lines of one CPU.
 #[derive(Debug, Default)]
 pub(super) struct Line {
+    number: usize,
+    /// Where CPUs execute in turns.
+    turns: Option<Arc<Turns>>,
     external: AtomicBool,
     kicked: AtomicBool,
     /// H_PROD, since the CPU last slept.
@@ -31,11 +39,12 @@ impl Line {
         self.kicked.load(Ordering::Relaxed) && self.kicked.swap(false, Ordering::SeqCst)
     }
 
-    /// Sleeps until somebody pulls a line that is not pulled yet, or for so long. May wake early.
-    pub(super) fn sleep(&self, limit: Duration) {
+    /// Sleeps until somebody pulls a line that is not pulled yet, or for so long. May wake early,
+    /// and does not sleep where `is_awake`.
+    pub(super) fn sleep(&self, limit: Duration, is_awake: impl FnOnce() -> bool) {
         let guard = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever pulls takes the lock before waking, so nothing is missed in between.
-        if !self.external() && !self.kicked.load(Ordering::SeqCst) && !self.is_prodded() {
+        if !self.external() && !self.is_kicked() && !self.is_prodded() && !is_awake() {
             drop(self.changed.wait_timeout(guard, limit));
         }
     }
@@ -59,9 +68,21 @@ impl Line {
         self.prodded.load(Ordering::SeqCst)
     }
 
-    fn wake(&self) {
-        drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
+    /// The CPU is another one from here on, to which nothing has happened yet.
+    pub(super) fn clear(&self) {
+        self.kicked.store(false, Ordering::SeqCst);
+        self.set_prod(false);
+    }
+
+    /// Something that ends sleep has happened.
+    pub(super) fn wake(&self) {
+        match &self.turns {
+            Some(turns) => turns.stir(self.number),
+            None => {
+                drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
+                self.changed.notify_all();
+            }
+        }
     }
 }
 
@@ -70,6 +91,12 @@ impl Kick for Line {
         self.kicked.store(true, Ordering::SeqCst);
         self.wake();
     }
+
+    fn starts(&self) {
+        if let Some(turns) = &self.turns {
+            turns.expect(self.number);
+        }
+    }
 }
 
 /// The lines of all CPUs.
@@ -77,8 +104,14 @@ impl Kick for Line {
 pub(super) struct Lines(Vec<Arc<Line>>);
 
 impl Lines {
-    pub(super) fn new(cpus: usize) -> Self {
-        Self((0..cpus).map(|_| Arc::default()).collect())
+    /// Those of so many CPUs, which execute in turns or all at once.
+    pub(super) fn new(cpus: usize, turns: Option<&Arc<Turns>>) -> Self {
+        let line = |number| Line { number, turns: turns.cloned(), ..Line::default() };
+        Self((0..cpus).map(|number| Arc::new(line(number))).collect())
+    }
+
+    pub(super) fn at(&self, cpu: usize) -> Option<&Line> {
+        self.0.get(cpu).map(|line| &**line)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Line>> {
@@ -108,6 +141,14 @@ impl Prod for Lines {
         line.wake();
         true
     }
+
+    fn confer(&self, caller: CpuIndex) {
+        match self.of(caller) {
+            // Whose turn it is next is known without it.
+            Some(line) if line.turns.is_none() => line.sleep(CONFER, || false),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +177,7 @@ mod tests {
             |lines| lines.0[1].kick(),
         ];
         for pull in pulls {
-            let lines = Lines::new(2);
+            let lines = Lines::new(2, None);
             std::thread::scope(|scope| {
                 let start = Instant::now();
                 let (send, number) = channel();
@@ -144,7 +185,7 @@ mod tests {
                 let sleeper = scope.spawn(move || {
                     let thread = std::fs::read_link("/proc/thread-self").unwrap();
                     send.send(thread.to_str().unwrap().to_owned()).unwrap();
-                    line.sleep(LONG);
+                    line.sleep(LONG, || false);
                 });
                 wait_until_asleep(&number.recv().unwrap());
                 pull(&lines);
@@ -152,13 +193,14 @@ mod tests {
                 assert!(start.elapsed() < LONG);
             });
             // Pulled before: no sleep at all.
-            lines.0[1].sleep(LONG);
+            lines.0[1].sleep(LONG, || false);
         }
     }
 
     #[test]
     fn there_is_no_third_cpu_of_two() {
-        let lines = Lines::new(2);
+        let lines = Lines::new(2, None);
+        lines.0[0].sleep(LONG, || true);
         assert!(!lines.prod(CpuIndex(2)));
         lines.set_external_interrupt(CpuIndex(2), true);
     }

@@ -20,8 +20,9 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    numbers: BTreeMap<u32, PageMap>,
-    /// Those of the numbers, in their order.
+    /// Where each begins, and its bitmap.
+    numbers: BTreeMap<u32, (GuestAddress, PageMap)>,
+    /// Those of the numbers, in the order of their addresses.
     regions: Vec<RamRegion<'static>>,
 }
 
@@ -72,24 +73,22 @@ impl Memory {
         if slots.regions.iter().any(overlaps) {
             return refused("there is memory already");
         }
-        slots.numbers.insert(slot, pages.clone());
-        let place = slots.numbers.range(..slot).count();
+        slots.numbers.insert(slot, (at, pages.clone()));
+        let place = slots.regions.partition_point(|region| region.start() < at);
         slots.regions.insert(place, RamRegion::new(at, memory).with_pages(pages));
         Ok(())
     }
 
     pub(super) fn remove(&self, slot: u32, kick: impl FnOnce()) -> Result<(), VmError> {
         let mut slots = self.change(kick);
-        let place = slots.numbers.range(..slot).count();
-        match slots.numbers.remove(&slot) {
-            Some(_) => drop(slots.regions.remove(place)),
-            None => return Err(no_slot(slot)),
-        }
+        let (at, _) = slots.numbers.remove(&slot).ok_or_else(|| no_slot(slot))?;
+        slots.regions.retain(|region| region.start() != at);
         Ok(())
     }
 
     pub(super) fn pages(&self, slot: u32) -> Result<PageMap, VmError> {
-        self.in_use().numbers.get(&slot).cloned().ok_or_else(|| no_slot(slot))
+        let known = self.in_use().numbers.get(&slot).map(|(_, pages)| pages.clone());
+        known.ok_or_else(|| no_slot(slot))
     }
 }
 

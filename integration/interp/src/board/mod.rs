@@ -16,6 +16,7 @@ mod memory;
 mod modes;
 #[cfg(feature = "serde")]
 mod saved;
+mod turns;
 mod vcpu;
 mod vm;
 

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Kick, VcpuExit};
 use vm_memory::GuestAddress;
 
 use super::clock::Clock;
 use super::error::VmError;
-use super::lines::Line;
+use super::lines::{Line, Lines};
+use super::turns::Turns;
 use super::vm::Vm;
 use crate::bus::CpuBus;
 use crate::cpu::Cpu;
@@ -20,9 +22,13 @@ use crate::region::RamRegion;
 const FIRST_ARGUMENT: u8 = 4;
 
 /// A CPU and what it is connected to; for one thread at a time.
+///
+/// One that is dropped is gone, whatever others do: [`Vm::create_vcpu`] can make it again. To take
+/// one away from a machine that goes on, [stop](Self::stop) it before.
 pub struct Vcpu {
     index: CpuIndex,
     cpu: Cpu,
+    index: CpuIndex,
     vm: Arc<Vm>,
     line: Arc<Line>,
     /// The last change of the modes that this CPU took over.
@@ -54,7 +60,9 @@ enum Open {
 struct Bus<'a> {
     regions: &'a [RamRegion<'a>],
     line: &'a Line,
+    lines: &'a Lines,
     clock: &'a Clock,
+    in_turns: bool,
 }
 
 impl CpuBus for Bus<'_> {
@@ -70,6 +78,23 @@ impl CpuBus for Bus<'_> {
         self.line.external()
     }
 
+    fn has_rung(&self, cpu: usize) {
+        if let Some(line) = self.lines.at(cpu) {
+            line.wake();
+        }
+    }
+
+    fn rest(&self, time: Duration) {
+        self.line.sleep(time, || false);
+    }
+
+    fn leaves_to_wait(&self) -> bool {
+        if !self.in_turns {
+            std::thread::yield_now();
+        }
+        self.in_turns
+    }
+
     fn kicked(&self) -> bool {
         self.line.take_kick()
     }
@@ -77,45 +102,38 @@ impl CpuBus for Bus<'_> {
 
 impl Vm {
     /// Makes a CPU, stopped: the one of this index in the machine, whose interrupt server has the
-    /// number that guests know it by. CPUs may be made one by one, also while others run.
+    /// number that guests know it by. CPUs may be made one by one, and be dropped, also while others
+    /// run. Making one costs the same however many there are.
     ///
     /// # Errors
-    /// [`VmError::Refused`] for an index that the machine may not have or has already, for a
-    /// topology whose cores have more than one thread, and for a second CPU where the clock counts
-    /// instructions.
+    /// [`VmError::Refused`] for an index that the machine may not have or has already.
     pub fn create_vcpu(self: &Arc<Self>, index: CpuIndex) -> Result<Vcpu, VmError> {
         let refused = |why: String| Err(VmError::Refused(format!("{index}: {why}")));
         let number = index.0 as usize;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_others = made.iter().any(|&made| made);
         let Some(is_made) = made.get_mut(number) else {
             return refused(format!("the machine has at most {} CPUs", self.topology().cpus()));
         };
         if *is_made {
             return refused("there is one already".to_owned());
         }
-        match self.topology().threads_per_core() {
-            1 => {}
-            threads => {
-                return refused(format!("its core has {threads} threads; here it can have one"));
-            }
-        }
-        if has_others && self.options.clock.counts_instructions() {
-            return refused("time that is counted in instructions is that of one CPU".to_owned());
-        }
         let Some(line) = self.lines.of(index) else { return refused("it has no line".to_owned()) };
         *is_made = true;
+        drop(made);
+        self.forget(number);
         let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
         cpu.stop_at_unimplemented(self.options.stops);
-        Ok(Vcpu::new(index, cpu, self.clone(), line.clone()))
+        cpu.set_processor_id(self.topology().server(index).0);
+        Ok(Vcpu::new(cpu, index, self.clone(), line.clone()))
     }
 }
 
 impl Vcpu {
-    fn new(index: CpuIndex, cpu: Cpu, vm: Arc<Vm>, line: Arc<Line>) -> Self {
+    fn new(cpu: Cpu, index: CpuIndex, vm: Arc<Vm>, line: Arc<Line>) -> Self {
         Self {
             index,
             cpu,
+            index,
             vm,
             line,
             modes_seen: 0,
@@ -156,12 +174,47 @@ impl Vcpu {
         if let Some(exit) = self.finish() {
             return Ok(self.exit(exit));
         }
+        let exit = match self.vm.turns.clone() {
+            None => self.run_for(u64::MAX),
+            Some(turns) => self.run_in_turns(&turns),
+        };
+        Ok(self.exit(exit))
+    }
+
+    /// Runs guest code until something needs the VMM, or for about so many instructions.
+    fn run_for(&mut self, budget: u64) -> Exit {
         self.vm.modes().apply(&mut self.cpu, &mut self.modes_seen);
         let slots = self.vm.memory.in_use();
-        let bus = Bus { regions: slots.regions(), line: &self.line, clock: self.vm.clock() };
-        let exit = self.cpu.run(&bus, u64::MAX);
-        drop(slots);
-        Ok(self.exit(exit))
+        let bus = Bus {
+            regions: slots.regions(),
+            line: &self.line,
+            lines: &self.vm.lines,
+            clock: self.vm.clock(),
+            in_turns: self.vm.turns.is_some(),
+        };
+        self.cpu.run(&bus, budget)
+    }
+
+    /// The same in its turns only.
+    fn run_in_turns(&mut self, turns: &Turns) -> Exit {
+        loop {
+            let executed = self.cpu.instructions();
+            let Some(end) = turns.take(self.number(), executed, &self.vm.causes()) else {
+                self.line.take_kick();
+                return Exit::Kicked;
+            };
+            match self.run_for(end.saturating_sub(executed)) {
+                Exit::Budget => {
+                    let executed = self.cpu.instructions();
+                    turns.pass(self.number(), executed, &self.vm.causes());
+                }
+                exit => return exit,
+            }
+        }
+    }
+
+    fn number(&self) -> usize {
+        self.index.0 as usize
     }
 
     /// Completes what the last exit left open, without running guest code: its results are in the
@@ -186,17 +239,26 @@ impl Vcpu {
         let _ = self.finish();
         self.cpu.enable_interrupts();
         self.cpu.sleep();
+        let executed = self.cpu.instructions();
+        if let Some(turns) = &self.vm.turns {
+            // Kicked, it sleeps on in its next run: to the guest, nothing has happened.
+            let until = self.cpu.decrementer_due_at();
+            turns.sleep(self.number(), until, executed, &self.vm.causes());
+            turns.take(self.number(), executed, &self.vm.causes());
+            return;
+        }
         let clock = self.vm.clock();
-        let bus = Bus { regions: &[], line: &self.line, clock };
+        let lines = &self.vm.lines;
+        let bus = Bus { regions: &[], line: &self.line, lines, clock, in_turns: false };
         while !self.line.take_prod()
             && !self.line.is_kicked()
             && !self.cpu.interrupt_is_pending(&bus)
         {
-            let now = bus.timebase(self.cpu.instructions());
+            let now = bus.timebase(executed);
             // Before that, only a line can end the sleep.
             let wait = (self.cpu.decrementer_due_at().wrapping_sub(now) as i64).max(0) as u64;
             if let Some(time) = clock.sleep(wait) {
-                self.line.sleep(time);
+                self.line.sleep(time, || self.cpu.doorbell_is_rung());
             }
         }
     }
@@ -204,6 +266,9 @@ impl Vcpu {
     /// The CPU has stopped itself: it does not run before the next start.
     pub fn stop(&mut self) {
         self.cpu.stop();
+        if let Some(turns) = &self.vm.turns {
+            turns.stop(self.number(), self.cpu.instructions(), &self.vm.causes());
+        }
     }
 
     /// Makes it as new, stopped: for a CPU that was taken out of the machine and is plugged in
@@ -294,6 +359,19 @@ impl Vcpu {
             }
             Exit::Unimplemented(what) => VcpuExit::Crashed(what.to_string()),
             Exit::Stuck(what) => VcpuExit::Crashed(what.to_string()),
+        }
+    }
+}
+
+impl Drop for Vcpu {
+    fn drop(&mut self) {
+        self.cpu.stop();
+        if let Some(turns) = &self.vm.turns {
+            turns.gone(self.number());
+        }
+        let mut made = self.vm.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.get_mut(self.number()) {
+            *made = false;
         }
     }
 }

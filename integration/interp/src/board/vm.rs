@@ -19,6 +19,7 @@ use super::error::VmError;
 use super::lines::Lines;
 use super::memory::Memory;
 use super::modes::Modes;
+use super::turns::{Causes, Turns};
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
 
@@ -35,7 +36,9 @@ pub struct VmOptions {
 }
 
 impl VmOptions {
-    /// A machine that may have these CPUs, one thread a core, whose timebase is that of `clock`.
+    /// A machine that may have these CPUs, whose timebase is that of `clock`. Where that counts
+    /// instructions and there may be several CPUs, these execute in turns, and each needs a thread
+    /// of its own.
     pub fn new(topology: &CpuTopology, clock: Arc<Clock>) -> Self {
         Self { topology: topology.clone(), pvr: PVR, clock, stops: false }
     }
@@ -61,15 +64,19 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     options.clock.restart();
     let topology = &options.topology;
     let cpus = topology.cpus() as usize;
-    let lines = Arc::new(Lines::new(cpus));
+    let in_turns = options.clock.counts_instructions() && cpus > 1;
+    let turns = in_turns.then(|| Arc::new(Turns::new(cpus)));
+    let lines = Arc::new(Lines::new(cpus, turns.as_ref()));
+    let threads = topology.threads_per_core() as usize;
     Arc::new(Vm {
-        system: Arc::new(System::new(cpus)),
+        system: Arc::new(System::with_threads(cpus, threads)),
         xics: Arc::new(Xics::new(topology, lines.clone())),
         modes: Arc::new(Modes::new(lines.clone())),
         dispatch: Arc::new(DispatchCalls::new(topology, lines.clone())),
         memory: Memory::default(),
         made: Mutex::new(vec![false; cpus]),
         lines,
+        turns,
         options,
     })
 }
@@ -86,7 +93,9 @@ pub struct Vm {
     dispatch: Arc<DispatchCalls>,
     pub(super) memory: Memory,
     pub(super) lines: Arc<Lines>,
-    /// Which CPUs have been made.
+    /// Where CPUs do not execute all at once.
+    pub(super) turns: Option<Arc<Turns>>,
+    /// Which CPUs there are.
     pub(super) made: Mutex<Vec<bool>>,
 }
 
@@ -237,6 +246,22 @@ impl Vm {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.options.clock
+    }
+
+    /// Nothing has happened to a CPU, which does not run.
+    pub(super) fn forget(&self, cpu: usize) {
+        if let Some(line) = self.lines.at(cpu) {
+            line.clear();
+        }
+        self.system.set_own_doorbell(cpu, 0);
+        if let Some(turns) = &self.turns {
+            turns.made(cpu);
+        }
+    }
+
+    /// What ends the sleep of CPUs.
+    pub(super) fn causes(&self) -> Causes<'_> {
+        Causes { lines: &self.lines, system: &self.system, clock: self.clock() }
     }
 
     fn kick_all(&self) {

@@ -1,12 +1,13 @@
 //! Decoded code: an array of operations for each page of 4 KiB that was executed.
 //!
 //! Pages are found by their real address and the byte order in which they were decoded: firmware,
-//! kernel and clients of both orders share memory. A page is decoded a run at a time, when it is
-//! first executed there, and dropped as a whole when it is written to.
+//! kernel and clients of both orders share memory. The only CPU of a machine decodes a page a run at
+//! a time, when it is first executed there, and drops it as a whole when it is written to. Where
+//! there are several, they share pages ([`Room`]), which are decoded as a whole.
 //!
-//! A CPU notices its own stores. Where there are others, it also keeps what it decoded from, and
-//! compares when it comes to a page anew: on POWER9, instruction caches snoop, and guests reuse
-//! memory for code without a word to the CPUs that had other code there.
+//! A CPU notices its own stores. Where there are others, pages also keep what they were decoded
+//! from, and it is compared when a CPU comes to a page anew: on POWER9, instruction caches snoop, and
+//! guests reuse memory for code without a word to the CPUs that had other code there.
 
 mod spin;
 
@@ -16,23 +17,43 @@ use std::sync::Arc;
 use crate::isa;
 use crate::op::{Code, Op, PAGE_OPS};
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
-use crate::room::{Page, Room, Source};
+use crate::room::{Decoded, Key, Room, Source};
 pub(crate) use spin::waits;
 
 /// All decoded code of a CPU.
 pub(crate) struct Cache {
     room: Arc<Room>,
-    pages: Vec<Page>,
-    /// The real page of each.
-    real_pages: Vec<u64>,
-    /// By real page number and byte order.
-    by_key: HashMap<(u64, bool), u32>,
+    pages: Vec<Arc<Decoded>>,
+    /// The real page of each, and its byte order.
+    keys: Vec<Key>,
+    by_key: HashMap<Key, u32>,
+    /// How many of the pages are not empty.
+    filled: usize,
+    /// What the room wanted when this was last cleared.
+    wanted: u64,
+}
+
+/// What came of decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Decoded,
+    /// Another CPU had done it.
+    Shared,
+    /// All of the CPU's pages have to go first.
+    NoRoom,
 }
 
 impl Cache {
     /// An empty cache.
     pub(crate) fn new(room: Arc<Room>) -> Self {
-        Self { room, pages: Vec::new(), real_pages: Vec::new(), by_key: HashMap::new() }
+        Self {
+            room,
+            pages: Vec::new(),
+            keys: Vec::new(),
+            by_key: HashMap::new(),
+            filled: 0,
+            wanted: 0,
+        }
     }
 
     #[inline(always)]
@@ -40,22 +61,25 @@ impl Cache {
         &self.pages[number as usize].ops
     }
 
-    /// The number of a decoded page, new if need be. `None` when there is no room: then all of it
-    /// has to go.
+    /// The number of a page of code, new if need be: then nothing of it is decoded. `None` when
+    /// there are too many: then all of it has to go.
     pub(crate) fn find(&mut self, real_page: u64, big_endian: bool) -> Option<u32> {
-        if let Some(&number) = self.by_key.get(&(real_page, big_endian)) {
+        let key = (real_page, big_endian);
+        if let Some(&number) = self.by_key.get(&key) {
             return Some(number);
         }
-        let page = self.room.take(self.pages.len())?;
+        if self.pages.len() >= self.room.pages_max() {
+            return None;
+        }
         let number = self.pages.len() as u32;
-        self.pages.push(page);
-        self.real_pages.push(real_page);
-        self.by_key.insert((real_page, big_endian), number);
+        self.pages.push(self.room.empty().clone());
+        self.keys.push(key);
+        self.by_key.insert(key, number);
         Some(number)
     }
 
     pub(crate) fn real_page(&self, number: u32) -> u64 {
-        self.real_pages[number as usize]
+        self.keys[number as usize].0
     }
 
     /// Drops what was decoded of a real page; whether there was anything.
@@ -73,7 +97,7 @@ impl Cache {
     /// Drops what was decoded of a page that is not what it was decoded from any more.
     pub(crate) fn check(&mut self, ram: &Ram<'_>, number: u32) {
         let page = &self.pages[number as usize];
-        if let Some(source) = page.source.as_ref().filter(|_| page.has_source) {
+        if let Some(source) = page.source.as_ref() {
             let mut now = [0; PAGE_BYTES as usize];
             read_page(ram, self.real_page(number), &mut now);
             if now != **source {
@@ -84,47 +108,111 @@ impl Cache {
 
     fn drop_number(&mut self, number: u32) {
         let page = &mut self.pages[number as usize];
-        page.ops.fill(Op::UNDECODED);
-        page.has_source = false;
+        if Arc::ptr_eq(page, self.room.empty()) {
+            return;
+        }
+        match Arc::get_mut(page) {
+            // It stays this CPU's.
+            Some(own) if !self.room.is_smp() => own.ops.fill(Op::UNDECODED),
+            _ => {
+                let page = std::mem::replace(page, self.room.empty().clone());
+                self.filled -= 1;
+                self.room.give_back_one(page);
+            }
+        }
     }
 
     pub(crate) fn clear(&mut self) {
+        self.wanted = self.room.wanted();
         self.room.give_back(&mut self.pages);
-        self.real_pages.clear();
+        self.keys.clear();
         self.by_key.clear();
+        self.filled = 0;
     }
 
     /// Whether all of it should be dropped, as other CPUs have no room.
     pub(crate) fn is_wanted_back(&self) -> bool {
-        self.room.wants_back(self.pages.len())
+        self.room.wanted() != self.wanted
     }
 
     /// Whether all of it should be dropped before the CPU sleeps.
     pub(crate) fn is_wanted_of_sleeper(&self) -> bool {
-        self.room.wants_back_of_sleeper(self.pages.len())
+        self.filled > 0 && (self.is_wanted_back() || self.room.is_tight())
     }
 
-    /// Decodes from a real address on to the end of the run there.
-    pub(crate) fn decode(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
-        let first = (real >> 2) as usize % PAGE_OPS;
-        let real_page = self.real_page(number);
-        let Page { ops, source, has_source } = &mut self.pages[number as usize];
-        if let Some(source) = source.as_mut().filter(|_| !*has_source) {
-            read_page(ram, real_page, source);
-            *has_source = true;
+    /// Decodes from a real address on to the end of the run there, or all of its page.
+    pub(crate) fn decode(
+        &mut self,
+        ram: &Ram<'_>,
+        number: u32,
+        real: u64,
+        big_endian: bool,
+    ) -> Outcome {
+        if self.room.is_smp() {
+            return self.decode_page(ram, number);
         }
-        for (index, op) in ops.iter_mut().enumerate().skip(first) {
+        let Some(page) = self.own(number) else { return Outcome::NoRoom };
+        let first = (real >> 2) as usize % PAGE_OPS;
+        for (index, op) in page.ops.iter_mut().enumerate().skip(first) {
             if op.code != Code::Undecoded {
                 break;
             }
-            *op = match source {
-                Some(source) => decode_word(word_of(source, index), big_endian),
-                None => decode_at(ram, (real & !0xfff) | (index as u64 * 4), big_endian),
-            };
+            *op = decode_at(ram, (real & !0xfff) | (index as u64 * 4), big_endian);
             if matches!(op.code, Code::B | Code::Ba | Code::Blr | Code::Bctr) {
                 break;
             }
         }
+        Outcome::Decoded
+    }
+
+    /// Gets a page that is decoded from what is there now.
+    fn decode_page(&mut self, ram: &Ram<'_>, number: u32) -> Outcome {
+        let key = self.keys[number as usize];
+        let mut now = [0; PAGE_BYTES as usize];
+        read_page(ram, key.0, &mut now);
+        let known = self.room.find(key);
+        let is_same = |page: &Decoded| page.source.as_ref().is_some_and(|source| now == **source);
+        if let Some(page) = known.as_ref().filter(|page| is_same(page)) {
+            self.put_page(number, page.clone());
+            return Outcome::Shared;
+        }
+        let Some(mut page) = self.room.take(self.filled) else { return Outcome::NoRoom };
+        let Some(Decoded { ops, source: Some(source), .. }) = Arc::get_mut(&mut page) else {
+            return Outcome::NoRoom;
+        };
+        // Often a few words have changed.
+        let known = known.as_ref().and_then(|page| Some((&page.ops, page.source.as_ref()?)));
+        for (index, op) in ops.iter_mut().enumerate() {
+            let word = word_of(&now, index);
+            *op = match known {
+                Some((ops, source)) if word_of(source, index) == word => ops[index],
+                _ => decode_word(word, key.1),
+            };
+        }
+        **source = now;
+        self.room.share(key, &page);
+        self.put_page(number, page);
+        Outcome::Decoded
+    }
+
+    fn put_page(&mut self, number: u32, page: Arc<Decoded>) {
+        let old = std::mem::replace(&mut self.pages[number as usize], page);
+        if Arc::ptr_eq(&old, self.room.empty()) {
+            self.filled += 1;
+        } else {
+            self.room.give_back_one(old);
+        }
+    }
+
+    /// A page that only this CPU has.
+    fn own(&mut self, number: u32) -> Option<&mut Decoded> {
+        let page = &mut self.pages[number as usize];
+        if Arc::ptr_eq(page, self.room.empty()) {
+            *page = self.room.take(self.filled)?;
+            self.filled += 1;
+            Arc::get_mut(page)?.ops.fill(Op::UNDECODED);
+        }
+        Arc::get_mut(page)
     }
 
     /// The operation of the instruction at this address of a page.
@@ -132,15 +220,16 @@ impl Cache {
         self.page(number)[(at >> 2) as usize % PAGE_OPS]
     }
 
-    /// Puts an operation where the instruction at this address is in its page.
+    /// Puts an operation where the instruction at this address is in its page, which is this CPU's.
     pub(crate) fn put(&mut self, number: u32, at: u64, op: Op) {
-        self.pages[number as usize].ops[(at >> 2) as usize % PAGE_OPS] = op;
+        if let Some(page) = self.own(number) {
+            page.ops[(at >> 2) as usize % PAGE_OPS] = op;
+        }
     }
 
-    /// Decodes the instruction at a real address only.
+    /// Decodes the instruction at a real address only, in a page that is this CPU's.
     pub(crate) fn decode_one(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
-        let index = (real >> 2) as usize % PAGE_OPS;
-        self.pages[number as usize].ops[index] = decode_at(ram, real, big_endian);
+        self.put(number, real, decode_at(ram, real, big_endian));
     }
 }
 

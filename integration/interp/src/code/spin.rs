@@ -2,12 +2,12 @@
 
 use crate::op::{Code, Op, PAGE_OPS};
 
+/// `or rx,rx,rx` that say that the program has nothing better to do: priority low, very low, and
+/// `yield` (Power ISA 3.0B, Book II §3.2).
+const IDLE_HINTS: [u32; 3] = [0x7c21_0b78, 0x7fff_fb78, 0x7f7b_db78];
+
 /// Such loops are short.
 const LOOP_OPS: usize = 8;
-
-/// Registers whose `or rx,rx,rx` says that the program has nothing better to do: priority low and
-/// very low, and `yield` (Power ISA 3.0B, Book II §3.2).
-const IDLE_HINTS: [u8; 3] = [1, 31, 27];
 
 /// Whether the code from `first` on only waits: it says so itself, or loads, compares and branches
 /// back to `first`.
@@ -15,9 +15,7 @@ pub(crate) fn waits(ops: &[Op; PAGE_OPS], first: usize) -> bool {
     let mut does_more = false;
     for (index, op) in ops.iter().enumerate().skip(first).take(LOOP_OPS) {
         match op.code {
-            Code::Or if op.a == op.b && op.b == op.c() && IDLE_HINTS.contains(&op.a) => {
-                return true;
-            }
+            Code::Call if IDLE_HINTS.contains(&op.imm) => return true,
             Code::B | Code::Bt | Code::Bf => {
                 let to = index as i64 + (op.signed() >> 2);
                 return !does_more && to == first as i64;

@@ -11,19 +11,30 @@ use crate::trap::Trap;
 
 type Done = Result<(), Trap>;
 
-/// The message of `msgsndp` and `msgclrp` is a directed privileged doorbell to this thread: type
-/// 5 in bits 32 to 36 of RB, thread 0 in bits 57 to 63. A core has one thread here; messages to
-/// others, and of other types, reach nobody.
-fn is_for_this_thread(message: u64) -> bool {
-    message >> 27 & 0x1f == 5 && message & 0x7f == 0
+/// The message in RB is a directed privileged doorbell: type 5 in bits 32 to 36. Those of other
+/// types reach nobody.
+fn is_doorbell(message: u64) -> bool {
+    message >> 27 & 0x1f == 5
 }
 
-fn set_doorbell(s: &mut State, w: u32, rings: bool) -> Done {
+/// Rings at the thread of this core whose TIR is in bits 57 to 63, if it has one. HFSCR, which is
+/// the hypervisor's, allows it.
+fn msgsndp(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     need_privilege(s)?;
-    if is_for_this_thread(s.gpr[rb(w) as usize]) {
-        s.spr.doorbell = rings;
+    let message = s.gpr[rb(w) as usize];
+    if is_doorbell(message) {
+        s.rung = s.system.ring(s.id, message & 0x7f);
     }
     // Its interrupt may come at once.
+    resync(s)
+}
+
+/// Takes back what this thread was sent, whichever thread the message names.
+fn msgclrp(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
+    need_privilege(s)?;
+    if is_doorbell(s.gpr[rb(w) as usize]) {
+        s.system.set_own_doorbell(s.id, 0);
+    }
     resync(s)
 }
 
@@ -74,8 +85,8 @@ fn privileged_transaction(s: &mut State, ram: &Ram<'_>, w: u32) -> Done {
 }
 
 pub(super) const TABLE: &[Insn] = &[
-    call("msgsndp", x(31, 142), "rb", |s, _, w| set_doorbell(s, w, true)),
-    call("msgclrp", x(31, 174), "rb", |s, _, w| set_doorbell(s, w, false)),
+    call("msgsndp", x(31, 142), "rb", msgsndp),
+    call("msgclrp", x(31, 174), "rb", msgclrp),
     call("rfebb", x(19, 146), "s", rfebb),
     call("hrfid", x(19, 274), "", hypervisor),
     call("stop", x(19, 370), "", hypervisor),

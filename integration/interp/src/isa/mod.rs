@@ -17,6 +17,7 @@ mod fp_arith;
 mod fp_move;
 mod logical;
 mod operands;
+mod priority;
 mod quad_arith;
 mod quad_convert;
 mod quad_move;
@@ -103,6 +104,7 @@ pub(crate) const fn absent(name: &'static str, pattern: Pattern, operands: &'sta
 pub(crate) const CLASSES: &[(&str, &[Insn])] = &[
     ("fixed", fixed::TABLE),
     ("fixed_more", fixed_more::TABLE),
+    ("priority", priority::TABLE),
     ("logical", logical::TABLE),
     ("branch", branch::TABLE),
     ("storage", storage::TABLE),

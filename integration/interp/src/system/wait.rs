@@ -22,6 +22,9 @@ const GIVE_WAY: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Followers {
     marks: Vec<Mark>,
+    /// One more than the highest number of a CPU that ever executed: who waits need not look at
+    /// those that were never made.
+    used: AtomicUsize,
     /// How many sleep until there is an answer.
     asleep: AtomicUsize,
     lock: Mutex<()>,
@@ -46,6 +49,7 @@ impl Followers {
     pub(super) fn new(cpus: usize) -> Self {
         Self {
             marks: (0..cpus).map(|_| Mark(AtomicU64::new(USES_NONE))).collect(),
+            used: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
             lock: Mutex::default(),
             answered: Condvar::new(),
@@ -57,12 +61,25 @@ impl Followers {
         self.marks.len()
     }
 
+    /// One more than the highest number of a CPU that ever executed.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// A CPU executes.
+    pub(super) fn use_of(&self, id: usize) {
+        if self.used.load(Ordering::Relaxed) <= id {
+            self.used.fetch_max(id + 1, Ordering::SeqCst);
+        }
+    }
+
     /// Sets a CPU's mark.
     ///
     /// One that begins to use translations marks what it followed last, and only then looks for
     /// changes: either it sees a change, or who changed something sees that it has to wait.
     pub(super) fn mark(&self, id: usize, followed: u64) {
         let Some(mark) = self.marks.get(id) else { return };
+        self.use_of(id);
         mark.0.store(followed, Ordering::SeqCst);
         if self.somebody_sleeps() {
             // Who sleeps has looked before this, or holds the lock until it does sleep.
@@ -74,7 +91,8 @@ impl Followers {
     /// Waits until all CPUs but one have followed a change.
     pub(super) fn wait(&self, except: usize, change: u64) {
         let start = Instant::now();
-        for (id, mark) in self.marks.iter().enumerate() {
+        let used = self.used.load(Ordering::SeqCst);
+        for (id, mark) in self.marks.iter().enumerate().take(used) {
             // Who has followed it once will always have.
             while id != except && !mark.has_followed(change) {
                 if start.elapsed() < SPIN {

@@ -10,7 +10,7 @@ use vm_memory::GuestAddress;
 
 use crate::end::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm, one_thread_a_core};
+use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine};
 
 pub use board::{Clock, GuestTime};
 
@@ -48,18 +48,11 @@ impl Backend for Software {
     }
 
     fn check(&self, machine: &Machine) -> Result<(), BackendError> {
-        one_thread_a_core(machine)?;
         let model = machine.cpu().model();
         if model != CpuModel::Power9 {
             return Err(BackendError::Unsuitable(format!(
                 "the processor in software is a {}, not a {model}",
                 CpuModel::Power9
-            )));
-        }
-        let cpus = machine.vcpus().len();
-        if self.clock.counts_instructions() && cpus != 1 {
-            return Err(BackendError::Unsuitable(format!(
-                "time that is counted in instructions is that of one CPU; this machine has {cpus}"
             )));
         }
         Ok(())

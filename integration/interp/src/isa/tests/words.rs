@@ -67,7 +67,7 @@ const WITHOUT: &[&str] = &[
 ];
 
 /// Classes that are not for programs as a whole, or all reservations, or what faults for all.
-const CLASSES_WITHOUT: &[&str] = &["atomics", "control", "segments"];
+const CLASSES_WITHOUT: &[&str] = &["atomics", "control", "priority", "segments"];
 
 /// The instructions of a class that are to have vectors.
 pub(super) fn wanted(class: &str, insns: &[Insn]) -> Vec<Insn> {
