@@ -42,7 +42,8 @@ impl Cpus {
 
     /// Gives a CPU, which has its mailbox, a thread.
     pub(crate) fn run(&self, index: CpuIndex, vcpu: Box<dyn Vcpu>) -> io::Result<()> {
-        let thread = CpuThread { index, vcpu, shared: self.shared.clone(), stats: Stats::default() };
+        let thread =
+            CpuThread { index, vcpu, shared: self.shared.clone(), stats: Stats::default() };
         let name = std::thread::Builder::new().name(index.to_string());
         let thread = name.spawn(|| thread.main())?;
         lock(&self.threads).insert(index, thread);

@@ -57,7 +57,7 @@ impl Backend for Kvm {
         let options =
             VmOptions::new(machine.topology(), SIGRTMIN()).with_compat(machine.cpu().compat());
         let vm = self.0.create_vm(options)?;
-        let mut slot = 0;
+        let growing = Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
         for region in ram.regions() {
             for offset in (0..region.bytes).step_by(MOST_OF_A_SLOT as usize) {
                 let bytes = (region.bytes - offset).min(MOST_OF_A_SLOT);
@@ -74,7 +74,8 @@ impl Backend for Kvm {
         for id in machine.vcpus() {
             vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id)?, _ram: ram.clone() }));
         }
-        let vcpus = machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
+        let vcpus =
+            machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),
@@ -100,12 +101,19 @@ impl Vm for KvmVm {
     }
 
     fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
-        lock(&self.slots).add(&*self.ram, start, |slot, region| {
-            let (at, host, bytes) = (region.start, region.host, region.bytes);
-            // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
-            // holds `ram`.
-            Ok(unsafe { self.vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?)
-        })
+        let mut slots = lock(&self.slots);
+        slots.add(
+            &*self.ram,
+            start,
+            MOST_OF_A_SLOT,
+            |slot, HostRegion { start, host, bytes, .. }| {
+                // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+                // holds `ram`.
+                Ok(unsafe {
+                    self.vm.set_memory_region(slot, start, host, bytes, MemoryFlags::PLAIN)
+                }?)
+            },
+        )
     }
 
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {

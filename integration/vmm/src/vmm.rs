@@ -14,6 +14,7 @@ use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
 use event_manager::MutEventSubscriber;
 
+use crate::boot::MachineRam;
 use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, RamPlan, Randomness};
 use crate::console::HostConsole;
 use crate::consoles::{Consoles, Serial};
@@ -23,7 +24,7 @@ use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::outlet;
-use crate::ram::{HostRam, MachineRam};
+use crate::ram::HostRam;
 use crate::resize::{self, Control, Notes, Resizer};
 use crate::signals::{self, Signals};
 use crate::stats::Stats;

@@ -112,7 +112,15 @@ impl Daemon {
         if self.started.is_empty() {
             return Ok(());
         }
-        self.talk(|daemon| daemon.tell_of_memory(regions))
+        self.talk(|daemon| {
+            daemon.tell_of_memory(regions)?;
+            // Who does not say when it has done that has when it answers something else.
+            if !daemon.protocol.contains(Protocol::REPLY_ACK) {
+                let result = daemon.frontend.get_features();
+                result.map_err(|error| daemon.failed("get features", error))?;
+            }
+            Ok(())
+        })
     }
 
     /// Has it leave its queues, and guest memory with them, alone. It is not asked twice.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arch_ppc64::{CpuIndex, Kick};
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
@@ -12,6 +11,7 @@ use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::Xics;
+use arch_ppc64::{CpuIndex, Kick};
 use vm_memory::{GuestAddress, VolatileSlice};
 
 use super::clock::Clock;

@@ -36,6 +36,7 @@ use crate::devices::{Devices, Plugged, Wires};
 pub use error::BootError;
 pub use from::{BootDevices, BootFrom};
 pub use payload::Payload;
+pub(crate) use ram::MachineRam;
 pub use ram::{RamError, RamPlan};
 pub(crate) use ram::{clear as clear_ram, create as create_ram};
 

@@ -5,9 +5,7 @@ use std::sync::Mutex;
 use arch_ppc64::hotplug::NoHost;
 use arch_ppc64::platform::NoInterrupts;
 use arch_ppc64::{MemoryFault, NoConsole, NoCpus};
-use vm_memory::{
-    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion,
-};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
+use super::Role;
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
-use super::Role;
 use crate::config::DeviceId;
 use crate::ram::Memory;
 

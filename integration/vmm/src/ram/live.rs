@@ -106,9 +106,10 @@ unsafe impl HostRam for MachineRam {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{clear, create};
     use super::*;
-    use crate::boot::{clear_ram, create_regions};
-    use arch_ppc64::topology::{MemoryMap, MemoryRange};
+    use crate::boot::Stopping;
+    use arch_ppc64::topology::MemoryRange;
     use vm_memory::Address;
 
     const MIB: u64 = 1 << 20;

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 use crate::end::lock;
 
 pub use error::ResizeError;
-pub(crate) use worker::{Notes, Parts, Resizer};
 use worker::Message;
+pub(crate) use worker::{Notes, Parts, Resizer};
 
 /// What a machine has of something, CPUs or bytes of memory, and what is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,10 +14,10 @@ use arch_ppc64::hotplug::{Hotplug, HotplugHost, MemoryBlock, PlugState, Resource
 
 use super::plan::{Step, plan};
 use super::{Amount, Control, Info, ResizeError, check};
+use crate::boot::MachineRam;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::error::{VmmError, create};
-use crate::ram::MachineRam;
 use crate::vcpu::{BackendError, Vm};
 
 /// What the worker is told.
@@ -156,9 +156,8 @@ impl Kind {
     }
 
     fn states(&self, hotplug: &Hotplug) -> Vec<(Resource, PlugState)> {
-        let state = |&resource: &Resource| {
-            (resource, hotplug.state(resource).unwrap_or(PlugState::Absent))
-        };
+        let state =
+            |&resource: &Resource| (resource, hotplug.state(resource).unwrap_or(PlugState::Absent));
         self.all.iter().map(state).collect()
     }
 
@@ -259,7 +258,9 @@ impl Worker {
             let states = kind.states(&self.hotplug);
             let steps = plan(&states, wanted, kind.fixed, &kind.tried);
             // All of them were asked for: from the first on again.
-            if steps.iter().all(|step| !matches!(step, Step::Unplug(one) if !kind.tried.contains(one)))
+            if steps
+                .iter()
+                .all(|step| !matches!(step, Step::Unplug(one) if !kind.tried.contains(one)))
             {
                 kind.tried.clear();
             }

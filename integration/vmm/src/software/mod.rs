@@ -73,7 +73,8 @@ impl Backend for Software {
         for region in ram.regions() {
             growing.add_memory(region.start)?;
         }
-        let vcpus = machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
+        let vcpus =
+            machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
             vcpus,
             devices: vm.devices(),

@@ -8,6 +8,7 @@ use event_manager::{EventManager, MutEventSubscriber, SubscriberId, SubscriberOp
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap,
 };
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::tempfile::TempFile;
@@ -26,16 +27,23 @@ const BYTES: usize = 0x80_0000;
 
 /// Memory in two regions, each in a file or not.
 pub(super) fn memory(has_files: bool) -> Memory {
-    let region = |at, bytes: usize| {
-        let file = || {
-            let file = TempFile::new().unwrap().into_file();
-            file.set_len(bytes as u64 + 0x1_0000).unwrap();
-            FileOffset::new(file, 0x1_0000)
-        };
-        (GuestAddress(at), bytes, has_files.then(file))
-    };
-    let regions = [region(0, BYTES), region(0x1_0000_0000, BYTES)];
+    let regions = [region(0, has_files), region(0x1_0000_0000, has_files)];
     Arc::new(GuestMemoryMmap::from_ranges_with_files(regions).unwrap())
+}
+
+fn region(at: u64, has_file: bool) -> (GuestAddress, usize, Option<FileOffset>) {
+    let file = || {
+        let file = TempFile::new().unwrap().into_file();
+        file.set_len(BYTES as u64 + 0x1_0000).unwrap();
+        FileOffset::new(file, 0x1_0000)
+    };
+    (GuestAddress(at), BYTES, has_file.then(file))
+}
+
+/// A region that memory does not have at first.
+pub(super) fn plugged(at: u64) -> Arc<GuestRegionMmap<AtomicBitmap>> {
+    let (start, bytes, file) = region(at, true);
+    Arc::new(GuestRegionMmap::from_range(start, bytes, file).unwrap())
 }
 
 /// An interrupt that is a file.

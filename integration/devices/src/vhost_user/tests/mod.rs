@@ -7,13 +7,15 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use vhost::vhost_user::VhostUserProtocolFeatures;
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryBackend};
 use vmm_sys_util::tempdir::TempDir;
 
 use self::echo::{Daemon, Echo, FEATURES};
-use self::guest::{ANSWERS, Guest, Memory, memory};
+use self::guest::{ANSWERS, Guest, Memory, memory, plugged};
 use super::{Configuration, DeviceSpec, VhostUser, VhostUserError, fs as virtio_fs};
 use crate::virtio::{ActivateError, DeviceKind, VirtioDevice};
 
@@ -102,6 +104,38 @@ fn relayed_answers_are_marked_as_written() {
             let pages = [0, 0x17ff, 0x1_0000].map(|page| guest.is_dirty(ANSWERS + page));
             assert_eq!(pages, [is_relayed, is_relayed, false]);
         }
+    }
+}
+
+/// The daemon uses memory from when it is plugged until it is taken out, and its queues go on.
+#[test]
+fn memory_comes_and_goes_while_the_daemon_works() {
+    for is_relayed in [false, true] {
+        let place = Place::new();
+        let daemon = Daemon::start(&place.socket(), Echo::new());
+        let mut guest = Guest::connect(&place.socket(), spec(), is_relayed).unwrap();
+        // Not active yet: nobody is told.
+        VirtioDevice::<Memory>::memory_changed(&mut guest.device, &guest.memory);
+        guest.activate(INDIRECT).unwrap();
+        let start = guest.memory.clone();
+        for round in 0..3 {
+            let region = plugged(0x2_0000_0000);
+            let more = Arc::new(start.insert_region(region).unwrap());
+            VirtioDevice::<Memory>::memory_changed(&mut guest.device, &more);
+            let knows = |at| {
+                let echo = daemon.echo.lock().unwrap();
+                let memory = echo.memory.as_ref().unwrap().memory();
+                memory.find_region(GuestAddress(at)).is_some()
+            };
+            assert!(knows(0x2_0000_0000) && knows(0x1_0000_0000) && knows(0));
+            guest.ask(0, b"with more memory", false);
+            assert_eq!(guest.answer(0, 2 * round), reversed(b"with more memory"));
+            VirtioDevice::<Memory>::memory_changed(&mut guest.device, &start);
+            assert!(!knows(0x2_0000_0000) && knows(0x1_0000_0000));
+            guest.ask(0, b"with less memory", true);
+            assert_eq!(guest.answer(0, 2 * round + 1), reversed(b"with less memory"));
+        }
+        assert_eq!(guest.interrupts.reset_count(), 0);
     }
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn create(
 /// Makes RAM all zero again. It is given back to the host: a page that nobody touches after that costs
 /// nothing; what was taken before the start is written over, and stays. No virtual CPU may run
 /// meanwhile, nor keep anything of what was in RAM, such as decoded code.
-pub(crate) fn clear(ram: &Ram, plan: &RamPlan, stopping: &Stopping) -> Result<(), BootError> {
+pub(crate) fn clear(memory: &Memory, plan: &RamPlan, stopping: &Stopping) -> Result<(), BootError> {
+    let ram = memory.memory();
     for region in ram.iter() {
         let backing = plan.backing(region.start_addr());
         if !backing.prefault {

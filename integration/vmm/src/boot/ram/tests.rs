@@ -115,7 +115,9 @@ fn huge_pages_are_cleared() {
             ram.memory().memory().write_obj(number, at).unwrap();
         }
         clear(ram.memory(), &plan, &goes_on()).unwrap();
-        assert!(places(&ranges).all(|(_, at)| ram.memory().memory().read_obj::<u64>(at).unwrap() == 0));
+        assert!(
+            places(&ranges).all(|(_, at)| ram.memory().memory().read_obj::<u64>(at).unwrap() == 0)
+        );
     }
 }
 

@@ -8,8 +8,9 @@ use arch_ppc64::{CpuIndex, GuestRam, Hypercall, Machine};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace};
 
 use super::{Devices, Plugged, Wires};
+use crate::boot::MachineRam;
 use crate::config::VmConfig;
-use crate::ram::{HostRam, MachineRam, Ram};
+use crate::ram::{HostRam, Ram};
 use crate::software::{Clock, Software};
 use crate::vcpu::Backend;
 

@@ -14,12 +14,13 @@ use arch_ppc64::{
 use vm_memory::GuestAddress;
 
 use super::*;
-use crate::boot::create_regions;
+use crate::boot::MachineRam;
+use crate::boot::plain_ram;
 use crate::config::VmConfig;
 use crate::cpus::{self, Cpus};
 use crate::devices::{Devices, Needs};
 use crate::end::End;
-use crate::ram::{HostRam, MachineRam};
+use crate::ram::HostRam;
 use crate::stats::Stats;
 use crate::vcpu::{BackendError, Vcpu, Vm};
 
@@ -144,8 +145,7 @@ impl Guest {
 
     /// The first start of a machine, or another one with RAM that it has.
     pub(super) fn of(machine: Machine, control: Control, ram: Option<Arc<MachineRam>>) -> Self {
-        let ram =
-            ram.unwrap_or_else(|| Arc::new(create_regions(machine.memory_map()).unwrap()));
+        let ram = ram.unwrap_or_else(|| Arc::new(plain_ram(&machine)));
         let vm = Arc::new(FakeVm { ram: Some(ram.clone()), ..FakeVm::default() });
         let handle: Arc<dyn Vm> = Arc::new(Handle(vm.clone()));
         let mailboxes = Arc::new(Mailboxes::new());
@@ -193,18 +193,7 @@ impl Guest {
         };
         let resizer = Some(Resizer::start(parts, notes).unwrap());
         let (keeps, is_silent) = (BTreeSet::new(), false);
-        Self {
-            control,
-            vm,
-            ram,
-            mailboxes,
-            hotplug,
-            keeps,
-            is_silent,
-            platform,
-            cpus,
-            resizer,
-        }
+        Self { control, vm, ram, mailboxes, hotplug, keeps, is_silent, platform, cpus, resizer }
     }
 
     /// The machine starts again, or ends.
