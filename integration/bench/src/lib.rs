@@ -7,6 +7,7 @@ pub mod disk;
 pub mod guest;
 #[cfg(feature = "libfdt")]
 pub mod libfdt;
+pub mod machine;
 pub mod measure;
 pub mod memory;
 pub mod random;

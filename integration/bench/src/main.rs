@@ -29,6 +29,10 @@ struct Cli {
     #[arg(long, conflicts_with = "csv")]
     worst: bool,
 
+    /// Measure the trees of the largest machines, and nothing else
+    #[arg(long, conflicts_with_all = ["csv", "worst", "disk"])]
+    machine: bool,
+
     /// Measure reads of a disk, which is a file of 256 MiB in this folder, and nothing else
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["csv", "worst"])]
     disk: Option<PathBuf>,
@@ -50,6 +54,9 @@ fn main() -> ExitCode {
             }
         };
     }
+    if cli.machine {
+        return told(&vof_bench::machine::figures(), cli.check);
+    }
     println!("Linux's walk of the tree, and a random getprop; nanoseconds a call\n");
     println!(
         "  {:>7} {:>9} {:>6} {:>9} {:>7} {:>8} {:>9} {:>7} {:>7} {:>6}",
@@ -64,7 +71,8 @@ fn main() -> ExitCode {
     }
     println!("\n  blob: nanoseconds a node for blob → tree → blob");
     println!("  bytes: host memory a node besides names and values\n");
-    let figures = suite::figures(&trees, &suite::measure_claims(&mut units));
+    let mut figures = suite::figures(&trees, &suite::measure_claims(&mut units));
+    figures.extend(vof_bench::machine::figures());
     let code = told(&figures, cli.check);
     if let Some(file) = cli.csv {
         if let Err(error) = std::fs::write(&file, csv(&trees)) {

@@ -5,8 +5,8 @@ use vof_device::test_utils::sample_tree;
 use vof_device::{CasPolicy, DeviceTree, limits};
 
 use super::trees::{
-    CHOSEN, FIRST_DEVICE, MEMORY, RTAS, deep, large, largest_list, middle, pseries,
-    pseries_machine, small, wide,
+    CHOSEN, FIRST_DEVICE, MEMORY, RTAS, deep, large, largest_list, largest_machine,
+    largest_pseries, middle, pseries, pseries_machine, small, wide,
 };
 use super::{BUFFER, NONE, Recorder, WORKSPACE, WORKSPACE_BYTES};
 
@@ -34,6 +34,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("tree full of large values", small, full_of_large_values),
     scenario("100,000 nodes, one property each", large, one_each),
     Scenario { cas: machines, ..scenario("950 processors", pseries, negotiate_longest) },
+    Scenario {
+        cas: largest_machines,
+        ..scenario("2,048 processors, 16 TiB to be plugged", largest_pseries, negotiate_longest)
+    },
     scenario("free memory in most pieces", small, most_pieces),
     scenario("bounds of all pieces too high", small, stale_bounds),
     scenario("chunks of pieces split and joined", small, split_and_join),
@@ -63,6 +67,11 @@ fn some_changes() -> Box<dyn CasPolicy> {
 /// What a pseries machine does.
 fn machines() -> Box<dyn CasPolicy> {
     Box::new(cas::Platform::of(&pseries_machine()))
+}
+
+/// What the largest pseries machine does.
+fn largest_machines() -> Box<dyn CasPolicy> {
+    Box::new(cas::Platform::of(&largest_machine()))
 }
 
 /// As short a name as there is for `number`.

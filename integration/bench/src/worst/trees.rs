@@ -1,11 +1,11 @@
 //! Trees that make calls slow.
 
+use arch_ppc64::Machine;
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
-use arch_ppc64::platform::outline;
-use arch_ppc64::{Machine, fdt};
 use vm_fdt::FdtWriter;
-use vm_memory::GuestAddress;
 use vof_device::{DeviceTree, limits};
+
+use crate::machine::{self, Largest};
 
 /// Phandles: nodes are counted as they are written.
 pub(super) const CHOSEN: u32 = 2;
@@ -131,11 +131,11 @@ pub(super) fn wide() -> DeviceTree {
     })
 }
 
-/// `ibm,dynamic-memory` of 8 TiB: 32,768 blocks of 24 bytes.
+/// `ibm,dynamic-memory` of 16 TiB: 65,536 blocks of 24 bytes.
 pub(super) fn largest_list() -> DeviceTree {
     let mut tree = small();
     let memory = tree.find("/memory@0").expect("there is one");
-    tree.set_property(memory, "ibm,dynamic-memory", &vec![1; 4 + 32_768 * 24]).expect("it is set");
+    tree.set_property(memory, "ibm,dynamic-memory", &vec![1; 4 + 65_536 * 24]).expect("it is set");
     tree
 }
 
@@ -166,10 +166,20 @@ pub(super) fn pseries_machine() -> Machine {
 
 /// Its tree.
 pub(super) fn pseries() -> DeviceTree {
-    let start = fdt::Start::new(GuestAddress(0x40_0000), [7; 32]);
-    let blob = outline(&pseries_machine())
-        .expect("it has devices")
-        .blob(&start)
-        .expect("the machine has a tree");
+    tree_of(&pseries_machine())
+}
+
+/// The largest pseries machine, with all its memory in the list of blocks.
+pub(super) fn largest_machine() -> Machine {
+    Largest { threads: 1, hotplug: true }.machine()
+}
+
+/// Its tree.
+pub(super) fn largest_pseries() -> DeviceTree {
+    tree_of(&largest_machine())
+}
+
+fn tree_of(machine: &Machine) -> DeviceTree {
+    let blob = machine::blob(&machine::tree(&machine::platform(machine)));
     DeviceTree::from_blob(&blob).expect("the tree is a valid one")
 }
