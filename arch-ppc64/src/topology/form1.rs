@@ -41,11 +41,11 @@ pub(super) fn above(nodes: &[NumaNode], distances: &NumaDistances) -> Vec<Above>
 /// How many levels differ at this distance, if form 1 is to come as near to it as it can.
 fn levels(distance: u8) -> u32 {
     match distance {
-        0..=NumaDistances::LOCAL => 0,
-        ..=30 => 1,
-        ..=60 => 2,
-        ..=120 => 3,
-        _ => 4,
+        ..=10 => 0,
+        11..=30 => 1,
+        31..=60 => 2,
+        61..=120 => 3,
+        121.. => 4,
     }
 }
 

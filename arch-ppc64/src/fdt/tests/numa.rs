@@ -55,7 +55,7 @@ pub(super) fn largest() -> TestConfig {
         ranges: ranges.collect(),
         cpus: Cpus::new(2048, CpuModel::Power9),
         topology: Some(topology.with_nodes((0..=u8::MAX).map(NumaNode))),
-        distances: (1..=u8::MAX).map(|node| (0, node, node.max(11).min(254))).collect(),
+        distances: (1..=u8::MAX).map(|node| (0, node, node.clamp(11, 254))).collect(),
         x_vof: false,
         ..TestConfig::default()
     }
