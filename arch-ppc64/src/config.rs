@@ -103,8 +103,9 @@ pub struct Memory {
     /// RAM at boot in bytes: one range from real address 0; a multiple of
     /// [`crate::layout::PAGE_BYTES`].
     pub size_bytes: u64,
-    /// How many bytes more the tree leaves room for, above the RAM at boot; 0 for none. Nothing plugs
-    /// them in yet. A multiple of [`crate::layout::LMB_BYTES`], and then `size_bytes` must be one too.
+    /// How many bytes more the tree leaves room for, above the RAM at boot; 0 for none.
+    /// [`Hotplug`](crate::hotplug::Hotplug) plugs it in. A multiple of [`crate::layout::LMB_BYTES`], and
+    /// then `size_bytes` must be one too.
     pub hotplug_bytes: u64,
 }
 
@@ -139,7 +140,7 @@ pub struct Cpus {
     /// How many there are at boot, at least 1.
     pub boot: u32,
     /// How many the tree leaves room for, at least `boot` and at most [`crate::layout::MAX_CPUS`].
-    /// Nothing plugs the others in yet.
+    /// [`Hotplug`](crate::hotplug::Hotplug) plugs the others in.
     pub max: u32,
     /// Which processor they are.
     pub model: CpuModel,

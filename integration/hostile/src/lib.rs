@@ -23,6 +23,7 @@ pub mod cas;
 pub mod elf;
 pub mod fat;
 pub mod from_blob;
+pub mod hotplug;
 pub mod iso9660;
 pub mod json;
 pub mod labels;
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     target!(json, &[]),
     target!(rtas, &[]),
     target!(nvram, &[]),
+    target!(hotplug, &[]),
     target!(bus, bus::BEYOND),
     target!(pci_config, &[]),
     target!(virtio_common, &[]),

@@ -48,6 +48,11 @@ fn nvram() {
 }
 
 #[test]
+fn hotplug() {
+    survives("hotplug", 300, 1000);
+}
+
+#[test]
 fn bus() {
     survives("bus", 200, 1000);
 }
