@@ -260,16 +260,18 @@ fn check_decision(case: &Case, proposal: &Proposal, decision: &Decision) {
             assert!(options.interrupts.includes(&decision.interrupts));
             assert!(options.form1_affinity || !decision.form1_affinity);
             assert!(options.form2_affinity || !decision.form2_affinity);
+            assert!(options.hotplug_events || !decision.hotplug_events);
             assert!(options.dynamic_memory || !decision.dynamic_memory);
             assert!(options.dynamic_memory_v2 || !decision.dynamic_memory_v2);
         }
         None => {
             assert!(!decision.form1_affinity && !decision.form2_affinity);
-            assert!(!decision.dynamic_memory);
+            assert!(!decision.hotplug_events && !decision.dynamic_memory);
         }
     }
     assert!(decision.dynamic_memory || !decision.dynamic_memory_v2);
     assert!(case.machine.memory_map().hotplug_bytes() > 0 || !decision.dynamic_memory);
+    assert!(case.machine.has_room() || !decision.hotplug_events);
 }
 
 fn check_changes(case: &Case, decision: &Decision, changes: &[TreeChange]) {
