@@ -1,20 +1,31 @@
 //! The thread of a virtual CPU: runs guest code, answers what it asks, waits while it is stopped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arch_ppc64::hypercall::token;
-use arch_ppc64::smp::Order;
-use arch_ppc64::{CpuIndex, Next, VcpuExit};
+use arch_ppc64::platform::MmioBus;
+use arch_ppc64::smp::{Mailboxes, Order};
+use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vmm_sys_util::signal::SIGRTMIN;
 
-use crate::cpus::Shared;
 use crate::end::{End, Why, lock};
 use crate::error::VmmError;
 use crate::outlet;
 use crate::signals;
 use crate::stats::Stats;
 use crate::vcpu::Vcpu;
+
+/// What every CPU's thread works with.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) bus: Arc<HypercallBus>,
+    pub(crate) mmio: Arc<MmioBus>,
+    pub(crate) ram: Arc<dyn GuestRam>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) end: Arc<End>,
+    pub(crate) all_stats: Arc<Mutex<Stats>>,
+}
 
 /// The thread of a virtual CPU.
 pub(crate) struct CpuThread {

@@ -5,26 +5,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use arch_ppc64::platform::MmioBus;
-use arch_ppc64::smp::Mailboxes;
-use arch_ppc64::{CpuIndex, GuestRam, HypercallBus};
+use arch_ppc64::CpuIndex;
 
-use crate::cpu_thread::CpuThread;
-use crate::end::{End, lock};
+use crate::cpu_thread::{CpuThread, Shared};
+use crate::end::lock;
 use crate::error::{VmmError, create};
 use crate::stats::Stats;
 use crate::vcpu::{Vcpu, Vm};
-
-/// What every CPU's thread works with.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) bus: Arc<HypercallBus>,
-    pub(crate) mmio: Arc<MmioBus>,
-    pub(crate) ram: Arc<dyn GuestRam>,
-    pub(crate) mailboxes: Arc<Mailboxes>,
-    pub(crate) end: Arc<End>,
-    pub(crate) all_stats: Arc<Mutex<Stats>>,
-}
 
 /// The CPUs of one start of a machine.
 pub(crate) struct Cpus {

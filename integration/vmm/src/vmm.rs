@@ -18,7 +18,8 @@ use crate::boot::MachineRam;
 use crate::boot::{self, Board, BootError, BootFrom, ClientReporter, Parts, RamPlan, Randomness};
 use crate::console::HostConsole;
 use crate::consoles::{Consoles, Serial};
-use crate::cpus::{self, Cpus};
+use crate::cpu_thread;
+use crate::cpus::Cpus;
 use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
@@ -315,7 +316,7 @@ impl Life {
             stopping: end.stopping(),
         };
         let boot = boot::prepare(machine, &setup.from, board, parts)?;
-        let shared = cpus::Shared {
+        let shared = cpu_thread::Shared {
             bus: boot.platform.hypercalls().clone(),
             mmio: boot.platform.mmio().clone(),
             ram: vm.ram,

@@ -17,7 +17,8 @@ use super::*;
 use crate::boot::MachineRam;
 use crate::boot::plain_ram;
 use crate::config::VmConfig;
-use crate::cpus::{self, Cpus};
+use crate::cpu_thread;
+use crate::cpus::Cpus;
 use crate::devices::{Devices, Needs};
 use crate::end::End;
 use crate::ram::HostRam;
@@ -167,7 +168,7 @@ impl Guest {
         let calls = StandardCalls::new(&machine, seen, Arc::new(NoConsole));
         builder.add(Arc::new(events)).add_all(calls.devices());
         let platform = builder.build().unwrap();
-        let shared = cpus::Shared {
+        let shared = cpu_thread::Shared {
             bus: platform.hypercalls().clone(),
             mmio: platform.mmio().clone(),
             ram: ram.clone(),
