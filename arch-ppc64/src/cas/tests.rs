@@ -119,6 +119,24 @@ fn linux_gets_what_it_asks_for() {
     assert_eq!(value(&changes, "/cpus", "cpu-version"), Some(&[0, 0x4e, 0x12, 0x03][..]));
 }
 
+/// By an interrupt of their own, where somebody plugs something and the guest knows it.
+#[test]
+fn hotplug_events_are_for_who_asks() {
+    let agreed = |platform: &Platform, byte| {
+        let vectors = linux(&linux_vector_5(&[(6, byte)]));
+        let (decision, changes) = negotiate(platform, &vectors).unwrap();
+        let vector = value(&changes, "/chosen", "ibm,architecture-vec-5").unwrap();
+        assert_eq!(vector[6] == 0x04, decision.hotplug_events);
+        decision.hotplug_events
+    };
+    assert_eq!(
+        [0x05, 0x04, 0x01, 0].map(|byte| agreed(&platform(), byte)),
+        [true, true, false, false]
+    );
+    let fixed = Platform::of(&Machine::new(&TestConfig::default()).unwrap());
+    assert!(!agreed(&fixed, 0x05));
+}
+
 #[test]
 fn what_linux_says_is_understood() {
     let proposal = Proposal::parse(&linux(&linux_vector_5(&[]))).unwrap();

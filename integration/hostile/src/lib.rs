@@ -9,6 +9,7 @@ mod bus_machine;
 mod common_state;
 mod descriptors;
 mod device_ram;
+mod hotplug_machine;
 mod input;
 mod media;
 mod names;
