@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use vm_memory::GuestAddress;
 
-use super::guest::{AREA, BLOCK, Guest, RAM_BYTES, machine};
+use super::guest::{AREA, BLOCK, Guest, RAM_BYTES};
 use super::*;
 use crate::vcpu::CpuIndex;
 
@@ -156,6 +156,7 @@ proptest! {
         // Whatever it was, it can be saved, and goes on from there.
         #[cfg(feature = "serde")]
         {
+            use super::guest::machine;
             use crate::platform::SaveState;
             let saved = guest.hotplug.save().unwrap();
             let machine = machine(1).with_present(guest.hotplug.plugged()).unwrap();
