@@ -9,12 +9,9 @@ pub use error::ConfigError;
 use crate::config::MachineConfig;
 use crate::cpu::{Cpu, CpuError};
 use crate::hotplug::{MemoryBlock, Resource};
-use crate::layout::{
-    LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
-};
+use crate::layout::{LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES};
 use crate::topology::{
-    CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, MemoryRange, NumaDistanceError,
-    NumaDistances, NumaNode,
+    CpuTopology, CpuTopologyError, MemoryMap, MemoryRange, NumaDistances, NumaNode,
 };
 use crate::vcpu::{CpuIndex, ServerNumber};
 
