@@ -35,6 +35,10 @@ use crate::quoted;
         pseries-vmm --disk path=a.raw --boot 'device=disk0:2,file=\\boot\\grub.elf'\n  \
         pseries-vmm --kernel vmlinux --disk path=a.raw path=b.raw,readonly=on \
         --net socket=/tmp/passt\n  \
+        pseries-vmm --kernel vmlinux --cpus boot=8,topology=4:2:1:1 --memory size=0 \
+        --memory-zone id=a,size=1G id=b,size=2G \
+        --numa guest_numa_id=0,cpus=[0-3],memory_zones=[a] \
+        guest_numa_id=1,cpus=[4-7],memory_zones=[b],distances=[0@40]\n  \
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
         Exit status:\n  \
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
@@ -86,10 +90,11 @@ pub struct Cli {
     pub cmdline: Option<String>,
 
     /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
-    /// hotplug_size=S is how much more may be plugged while the machine runs, in 256M. How it is had
-    /// from the host: shared=off, as memory that no other program can have, which --fs needs; in huge
-    /// pages, with hugepages=on and hugepage_size=S; all of it before the machine starts, with
-    /// prefault=on. Else it is shared, in usual pages, each taken when it is used [default: size=1G]
+    /// hotplug_size=S is how much more may be plugged while the machine runs, a multiple of 256M. The
+    /// rest is how it is had from the host: with shared=off no other program can have it, as those of
+    /// --fs have to; hugepages=on takes huge pages, of hugepage_size=S; prefault=on takes all of it
+    /// before the machine starts, in place of each page when it is used [default:
+    /// size=1G,shared=on,hugepages=off,prefault=off]
     #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
     pub memory: Option<MemoryFlag>,
 
@@ -100,9 +105,9 @@ pub struct Cli {
     pub memory_zone: Vec<ZoneConfig>,
 
     /// NUMA nodes, as guest_numa_id=0,cpus=[0-3,8],memory_zones=[ID,ID],distances=[1@20,2@40]. All
-    /// CPUs and zones are in one then, CPUs by their numbers from 0 up to max, and no two threads of a
-    /// core are in different ones; the zone of a machine without --memory-zone is called mem0. A
-    /// distance is 11 to 254, the same both ways, and 20 where it is not said
+    /// CPUs and zones are in one then, CPUs by their numbers, from 0 on and below max, and no two
+    /// threads of a core are in different ones; the zone of a machine without --memory-zone is called
+    /// mem0. A distance is 11 to 254, the same both ways, and 20 where it is not said
     #[arg(long, value_name = "guest_numa_id=N,...", num_args = 1.., value_parser = NumaConfig::parse)]
     pub numa: Vec<NumaConfig>,
 
