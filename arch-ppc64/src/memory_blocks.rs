@@ -20,6 +20,10 @@ pub(crate) const SETS_PROPERTY: &str = "ibm,dynamic-memory-v2";
 const ASSIGNED: u32 = 0x08;
 const DRC_INVALID: u32 = 0x20;
 const RESERVED: u32 = 0x80;
+/// It may be asked back (not in LoPAPR 1.1; Linux's `asm/drmem.h`): a kernel that is told to
+/// (`movable_node`) puts nothing there then that it cannot move, in a machine that starts again with
+/// what was plugged.
+const HOT_REMOVABLE: u32 = 0x100;
 
 /// The blocks of a machine that memory can be plugged into, from real address 0 on. Those that
 /// are RAM at boot are in `/memory@…` and cannot be unplugged; the others are there, and assigned to
@@ -108,7 +112,7 @@ fn push_pluggable(sets: &mut Vec<Set>, machine: &Machine, first: u32, count: u32
         let there = is_there(begin);
         let end = (begin..first + count).find(|&number| is_there(number) != there);
         let end = end.unwrap_or(first + count);
-        let flags = if there { ASSIGNED } else { 0 };
+        let flags = if there { ASSIGNED | HOT_REMOVABLE } else { 0 };
         let connector = memory_connector(begin);
         sets.push(Set { first: begin, count: end - begin, connector, node, flags });
         begin = end;

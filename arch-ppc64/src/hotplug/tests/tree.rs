@@ -168,7 +168,7 @@ fn machine_starts_again_with_what_is_there() {
     let node = "/ibm,dynamic-reconfiguration-memory";
     let blocks = cells(tree.value(node, "ibm,dynamic-memory").unwrap());
     let flags: Vec<u32> = blocks[1..].chunks_exact(6).map(|block| block[5]).collect();
-    assert_eq!(flags, [0xa0, 0xa0, 0, 8, 8, 0, 0, 0]);
+    assert_eq!(flags, [0xa0, 0xa0, 0, 0x108, 0x108, 0, 0, 0]);
     let decision = cas::Decision::default_for(&cas::Platform::of(&again));
     let changes = decision.changes(&cas::Platform::of(&again));
     let sets = changes.iter().find_map(|change| match change {
