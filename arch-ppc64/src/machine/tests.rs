@@ -3,7 +3,8 @@
 use super::*;
 use crate::config::{Boot, Cpus, Memory};
 use crate::cpu::CpuModel;
-use crate::topology::MemoryRange;
+use crate::layout::RAM_START;
+use crate::topology::{MemoryMapError, NumaDistanceError};
 use vm_memory::GuestAddress;
 
 /// A configuration for tests: 512 MiB and one CPU unless a test says otherwise.
