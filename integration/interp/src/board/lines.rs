@@ -1,5 +1,6 @@
 //! What a CPU in software is connected to: the lines that others pull.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,14 @@ use arch_ppc64::papr::Prod;
 use arch_ppc64::xics::InterruptOutput;
 use arch_ppc64::{CpuIndex, Kick};
 
-use super::turns::Turns;
+/// Who lets CPUs execute in turns, and has to know what happens to them.
+pub(super) trait Referee: fmt::Debug + Send + Sync {
+    /// Something happened to this CPU.
+    fn stir(&self, cpu: usize);
+
+    /// The CPU has been told to run.
+    fn expect(&self, cpu: usize);
+}
 
 /// How long a CPU that confers its cycles sleeps at most.
 const CONFER: Duration = Duration::from_micros(100);
@@ -18,7 +26,7 @@ const CONFER: Duration = Duration::from_micros(100);
 pub(super) struct Line {
     number: usize,
     /// Where CPUs execute in turns.
-    turns: Option<Arc<Turns>>,
+    referee: Option<Arc<dyn Referee>>,
     external: AtomicBool,
     kicked: AtomicBool,
     /// H_PROD, since the CPU last slept.
@@ -76,8 +84,8 @@ impl Line {
 
     /// Something that ends sleep has happened.
     pub(super) fn wake(&self) {
-        match &self.turns {
-            Some(turns) => turns.stir(self.number),
+        match &self.referee {
+            Some(referee) => referee.stir(self.number),
             None => {
                 drop(self.asleep.lock().unwrap_or_else(PoisonError::into_inner));
                 self.changed.notify_all();
@@ -93,8 +101,8 @@ impl Kick for Line {
     }
 
     fn starts(&self) {
-        if let Some(turns) = &self.turns {
-            turns.expect(self.number);
+        if let Some(referee) = &self.referee {
+            referee.expect(self.number);
         }
     }
 }
@@ -104,9 +112,9 @@ impl Kick for Line {
 pub(super) struct Lines(Vec<Arc<Line>>);
 
 impl Lines {
-    /// Those of so many CPUs, which execute in turns or all at once.
-    pub(super) fn new(cpus: usize, turns: Option<&Arc<Turns>>) -> Self {
-        let line = |number| Line { number, turns: turns.cloned(), ..Line::default() };
+    /// Those of so many CPUs, which execute all at once, or in turns.
+    pub(super) fn new(cpus: usize, referee: Option<Arc<dyn Referee>>) -> Self {
+        let line = |number| Line { number, referee: referee.clone(), ..Line::default() };
         Self((0..cpus).map(|number| Arc::new(line(number))).collect())
     }
 
@@ -145,7 +153,7 @@ impl Prod for Lines {
     fn confer(&self, caller: CpuIndex) {
         match self.of(caller) {
             // Whose turn it is next is known without it.
-            Some(line) if line.turns.is_none() => line.sleep(CONFER, || false),
+            Some(line) if line.referee.is_none() => line.sleep(CONFER, || false),
             _ => {}
         }
     }

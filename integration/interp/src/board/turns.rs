@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::lines::Lines;
+use super::lines::{Lines, Referee};
 use crate::system::System;
 
 /// The instructions of a turn: long beside what it costs to wake another thread.
@@ -172,23 +172,6 @@ impl Turns {
         }
     }
 
-    /// The CPU has been told to run: from this instruction of who told it on, it has turns.
-    pub(super) fn expect(&self, cpu: usize) {
-        let mut round = self.lock();
-        if let Some(seat @ Seat::Away) = round.seats.get_mut(cpu) {
-            *seat = Seat::Expected;
-        }
-    }
-
-    /// Something happened to this CPU.
-    pub(super) fn stir(&self, cpu: usize) {
-        drop(self.lock());
-        if let Some(came) = self.came.get(cpu) {
-            came.notify_all();
-        }
-        self.stirred.notify_all();
-    }
-
     /// Gives the turn to the next CPU behind `last` that has something to execute.
     fn choose(&self, round: &mut Round, last: Option<usize>, causes: &Causes<'_>) {
         let count = round.seats.len();
@@ -235,6 +218,24 @@ impl Turns {
 
     fn lock(&self) -> MutexGuard<'_, Round> {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Referee for Turns {
+    fn stir(&self, cpu: usize) {
+        drop(self.lock());
+        if let Some(came) = self.came.get(cpu) {
+            came.notify_all();
+        }
+        self.stirred.notify_all();
+    }
+
+    /// From this instruction of who told it on, it has turns.
+    fn expect(&self, cpu: usize) {
+        let mut round = self.lock();
+        if let Some(seat @ Seat::Away) = round.seats.get_mut(cpu) {
+            *seat = Seat::Expected;
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use vm_memory::{GuestAddress, VolatileSlice};
 
 use super::clock::Clock;
 use super::error::VmError;
-use super::lines::Lines;
+use super::lines::{Lines, Referee};
 use super::memory::Memory;
 use super::modes::Modes;
 use super::turns::{Causes, Turns};
@@ -66,7 +66,8 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     let cpus = topology.cpus() as usize;
     let in_turns = options.clock.counts_instructions() && cpus > 1;
     let turns = in_turns.then(|| Arc::new(Turns::new(cpus)));
-    let lines = Arc::new(Lines::new(cpus, turns.as_ref()));
+    let referee = turns.clone().map(|turns| turns as Arc<dyn Referee>);
+    let lines = Arc::new(Lines::new(cpus, referee));
     let threads = topology.threads_per_core() as usize;
     Arc::new(Vm {
         system: Arc::new(System::with_threads(cpus, threads)),
