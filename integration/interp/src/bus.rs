@@ -24,8 +24,8 @@ pub trait CpuBus {
         false
     }
 
-    /// This CPU has rung a doorbell of another one (`msgsndp`), which an interrupt ends the sleep of
-    /// ([`crate::Cpu::interrupt_is_pending`]).
+    /// This CPU has rung the doorbell of another one (`msgsndp`): if that one sleeps, it is to look
+    /// again ([`crate::Cpu::interrupt_is_pending`]).
     fn has_rung(&self, cpu: usize) {
         let _ = cpu;
     }
