@@ -10,6 +10,7 @@ use crate::bootdisk_bench;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::io_bench;
+use crate::largest_bench;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, ended, line, run};
 
@@ -45,8 +46,10 @@ enum Suite {
     /// Guests of 1, 2 and 4 CPUs in software that start another kernel: what several CPUs take,
     /// beside what one takes
     Kexec,
-    /// A guest that uses its disk and its network, on KVM in an emulated POWER host, beside QEMU
-    /// there
+    /// The tree of a machine of 2,048 CPUs and 16 TiB on 256 NUMA nodes, and what calls of the client
+    /// interface take of a kernel's start on it, in software
+    Largest,
+    /// A guest that uses its disk, on KVM in an emulated POWER host, beside QEMU there
     Io {
         /// How often each is run
         #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -100,7 +103,8 @@ impl Bench {
                 Ok(0)
             }
             Suite::Kexec => boot_bench::kexec(),
-            Suite::Io { runs, what } => io_bench::run(runs, what),
+            Suite::Largest => largest_bench::run(),
+            Suite::Io { runs } => io_bench::run(runs),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }

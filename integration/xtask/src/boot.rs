@@ -93,12 +93,21 @@ impl Boot {
 
 /// Builds the VMM for this machine.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_with(&[], "pseries-vmm")
+}
+
+/// Builds an example program that is made of the VMM, for this machine.
+pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
+    build_with(&["--example", name], &format!("examples/{name}"))
+}
+
+fn build_with(what: &[&str], path: &str) -> Result<PathBuf> {
     progress!("building pseries-vmm");
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "pseries-vmm"]);
+    cargo.args(["build", "--release", "--package", "pseries-vmm"]).args(what);
     run(cargo.current_dir(folders::workspace()))?;
-    let vmm = folders::target().join("release/pseries-vmm");
-    vmm.canonicalize().attempt(|| format!("find {}", vmm.display()))
+    let program = folders::target().join("release").join(path);
+    program.canonicalize().attempt(|| format!("find {}", program.display()))
 }
 
 #[cfg(test)]

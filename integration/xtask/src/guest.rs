@@ -12,6 +12,7 @@ use crate::deb;
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders::{self, TemporaryFolder};
 use crate::locked;
+use crate::package_files::{self, C_LIBRARY, LIBRARIES, PackageFile};
 use crate::program::{filter, progress};
 
 /// The guest's first program, which becomes `/init`.
@@ -22,8 +23,8 @@ const INIT: &str = include_str!("../guest/init");
 /// Documentation/admin-guide/kernel-parameters.txt.)
 pub(crate) const NO_WATCHDOGS: &str = "nowatchdog rcupdate.rcu_cpu_stall_suppress=1";
 
-/// Where programs find their interpreter and the C library.
-pub(crate) const LIBRARIES: &str = "lib/powerpc64le-linux-gnu";
+/// coreutils' `sort`, which has `-R`.
+const SORT: PackageFile = ("coreutils", "usr/bin/sort");
 
 /// The file name of the newer kernel.
 const NEWER_KERNEL: &str = "vmlinux-6.12";
@@ -132,44 +133,35 @@ impl Guest {
         }
         deb::unpack(fetched.package("busybox-static_")?, unpacked, &["./bin/busybox"])?;
         take(&unpacked.join("bin/busybox"), &self.busybox)?;
-        let sort = Sort::take(fetched, unpacked)?;
-        let mut initramfs = gzip(&initramfs(&folders::read(&self.busybox)?))?;
-        // The kernel takes archives one behind the other, plain ones at multiples of four.
-        initramfs.resize(initramfs.len().next_multiple_of(4), 0);
-        initramfs.extend_from_slice(&sort.archive());
-        folders::write(&self.initramfs, &initramfs)
+        let initramfs = initramfs(&folders::read(&self.busybox)?);
+        folders::write(&self.initramfs, &behind(gzip(&initramfs)?, &[sort(fetched, unpacked)?]))
+    }
+
+    /// The initial RAM disk, with archives behind it.
+    pub(crate) fn with(&self, archives: &[Vec<u8>]) -> Result<Vec<u8>> {
+        Ok(behind(folders::read(&self.initramfs)?, archives))
     }
 }
 
-/// coreutils' `sort`, which has `-R`, and what it needs to run.
-struct Sort {
-    program: Vec<u8>,
-    loader: Vec<u8>,
-    libc: Vec<u8>,
+/// An initial RAM disk with plain archives behind it: the kernel takes one after the other, plain ones
+/// at multiples of four.
+fn behind(mut disk: Vec<u8>, archives: &[Vec<u8>]) -> Vec<u8> {
+    for archive in archives {
+        disk.resize(disk.len().next_multiple_of(4), 0);
+        disk.extend_from_slice(archive);
+    }
+    disk
 }
 
-impl Sort {
-    fn take(fetched: &Fetched, unpacked: &Path) -> Result<Self> {
-        let [loader, libc] = ["ld64.so.2", "libc.so.6"].map(|name| format!("{LIBRARIES}/{name}"));
-        let wanted = [format!("./{loader}"), format!("./{libc}")];
-        deb::unpack(fetched.package("coreutils_")?, unpacked, &["./usr/bin/sort"])?;
-        deb::unpack(fetched.package("libc6_")?, unpacked, &wanted.each_ref().map(String::as_str))?;
-        let read = |path: &str| folders::read(&unpacked.join(path));
-        Ok(Self { program: read("usr/bin/sort")?, loader: read(&loader)?, libc: read(&libc)? })
+/// [`SORT`] and what it needs to run. Not compressed: the C library is twice as large as everything
+/// else, and to decompress it would be a sixth of a boot in software. So it is a half of a per cent.
+fn sort(fetched: &Fetched, unpacked: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for folder in ["lib", LIBRARIES, "lib64"] {
+        archive.folder(folder);
     }
-
-    /// Not compressed: the C library is twice as large as everything else, and to decompress it
-    /// would be a sixth of a boot in software. So it is a half of a per cent.
-    fn archive(&self) -> Vec<u8> {
-        let mut archive = Archive::default();
-        for folder in ["lib", LIBRARIES, "lib64"] {
-            archive.folder(folder);
-        }
-        archive.program("bin/sort", &self.program);
-        archive.program("lib64/ld64.so.2", &self.loader);
-        archive.program(&format!("{LIBRARIES}/libc.so.6"), &self.libc);
-        archive.finish()
-    }
+    package_files::add(&[&[SORT], &C_LIBRARY[..]].concat(), fetched, unpacked, &mut archive)?;
+    Ok(archive.finish())
 }
 
 /// Takes the kernel itself out of its package, and unpacks what else is wanted of it.

@@ -3,16 +3,18 @@
 
 use std::path::PathBuf;
 
-use crate::apt::{POWER, Release};
-use crate::cache::{self, PackageSet, Part};
+use crate::cache;
 use crate::cpio::Archive;
-use crate::deb;
 use crate::failure::Result;
 use crate::folders;
 use crate::guest::{self, Guest};
+use crate::package_files::{self, PackageFile};
 
 /// That guest's first program.
 const INIT: &str = include_str!("../guest/kexec");
+
+/// What starts another kernel.
+pub(crate) const KEXEC: &[PackageFile] = &[("kexec-tools", "sbin/kexec")];
 
 /// What the kernel has to be told so that there is room for another one beside it, for a crash.
 pub(crate) const CRASH_KERNEL: &str = "crashkernel=192M";
@@ -26,32 +28,18 @@ pub(crate) const FOUND: &str = "GUEST-VMCORE";
 
 /// Fetches what is missing and builds what is out of date.
 pub(crate) fn initramfs(guest: &Guest) -> Result<PathBuf> {
-    let fetched = cache::fetch(&packages(), false)?;
+    let fetched = cache::fetch(&package_files::set("kexec", "kexec for POWER", KEXEC), false)?;
     let path = guest::folder().join("kexec.cpio.gz");
     let source = format!("{}{}{INIT}", guest.source, fetched.manifest);
     guest::build("kexec", &source, &[&path], |unpacked| {
-        deb::unpack(fetched.package("kexec-tools_")?, unpacked, &["./sbin/kexec"])?;
-        let base = folders::read(&guest.initramfs)?;
-        // Behind the usual guest, whose C library it uses; its first program replaces that one's.
-        let mut disk = base.clone();
+        // Its first program replaces the usual guest's.
         let mut archive = Archive::default();
         archive.folder("boot");
         archive.program("init", INIT.as_bytes());
-        archive.program("bin/kexec", &folders::read(&unpacked.join("sbin/kexec"))?);
+        package_files::add(KEXEC, &fetched, unpacked, &mut archive)?;
         archive.file("boot/vmlinux", &folders::read(&guest.kernel)?);
-        archive.file("boot/initramfs.cpio.gz", &base);
-        disk.extend_from_slice(&archive.finish());
-        folders::write(&path, &disk)
+        archive.file("boot/initramfs.cpio.gz", &folders::read(&guest.initramfs)?);
+        folders::write(&path, &guest.with(&[archive.finish()])?)
     })?;
     Ok(path)
-}
-
-fn packages() -> PackageSet {
-    PackageSet {
-        name: "kexec",
-        releases: &[Release::Bookworm],
-        what: "kexec for POWER",
-        parts: vec![Part::any("kexec-tools", POWER)],
-        is_one_build: false,
-    }
 }

@@ -23,11 +23,13 @@ mod host;
 mod io_bench;
 mod iperf;
 mod kexec;
+mod largest;
+mod largest_bench;
 mod locked;
 mod marker;
 mod modules;
-mod nvram_tool;
 mod on_power;
+mod package_files;
 mod packages;
 mod patience;
 mod peer;
@@ -39,6 +41,7 @@ mod tar;
 mod terminal;
 mod test;
 mod toolchain;
+mod tools;
 mod user_programs;
 
 use std::process::ExitCode;
@@ -79,6 +82,9 @@ enum Task {
     /// shell; with `autotest` on the kernel command line it powers off instead, with `autoreboot`
     /// it restarts once before, with `autoreboot=N` N times, and with `autorun=FILE` it runs that
     /// program before. With `showram` it says where its RAM is, before any of that.
+    ///
+    /// tools.cpio.gz is that initramfs with more programs: numactl, ppc64_cpu, lscpu, lsprop and
+    /// nvram; and with tasks for `autorun` that tests run, such as /bin/nodes.
     ///
     /// petitboot.cpio is an initramfs for vmlinux-6.1 that finds systems on disks (GRUB's menus and
     /// loader entries), shows a menu on the console, and starts what is chosen by kexec; with
@@ -158,8 +164,9 @@ fn make_guest(refresh: bool) -> Result<u8> {
     let newer = guest::newer_kernel(refresh)?;
     let petitboot = petitboot::make(&guest, refresh)?;
     let cd = cd::make(&guest, refresh)?;
+    let tools = tools::initramfs(&guest, refresh)?;
     let debian = debian::make(&guest, refresh)?;
-    for file in [&guest.kernel, &newer, &guest.initramfs, &petitboot, &cd, &debian] {
+    for file in [&guest.kernel, &newer, &guest.initramfs, &tools, &petitboot, &cd, &debian] {
         println!("{}", file.display());
     }
     Ok(0)

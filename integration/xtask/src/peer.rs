@@ -11,7 +11,8 @@ use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::{Failure, Result};
 use crate::folders;
-use crate::guest::{self, LIBRARIES};
+use crate::guest;
+use crate::package_files::LIBRARIES;
 use crate::packages::{self, Tool};
 use crate::program::{output_of, progress};
 

@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::apt::{POWER, Release};
-use crate::cache::{self, Fetched, PackageSet, Part};
+use crate::cache::{self, Fetched};
 use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::Result;
 use crate::folders;
-use crate::guest::{self, Guest, LIBRARIES};
+use crate::guest::{self, Guest};
+use crate::kexec::KEXEC;
 use crate::modules::Modules;
+use crate::package_files::{self, C_LIBRARY, LIBRARIES};
 
 /// Its first program.
 const INIT: &str = include_str!("../guest/petitboot/init");
@@ -34,12 +35,10 @@ const MODULES: [&str; 12] = [
     "xfs",
 ];
 
-/// The C library and what loads it, which kexec needs.
-const C_LIBRARY: [&str; 2] = ["ld64.so.2", "libc.so.6"];
-
 /// Fetches what is missing and builds what is out of date. Gives the initial RAM disk.
 pub(crate) fn make(guest: &Guest, refresh: bool) -> Result<PathBuf> {
-    let fetched = cache::fetch(&packages(), refresh)?;
+    let kexec = package_files::set("petitboot", "kexec for POWER", KEXEC);
+    let fetched = cache::fetch(&kexec, refresh)?;
     let path = guest::folder().join("petitboot.cpio");
     let of_guest = &guest.packages;
     let modules = MODULES.join(" ");
@@ -55,11 +54,6 @@ fn initramfs(guest: &Guest, fetched: &Fetched, unpacked: &Path) -> Result<Vec<u8
     // Of the kernel that the guest has: modules fit no other one.
     let of_guest = &guest.packages;
     deb::unpack(of_guest.package("linux-image-")?, unpacked, &["./lib/modules/*"])?;
-    let libraries = C_LIBRARY.map(|name| format!("{LIBRARIES}/{name}"));
-    let wanted = libraries.each_ref().map(|path| format!("./{path}"));
-    let wanted = wanted.each_ref().map(String::as_str);
-    deb::unpack(of_guest.package("libc6_")?, unpacked, &wanted)?;
-    deb::unpack(fetched.package("kexec-tools_")?, unpacked, &["./sbin/kexec"])?;
 
     let mut archive = Archive::default();
     for folder in
@@ -76,21 +70,9 @@ fn initramfs(guest: &Guest, fetched: &Fetched, unpacked: &Path) -> Result<Vec<u8
     let modules = guest::only_entry(&unpacked.join("lib/modules"))?;
     Modules::find(&modules, &MODULES)?.add_to(&mut archive);
     archive.folder(LIBRARIES);
-    let [loader, library] = libraries;
-    archive.program("lib64/ld64.so.2", &folders::read(&unpacked.join(loader))?);
-    archive.program(&library, &folders::read(&unpacked.join(&library))?);
-    archive.program("bin/kexec", &folders::read(&unpacked.join("sbin/kexec"))?);
+    package_files::add(&C_LIBRARY, of_guest, unpacked, &mut archive)?;
+    package_files::add(KEXEC, fetched, unpacked, &mut archive)?;
     Ok(archive.finish())
-}
-
-fn packages() -> PackageSet {
-    PackageSet {
-        name: "petitboot",
-        releases: &[Release::Bookworm],
-        what: "kexec for POWER",
-        parts: vec![Part::any("kexec-tools", POWER)],
-        is_one_build: false,
-    }
 }
 
 #[cfg(test)]

@@ -110,10 +110,20 @@ impl Compiler {
 
 /// Builds the program of a package for POWER.
 pub(crate) fn build(package: &str) -> Result<PathBuf> {
+    Ok(build_with(package, &[])?.join(package))
+}
+
+/// Builds an example program of a package for the emulated host. Gives its path.
+pub(crate) fn build_example(package: &str, name: &str) -> Result<PathBuf> {
+    Ok(build_with(package, &["--example", name])?.join("examples").join(name))
+}
+
+/// Builds what of a package is asked for. Gives the folder with the programs.
+fn build_with(package: &str, what: &[&str]) -> Result<PathBuf> {
     let compiler = Compiler::find()?;
     progress!("building {package} for POWER");
-    run(compiler.cargo("build").args(["--release", "--package", package]))?;
-    Ok(compiler.target_folder().join(TARGET).join("release").join(package))
+    run(compiler.cargo("build").args(["--release", "--package", package]).args(what))?;
+    Ok(compiler.target_folder().join(TARGET).join("release"))
 }
 
 /// Whether this machine's toolchain can build for POWER, and if not, why.

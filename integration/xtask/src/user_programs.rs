@@ -43,23 +43,34 @@ impl UserProgram {
     }
 }
 
-/// The guest's initial RAM disk with programs in `/bin` besides. With `autorun=PATH` on the
-/// kernel's command line, the guest runs one, tells its status and switches itself off.
+/// Runs all programs of a disk.
+pub(crate) const EACH: &str = "/bin/each";
+
+/// The guest's initial RAM disk with programs in `/bin` besides. With `autorun=/bin/each` on the
+/// kernel's command line, the guest runs one after the other, tells the status of each, and switches
+/// itself off.
 pub(crate) fn initramfs(programs: &[UserProgram]) -> Result<PathBuf> {
     packages::ensure(&[Tool::PowerCompiler, Tool::PowerLibrary])?;
-    let mut disk = folders::read(&guest::make(false)?.initramfs)?;
+    let guest = guest::make(false)?;
     let folder = folders::TemporaryFolder::make(&guest::folder(), "programs")?;
     let mut archive = Archive::default();
     for program in programs {
         archive.program(program.path().trim_start_matches('/'), &program.build(folder.path())?);
     }
-    // The kernel takes archives one behind the other, plain ones at multiples of four.
-    disk.resize(disk.len().next_multiple_of(4), 0);
-    disk.extend_from_slice(&archive.finish());
+    archive.program(EACH.trim_start_matches('/'), each(programs).as_bytes());
+    let disk = guest.with(&[archive.finish()])?;
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
     let file = guest::folder().join(format!("with-{}.cpio.gz", names.join("-")));
     folders::write(&file, &disk)?;
     Ok(file)
+}
+
+fn each(programs: &[UserProgram]) -> String {
+    let run = |program: &UserProgram| {
+        let path = program.path();
+        format!("{path}\necho \"GUEST-RAN {path}: $?\"\n")
+    };
+    "#!/bin/sh\n".to_owned() + &programs.iter().map(run).collect::<String>()
 }
 
 #[cfg(test)]

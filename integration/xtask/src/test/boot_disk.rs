@@ -13,10 +13,11 @@ use crate::guest;
 use crate::packages::{self, Tool};
 use crate::peer;
 
-use super::boots::{self, relative, xtask};
+use super::boots;
 use super::disk::{PROMPT, log_in};
 use super::grub_terminal::GrubTerminal;
 use super::log::Log;
+use super::on_host::{relative, xtask};
 
 /// RAM of guests.
 const MEMORY: [&str; 2] = ["--memory", "size=1G"];

@@ -1,16 +1,15 @@
 //! The steps that start the emulated host: guests that boot in it, in all their variety.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest::{self, NO_WATCHDOGS};
 use crate::host::base_name;
 use crate::power::Compiler;
-use crate::program::cargo;
 
 use super::log::Log;
+use super::on_host::{OneHost, on_power_with, xtask};
 use super::pty::Pty;
 use super::ranges;
 
@@ -87,67 +86,45 @@ refused 1 "cannot open /dev/kvm: No such file or directory" $vmm
 echo "all cases refused"
 "#;
 
-pub(super) fn vof_512m(log: &mut Log) -> Result<()> {
-    let console = boot(log, "autotest", &["--memory", "size=512M"])?;
-    shows(&console, &VOF_LINES)?;
-    shows(&console, &UP_LINES)
-}
-
-pub(super) fn flat(log: &mut Log) -> Result<()> {
-    let arguments = ["--memory", "size=512M", "--machine", "x-vof=off"];
-    let console = boot(log, "autotest", &arguments)?;
-    shows(&console, &UP_LINES)?;
-    shows_times(&console, VOF_LINES[0], 0)
-}
-
-pub(super) fn vof_256m(log: &mut Log) -> Result<()> {
-    let console = boot(log, "autotest", &["--memory", "size=256M"])?;
-    shows(&console, &VOF_LINES)?;
-    shows(&console, &UP_LINES)
-}
-
-pub(super) fn vof_2g(log: &mut Log) -> Result<()> {
-    let console = boot(log, "autotest", &["--memory", "size=2G"])?;
-    shows(&console, &VOF_LINES)?;
-    shows(&console, &UP_LINES)
-}
-
-pub(super) fn three_ranges(log: &mut Log) -> Result<()> {
-    let console = boot(log, ranges::TASK, &ranges::MEMORY)?;
-    shows(&console, &VOF_LINES)?;
-    shows(&console, &UP_LINES)?;
-    ranges::shown(&console)
-}
-
-pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
-    let console = boot(log, "autotest", &["--memory", "size=512M", "--cpus", "boot=4"])?;
-    shows(&console, &VOF_LINES)?;
-    shows_times(&console, "processor\t: ", 4)
-}
-
-pub(super) fn four_cpus_flat(log: &mut Log) -> Result<()> {
-    let arguments = ["--memory", "size=512M", "--cpus", "boot=4", "--machine", "x-vof=off"];
-    let console = boot(log, "autotest", &arguments)?;
-    shows_times(&console, "processor\t: ", 4)
-}
-
-pub(super) fn reboot(log: &mut Log) -> Result<()> {
-    let console = boot(log, "autoreboot", &["--memory", "size=512M"])?;
-    shows_times(&console, "GUEST-REBOOTS", 1)?;
-    shows_times(&console, VOF_LINES[0], 2)?;
-    shows_times(&console, "GUEST-READY", 2)
+/// RAM of each size, in one piece and in several, and a flat tree.
+pub(super) fn each_size(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let files = [&guest.kernel, &guest.initramfs];
+    let mut host = OneHost::new("powernv9", files);
+    let machines: [(&str, &[&str], usize); 5] = [
+        ("autotest", &["--memory", "size=512M"], 1),
+        ("autotest", &["--memory", "size=512M", "--machine", "x-vof=off"], 0),
+        ("autotest", &["--memory", "size=256M"], 1),
+        ("autotest", &["--memory", "size=2G"], 1),
+        (ranges::TASK, &["--memory", ranges::MEMORY], 1),
+    ];
+    for (task, arguments, _) in machines {
+        host.add(files, &format!("console=hvc0 {NO_WATCHDOGS} {task}"), arguments)?;
+    }
+    let consoles = host.run(log)?;
+    for (console, (task, _, starts_by_vof)) in consoles.iter().zip(machines) {
+        shows(console, &UP_LINES)?;
+        for line in VOF_LINES {
+            shows_times(console, line, starts_by_vof)?;
+        }
+        if task == ranges::TASK {
+            ranges::shown(console)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every start is a new machine, and nothing of the old ones stays.
 pub(super) fn ten_reboots(log: &mut Log) -> Result<()> {
     let task =
         format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} quiet asks autoreboot={REBOOTS}");
-    let mut command = on_power(&["sh", "-c", WATCH, "sh", "pseries-vmm"])?;
+    let mut command = on_power_with(&[], &["sh", "-c", WATCH, "sh", "pseries-vmm"])?;
     command.args(["--kernel", "vmlinux-6.1", "--initramfs", "initramfs.cpio.gz"]);
     command.args(["--memory", "size=256M", "--cmdline", &task]);
     let console = log.run_with_input(&mut command, "")?;
     shows_times(&console, "GUEST-REBOOTS", REBOOTS)?;
     shows_times(&console, "GUEST-READY", REBOOTS + 1)?;
+    shows_times(&console, VOF_LINES[0], REBOOTS + 1)?;
     let watched = watched(&console);
     let [_, second, .., last] = watched[..] else {
         return Err(Failure::new("the VMM was not seen before and after restarts"));
@@ -180,17 +157,19 @@ fn watched(console: &str) -> Vec<[u64; 3]> {
 pub(super) fn examples(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
     let newer = guest::newer_kernel(false)?;
+    let examples = EXAMPLES.map(example_file);
     for (kernel, version) in [(&guest.kernel, "6.1."), (&newer, "6.12.")] {
+        // One kernel at a time: both are more than the host takes.
+        let files = [kernel, &guest.initramfs];
+        let mut host = OneHost::new("powernv9", files.into_iter().chain(&examples));
         for example in EXAMPLES {
-            // One kernel at a time: both are more than the host takes.
-            let files = [kernel, &guest.initramfs, &example_file(example)];
-            let mut command = on_host_with("powernv9", files, &["pseries-vmm"]);
-            command.args(["--config", example, "--kernel", base_name(kernel)?]);
-            command.args(["--cmdline", &format!("console=hvc0 {NO_WATCHDOGS} autotest")]);
-            let console = log.run_with_input(&mut command, "")?;
+            let cmdline = format!("console=hvc0 {NO_WATCHDOGS} autotest");
+            host.add(files, &cmdline, &["--config", example])?;
+        }
+        for (console, example) in host.run(log)?.iter().zip(EXAMPLES) {
             let version = format!("Linux version {version}");
-            shows(&console, &[&version, "GUEST-READY"])?;
-            shows_times(&console, VOF_LINES[1], usize::from(example == EXAMPLES[0]))?;
+            shows(console, &[&version, "GUEST-READY"])?;
+            shows_times(console, VOF_LINES[1], usize::from(example == EXAMPLES[0]))?;
         }
     }
     Ok(())
@@ -202,12 +181,15 @@ fn example_file(name: &str) -> PathBuf {
 
 /// What is wrong is said, with the right status, also where only the host knows that it is wrong.
 pub(super) fn refusals(log: &mut Log) -> Result<()> {
-    let console = log.run_with_input(&mut on_power(&["sh", "-c", REFUSALS])?, "")?;
+    let console = log.run_with_input(&mut on_power_with(&[], &["sh", "-c", REFUSALS])?, "")?;
     shows(&console, &["all cases refused"])
 }
 
 pub(super) fn pipe(log: &mut Log) -> Result<()> {
-    let mut xtask = boot_command(&["--cmdline", "console=hvc0 cryptomgr.notests"])?;
+    let mut xtask =
+        on_power_with(&[], &["pseries-vmm", "--backend", "kvm", "--kernel", "vmlinux-6.1"])?;
+    xtask.args(["--initramfs", "initramfs.cpio.gz"]);
+    xtask.args(["--cmdline", "console=hvc0 cryptomgr.notests"]);
     let typed = "echo answer-$((6*7))\npoweroff -f\n";
     let console = log.run_with_input(&mut xtask, typed)?;
     shows(&console, &["answer-42"])
@@ -271,64 +253,6 @@ fn executables(said: &str) -> Vec<PathBuf> {
         .filter_map(|line| line.rsplit_once('(')?.1.strip_suffix(')'))
         .map(|path| folders::workspace().join(path))
         .collect()
-}
-
-/// Boots a guest that ends by itself. Gives what the console showed.
-fn boot(log: &mut Log, task: &str, arguments: &[&str]) -> Result<String> {
-    let cmdline = format!("console=hvc0 {NO_WATCHDOGS} {task}");
-    let mut command = boot_command(&["--cmdline", &cmdline])?;
-    log.run_with_input(command.args(arguments), "")
-}
-
-/// The command of README and issue: a guest's files on the host, and the VMM on them.
-fn boot_command(arguments: &[&str]) -> Result<Command> {
-    let mut command = on_power(&["pseries-vmm", "--backend", "kvm", "--kernel", "vmlinux-6.1"])?;
-    command.args(["--initramfs", "initramfs.cpio.gz"]).args(arguments);
-    Ok(command)
-}
-
-/// A command on the host, with a guest's files.
-fn on_power(command: &[&str]) -> Result<Command> {
-    on_power_with(&[], command)
-}
-
-/// A command on the host, with a guest's files and others.
-pub(super) fn on_power_with(files: &[&PathBuf], command: &[&str]) -> Result<Command> {
-    on_power_host("powernv9", files, command)
-}
-
-/// The same on the host that is named.
-pub(super) fn on_power_host(host: &str, files: &[&PathBuf], command: &[&str]) -> Result<Command> {
-    let guest = guest::make(false)?;
-    let files = [&guest.kernel, &guest.initramfs].into_iter().chain(files.iter().copied());
-    Ok(on_host_with(host, files, command))
-}
-
-/// A command on a host, with these files and no others.
-fn on_host_with<'a>(
-    host: &str,
-    files: impl IntoIterator<Item = &'a PathBuf>,
-    command: &[&str],
-) -> Command {
-    let mut xtask = xtask();
-    xtask.args(["on-power", "--host", host]);
-    for file in files {
-        xtask.arg("--file").arg(relative(file));
-    }
-    xtask.arg("--").args(command);
-    xtask
-}
-
-/// As it would be typed in the workspace's folder.
-pub(super) fn relative(file: &Path) -> &Path {
-    file.strip_prefix(folders::workspace()).unwrap_or(file)
-}
-
-/// `cargo xtask` as users have it. Not this executable: another step may have replaced it.
-pub(super) fn xtask() -> Command {
-    let mut cargo = cargo();
-    cargo.arg("xtask").current_dir(folders::workspace());
-    cargo
 }
 
 pub(super) fn shows(console: &str, texts: &[&str]) -> Result<()> {

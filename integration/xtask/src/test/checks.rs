@@ -11,9 +11,9 @@ use crate::power::Compiler;
 use crate::program::{cargo, output_of};
 use crate::toolchain::Toolchain;
 
-use super::boots::xtask;
 use super::log::Log;
 use super::members;
+use super::on_host::xtask;
 
 const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];
 

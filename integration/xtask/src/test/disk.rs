@@ -11,8 +11,8 @@ use crate::guest::{self, NO_WATCHDOGS};
 use crate::host::base_name;
 use crate::petitboot;
 
-use super::boots::{relative, xtask};
 use super::log::Log;
+use super::on_host::{relative, xtask};
 use super::pty::Pty;
 
 /// root's prompt.

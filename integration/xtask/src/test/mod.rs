@@ -4,6 +4,7 @@ mod boot_disk;
 mod boots;
 mod checks;
 mod circles;
+mod cpus;
 mod debian_guest;
 mod devices;
 mod disk;
@@ -12,17 +13,22 @@ mod grub;
 mod grub_terminal;
 mod http;
 mod lane;
+mod largest;
 mod log;
 mod lspci;
 mod members;
 mod netboot;
 mod network;
+mod nodes;
 mod nvram;
+mod on_host;
 mod package;
+mod patched;
 mod peers;
 mod power10;
 mod pty;
 mod ranges;
+mod resizes;
 mod row;
 mod saves;
 mod software;
@@ -96,7 +102,11 @@ const STEPS: &[Step] = &[
     step("fuzz", "half a minute of each fuzzer finds nothing", checks::fuzz),
     step("clippy-power", "no lint is broken in the code for POWER hosts", checks::clippy_power),
     soft("soft-kernels", "guests boot and restart on the processor in software", software::kernels),
-    soft("soft-4-cpus", "a guest with four of those sees them all", software::four_cpus),
+    soft("soft-threads", "CPUs and threads of cores go off and on", cpus::software),
+    soft("soft-32-cpus", "a guest with 32 CPUs sees them all", cpus::thirty_two),
+    soft("soft-numa", "numactl shows the nodes that a guest has", nodes::software),
+    soft("soft-hotplug", "a guest gets CPUs and memory and gives them back", resizes::software),
+    soft("soft-largest", "2,048 CPUs and 16 TiB are in a tree and start", largest::software),
     soft(
         "soft-ranges",
         "a guest has RAM in three ranges, none in the holes",
@@ -135,14 +145,10 @@ const STEPS: &[Step] = &[
     soft("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
     soft("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
     host("unit-power", "unit tests and small guests on a POWER host", boots::unit_tests_on_power),
-    host("boot-512M", "a guest boots through Open Firmware", boots::vof_512m),
-    host("boot-flat", "a guest boots from a flat tree (x-vof=off)", boots::flat),
-    host("boot-256M", "a small guest boots", boots::vof_256m),
-    host("boot-2G", "a guest with 2 GiB boots", boots::vof_2g),
-    host("boot-ranges", "a guest with RAM in three ranges boots", boots::three_ranges),
-    host("boot-4-cpus", "a guest with four CPUs sees them all", boots::four_cpus),
-    host("boot-4-flat", "the same from a flat tree", boots::four_cpus_flat),
-    host("reboot", "a guest restarts and comes up again", boots::reboot),
+    host("boots", "guests boot, of each size, by both ways in", boots::each_size),
+    host("cpus", "CPUs and threads on KVM go off and on", cpus::kvm),
+    host("numa", "numactl shows the nodes of a guest on KVM", nodes::kvm),
+    host("hotplug", "a guest on KVM gets more and gives it back", resizes::kvm),
     host("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     host("examples", "configuration files boot, with older and newer kernels", boots::examples),
     host("disk", "a Debian starts on KVM from a disk of the POWER host", disk::kvm),

@@ -7,7 +7,7 @@ use crate::boot;
 use crate::failure::{Failure, Result};
 use crate::folders::{self, TemporaryFolder};
 use crate::guest::{self, NO_WATCHDOGS};
-use crate::nvram_tool;
+use crate::tools;
 
 use super::boots::PROMPT;
 use super::debian_guest::{ASH, Session};
@@ -84,7 +84,7 @@ struct Machine {
 impl Machine {
     fn make(folder: &Path) -> Result<Self> {
         let guest = guest::make(false)?;
-        let initramfs = nvram_tool::initramfs(&guest)?;
+        let initramfs = tools::initramfs(&guest, false)?;
         let nvram = folder.join("nvram");
         Ok(Self { vmm: boot::build()?, kernel: guest.kernel, initramfs, nvram })
     }

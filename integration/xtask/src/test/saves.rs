@@ -11,8 +11,9 @@ use crate::modules;
 use crate::power;
 use crate::program::{cargo, progress, run};
 
-use super::boots::{VOF_LINES, on_power_with, shows, shows_times};
+use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
+use super::on_host::on_power_with;
 
 /// What saves guests, on this machine and on an emulated host.
 const SAVES: &str = "integration/xtask/host/saves";
@@ -53,11 +54,9 @@ pub(super) fn software_boots(log: &mut Log) -> Result<()> {
 /// In software: the guest takes randomness from the device on the VMM's own PCI bus, by messages.
 pub(super) fn software_entropy(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
-    let mut initramfs = folders::read(&guest.initramfs)?;
     let modules = modules::archive(&guest, "guest-entropy", &["virtio_pci", "virtio_rng"])?;
-    initramfs.extend(folders::read(&modules)?);
     let disk = folders::target().join("test/entropy.cpio");
-    folders::write(&disk, &initramfs)?;
+    folders::write(&disk, &guest.with(&[folders::read(&modules)?])?)?;
     let mut machine = Machine::of(&guest)?.with_cmdline("autotest", "")?;
     machine.0["payload"]["initramfs"] = path(&disk)?.into();
     machine.0["rng"] = serde_json::json!({"src": "/dev/urandom"});

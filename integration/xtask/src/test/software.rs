@@ -8,13 +8,14 @@ use crate::failure::{Failure, Result};
 use crate::guest::{self, Guest, NO_WATCHDOGS};
 use crate::kexec;
 
-use super::boots::{PROMPT, VOF_LINES, shows, shows_times, xtask};
+use super::boots::{PROMPT, VOF_LINES, shows, shows_times};
 use super::log::Log;
+use super::on_host::xtask;
 use super::pty::Pty;
 use super::ranges;
 
 /// What the guest's kernel is told before anything else.
-const QUICK: &str = "console=hvc0 cryptomgr.notests";
+pub(super) const QUICK: &str = "console=hvc0 cryptomgr.notests";
 
 /// What a person may type, and what has to come of it: text that is not in what is typed.
 const COMMANDS: &[(&str, &str)] = &[
@@ -45,13 +46,6 @@ pub(super) fn kernels(log: &mut Log) -> Result<()> {
         }
     }
     Ok(())
-}
-
-pub(super) fn four_cpus(log: &mut Log) -> Result<()> {
-    let guest = guest::make(false)?;
-    let cpus = ["--cpus", "boot=4"];
-    let console = run(log, &guest.kernel, &guest.initramfs, "autotest", &cpus)?;
-    shows_times(&console, "processor\t: ", 4)
 }
 
 /// RAM with holes, by both ways in.
