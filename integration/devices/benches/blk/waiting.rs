@@ -58,6 +58,9 @@ impl Places {
     }
 }
 
+/// How far a request may be behind the newest: descriptors are used again in turn.
+const BEHIND_MAX: u32 = 200;
+
 /// A buffer for direct I/O.
 #[repr(align(4096))]
 struct Aligned([u8; BYTES as usize]);
@@ -97,12 +100,13 @@ fn by_driver(disk: Arc<FileDisk>, depth: usize) -> f64 {
     driver.driver_ok();
 
     let mut places = Places(1);
-    // The slots of requests that are under way, and those that are free.
+    // The slots and numbers of requests that are under way, and the slots that are free.
     let (mut under_way, mut free) = (BTreeMap::new(), (0..depth as u64).collect::<Vec<_>>());
-    let (begin, mut count) = (Instant::now(), 0);
+    let (begin, mut count, mut added) = (Instant::now(), 0, 0);
     while begin.elapsed() < TIME || !under_way.is_empty() {
-        let is_new = !free.is_empty() && begin.elapsed() < TIME;
-        if is_new {
+        let oldest = under_way.values().map(|&(_, number)| number).min().unwrap_or(added);
+        let is_room = !free.is_empty() && added - oldest < BEHIND_MAX;
+        if is_room && begin.elapsed() < TIME {
             for slot in free.drain(..) {
                 let at = HEADERS + slot * 64;
                 let mut header = [0; 16];
@@ -114,12 +118,13 @@ fn by_driver(disk: Arc<FileDisk>, depth: usize) -> f64 {
                     Buffer::writable(at + 32, 1),
                 ];
                 let table = GuestAddress(HEADERS + 0x8000 + slot * 64);
-                under_way.insert(u32::from(queue.add_indirect(table, &buffers)), slot);
+                under_way.insert(u32::from(queue.add_indirect(table, &buffers)), (slot, added));
+                added += 1;
             }
             driver.notify(0);
         }
         while let Some((head, _)) = queue.next_used() {
-            free.push(under_way.remove(&head).expect("a request of ours"));
+            free.push(under_way.remove(&head).expect("a request of ours").0);
             count += 1;
         }
         std::thread::yield_now();
