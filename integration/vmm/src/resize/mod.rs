@@ -41,7 +41,8 @@ pub(crate) use worker::{Notes, Parts, Resizer};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Amount {
-    /// What the guest has, with what it is asked to give back.
+    /// What the guest has taken, with what it is asked to give back. A system may take a moment more
+    /// to put it to use.
     pub present: u64,
     /// The most that there may be.
     pub max: u64,
