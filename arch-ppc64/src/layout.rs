@@ -53,3 +53,25 @@ pub const TIMEBASE_HZ: u32 = 512_000_000;
 
 /// Where RAM begins.
 pub const RAM_START: GuestAddress = GuestAddress(0);
+
+/// Where the pages of interrupt sources are under XIVE, two a source: above all RAM and the windows
+/// of PCI buses, where POWER9 has them.
+pub const XIVE_SOURCES: GuestAddress = GuestAddress(0x6_0100_0000_0000);
+
+/// Where the pages of event queues' notifications are, eight a CPU.
+pub const XIVE_QUEUES: GuestAddress = GuestAddress(0x6_0200_0000_0000);
+
+/// The page of the thread interrupt management area for operating systems; that for programs
+/// follows.
+pub const XIVE_OS_PAGE: GuestAddress = GuestAddress(0x6_0302_031a_0000);
+
+/// The page of the thread interrupt management area for programs.
+pub const XIVE_USER_PAGE: GuestAddress = GuestAddress(0x6_0302_031b_0000);
+
+/// The size of an event queue under XIVE as a power of two: the only one that there is, as under
+/// KVM.
+pub const XIVE_QUEUE_SHIFT: u32 = 16;
+
+/// The least favoured priority that a guest can use under XIVE. The next one, the last that there
+/// is, is the platform's, as under KVM.
+pub const XIVE_LAST_PRIORITY: u8 = 6;

@@ -12,6 +12,7 @@ pub mod fdt;
 pub mod hotplug;
 pub mod hvterm;
 pub mod hypercall;
+mod interrupt_node;
 #[cfg(all(
     feature = "kvm-ioctls",
     target_os = "linux",
@@ -34,6 +35,7 @@ pub mod smp;
 pub mod topology;
 mod vcpu;
 pub mod xics;
+pub mod xive;
 
 pub use console::{Console, NoConsole};
 pub use hypercall::{

@@ -93,6 +93,8 @@ impl Status {
     pub const P3: Self = Self(-56);
     /// The fourth argument is wrong.
     pub const P4: Self = Self(-57);
+    /// The fifth argument is wrong.
+    pub const P5: Self = Self(-58);
     /// A flag or a resource that this platform does not have was asked for.
     pub const UNSUPPORTED_FLAG: Self = Self(-256);
 
@@ -117,6 +119,7 @@ impl fmt::Display for Status {
             Self::P2 => "H_P2",
             Self::P3 => "H_P3",
             Self::P4 => "H_P4",
+            Self::P5 => "H_P5",
             Self::UNSUPPORTED_FLAG => "H_UNSUPPORTED_FLAG",
             Self(other) => return write!(f, "{other}"),
         })

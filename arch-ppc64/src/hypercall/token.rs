@@ -43,6 +43,28 @@ pub const SET_MODE: u64 = 0x31c;
 pub const REGISTER_PROC_TBL: u64 = 0x37c;
 /// H_SIGNAL_SYS_RESET: a system reset interrupt for other CPUs.
 pub const SIGNAL_SYS_RESET: u64 = 0x380;
+/// H_INT_GET_SOURCE_INFO: what an interrupt source is, and where its pages are.
+pub const INT_GET_SOURCE_INFO: u64 = 0x3a8;
+/// H_INT_SET_SOURCE_CONFIG: where the events of an interrupt source go.
+pub const INT_SET_SOURCE_CONFIG: u64 = 0x3ac;
+/// H_INT_GET_SOURCE_CONFIG: where they go.
+pub const INT_GET_SOURCE_CONFIG: u64 = 0x3b0;
+/// H_INT_GET_QUEUE_INFO: where the page of an event queue's notifications is.
+pub const INT_GET_QUEUE_INFO: u64 = 0x3b4;
+/// H_INT_SET_QUEUE_CONFIG: where an event queue is in memory.
+pub const INT_SET_QUEUE_CONFIG: u64 = 0x3b8;
+/// H_INT_GET_QUEUE_CONFIG: where it is.
+pub const INT_GET_QUEUE_CONFIG: u64 = 0x3bc;
+/// H_INT_SET_OS_REPORTING_LINE: where accepted interrupts are reported.
+pub const INT_SET_OS_REPORTING_LINE: u64 = 0x3c0;
+/// H_INT_GET_OS_REPORTING_LINE: where they are.
+pub const INT_GET_OS_REPORTING_LINE: u64 = 0x3c4;
+/// H_INT_ESB: an access of the event state of an interrupt source.
+pub const INT_ESB: u64 = 0x3c8;
+/// H_INT_SYNC: waits until events are in their queue.
+pub const INT_SYNC: u64 = 0x3cc;
+/// H_INT_RESET: forgets where events go.
+pub const INT_RESET: u64 = 0x3d0;
 /// KVMPPC_H_RTAS: an RTAS call by the shim.
 pub const RTAS: u64 = 0xf000;
 /// KVMPPC_H_VOF_CLIENT: a client-interface call by the firmware image.
@@ -52,6 +74,24 @@ pub const VOF_CLIENT: u64 = 0xf005;
 const QUERY_VAS_CAPABILITIES: u64 = 0x398;
 /// H_GET_PERF_COUNTER_INFO: what the hypervisor counts.
 const GET_PERF_COUNTER_INFO: u64 = 0xf080;
+
+/// Those of XIVE.
+pub(crate) const XIVE_CALLS: &[u64] = &[
+    INT_GET_SOURCE_INFO,
+    INT_SET_SOURCE_CONFIG,
+    INT_GET_SOURCE_CONFIG,
+    INT_GET_QUEUE_INFO,
+    INT_SET_QUEUE_CONFIG,
+    INT_GET_QUEUE_CONFIG,
+    INT_SET_OS_REPORTING_LINE,
+    INT_GET_OS_REPORTING_LINE,
+    INT_ESB,
+    INT_SYNC,
+    INT_RESET,
+];
+
+/// Those of XICS.
+pub(crate) const XICS_CALLS: &[u64] = &[EOI, CPPR, IPI, IPOLL, XIRR, XIRR_X];
 
 /// Token, the specification's name, and how many arguments it takes: those that guests are known
 /// to call.
@@ -78,6 +118,17 @@ const CALLS: &[(u64, &str, usize)] = &[
     (SET_MODE, "H_SET_MODE", 4),
     (REGISTER_PROC_TBL, "H_REGISTER_PROC_TBL", 4),
     (SIGNAL_SYS_RESET, "H_SIGNAL_SYS_RESET", 1),
+    (INT_GET_SOURCE_INFO, "H_INT_GET_SOURCE_INFO", 2),
+    (INT_SET_SOURCE_CONFIG, "H_INT_SET_SOURCE_CONFIG", 5),
+    (INT_GET_SOURCE_CONFIG, "H_INT_GET_SOURCE_CONFIG", 2),
+    (INT_GET_QUEUE_INFO, "H_INT_GET_QUEUE_INFO", 3),
+    (INT_SET_QUEUE_CONFIG, "H_INT_SET_QUEUE_CONFIG", 5),
+    (INT_GET_QUEUE_CONFIG, "H_INT_GET_QUEUE_CONFIG", 3),
+    (INT_SET_OS_REPORTING_LINE, "H_INT_SET_OS_REPORTING_LINE", 2),
+    (INT_GET_OS_REPORTING_LINE, "H_INT_GET_OS_REPORTING_LINE", 3),
+    (INT_ESB, "H_INT_ESB", 4),
+    (INT_SYNC, "H_INT_SYNC", 2),
+    (INT_RESET, "H_INT_RESET", 1),
     (QUERY_VAS_CAPABILITIES, "H_QUERY_VAS_CAPABILITIES", 3),
     (RTAS, "H_RTAS", 1),
     (VOF_CLIENT, "H_OF_CLIENT", 1),

@@ -2,6 +2,8 @@
 
 use vm_memory::GuestAddress;
 
+use crate::vcpu::CpuIndex;
+
 /// A range of real addresses that a device answers loads and stores in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,4 +37,17 @@ pub trait MmioHandler: Send + Sync {
     /// A store of `data`, of 1 to 16 bytes in memory order, at `offset` of the range of that
     /// number.
     fn write(&self, range: usize, offset: u64, data: &[u8]);
+
+    /// A load by a CPU, for registers of which each CPU has its own; by default it does not matter
+    /// which CPU it is.
+    fn read_by(&self, caller: CpuIndex, range: usize, offset: u64, data: &mut [u8]) {
+        let _ = caller;
+        self.read(range, offset, data);
+    }
+
+    /// A store by a CPU, likewise.
+    fn write_by(&self, caller: CpuIndex, range: usize, offset: u64, data: &[u8]) {
+        let _ = caller;
+        self.write(range, offset, data);
+    }
 }

@@ -8,6 +8,7 @@ use super::device::Device;
 use super::error::PlatformError;
 use super::mmio::MmioHandler;
 use crate::topology::MemoryMap;
+use crate::vcpu::CpuIndex;
 
 /// The registers of all devices, by their addresses.
 pub struct MmioBus {
@@ -78,6 +79,23 @@ impl MmioBus {
     pub fn write(&self, at: GuestAddress, data: &[u8]) -> bool {
         let Some((range, mmio)) = self.find(at, data.len()) else { return false };
         mmio.write(range.number, at.0 - range.start, data);
+        true
+    }
+
+    /// As [`read`](Self::read), by a CPU: what each CPU has for itself is that of `caller`.
+    pub fn read_by(&self, caller: CpuIndex, at: GuestAddress, data: &mut [u8]) -> bool {
+        let Some((range, mmio)) = self.find(at, data.len()) else {
+            data.fill(0xff);
+            return false;
+        };
+        mmio.read_by(caller, range.number, at.0 - range.start, data);
+        true
+    }
+
+    /// As [`write`](Self::write), by a CPU.
+    pub fn write_by(&self, caller: CpuIndex, at: GuestAddress, data: &[u8]) -> bool {
+        let Some((range, mmio)) = self.find(at, data.len()) else { return false };
+        mmio.write_by(caller, range.number, at.0 - range.start, data);
         true
     }
 

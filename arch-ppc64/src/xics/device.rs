@@ -2,15 +2,16 @@
 
 use super::state::SOURCE_END;
 use super::{IPI, Xics};
-use crate::fdt::{FdtError, INTERRUPT_CONTROLLER_PATH, Tree};
+use crate::cas::decision::InterruptMode;
+use crate::fdt::{FdtError, Tree};
 use crate::hypercall::HypercallHandler;
+use crate::interrupt_node::{self, ID};
 use crate::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, Signal, SourceNumber,
 };
 use crate::rtas::RtasHandler;
 use crate::topology::CpuTopology;
 
-const ID: &str = "interrupt-controller";
 const FUNCTION_SETS: &[&str] = &["hcall-interrupt"];
 
 impl Device for Xics {
@@ -101,16 +102,10 @@ impl Device for KernelXics {
     }
 }
 
-/// The presentation layer by hypercall, the sources by RTAS (LoPAPR §B.6.11).
 fn describe(tree: &mut Tree, topology: &CpuTopology) -> Result<(), FdtError> {
-    tree.existing(INTERRUPT_CONTROLLER_PATH)?
-        .text("device_type", &["PowerPC-External-Interrupt-Presentation"])?
-        .text("compatible", &["IBM,ppc-xicp"])?
-        .flag("interrupt-controller")?
-        .cell("#address-cells", 0)?
-        // Source number, and 0 for edge or 1 for level.
-        .cell("#interrupt-cells", 2)?
-        // One range: numbers between those of cores are in it, too.
-        .cells("ibm,interrupt-server-ranges", &[0, topology.server_end()])?;
+    let mut node = tree.existing(interrupt_node::path(InterruptMode::Xics))?;
+    for (name, value) in interrupt_node::properties(InterruptMode::Xics, topology) {
+        node.bytes(name, &value)?;
+    }
     Ok(())
 }

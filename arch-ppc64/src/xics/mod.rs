@@ -210,7 +210,7 @@ impl fmt::Debug for Xics {
 
 impl HypercallHandler for Xics {
     fn tokens(&self) -> &[u64] {
-        &[token::EOI, token::CPPR, token::IPI, token::IPOLL, token::XIRR, token::XIRR_X]
+        token::XICS_CALLS
     }
 
     fn handle(&self, caller: CpuIndex, _ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
