@@ -1,5 +1,7 @@
 //! What a VMM says about the machine it wants.
 
+use std::str::FromStr;
+
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
 use crate::topology::{
@@ -86,6 +88,11 @@ pub trait MachineConfig {
     /// [`NumaDistanceError`] when they cannot be so far from each other.
     fn numa_distances(&self) -> Result<NumaDistances, NumaDistanceError> {
         Ok(NumaDistances::default())
+    }
+
+    /// How the guest takes interrupts; by default the back end decides.
+    fn interrupts(&self) -> Interrupts {
+        Interrupts::Auto
     }
 
     /// What the guest is told at its start.
@@ -192,6 +199,37 @@ pub struct PseriesOptions {
     pub x_vof: Option<bool>,
     /// The processor that the guest sees.
     pub cpu: CpuModel,
+    /// How the guest takes interrupts.
+    pub interrupts: Interrupts,
+}
+
+/// How a guest is to take external interrupts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub enum Interrupts {
+    /// As is best on the back end; the guest may choose where that has several ways.
+    #[default]
+    Auto,
+    /// XICS only: by hypercalls and RTAS calls.
+    Xics,
+    /// XIVE only, in exploitation mode: the guest works the controller itself.
+    Xive,
+}
+
+impl FromStr for Interrupts {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "xics" => Ok(Self::Xics),
+            "xive" => Ok(Self::Xive),
+            _ => Err("the values are auto, xics and xive"),
+        }
+    }
 }
 
 impl PseriesOptions {
@@ -206,6 +244,12 @@ impl PseriesOptions {
     pub const fn with_cpu(self, cpu: CpuModel) -> Self {
         Self { cpu, ..self }
     }
+
+    /// The same with interrupts taken so.
+    #[must_use]
+    pub const fn with_interrupts(self, interrupts: Interrupts) -> Self {
+        Self { interrupts, ..self }
+    }
 }
 
 #[cfg(all(test, feature = "serde"))]
@@ -215,10 +259,14 @@ mod tests {
     #[test]
     fn options_have_the_keys_that_users_write() {
         let options: PseriesOptions =
-            serde_json::from_str(r#"{"x-vof": false, "cpu": "POWER10"}"#).unwrap();
-        assert_eq!(options, PseriesOptions { x_vof: Some(false), cpu: CpuModel::Power10 });
+            serde_json::from_str(r#"{"x-vof": false, "cpu": "POWER10", "interrupts": "xive"}"#)
+                .unwrap();
+        let interrupts = Interrupts::Xive;
+        let cpu = CpuModel::Power10;
+        assert_eq!(options, PseriesOptions { x_vof: Some(false), cpu, interrupts });
         let defaults: PseriesOptions = serde_json::from_str("{}").unwrap();
-        assert_eq!(defaults, PseriesOptions { x_vof: None, cpu: CpuModel::Power9 });
+        let interrupts = Interrupts::Auto;
+        assert_eq!(defaults, PseriesOptions { x_vof: None, cpu: CpuModel::Power9, interrupts });
     }
 
     #[test]

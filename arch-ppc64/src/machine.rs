@@ -4,9 +4,8 @@ mod error;
 
 use std::collections::BTreeSet;
 
-pub use error::ConfigError;
-
-use crate::config::MachineConfig;
+use crate::cas::decision::{InterruptMode, Support};
+use crate::config::{Interrupts, MachineConfig};
 use crate::cpu::{Cpu, CpuError};
 use crate::hotplug::{MemoryBlock, Resource};
 use crate::layout::{LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES};
@@ -32,6 +31,8 @@ pub struct Machine {
     cpu: Cpu,
     cmdline: String,
     x_vof: bool,
+    wanted_interrupts: Interrupts,
+    interrupts: Support<InterruptMode>,
 }
 
 impl Machine {
@@ -83,6 +84,8 @@ impl Machine {
             cpu: Cpu::of_model(cpus.model),
             cmdline: cmdline.to_owned(),
             x_vof: config.x_vof(),
+            wanted_interrupts: config.interrupts(),
+            interrupts: Support::Only(InterruptMode::Xics),
         })
     }
 
@@ -222,6 +225,24 @@ impl Machine {
     /// The processor.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
+    }
+
+    /// The same machine on a back end with another interrupt controller than XICS, or a choice of
+    /// two.
+    #[must_use]
+    pub fn with_interrupts(self, interrupts: Support<InterruptMode>) -> Self {
+        Self { interrupts, ..self }
+    }
+
+    /// How guests can take interrupts: as XICS, unless the back end
+    /// [has more](Self::with_interrupts).
+    pub fn interrupts(&self) -> Support<InterruptMode> {
+        self.interrupts
+    }
+
+    /// How guests are to take interrupts, as configured: for whoever knows the back end.
+    pub fn wanted_interrupts(&self) -> Interrupts {
+        self.wanted_interrupts
     }
 
     /// The kernel command line.

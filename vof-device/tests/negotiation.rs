@@ -126,6 +126,69 @@ fn versions(client: &Client<'_>) -> [u32; 2] {
     })
 }
 
+/// What a kernel of today sends that can do both XICS and XIVE, or one of them (byte 23).
+fn kernel_of_interrupts(byte: u8) -> Vec<u8> {
+    let mut bytes = kernel(CpuModel::Power10);
+    let vectors = bytes.len() - 3;
+    bytes.truncate(vectors);
+    let mut vector_5 = [0; 26];
+    (vector_5[22], vector_5[23], vector_5[25]) = (byte, 0x40, 0x40);
+    bytes.extend([4, 0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80, 25]);
+    bytes.extend(vector_5);
+    bytes
+}
+
+/// A guest that takes XIVE finds its node where XICS's was: by its old phandle, and by its new name.
+#[test]
+fn interrupt_controller_is_the_agreed_one() {
+    const XICS: &str = "/interrupt-controller";
+    const XIVE: &str = "/interrupt-controller@60302031b0000";
+    let host = host(Negotiated::Live);
+    let own = power10().with_interrupts(cas::Support::Either);
+    let machine = TestMachine::in_memory(tree(&own, None), own.memory_map(), |builder| {
+        let builder = builder.cas(Box::new(cas::Platform::of(&own)));
+        builder.cpus(host.clone(), own.topology())
+    });
+    let client = machine.client();
+    let node = client.phandle(XICS);
+    let text = |name| client.getprop(node, name);
+    let vector = || client.getprop(client.phandle("/chosen"), "ibm,architecture-vec-5").unwrap();
+    let is_xive = || {
+        assert_eq!(client.phandle(XIVE), node);
+        assert_eq!(text("compatible").as_deref(), Some(&b"ibm,power-ivpe\0"[..]));
+        assert_eq!(text("name").as_deref(), Some(&b"interrupt-controller\0"[..]));
+        assert_eq!(text("ibm,interrupt-server-ranges"), None);
+        let page = 0x6_0302_031b_0000_u64.to_be_bytes();
+        assert_eq!(text("reg").map(|reg| reg[..8].to_vec()).as_deref(), Some(&page[..]));
+        assert_eq!(vector()[23], 0x40);
+    };
+    for byte in [0x40, 0x80] {
+        assert_eq!(negotiate(&client, &kernel_of_interrupts(byte)), [0, 0]);
+        is_xive();
+    }
+    assert_eq!(host.heard.lock().unwrap()[0].interrupts, cas::InterruptMode::Xive);
+    assert_eq!(negotiate(&client, &kernel_of_interrupts(0)), [0, 0]);
+    assert_eq!(client.phandle(XICS), node);
+    assert_eq!(text("compatible").as_deref(), Some(&b"IBM,ppc-xicp\0"[..]));
+    assert_eq!((text("reg"), vector()[23]), (None, 0));
+    let reserved = client.getprop(client.phandle("/"), "ibm,plat-res-int-priorities");
+    assert_eq!(reserved, None);
+}
+
+/// Where the host refuses, the tree stays as it was.
+#[test]
+fn refused_interrupt_controller_leaves_the_tree() {
+    let own = power10().with_interrupts(cas::Support::Either);
+    let machine = TestMachine::in_memory(tree(&own, None), own.memory_map(), |builder| {
+        let builder = builder.cas(Box::new(cas::Platform::of(&own)));
+        builder.cpus(host(Negotiated::Refused), own.topology())
+    });
+    let client = machine.client();
+    assert_eq!(negotiate(&client, &kernel_of_interrupts(0x40)), [0, NONE]);
+    let node = client.phandle("/interrupt-controller");
+    assert_eq!(client.getprop(node, "compatible").as_deref(), Some(&b"IBM,ppc-xicp\0"[..]));
+}
+
 #[test]
 fn older_kernel_gets_the_level_that_it_knows() {
     let host = host(Negotiated::Live);

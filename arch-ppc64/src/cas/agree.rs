@@ -6,8 +6,9 @@ use super::proposal::Proposal;
 use super::vectors::vector5;
 use super::{CasError, Support, TreeChange};
 use crate::cpu::{Cpu, CpuModel};
+use crate::interrupt_node;
 use crate::memory_blocks::{BLOCKS_PROPERTY, NODE_PATH, SETS_PROPERTY};
-use crate::topology::{Form, REFERENCE_POINTS_PROPERTY};
+use crate::topology::{CpuTopology, Form, REFERENCE_POINTS_PROPERTY};
 
 const ARCHITECTURE_VECTOR_5: &str = "ibm,architecture-vec-5";
 
@@ -28,13 +29,13 @@ impl Decision {
     pub fn new(proposal: &Proposal, platform: &Platform) -> Result<Self, CasError> {
         let Level { cpu_version, compat, is_lowered } = level(proposal, &platform.cpu)?;
         let Some(options) = &proposal.platform else {
-            let ([radix, hash], [xive, xics]) = (MMUS, INTERRUPT_MODES);
+            let [radix, hash] = MMUS;
             return Ok(Self {
                 cpu_version,
                 compat,
                 is_lowered,
                 mmu: preferred([hash, radix], &platform.mmu),
-                interrupts: preferred([xics, xive], &platform.interrupts),
+                interrupts: platform.interrupts.first(),
                 form1_affinity: false,
                 form2_affinity: false,
                 dynamic_memory: false,
@@ -57,7 +58,8 @@ impl Decision {
     }
 
     /// What a guest of today would agree on: what one gets that is entered with a flat tree and
-    /// has nobody to negotiate with.
+    /// has nobody to negotiate with. Of XICS and XIVE it gets the older: that is what every guest
+    /// can do, one that is told not to use XIVE included.
     pub fn default_for(platform: &Platform) -> Self {
         let pluggable = platform.memory_blocks.is_some();
         Self {
@@ -65,7 +67,7 @@ impl Decision {
             compat: platform.cpu.compat(),
             is_lowered: false,
             mmu: preferred(MMUS, &platform.mmu),
-            interrupts: preferred(INTERRUPT_MODES, &platform.interrupts),
+            interrupts: platform.interrupts.first(),
             form1_affinity: true,
             form2_affinity: true,
             dynamic_memory: pluggable,
@@ -95,9 +97,37 @@ impl Decision {
             } else {
                 (BLOCKS_PROPERTY, blocks.blocks(), SETS_PROPERTY)
             };
-            changes.push(TreeChange::Remove { path: NODE_PATH.to_owned(), name: other.to_owned() });
+            changes.push(remove(NODE_PATH, other));
             changes.push(set(NODE_PATH, list, value));
         }
+        if platform.interrupts == Support::Either {
+            changes.extend(self.controller_changes(&platform.topology));
+        }
+        changes
+    }
+
+    /// The node of the interrupt controller is that which was agreed on. Its phandle stays, by which
+    /// all devices name it.
+    fn controller_changes(&self, topology: &CpuTopology) -> Vec<TreeChange> {
+        let other = match self.interrupts {
+            InterruptMode::Xics => InterruptMode::Xive,
+            InterruptMode::Xive => InterruptMode::Xics,
+        };
+        let (path, name) =
+            (interrupt_node::path(self.interrupts), interrupt_node::RESERVED_PRIORITIES);
+        let properties = interrupt_node::properties(self.interrupts, topology);
+        let mut changes = vec![TreeChange::Rename {
+            path: interrupt_node::path(other).to_owned(),
+            name: interrupt_node::name(self.interrupts).to_owned(),
+        }];
+        let others = interrupt_node::properties(other, topology).into_iter().map(|(name, _)| name);
+        let gone = others.filter(|name| properties.iter().all(|(own, _)| own != name));
+        changes.extend(gone.map(|name| remove(path, name)));
+        changes.extend(properties.iter().map(|(name, value)| set(path, name, value.clone())));
+        changes.push(match self.interrupts {
+            InterruptMode::Xics => remove("/", name),
+            InterruptMode::Xive => set("/", name, interrupt_node::reserved_priorities()),
+        });
         changes
     }
 
@@ -171,4 +201,8 @@ fn preferred<T: PartialEq>([first, other]: [T; 2], platform: &Support<T>) -> T {
 
 fn set(path: &str, name: &str, value: Vec<u8>) -> TreeChange {
     TreeChange::Set { path: path.to_owned(), name: name.to_owned(), value }
+}
+
+fn remove(path: &str, name: &str) -> TreeChange {
+    TreeChange::Remove { path: path.to_owned(), name: name.to_owned() }
 }

@@ -40,6 +40,45 @@ impl fmt::Display for InterruptMode {
     }
 }
 
+/// What a guest can do of two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support<T> {
+    /// Only one of them.
+    Only(T),
+    /// Both.
+    Either,
+}
+
+impl<T: PartialEq> Support<T> {
+    /// Whether `way` is one of them.
+    pub fn includes(&self, way: &T) -> bool {
+        match self {
+            Self::Only(only) => only == way,
+            Self::Either => true,
+        }
+    }
+}
+
+impl Support<InterruptMode> {
+    /// How a machine of these takes interrupts before anything is agreed on: as before there was
+    /// XIVE, where it can.
+    pub fn first(&self) -> InterruptMode {
+        match self {
+            Self::Only(InterruptMode::Xive) => InterruptMode::Xive,
+            Self::Only(InterruptMode::Xics) | Self::Either => InterruptMode::Xics,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Support<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only(way) => write!(f, "{way} only"),
+            Self::Either => f.write_str("either"),
+        }
+    }
+}
+
 /// What guest and machine agree on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -39,9 +39,7 @@ mod platform;
 mod proposal;
 mod vectors;
 
-use std::fmt;
-
-pub use decision::{Decision, InterruptMode, Mmu, Negotiated};
+pub use decision::{Decision, InterruptMode, Mmu, Negotiated, Support};
 pub use platform::{Platform, platform_support};
 pub use proposal::{MAX_PROCESSORS, MAX_VECTOR_BYTES, ProcessorPattern, Proposal};
 pub use vectors::{
@@ -78,6 +76,14 @@ pub enum TreeChange {
         /// Name of the property.
         name: String,
     },
+    /// A node gets another name. Its phandle stays; changes that follow find it by its new path. Where
+    /// there is a node of that path already and none of the old one, it has been renamed before.
+    Rename {
+        /// Full path of the node before.
+        path: String,
+        /// Its new name, with the unit address.
+        name: String,
+    },
 }
 
 impl TreeChange {
@@ -87,13 +93,13 @@ impl TreeChange {
         path
     }
 
-    /// Name of the property.
+    /// Name of the property, or the node's new name.
     pub fn name(&self) -> &str {
         let (_, name, _) = self.parts();
         name
     }
 
-    /// The property's new value; `None` where it goes.
+    /// The property's new value; `None` where it goes, or where no property is changed.
     pub fn value(&self) -> Option<&[u8]> {
         let (_, _, value) = self.parts();
         value
@@ -104,36 +110,15 @@ impl TreeChange {
             Self::Set { path, name, value } | Self::SetChildren { path, name, value } => {
                 (path, name, Some(value))
             }
-            Self::Remove { path, name } => (path, name, None),
+            Self::Remove { path, name } | Self::Rename { path, name } => (path, name, None),
         }
     }
-}
 
-/// What a guest can do of two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Support<T> {
-    /// Only one of them.
-    Only(T),
-    /// Both.
-    Either,
-}
-
-impl<T: PartialEq> Support<T> {
-    /// Whether `way` is one of them.
-    pub fn includes(&self, way: &T) -> bool {
-        match self {
-            Self::Only(only) => only == way,
-            Self::Either => true,
-        }
-    }
-}
-
-impl<T: fmt::Display> fmt::Display for Support<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Only(way) => write!(f, "{way} only"),
-            Self::Either => f.write_str("either"),
-        }
+    /// The path that a node of this path has with another name; `None` for the root, which has no
+    /// name.
+    pub fn renamed(path: &str, name: &str) -> Option<String> {
+        let (parent, old) = path.rsplit_once('/')?;
+        (!old.is_empty()).then(|| format!("{parent}/{name}"))
     }
 }
 

@@ -5,6 +5,7 @@ use super::{InterruptMode, Mmu, Support};
 use crate::cpu::Cpu;
 use crate::machine::Machine;
 use crate::memory_blocks::MemoryBlocks;
+use crate::topology::CpuTopology;
 
 /// What a machine brings to the negotiation with its guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Platform {
     pub(super) has_connectors: bool,
     pub(super) mmu: Support<Mmu>,
     pub(super) interrupts: Support<InterruptMode>,
+    /// What XICS and XIVE say of their servers in the tree.
+    pub(super) topology: CpuTopology,
 }
 
 impl Platform {
@@ -26,7 +29,8 @@ impl Platform {
             memory_blocks: MemoryBlocks::of_machine(machine),
             has_connectors: machine.has_connectors(),
             mmu: Support::Only(Mmu::Radix),
-            interrupts: Support::Only(InterruptMode::Xics),
+            interrupts: machine.interrupts(),
+            topology: machine.topology().clone(),
         }
     }
 

@@ -35,7 +35,7 @@ pub use tree::{NodeBuilder, Phandle, Tree};
 /// Room at the end of the blob for properties to be appended.
 pub const SLACK_BYTES: usize = 0x4000;
 
-/// The node of the interrupt controller, which its device fills in.
+/// The node of the interrupt controller, which its device fills in, as long as that is XICS.
 pub const INTERRUPT_CONTROLLER_PATH: &str = "/interrupt-controller";
 
 /// Adds what every machine says of itself at this start, with the sets of hypercalls and the RTAS

@@ -184,10 +184,12 @@ impl Tree {
         self.boot_cpu = server;
     }
 
-    /// Makes changes: they replace, add and remove properties of nodes. Phandles do not change.
+    /// Makes changes: they replace, add and remove properties of nodes, and rename nodes. Phandles do
+    /// not change.
     ///
     /// # Errors
-    /// [`FdtError::NoSuchNode`] when a property is set of a node that is not there.
+    /// [`FdtError::NoSuchNode`] when a property is set of a node that is not there, or such a node is
+    /// renamed; [`FdtError::DuplicateNode`] and [`FdtError::Name`] for a name that it cannot get.
     pub fn apply(&mut self, changes: &[TreeChange]) -> Result<(), FdtError> {
         for change in changes {
             // What other properties name the node by is not up to a change.
@@ -208,6 +210,7 @@ impl Tree {
                     let having: Vec<_> = having.collect();
                     self.replace(&having, value);
                 }
+                TreeChange::Rename { path, name } => self.rename(path, name)?,
                 TreeChange::Remove { path, name } => {
                     let Some(&node) = self.by_path.get(path) else { continue };
                     if let Some(place) = self.place(node, name) {
@@ -215,6 +218,36 @@ impl Tree {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the node of this path another name, if it does not have it already.
+    fn rename(&mut self, path: &str, name: &str) -> Result<(), FdtError> {
+        if !is_node_name(name) {
+            return Err(FdtError::Name { name: name.to_owned() });
+        }
+        let no_node = || FdtError::NoSuchNode { path: path.to_owned() };
+        let renamed = TreeChange::renamed(path, name).ok_or_else(no_node)?;
+        match (self.by_path.contains_key(path), self.by_path.contains_key(&renamed)) {
+            (false, true) => return Ok(()),
+            (false, false) => return Err(no_node()),
+            (true, true) if path == renamed => return Ok(()),
+            (true, true) => return Err(FdtError::DuplicateNode { path: renamed }),
+            (true, false) => {}
+        }
+        let below = format!("{path}/");
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let new = match node.path.strip_prefix(&below) {
+                Some(rest) => format!("{renamed}/{rest}"),
+                None if node.path == path => renamed.clone(),
+                None => continue,
+            };
+            self.by_path.remove(&node.path);
+            let own_name_bytes = if node.path == path { name.len() } else { node.name().len() };
+            node.name_at = new.len() - own_name_bytes;
+            node.path.clone_from(&new);
+            self.by_path.insert(new, index);
         }
         Ok(())
     }

@@ -93,6 +93,27 @@ pub(crate) const XIVE_CALLS: &[u64] = &[
 /// Those of XICS.
 pub(crate) const XICS_CALLS: &[u64] = &[EOI, CPPR, IPI, IPOLL, XIRR, XIRR_X];
 
+/// Those of both.
+pub(crate) const INTERRUPT_CALLS: &[u64] = &[
+    EOI,
+    CPPR,
+    IPI,
+    IPOLL,
+    XIRR,
+    XIRR_X,
+    INT_GET_SOURCE_INFO,
+    INT_SET_SOURCE_CONFIG,
+    INT_GET_SOURCE_CONFIG,
+    INT_GET_QUEUE_INFO,
+    INT_SET_QUEUE_CONFIG,
+    INT_GET_QUEUE_CONFIG,
+    INT_SET_OS_REPORTING_LINE,
+    INT_GET_OS_REPORTING_LINE,
+    INT_ESB,
+    INT_SYNC,
+    INT_RESET,
+];
+
 /// Token, the specification's name, and how many arguments it takes: those that guests are known
 /// to call.
 #[rustfmt::skip]

@@ -15,6 +15,7 @@ use super::observer::PropertyObserver;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
 use crate::hotplug;
 use crate::hypercall::{DuplicateToken, Hypercall, HypercallBus, HypercallHandler, Next};
+use crate::interrupt_node;
 use crate::machine::Machine;
 use crate::ram::GuestRam;
 use crate::rtas::Rtas;
@@ -111,7 +112,8 @@ impl Platform {
         let sets: Vec<&str> = sets.into_iter().collect();
         let mut tree = Tree::new();
         fdt::describe(&mut tree, machine, start, &sets, &self.rtas.calls())?;
-        let interrupt_parent = tree.node(fdt::INTERRUPT_CONTROLLER_PATH)?.phandle();
+        let controller = interrupt_node::path(machine.interrupts().first());
+        let interrupt_parent = tree.node(controller)?.phandle();
         let cx = Describe { machine, start, interrupt_parent };
         for device in &self.devices {
             device.describe(&mut tree, &cx)?;

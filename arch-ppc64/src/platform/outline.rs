@@ -3,18 +3,23 @@
 use std::sync::Arc;
 
 use super::builder::PlatformBuilder;
+use super::device::{Describe, Device};
 use super::error::PlatformError;
 use super::interrupts::{InterruptKind, NoInterrupts};
 use super::machine::Platform;
-use super::simple::KernelCalls;
+use super::simple::{KernelCalls, Nodes};
+use crate::cas::decision::InterruptMode;
 use crate::console::NoConsole;
+use crate::fdt::Tree;
 use crate::hotplug::{self, Hotplug, NoHost};
 use crate::hvterm::{self, HvTerm};
+use crate::interrupt_node;
 use crate::layout::VTY_UNIT;
 use crate::machine::Machine;
 use crate::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls};
 use crate::vcpu::NoCpus;
 use crate::xics::KernelXics;
+use crate::xive;
 
 /// A machine of the devices that each has, with nothing behind them: for its
 /// [tree](Platform::tree), when there is no back end to run it. Its console shows nothing and its
@@ -53,10 +58,22 @@ fn standard(machine: &Machine) -> Result<PlatformBuilder<'_>, PlatformError> {
         builder.add(Arc::new(hotplug));
     }
     builder
-        .add(Arc::new(KernelXics::new(machine.topology())))
+        .add(controller(machine))
         .add(Arc::new(KernelCalls::new(&["hcall-splpar", "hcall-set-mode"])))
         .add(Arc::new(HvTerm::new(VTY_UNIT, Arc::new(NoConsole)).with_interrupt(input)))
         .add(Arc::new(sources))
         .add_all(StandardCalls::new(machine, Arc::new(NoCpus), Arc::new(NoConsole)).devices());
     Ok(builder)
+}
+
+/// What the machine's interrupt controller says of itself at its start.
+fn controller(machine: &Machine) -> Arc<dyn Device> {
+    let topology = machine.topology().clone();
+    match machine.interrupts().first() {
+        InterruptMode::Xics => Arc::new(KernelXics::new(&topology)),
+        InterruptMode::Xive => {
+            let describe = move |tree: &mut Tree, _: &Describe<'_>| xive::describe(tree, &topology);
+            Arc::new(Nodes::new(interrupt_node::ID, describe))
+        }
+    }
 }

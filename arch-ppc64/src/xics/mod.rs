@@ -124,10 +124,9 @@ impl Xics {
         let _ = self.lock().change(source, now, |source| source.level = asserted);
     }
 
-    /// Sets the server of one CPU as all are after a reset: for a CPU that is plugged in where
-    /// another one was. Sources stay as they are.
-    pub fn reset_server(&self, cpu: CpuIndex) {
-        self.lock().reset_server(cpu.0);
+    /// What devices assert, of each of their sources.
+    pub(crate) fn levels(&self) -> Vec<(u32, bool)> {
+        self.lock().levels()
     }
 
     /// H_EOI (LoPAPR §14.5.4.7.1): "If the value of the xirr parameter is such that the low order

@@ -170,6 +170,10 @@ impl State {
         self.sources.entry(source).or_insert(Source::AT_RESET);
     }
 
+    pub(super) fn levels(&self) -> Vec<(u32, bool)> {
+        self.sources.iter().map(|(&number, source)| (number, source.level)).collect()
+    }
+
     pub(super) fn xive(&self, source: u32) -> Result<VectorEntry, Refused> {
         self.sources.get(&source).map(|source| source.xive).ok_or(Refused)
     }

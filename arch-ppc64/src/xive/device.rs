@@ -10,6 +10,7 @@ use crate::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, MAX_SOURCES, MmioHandler,
     Signal, SourceNumber,
 };
+use crate::topology::CpuTopology;
 
 /// Past the last number that a source can have: so many have pages.
 pub(super) const SOURCE_END: u32 = FIRST_INTERRUPT + MAX_SOURCES;
@@ -20,13 +21,7 @@ impl Device for Xive {
     }
 
     fn describe(&self, tree: &mut Tree, _: &Describe<'_>) -> Result<(), FdtError> {
-        let mut node = tree.existing(interrupt_node::path(InterruptMode::Xive))?;
-        for (name, value) in interrupt_node::properties(InterruptMode::Xive, &self.topology) {
-            node.bytes(name, &value)?;
-        }
-        let reserved = interrupt_node::reserved_priorities();
-        tree.root().bytes(interrupt_node::RESERVED_PRIORITIES, &reserved)?;
-        Ok(())
+        describe(tree, &self.topology)
     }
 
     fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
@@ -60,12 +55,22 @@ impl InterruptController for Xive {
     }
 
     fn signal(&self, source: SourceNumber, signal: Signal) {
-        let mut state = self.lock();
-        // The device that has a source of no controller is a matter of the host, not the guest's.
-        let _ = match signal {
-            Signal::Pulse => state.trigger(source.0),
-            Signal::High => state.set_level(source.0, true),
-            Signal::Low => state.set_level(source.0, false),
-        };
+        match signal {
+            Signal::Pulse => self.raise(source.0),
+            Signal::High => self.set_level(source.0, true),
+            Signal::Low => self.set_level(source.0, false),
+        }
     }
+}
+
+/// Says of the controller what the tree has of it. The machine has to be one that takes interrupts
+/// so from its start on.
+pub(crate) fn describe(tree: &mut Tree, topology: &CpuTopology) -> Result<(), FdtError> {
+    let mut node = tree.existing(interrupt_node::path(InterruptMode::Xive))?;
+    for (name, value) in interrupt_node::properties(InterruptMode::Xive, topology) {
+        node.bytes(name, &value)?;
+    }
+    let reserved = interrupt_node::reserved_priorities();
+    tree.root().bytes(interrupt_node::RESERVED_PRIORITIES, &reserved)?;
+    Ok(())
 }

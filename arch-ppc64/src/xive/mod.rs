@@ -60,6 +60,7 @@
 
 mod calls;
 mod device;
+mod either;
 mod esb;
 mod mmio;
 mod queue;
@@ -73,6 +74,8 @@ use crate::ram::GuestRam;
 use crate::topology::CpuTopology;
 use crate::xics::InterruptOutput;
 
+pub(crate) use device::describe;
+pub use either::XicsOrXive;
 use state::State;
 
 /// A page of a source, of a queue or of the thread interrupt management area, as a power of two.
@@ -102,6 +105,24 @@ impl Xive {
     ) -> Self {
         let state = Mutex::new(State::new(topology.cpus(), output, ram));
         Self { topology: topology.clone(), state }
+    }
+
+    /// An event of `source`. A source that the controller does not have is ignored.
+    pub fn raise(&self, source: u32) {
+        // The device that has a source of no controller is a matter of the host, not the guest's.
+        let _ = self.lock().trigger(source);
+    }
+
+    /// The level of `source`: while it is asserted, each end of an event is followed by another
+    /// one. It is the device's, and outlasts a reset of the controller. A source that the
+    /// controller does not have is ignored.
+    pub fn set_level(&self, source: u32, asserted: bool) {
+        let _ = self.lock().set_level(source, asserted);
+    }
+
+    /// What devices assert, of each of their sources.
+    fn levels(&self) -> Vec<(u32, bool)> {
+        self.lock().levels()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

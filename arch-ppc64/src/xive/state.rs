@@ -113,6 +113,10 @@ impl State {
         self.sources.entry(number).or_insert(Source::at_reset(number, is_level, false));
     }
 
+    pub(super) fn levels(&self) -> Vec<(u32, bool)> {
+        self.sources.iter().map(|(&number, source)| (number, source.level)).collect()
+    }
+
     pub(super) fn source(&self, number: u32) -> Result<&Source, Refused> {
         self.sources.get(&number).ok_or(Refused)
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arch_ppc64::cas::TreeChange;
 
-use super::{DeviceTree, NodeId, SetError};
+use super::{DeviceTree, NodeId, RenameError, SetError};
 use crate::limits::MAX_NODE_PROPERTIES;
 
 /// Why changes cannot be made.
@@ -16,6 +16,9 @@ pub(crate) enum ChangeError {
     /// The property stays as it is.
     #[error("cannot change {name} of {path}")]
     Fixed { path: String, name: String },
+    /// A node cannot get another name.
+    #[error("cannot rename {path}: {source}")]
+    Rename { path: String, source: RenameError },
     /// A property cannot be set.
     #[error("cannot set {name} of {path}: {source}")]
     Set { path: String, name: String, source: SetError },
@@ -39,14 +42,35 @@ impl DeviceTree {
         // How many properties a node has, and whether it has one, where changes have a say in it.
         let mut counts: HashMap<NodeId, usize> = HashMap::new();
         let mut present: HashMap<(NodeId, &str), bool> = HashMap::new();
+        // The nodes that have got other paths.
+        let mut renamed: HashMap<String, NodeId> = HashMap::new();
         let mut nodes = Vec::with_capacity(changes.len());
         for change in changes {
             let (path, name) = (change.path(), change.name());
-            let node = self.find(path).filter(|&node| self.path(node) == *path);
-            let node = node.ok_or_else(|| ChangeError::NoNode {
-                path: path.to_owned(),
-                name: name.to_owned(),
-            })?;
+            let has_moved = |node| renamed.values().any(|&moved| moved == node);
+            let now_at = |path: &str| {
+                let there = self.find(path).filter(|&node| self.path(node) == *path);
+                renamed.get(path).copied().or(there.filter(|&node| !has_moved(node)))
+            };
+            let no_node = || ChangeError::NoNode { path: path.to_owned(), name: name.to_owned() };
+            if let TreeChange::Rename { .. } = change {
+                let new_path = TreeChange::renamed(path, name).ok_or_else(no_node)?;
+                let (old, new) = (now_at(path), now_at(&new_path));
+                let node = old.or(new).ok_or_else(no_node)?;
+                // One without the old path has been renamed before.
+                if old.is_some() && old != new {
+                    let refused = |source| ChangeError::Rename { path: path.to_owned(), source };
+                    if new.is_some() {
+                        return Err(refused(RenameError::Taken));
+                    }
+                    self.check_name(node, name).map_err(refused)?;
+                    renamed.retain(|_, moved| *moved != node);
+                    renamed.insert(new_path, node);
+                }
+                nodes.push(node);
+                continue;
+            }
+            let node = now_at(path).ok_or_else(no_node)?;
             nodes.push(node);
             if let TreeChange::SetChildren { value, .. } = change {
                 // They have it already, so there is room for it.
@@ -55,7 +79,9 @@ impl DeviceTree {
                 continue;
             }
             let before = self.property(node, name);
-            if is_fixed(path, name, before, change.value()) {
+            // A unit address is in both name and `reg`.
+            let moves = name == "reg" && has_moved(node);
+            if !moves && is_fixed(path, name, before, change.value()) {
                 return Err(fixed(path, name));
             }
             let count = counts.entry(node).or_insert_with(|| self.slots_of(node).len());
@@ -116,6 +142,10 @@ impl DeviceTree {
         for (node, change) in checked.nodes.into_iter().zip(checked.changes) {
             let (path, name) = (change.path(), change.name());
             match (change, change.value()) {
+                (TreeChange::Rename { .. }, _) => {
+                    let refused = |source| ChangeError::Rename { path: path.to_owned(), source };
+                    self.rename(node, name).map_err(refused)?;
+                }
                 (TreeChange::SetChildren { .. }, Some(value)) => {
                     let mut next = self.child(node);
                     while let Some(child) = next {
@@ -205,6 +235,54 @@ mod tests {
             let node = |path| tree.find(path).unwrap();
             assert_eq!(tree.property(node("/chosen"), "x"), Some(&b"value"[..]));
             assert_eq!(tree.property(node("/rtas"), "rtas-size"), None);
+        }
+    }
+
+    fn rename(path: &str, name: &str) -> TreeChange {
+        TreeChange::Rename { path: path.to_owned(), name: name.to_owned() }
+    }
+
+    /// What follows a change of name goes by the new path, and the old one is free.
+    #[test]
+    fn nodes_get_other_names() {
+        let mut tree = sample_tree();
+        let rtas = tree.find("/rtas").unwrap();
+        let there = [rename("/rtas", "tasr@1"), set("/tasr@1", "reg"), set("/tasr@1", "x")];
+        let fixed: IsFixed = |_, name, before, after| name == "reg" && before != after;
+        let apply = |tree: &mut DeviceTree, changes: &[TreeChange]| {
+            let checked = tree.check_changes(changes, fixed)?;
+            tree.make(checked)
+        };
+        // The address changes with the name, and not without.
+        assert!(apply(&mut tree, &[set("/rtas", "reg")]).is_err());
+        assert_eq!(apply(&mut tree, &there), Ok(()));
+        assert_eq!(tree.find("/tasr@1"), Some(rtas));
+        assert_eq!((tree.property(rtas, "reg"), tree.find("/rtas")), (Some(&b"value"[..]), None));
+        // The same again changes nothing; and back, and to the same name.
+        let before = tree.to_blob();
+        assert_eq!(apply(&mut tree, &there), Ok(()));
+        assert_eq!(tree.to_blob(), before);
+        let back = [rename("/tasr@1", "rtas"), remove("/rtas", "reg"), rename("/rtas", "rtas")];
+        assert_eq!(apply(&mut tree, &back), Ok(()));
+        assert_eq!((tree.find("/rtas"), tree.property(rtas, "reg")), (Some(rtas), None));
+        // Two of them in one list, one in the other's place.
+        let places = [rename("/rtas", "free"), rename("/chosen", "rtas"), set("/rtas", "y")];
+        let mut other = tree.clone();
+        assert_eq!(apply(&mut other, &places), Ok(()));
+        assert_eq!(other.find("/free"), Some(rtas));
+        assert!(other.property(tree.find("/chosen").unwrap(), "y").is_some());
+        let before = tree.to_blob();
+        for wrong in [
+            rename("/nothing", "x"),
+            rename("/", "x"),
+            rename("/rtas", "chosen"),
+            rename("/rtas", "a/b"),
+            rename("/rtas", ""),
+            set("/tasr@1", "x"),
+        ] {
+            let changes = [rename("/chosen", "selected"), rename("/selected", "chosen"), wrong];
+            assert!(apply(&mut tree, &changes).is_err(), "{changes:?}");
+            assert_eq!(tree.to_blob(), before);
         }
     }
 

@@ -12,6 +12,7 @@ mod path;
 mod phandles;
 mod properties;
 mod read;
+mod rename;
 #[cfg(feature = "serde")]
 mod restored;
 mod strings;
@@ -22,6 +23,7 @@ mod write;
 pub use path::Resolved;
 pub use properties::{NextProperty, SetError};
 pub use read::BlobError;
+pub(crate) use rename::RenameError;
 
 use index::{HashIndex, Seed};
 pub(crate) use names::NameId;
@@ -37,8 +39,8 @@ const NONE: u32 = u32::MAX;
 
 /// A device tree (IEEE 1275 §3.1).
 ///
-/// The set of nodes is fixed; their properties can be set and removed. Every node has a phandle,
-/// which never changes.
+/// The set of nodes is fixed; their properties can be set and removed, and a machine can rename
+/// nodes. Every node has a phandle, which never changes.
 ///
 /// ```
 /// use vof_device::DeviceTree;

@@ -1,5 +1,6 @@
 //! Trees, read back by a parser that knows nothing of the writer.
 
+mod interrupts;
 mod numa;
 mod parser;
 mod tools;
@@ -305,6 +306,7 @@ fn flat_tree_is_as_after_negotiation() {
                 TreeChange::Remove { path, name } => {
                     assert_eq!(tree.value(&path, &name), None, "{path} {name}");
                 }
+                TreeChange::Rename { path, name } => panic!("{path} is not to be {name}"),
             }
         }
         let vector = tree.value("/chosen", "ibm,architecture-vec-5").unwrap();

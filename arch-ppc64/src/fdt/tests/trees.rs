@@ -57,6 +57,32 @@ fn changes_replace_add_and_remove() {
 }
 
 #[test]
+fn nodes_get_other_names() {
+    let rename =
+        |path: &str, name: &str| TreeChange::Rename { path: path.into(), name: name.into() };
+    let again = rename("/outer", "other@1");
+    let tree = changed(&[
+        rename("/outer/inner@5", "inmost"),
+        again.clone(),
+        again,
+        set("/other@1/inmost", "also", b"y"),
+    ])
+    .unwrap();
+    assert_eq!(names(&tree, "/other@1"), ["phandle", "own"]);
+    assert_eq!(names(&tree, "/other@1/inmost"), ["phandle", "deep", "also"]);
+    assert_eq!(tree.cells("/other@1", "phandle"), [2]);
+    assert!(tree.node("/outer").is_none());
+    assert!(changed(&[rename("/outer", "outer")]).is_ok());
+    for wrong in [rename("/nowhere", "x"), rename("/", "x"), rename("/outer", "a/b")] {
+        assert!(changed(&[wrong.clone()]).is_err(), "{wrong:?}");
+    }
+    let mut tree = small();
+    tree.node("/third").unwrap();
+    let error = tree.apply(&[rename("/third", "outer")]).unwrap_err();
+    assert!(matches!(error, FdtError::DuplicateNode { .. }), "{error}");
+}
+
+#[test]
 fn last_change_of_a_property_counts() {
     let tree = changed(&[
         set("/", "first", b"1"),

@@ -1,6 +1,7 @@
 //! The controller as a guest, its devices and its CPUs see it.
 
 mod calls;
+mod either;
 mod model;
 mod pages;
 #[cfg(feature = "serde")]
