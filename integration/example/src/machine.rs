@@ -239,11 +239,11 @@ impl ExitHandler for Exits {
         self.platform.hypercalls().dispatch(caller, &*self.ram, call)
     }
 
-    fn mmio_read(&self, at: GuestAddress, data: &mut [u8]) {
-        self.platform.mmio().read(at, data);
+    fn mmio_read(&self, caller: CpuIndex, at: GuestAddress, data: &mut [u8]) {
+        self.platform.mmio().read_by(caller, at, data);
     }
 
-    fn mmio_write(&self, at: GuestAddress, data: &[u8]) {
-        self.platform.mmio().write(at, data);
+    fn mmio_write(&self, caller: CpuIndex, at: GuestAddress, data: &[u8]) {
+        self.platform.mmio().write_by(caller, at, data);
     }
 }

@@ -106,13 +106,13 @@ impl CpuThread {
                 }
                 Ok(VcpuExit::MmioRead(at, data)) => {
                     self.stats.exits.mmio_reads += 1;
-                    if !self.shared.mmio.read(at, data) {
+                    if !self.shared.mmio.read_by(self.index, at, data) {
                         log::debug!("{} reads where nothing is, at {:#x}", self.index, at.0);
                     }
                 }
                 Ok(VcpuExit::MmioWrite(at, data)) => {
                     self.stats.exits.mmio_writes += 1;
-                    if !self.shared.mmio.write(at, data) {
+                    if !self.shared.mmio.write_by(self.index, at, data) {
                         log::debug!("{} writes where nothing is, at {:#x}", self.index, at.0);
                     }
                 }

@@ -78,10 +78,6 @@ impl Backend for Kvm {
                 slot += 1;
             }
         }
-        let mut vcpus: Vec<Box<dyn Vcpu>> = Vec::with_capacity(machine.vcpus().len());
-        for id in machine.vcpus() {
-            vcpus.push(Box::new(KvmVcpu { vcpu: vm.create_vcpu(id)?, _ram: ram.clone() }));
-        }
         let vcpus =
             machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
@@ -96,12 +92,37 @@ impl Backend for Kvm {
     }
 }
 
-/// Whether the host's processor is QEMU's. A guest's thread of a core on KVM gets the doorbells of its
-/// siblings by the register DPDES, which QEMU 7.2 has, but not the interrupt that comes of it. It is a
-/// bare-metal machine in QEMU that has no other processor; those beside have one like their host's.
-fn is_emulated() -> bool {
-    let compatible = std::fs::read("/proc/device-tree/compatible").unwrap_or_default();
-    compatible.split(|byte| *byte == 0).any(|name| name.starts_with(b"qemu,powernv"))
+struct KvmVm {
+    vm: Arc<kvm_ppc64::Vm>,
+    ram: Arc<dyn HostRam>,
+    slots: Mutex<Slots>,
+}
+
+impl Vm for KvmVm {
+    fn create_vcpu(&self, index: CpuIndex) -> Result<Box<dyn Vcpu>, BackendError> {
+        let vcpu = self.vm.create_vcpu(index)?;
+        Ok(Box::new(KvmVcpu { vcpu, _ram: self.ram.clone() }))
+    }
+
+    fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        let mut slots = lock(&self.slots);
+        slots.add(
+            &*self.ram,
+            start,
+            MOST_OF_A_SLOT,
+            |slot, HostRegion { start, host, bytes, .. }| {
+                // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+                // holds `ram`.
+                Ok(unsafe {
+                    self.vm.set_memory_region(slot, start, host, bytes, MemoryFlags::PLAIN)
+                }?)
+            },
+        )
+    }
+
+    fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
+        lock(&self.slots).remove(start, |slot| Ok(self.vm.remove_memory_region(slot)?))
+    }
 }
 
 struct KvmVcpu {

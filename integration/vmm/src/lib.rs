@@ -187,6 +187,9 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
         Some(pvr) => machine.on_host(pvr)?,
         None => machine,
     };
+    let interrupts =
+        backend.interrupts(machine.wanted_interrupts()).map_err(Failure::Unsuitable)?;
+    let machine = machine.with_interrupts(interrupts);
     backend.check(&machine).map_err(Failure::Unsuitable)?;
     let cpu = machine.cpu();
     log::info!("{} on {}, processor version {:#010x}", cpu.model(), backend.name(), cpu.pvr());
@@ -222,6 +225,8 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
 /// [`Failure`]; its [`status`](Failure::status) is the exit status.
 pub fn dump_fdt(cli: &Cli, path: &std::path::Path) -> Result<(), Failure> {
     let (config, machine) = machine(cli)?;
+    let interrupts = software::offered(machine.wanted_interrupts());
+    let machine = machine.with_interrupts(interrupts);
     Ok(dump::dump_fdt(&machine, &config, path)?)
 }
 

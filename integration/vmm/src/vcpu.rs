@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arch_ppc64::cas::{Decision, Negotiated};
+use arch_ppc64::cas::{Decision, InterruptMode, Negotiated, Support};
+use arch_ppc64::config::Interrupts;
 use arch_ppc64::platform::{Device, InterruptController};
 use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
@@ -177,6 +178,21 @@ pub trait Backend: std::fmt::Debug {
     /// [`BackendError::Unsuitable`] says what it cannot be.
     fn check(&self, machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
         one_thread_a_core(machine)
+    }
+
+    /// What a guest is offered of XICS and XIVE where it is to take interrupts as `wanted`; by default
+    /// XICS.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsuitable`] says what the back end does not have.
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, BackendError> {
+        match wanted {
+            Interrupts::Auto | Interrupts::Xics => Ok(Support::Only(InterruptMode::Xics)),
+            _ => Err(BackendError::Unsuitable(format!(
+                "there is no XIVE on {} yet: interrupts=auto and interrupts=xics are possible",
+                self.name()
+            ))),
+        }
     }
 
     /// Makes a virtual machine around `ram`, all of its CPUs stopped. A restart of the guest is a

@@ -86,8 +86,8 @@ pub(crate) trait Vcpu: Send + Sync {
 /// What the VMM does about exits.
 pub(crate) trait ExitHandler: Send + Sync {
     fn hypercall(&self, caller: CpuIndex, call: &mut Hypercall) -> Next;
-    fn mmio_read(&self, at: GuestAddress, data: &mut [u8]);
-    fn mmio_write(&self, at: GuestAddress, data: &[u8]);
+    fn mmio_read(&self, caller: CpuIndex, at: GuestAddress, data: &mut [u8]);
+    fn mmio_write(&self, caller: CpuIndex, at: GuestAddress, data: &[u8]);
 }
 
 /// The hypervisor of this name; without one, KVM where it runs pseries guests, or else software.
@@ -107,8 +107,8 @@ pub(crate) fn open(name: Option<&str>) -> Result<Box<dyn Hypervisor>> {
 fn answer(exits: &dyn ExitHandler, caller: CpuIndex, exit: VcpuExit<'_>) -> Result<Next> {
     match exit {
         VcpuExit::Hypercall(call) => return Ok(exits.hypercall(caller, call)),
-        VcpuExit::MmioRead(at, data) => exits.mmio_read(at, data),
-        VcpuExit::MmioWrite(at, data) => exits.mmio_write(at, data),
+        VcpuExit::MmioRead(at, data) => exits.mmio_read(caller, at, data),
+        VcpuExit::MmioWrite(at, data) => exits.mmio_write(caller, at, data),
         VcpuExit::Interrupted => {}
         VcpuExit::Crashed(what) => return Err(what.into()),
         other => return Err(format!("unexpected exit: {other:?}").into()),

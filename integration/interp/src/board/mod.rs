@@ -14,6 +14,7 @@ mod error;
 mod lines;
 mod memory;
 mod modes;
+mod ram;
 #[cfg(feature = "serde")]
 mod saved;
 mod turns;

@@ -4,13 +4,13 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
 use arch_ppc64::topology::CpuTopology;
-use arch_ppc64::xics::Xics;
+use arch_ppc64::xive::XicsOrXive;
 use arch_ppc64::{CpuIndex, Kick};
 use vm_memory::{GuestAddress, VolatileSlice};
 
@@ -19,7 +19,7 @@ use super::error::VmError;
 use super::lines::{Lines, Referee};
 use super::memory::Memory;
 use super::modes::Modes;
-use super::turns::{Causes, Turns};
+use super::ram::BoardRam;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
 
@@ -33,6 +33,7 @@ pub struct VmOptions {
     pub(super) pvr: u32,
     pub(super) clock: Arc<Clock>,
     pub(super) stops: bool,
+    pub(super) interrupts: Support<InterruptMode>,
 }
 
 impl VmOptions {
@@ -40,7 +41,8 @@ impl VmOptions {
     /// instructions and there may be several CPUs, these execute in turns, and each needs a thread
     /// of its own.
     pub fn new(topology: &CpuTopology, clock: Arc<Clock>) -> Self {
-        Self { topology: topology.clone(), pvr: PVR, clock, stops: false }
+        let interrupts = Support::Only(InterruptMode::Xics);
+        Self { topology: topology.clone(), pvr: PVR, clock, stops: false, interrupts }
     }
 
     /// The same with another processor version register. Whatever it says, the processor is a
@@ -48,6 +50,13 @@ impl VmOptions {
     #[must_use]
     pub fn with_pvr(self, pvr: u32) -> Self {
         Self { pvr, ..self }
+    }
+
+    /// The same with another interrupt controller than XICS, or a choice of two: what the machine
+    /// says of it ([`Machine::interrupts`](arch_ppc64::Machine::interrupts)).
+    #[must_use]
+    pub fn with_interrupts(self, interrupts: Support<InterruptMode>) -> Self {
+        Self { interrupts, ..self }
     }
 
     /// The same, where an instruction that the processor does not have ends the run of its CPU:
@@ -64,17 +73,15 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     options.clock.restart();
     let topology = &options.topology;
     let cpus = topology.cpus() as usize;
-    let in_turns = options.clock.counts_instructions() && cpus > 1;
-    let turns = in_turns.then(|| Arc::new(Turns::new(cpus)));
-    let referee = turns.clone().map(|turns| turns as Arc<dyn Referee>);
-    let lines = Arc::new(Lines::new(cpus, referee));
-    let threads = topology.threads_per_core() as usize;
+    let lines = Arc::new(Lines::new(cpus));
+    let memory = Arc::new(Memory::default());
+    let ram = Arc::new(BoardRam(memory.clone()));
     Arc::new(Vm {
-        system: Arc::new(System::with_threads(cpus, threads)),
-        xics: Arc::new(Xics::new(topology, lines.clone())),
+        system: Arc::new(System::new(cpus)),
+        interrupts: Arc::new(XicsOrXive::new(options.interrupts, topology, lines.clone(), ram)),
         modes: Arc::new(Modes::new(lines.clone())),
         dispatch: Arc::new(DispatchCalls::new(topology, lines.clone())),
-        memory: Memory::default(),
+        memory,
         made: Mutex::new(vec![false; cpus]),
         lines,
         turns,
@@ -89,10 +96,10 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
 pub struct Vm {
     pub(super) options: VmOptions,
     pub(super) system: Arc<System>,
-    xics: Arc<Xics>,
+    interrupts: Arc<XicsOrXive>,
     modes: Arc<Modes>,
     dispatch: Arc<DispatchCalls>,
-    pub(super) memory: Memory,
+    pub(super) memory: Arc<Memory>,
     pub(super) lines: Arc<Lines>,
     /// Where CPUs do not execute all at once.
     pub(super) turns: Option<Arc<Turns>>,
@@ -210,34 +217,32 @@ impl Vm {
             Arc::new(PaprCalls::new(self.topology(), None)),
             Arc::new(ModeCalls::new(self.topology(), self.modes.clone())),
             self.dispatch.clone(),
-            self.xics.clone(),
+            self.interrupts.clone(),
         ]
     }
 
     /// The interrupt controller: for devices, as one of which it is in the platform, too.
-    pub fn interrupts(&self) -> &Arc<Xics> {
-        &self.xics
+    pub fn interrupts(&self) -> &Arc<XicsOrXive> {
+        &self.interrupts
     }
 
     /// What its CPUs make of an agreement between a guest and its platform, for
-    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): radix translation and XICS they
-    /// do. The processor is a POWER9: held to that level, it is what it is, as it has nothing that
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): radix translation they
+    /// do, and the interrupt controller becomes what was agreed on, if the machine
+    /// [can be that](VmOptions::with_interrupts). The processor is a POWER9: held to that level, it is what it is, as it has nothing that
     /// a register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
     pub fn negotiated(&self, decision: &Decision) -> Negotiated {
         let own = CpuModel::Power9.logical_pvr();
-        match (decision.mmu, decision.interrupts) {
-            (Mmu::Radix, InterruptMode::Xics)
-                if decision.compat.is_none_or(|level| level == own) =>
-            {
-                Negotiated::Live
-            }
-            _ => Negotiated::Refused,
+        let can_be = decision.mmu == Mmu::Radix && decision.compat.is_none_or(|level| level == own);
+        match can_be && self.interrupts.switch(decision.interrupts) {
+            true => Negotiated::Live,
+            false => Negotiated::Refused,
         }
     }
 
     /// What is kept of a CPU outside it is as at the start of the machine.
     pub(super) fn reset_cpu(&self, index: CpuIndex) {
-        self.xics.reset_server(index);
+        self.interrupts.reset_server(index);
         self.dispatch.reset_cpu(index);
     }
 

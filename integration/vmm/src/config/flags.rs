@@ -1,6 +1,6 @@
 //! What the command line says of a machine: only what was written, to be laid over the rest.
 
-use arch_ppc64::config::PseriesOptions;
+use arch_ppc64::config::{Interrupts, PseriesOptions};
 use arch_ppc64::cpu::CpuModel;
 
 use super::options::{OptionError, Options, Switch};
@@ -81,11 +81,12 @@ impl MemoryFlag {
     }
 }
 
-/// The argument of `--machine`: `x-vof=on|off,cpu=MODEL`.
+/// The argument of `--machine`: `x-vof=on|off,cpu=MODEL,interrupts=auto|xics|xive`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineFlag {
     x_vof: Option<Switch>,
     cpu: Option<CpuModel>,
+    interrupts: Option<Interrupts>,
 }
 
 impl MachineFlag {
@@ -94,14 +95,16 @@ impl MachineFlag {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["x-vof", "cpu"])?;
-        Ok(Self { x_vof: options.get("x-vof")?, cpu: options.get("cpu")? })
+        let options = Options::parse(text, &["x-vof", "cpu", "interrupts"])?;
+        let interrupts = options.get("interrupts")?;
+        Ok(Self { x_vof: options.get("x-vof")?, cpu: options.get("cpu")?, interrupts })
     }
 
     /// Lays what was written over `config`.
     pub fn apply(self, config: &mut PseriesOptions) {
         config.x_vof = self.x_vof.map(|Switch(on)| on).or(config.x_vof);
         config.cpu = self.cpu.unwrap_or(config.cpu);
+        config.interrupts = self.interrupts.unwrap_or(config.interrupts);
     }
 }
 
@@ -141,13 +144,21 @@ mod tests {
             PseriesOptions::default().with_x_vof(false).with_cpu(CpuModel::Power10)
         );
         MachineFlag::parse("cpu=power9").unwrap().apply(&mut machine);
-        assert_eq!(machine, PseriesOptions::default().with_x_vof(false).with_cpu(CpuModel::Power9));
+        let expected = PseriesOptions::default().with_x_vof(false).with_cpu(CpuModel::Power9);
+        assert_eq!(machine, expected);
+        MachineFlag::parse("interrupts=xive").unwrap().apply(&mut machine);
+        MachineFlag::parse("cpu=power9").unwrap().apply(&mut machine);
+        assert_eq!(machine, expected.with_interrupts(Interrupts::Xive));
+        MachineFlag::parse("interrupts=auto").unwrap().apply(&mut machine);
+        assert_eq!(machine, expected);
     }
 
     #[test]
     fn wrong_values_are_named() {
         let error = MachineFlag::parse("cpu=POWER7").unwrap_err().to_string();
         assert!(error.contains("cpu=POWER7") && error.contains("POWER10"), "{error}");
+        let error = MachineFlag::parse("interrupts=mpic").unwrap_err().to_string();
+        assert!(error.contains("interrupts=mpic") && error.contains("xive"), "{error}");
         let error = MachineFlag::parse("x-vof=maybe").unwrap_err().to_string();
         assert!(error.contains("on and off"), "{error}");
         let error = MemoryFlag::parse("size=1G,prefault=soon").unwrap_err().to_string();

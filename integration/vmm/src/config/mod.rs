@@ -18,7 +18,7 @@ mod size;
 
 use std::path::PathBuf;
 
-use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::config::{Boot, Cpus, Interrupts, MachineConfig, Memory, PseriesOptions};
 use arch_ppc64::topology::{
     CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, NumaDistanceError, NumaDistances,
 };
@@ -182,6 +182,10 @@ impl MachineConfig for VmConfig {
         let is_found = self.payload.kernel.is_none() && self.x_vof();
         let default = if is_found { "" } else { DEFAULT_CMDLINE };
         Boot::new(self.payload.cmdline.as_deref().unwrap_or(default))
+    }
+
+    fn interrupts(&self) -> Interrupts {
+        self.machine.interrupts
     }
 
     fn x_vof(&self) -> bool {

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::cas::{InterruptMode, Support};
+use arch_ppc64::config::Interrupts;
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
@@ -58,6 +60,10 @@ impl Backend for Software {
         Ok(())
     }
 
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, BackendError> {
+        Ok(offered(wanted))
+    }
+
     fn create(
         &self,
         machine: &Machine,
@@ -66,6 +72,7 @@ impl Backend for Software {
         self.check(machine)?;
         let options = VmOptions::new(machine.topology(), self.clock.clone())
             .with_pvr(machine.cpu().pvr())
+            .with_interrupts(machine.interrupts())
             .stop_at_unimplemented(self.stops);
         let vm = create_vm(options);
         let growing =
@@ -84,6 +91,15 @@ impl Backend for Software {
             vm: Some(growing),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
+    }
+}
+
+/// What the board offers: either where nobody says more, so that a guest takes what it can.
+pub(crate) fn offered(wanted: Interrupts) -> Support<InterruptMode> {
+    match wanted {
+        Interrupts::Xics => Support::Only(InterruptMode::Xics),
+        Interrupts::Xive => Support::Only(InterruptMode::Xive),
+        _ => Support::Either,
     }
 }
 
