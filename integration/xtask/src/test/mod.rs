@@ -12,6 +12,7 @@ mod faults;
 mod grub;
 mod grub_terminal;
 mod http;
+mod interrupts;
 mod lane;
 mod largest;
 mod log;
@@ -118,6 +119,7 @@ const STEPS: &[Step] = &[
     soft("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
     soft("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     soft("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
+    soft("soft-xive", "guests take interrupts by XIVE or XICS, as they agree", interrupts::all),
     soft(
         "soft-power",
         "a guest shuts down at the press of its power button",
