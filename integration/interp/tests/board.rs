@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use arch_ppc64::cas::{self, Decision, InterruptMode, Mmu, Negotiated};
+use arch_ppc64::cas::{self, Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::hypercall::token;
@@ -407,4 +407,18 @@ fn what_is_negotiated_is_up_to_the_back_end() {
     assert_eq!(of(|usual| usual.compat = Some(0x0f00_0006)), Negotiated::Refused);
     assert_eq!(of(|usual| usual.mmu = Mmu::Hash), Negotiated::Refused);
     assert_eq!(of(|usual| usual.interrupts = InterruptMode::Xive), Negotiated::Refused);
+
+    // Where the machine has the choice, its controller is what was agreed on last.
+    let options = VmOptions::new(&CpuTopology::new(1), Arc::new(Clock::of_host()));
+    let vm = create_vm(options.with_interrupts(Support::Either));
+    for interrupts in [InterruptMode::Xive, InterruptMode::Xics, InterruptMode::Xive] {
+        let mut decision = usual;
+        decision.interrupts = interrupts;
+        assert_eq!(vm.negotiated(&decision), Negotiated::Live);
+        assert_eq!(vm.interrupts().mode(), interrupts);
+        decision.compat = Some(0x0f00_0006);
+        decision.interrupts = InterruptMode::Xics;
+        assert_eq!(vm.negotiated(&decision), Negotiated::Refused);
+        assert_eq!(vm.interrupts().mode(), interrupts, "what is refused changes nothing");
+    }
 }

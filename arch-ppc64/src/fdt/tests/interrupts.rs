@@ -1,7 +1,8 @@
 //! The interrupt controller's node, before and after negotiation.
 
 use super::*;
-use crate::cas::{InterruptMode, Support};
+use crate::cas::InterruptMode::{self, Xics, Xive};
+use crate::cas::Support;
 
 const XICS: &str = "/interrupt-controller";
 const XIVE: &str = "/interrupt-controller@60302031b0000";
@@ -38,7 +39,7 @@ fn controller(tree: &Tree, path: &str) -> (Vec<(String, Vec<u8>)>, Option<Vec<u8
 #[test]
 fn xive_says_where_its_pages_are() {
     for x_vof in [true, false] {
-        let tree = tree_of(&machine(Support::Only(InterruptMode::Xive), x_vof), None);
+        let tree = tree_of(&machine(Support::Only(Xive), x_vof), None);
         assert!(tree.node(XICS).is_none());
         assert_eq!(tree.strings(XIVE, "compatible"), ["ibm,power-ivpe"]);
         assert_eq!(tree.strings(XIVE, "device_type"), ["power-ivpe"]);
@@ -69,10 +70,10 @@ fn node_is_that_of_the_agreement() {
         before.value("/chosen", "ibm,arch-vec-5-platform-support").unwrap()[..2],
         [23, 0x80]
     );
-    let xive = tree_of(&machine, Some(decision(&machine, InterruptMode::Xive)));
+    let xive = tree_of(&machine, Some(decision(&machine, Xive)));
     assert!(xive.node(XICS).is_none());
     assert_eq!(xive.value("/chosen", "ibm,architecture-vec-5").unwrap()[23], 0x40);
-    let only = self::machine(Support::Only(InterruptMode::Xive), true);
+    let only = self::machine(Support::Only(Xive), true);
     assert_eq!(controller(&xive, XIVE), controller(&tree_of(&only, None), XIVE));
     let parent = |tree: &Tree| tree.cells("/vdevice/vty@71000000", "interrupt-parent");
     assert_eq!(parent(&xive), xive.cells(XIVE, "phandle"));
@@ -80,7 +81,6 @@ fn node_is_that_of_the_agreement() {
     // The last agreement counts, whatever was before.
     let platform = Platform::of(&machine);
     let mut tree = outline(&machine).unwrap().tree(&start(&machine)).unwrap();
-    use InterruptMode::{Xics, Xive};
     for mode in [Xive, Xive, Xics, Xics, Xive, Xics] {
         tree.apply(&decision(&machine, mode).changes(&platform)).unwrap();
         let now = Tree::parse(&tree.flatten(SLACK_BYTES).unwrap());
