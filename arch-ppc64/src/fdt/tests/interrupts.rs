@@ -28,11 +28,12 @@ fn decision(machine: &Machine, interrupts: InterruptMode) -> Decision {
 }
 
 /// What the tree says of the controller: its properties, in no order, and that of the root.
-fn controller(tree: &Tree, path: &str) -> (Vec<(String, Vec<u8>)>, Option<Vec<u8>>) {
+fn controller(tree: &Tree, path: &str) -> Vec<(String, Vec<u8>)> {
+    const RESERVED: &str = "ibm,plat-res-int-priorities";
     let mut properties = tree.node(path).unwrap().properties.clone();
+    properties.extend(tree.value("/", RESERVED).map(|value| (RESERVED.into(), value.to_vec())));
     properties.sort();
-    let reserved = tree.value("/", "ibm,plat-res-int-priorities");
-    (properties, reserved.map(<[u8]>::to_vec))
+    properties
 }
 
 /// What Linux reads (`sysdev/xive/spapr.c`).

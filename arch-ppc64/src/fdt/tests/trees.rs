@@ -74,7 +74,7 @@ fn nodes_get_other_names() {
     assert!(tree.node("/outer").is_none());
     assert!(changed(&[rename("/outer", "outer")]).is_ok());
     for wrong in [rename("/nowhere", "x"), rename("/", "x"), rename("/outer", "a/b")] {
-        assert!(changed(&[wrong.clone()]).is_err(), "{wrong:?}");
+        assert!(changed(std::slice::from_ref(&wrong)).is_err(), "{wrong:?}");
     }
     let mut tree = small();
     tree.node("/third").unwrap();
