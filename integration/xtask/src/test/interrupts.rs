@@ -6,7 +6,7 @@ use crate::cpio::Archive;
 use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest::{self, Guest};
-use crate::host;
+use crate::modules;
 
 use super::log::Log;
 use super::software::run;
@@ -69,7 +69,8 @@ fn initramfs(guest: &Guest) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.program("bin/interrupts", SCRIPT.as_bytes());
     disk.extend_from_slice(&archive.finish());
-    disk.extend_from_slice(&host::disk_modules(guest)?);
+    let modules = modules::archive(guest, "guest-disk", &["virtio_pci", "virtio_blk"])?;
+    disk.extend_from_slice(&folders::read(&modules)?);
     let file = folders::target().join("test/interrupts.cpio.gz");
     folders::write(&file, &disk)?;
     Ok(file)
