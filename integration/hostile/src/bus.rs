@@ -30,8 +30,8 @@ const OF_PCI: [u64; 4] =
 /// Every token that has a name, but those of XIVE, which is not there where XICS is. New ones are at
 /// the end, so that inputs mean what they did.
 static TOKENS: LazyLock<Vec<u64>> = LazyLock::new(|| {
-    let is_xives = |token| (token::INT_GET_SOURCE_INFO..=token::INT_RESET).contains(token);
-    let is_other = |token| OF_PCI.contains(token) || is_xives(token);
+    let is_xives = |token: &u64| (token::INT_GET_SOURCE_INFO..=token::INT_RESET).contains(token);
+    let is_other = |token: &u64| OF_PCI.contains(token) || is_xives(token);
     let known = |token: &u64| token::name(*token).is_some() && !is_other(token);
     (0..0x1_0000).filter(known).chain(OF_PCI).collect()
 });
