@@ -14,6 +14,8 @@ use super::software::run;
 /// Uses CPUs and the disk, if there is one, and shows who has interrupted whom.
 const SCRIPT: &str = include_str!("../../guest/interrupts");
 
+const DISK_BYTES: usize = 4 << 20;
+
 /// Says which controller the guest has, and how its disk interrupts it.
 const TASK: &str = "autorun=/bin/interrupts";
 
@@ -35,7 +37,9 @@ pub(super) fn all(log: &mut Log) -> Result<()> {
     let newer = guest::newer_kernel(false)?;
     let initramfs = initramfs(&guest)?;
     // The modules are those of the older kernel: the newer one has no disk.
-    let disk = format!("path={},readonly=on", guest.busybox.display());
+    let disk = folders::target().join("test/interrupts.raw");
+    folders::write(&disk, &vec![0; DISK_BYTES])?;
+    let disk = format!("path={},readonly=on", disk.display());
     let mut look = |kernel: &Path, machine: &str, words: &str, seen: Seen| {
         let mut arguments = vec!["--cpus", "boot=4", "--machine", machine];
         let has_disk = *kernel == guest.kernel;
