@@ -104,11 +104,18 @@ pub struct Cli {
     #[arg(long, value_name = "id=ID,size=S,...", num_args = 1.., value_parser = ZoneConfig::parse)]
     pub memory_zone: Vec<ZoneConfig>,
 
-    /// NUMA nodes, as guest_numa_id=0,cpus=[0-3,8],memory_zones=[ID,ID],distances=[1@20,2@40]. All
-    /// CPUs and zones are in one then, CPUs by their numbers, from 0 on and below max, and no two
-    /// threads of a core are in different ones; the zone of a machine without --memory-zone is called
-    /// mem0. A distance is 11 to 254, the same both ways, and 20 where it is not said
-    #[arg(long, value_name = "guest_numa_id=N,...", num_args = 1.., value_parser = NumaConfig::parse)]
+    /// NUMA nodes, and how far they are from each other.
+    #[arg(
+        long,
+        value_name = "guest_numa_id=N,...",
+        num_args = 1..,
+        value_parser = NumaConfig::parse,
+        help = "NUMA nodes, as guest_numa_id=0,cpus=[0-3,8],memory_zones=[ID,ID],distances=[1@20,2@40]. \
+                All CPUs and zones are in one then, CPUs by their numbers, from 0 on and below max, and \
+                no two threads of a core are in different ones; the zone of a machine without \
+                --memory-zone is called mem0. A distance is 11 to 254, the same both ways, and 20 where \
+                it is not said"
+    )]
     pub numa: Vec<NumaConfig>,
 
     /// Virtual CPUs, as boot=N,max=M,topology=T:C:D:P. max=M is how many there may be when some are
