@@ -137,7 +137,10 @@ fn states_that_cannot_be_are_refused() {
     // What is not looked at before it is used has an end, too.
     files.shown(save);
     files.change("/boot_count", u32::MAX.into());
-    files.change("/platform/devices/interrupt-controller/state/state/sources/0/arrival", u64::MAX.into());
+    files.change(
+        "/platform/devices/interrupt-controller/state/state/sources/0/arrival",
+        u64::MAX.into(),
+    );
     assert_eq!(files.shown("--restore saved"), ALL[ALL.find("counted").unwrap()..]);
 }
 
