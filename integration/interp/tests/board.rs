@@ -274,6 +274,26 @@ fn cpus_come_and_go_while_others_run() {
     });
 }
 
+/// What the guest has sent to a CPU that was not there is not for the one that comes.
+#[test]
+fn a_cpu_that_comes_finds_nothing_of_before() {
+    let ram = ram();
+    let vm = machine(&ram, 2, Clock::of_host());
+    let platform = platform(&vm);
+    let call = |token: u64, arguments: &[u64]| {
+        let mut call = Hypercall::new(token, arguments);
+        let _ = platform.hypercalls().dispatch(CpuIndex(0), &ram, &mut call);
+        assert_eq!(call.status(), Status::SUCCESS, "{token:#x}");
+        call.args
+    };
+    // The favour of the processor that nothing asks for is ff.
+    let asked_for = || call(token::IPOLL, &[1])[1];
+    call(token::IPI, &[1, 5]);
+    assert_eq!(asked_for(), 5);
+    let _comes = vm.create_vcpu(CpuIndex(1)).unwrap();
+    assert_eq!(asked_for(), 0xff);
+}
+
 #[test]
 fn cpus_and_slots_come_and_go() {
     let ram = ram();

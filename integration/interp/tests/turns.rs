@@ -4,6 +4,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::SaveState;
@@ -136,7 +137,7 @@ fn run(disturb: impl FnOnce(&[Arc<dyn Kick>], &AtomicBool) + Send) -> (Vec<(u64,
             .iter_mut()
             .rev()
             .map(|vcpu| {
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_millis(5));
                 scope.spawn(|| to_the_end(vcpu))
             })
             .collect();
@@ -211,7 +212,7 @@ fn a_cpu_that_is_told_to_start_has_its_turn() {
                                     mail.start(CpuIndex(other), registers).unwrap();
                                 }
                             } else {
-                                let late = std::time::Duration::from_millis(late_ms);
+                                let late = Duration::from_millis(late_ms);
                                 std::thread::sleep(late * number);
                             }
                             to_the_end(&mut vcpu)
@@ -277,6 +278,23 @@ fn time_jumps_when_all_sleep() {
         let due = (number + 1) << 18;
         assert!((due..due + 1000).contains(&time), "{woken:?}");
     }
+}
+
+/// Whoever is kicked before it waits for the host's clock, as all sleep, does not wait.
+#[test]
+fn a_kick_before_a_sleep_is_not_lost() {
+    // lis r9,0x7fff; mtdec r9; li r3,0xe0; sc 1
+    let ram = ram(&[0x3d20_7fff, 0x7d36_03a6, 0x3860_00e0, 0x4400_0022]);
+    let vm = machine(&ram, &Arc::new(Clock::of_instructions()));
+    let mut vcpu = vm.create_vcpu(CpuIndex(0)).unwrap();
+    vcpu.start(&entry(0)).unwrap();
+    let VcpuExit::Hypercall(call) = vcpu.run().unwrap() else { panic!("no hypercall") };
+    assert_eq!(call.token, token::CEDE);
+    vcpu.kicker().kick();
+    let before = Instant::now();
+    vcpu.cede();
+    // The decrementer is due after four seconds.
+    assert!(before.elapsed() < Duration::from_secs(4));
 }
 
 /// A machine that is saved in the middle of a turn goes on with it in another one.

@@ -13,7 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::lines::{Lines, Referee};
+use super::lines::{Line, Lines, Referee};
 use crate::system::System;
 
 /// The instructions of a turn: long beside what it costs to wake another thread.
@@ -78,6 +78,16 @@ pub(super) struct TurnState {
     ends_at: Option<u64>,
 }
 
+impl Round {
+    /// Whether a sleep that all of them are in is over: a CPU, which has this line, was kicked, or
+    /// something wakes one.
+    fn is_stirred(&self, line: Option<&Line>, causes: &Causes<'_>) -> bool {
+        let sleeps = |cpu: &usize| matches!(self.seats[*cpu], Seat::Sleeps { .. });
+        line.is_some_and(Line::is_kicked)
+            || (0..self.seats.len()).filter(sleeps).any(|cpu| causes.wakes(cpu))
+    }
+}
+
 impl Turns {
     pub(super) fn new(cpus: usize) -> Self {
         let round = Round {
@@ -106,7 +116,10 @@ impl Turns {
             }
             if round.holder == Some(cpu) {
                 if let Some(time) = round.pause.take() {
-                    round = wait_for(&self.stirred, round, time);
+                    // Who came before this waits has stirred nobody.
+                    if !round.is_stirred(line, causes) {
+                        round = wait_for(&self.stirred, round, time);
+                    }
                     continue;
                 }
                 if matches!(round.seats[cpu], Seat::Sleeps { .. }) {

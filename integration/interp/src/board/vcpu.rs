@@ -121,6 +121,8 @@ impl Vm {
         *is_made = true;
         drop(made);
         self.forget(number);
+        // The guest may have sent it interrupts, and set up their queues, when it was not there.
+        self.reset_cpu(index);
         let mut cpu = Cpu::new(number, self.options.pvr, self.system.clone());
         cpu.stop_at_unimplemented(self.options.stops);
         cpu.set_processor_id(self.topology().server(index).0);
