@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
 use vm_memory::bitmap::BS;
 use vm_memory::{Bytes, GuestAddress, GuestMemory};
 use vmm_sys_util::eventfd::EventFd;
@@ -68,12 +68,7 @@ impl Ring {
         &mut self,
         memory: &'m M,
     ) -> Result<Option<Taken<'m, BS<'m, M::Bitmap>>>, RingError> {
-        let Some(descriptors) = self.queue.iter(memory)?.next() else {
-            // The iterator just ends, too, where it cannot read what there is.
-            let slot = u64::from(self.queue.next_avail() % self.queue.size().max(1));
-            memory.load::<u16>(self.available(4 + 2 * slot)?, Ordering::Relaxed)?;
-            return Ok(None);
-        };
+        let Some(descriptors) = self.next(memory)? else { return Ok(None) };
         let head = descriptors.head_index();
         Ok(Some(Taken { head, chain: Chain::new(memory, descriptors)? }))
     }
@@ -83,7 +78,21 @@ impl Ring {
         &mut self,
         memory: &M,
     ) -> Result<Option<u16>, RingError> {
-        Ok(self.queue.iter(memory)?.next().map(|descriptors| descriptors.head_index()))
+        Ok(self.next(memory)?.map(|descriptors| descriptors.head_index()))
+    }
+
+    fn next<'m, M: GuestMemory>(
+        &mut self,
+        memory: &'m M,
+    ) -> Result<Option<DescriptorChain<&'m M>>, RingError> {
+        let next = self.queue.iter(memory)?.next();
+        if next.is_none() {
+            // The iterator just ends, too, where it cannot read what there is. Whoever went by the
+            // index then would look for it for ever.
+            let slot = u64::from(self.queue.next_avail() % self.queue.size().max(1));
+            memory.load::<u16>(self.available(4 + 2 * slot)?, Ordering::Relaxed)?;
+        }
+        Ok(next)
     }
 
     /// Where its descriptors are.

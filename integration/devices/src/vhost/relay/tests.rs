@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicBool;
 
 use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use virtio_queue::QueueT;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
@@ -29,8 +30,18 @@ struct Both {
 
 impl Both {
     fn new() -> Self {
-        let memory: Memory =
-            Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap());
+        Self::split_at(&[])
+    }
+
+    /// With guest memory in several regions, which begin at 0 and at these places.
+    fn split_at(places: &[u64]) -> Self {
+        let starts = std::iter::once(&0).chain(places);
+        let ends = places.iter().chain(std::iter::once(&(MEMORY as u64)));
+        let ranges: Vec<_> = starts
+            .zip(ends)
+            .map(|(&start, &end)| (GuestAddress(start), (end - start) as usize))
+            .collect();
+        let memory: Memory = Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
         let driver = DriverQueue::new(memory.clone(), GuestAddress(0x1000), SIZE);
         let interrupts = Arc::new(CountedInterrupts::default());
         let event = || EventFd::new(EFD_NONBLOCK).unwrap();
@@ -136,6 +147,18 @@ fn drivers_that_make_no_sense_are_noticed() {
 }
 
 #[test]
+fn entries_that_are_no_memory_any_more_are_noticed() {
+    let queue = Both::new().driver.queue();
+    let entries = queue.avail_ring() + 4;
+    let bytes = queue.used_ring() - entries;
+    let mut both = Both::split_at(&[entries, queue.used_ring()]);
+    both.driver.add(&[Buffer::writable(0x8000, 4)]);
+    // The index can be read, what is available cannot.
+    let (memory, _) = both.memory.remove_region(GuestAddress(entries), bytes).unwrap();
+    assert!(matches!(both.relay.forward(&memory), Err(RelayError::Ring(RingError::Memory(_)))));
+}
+
+#[test]
 fn all_that_may_have_been_written_is_marked() {
     let mut both = Both::new();
     // Pages of a host may have 64 KiB.
@@ -206,7 +229,7 @@ fn the_driver_sees_nothing_that_is_not_marked() {
     let (memory, is_done) = (both.memory.clone(), done.clone());
     let head = both.driver.add(&[Buffer::writable(0x8000, 4)]);
     both.relay.forward(&*both.memory).unwrap();
-    let used = GuestAddress(virtio_queue::QueueT::used_ring(&both.driver.queue()) + 2);
+    let used = GuestAddress(both.driver.queue().used_ring() + 2);
     let watcher = std::thread::spawn(move || {
         loop {
             let stop = is_done.load(Ordering::SeqCst);
