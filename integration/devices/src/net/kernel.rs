@@ -21,7 +21,7 @@ use crate::vhost::kernel::{KernelVhost, VHOST, VringFile};
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
 use crate::vhost::{Session, memory};
-use crate::virtio::{Activation, Worker};
+use crate::virtio::{Activation, Interrupt, Worker};
 
 /// Where the kernel has it.
 const FILE: &str = "/dev/vhost-net";
@@ -56,7 +56,17 @@ pub struct KernelNet {
 struct Instance {
     vhost: KernelVhost,
     /// What the kernel accesses while it is running.
-    accessed: Mutex<Option<Box<dyn Send>>>,
+    accessed: Mutex<Option<Accessed>>,
+}
+
+/// Kept for the kernel.
+struct Accessed {
+    /// A guard of guest memory.
+    memory: Box<dyn Send>,
+    /// The rings that are not in it.
+    _rings: Option<Arc<MmapRegion>>,
+    /// Tells the driver that the kernel cannot go on.
+    interrupt: Arc<dyn Interrupt>,
 }
 
 impl KernelNet {
@@ -108,7 +118,7 @@ impl KernelNet {
         let Activation { memory, features, queues, interrupt, .. } = activation;
         let own = if self.is_relayed { EVENT_IDX } else { 0 };
         let guard = memory.memory();
-        let regions = memory::regions(&*guard)?;
+        let regions = memory::ranges(&*guard)?;
         let vrings = if self.is_relayed {
             Vrings::relayed(&*guard, queues, None)
         } else {
@@ -123,11 +133,45 @@ impl KernelNet {
             // SAFETY: likewise, and so are the rings that are not in guest memory.
             unsafe { vhost.set_vring(vring) }?;
         }
-        *self.instance.accessed() = Some(Box::new((guard, vrings.rings)));
+        let accessed = Accessed {
+            memory: Box::new(guard),
+            _rings: vrings.rings,
+            interrupt: interrupt.clone(),
+        };
+        *self.instance.accessed() = Some(accessed);
         for vring in &vrings.vrings {
             self.instance.set_backend(vring.index.into(), tap.as_raw_fd())?;
         }
         Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
+    }
+
+    /// Tells the kernel where guest memory is now, if it uses it.
+    pub(super) fn memory_changed<M>(&self, memory: &M)
+    where
+        M: GuestAddressSpace,
+        M::T: Send + 'static,
+    {
+        let mut accessed = self.instance.accessed();
+        let Some(now) = &mut *accessed else { return };
+        let guard = memory.memory();
+        let told = memory::ranges(&*guard).and_then(|regions| {
+            // SAFETY: kept below, or else what it had before is. They are parts of guest memory,
+            // which all access as such.
+            unsafe { self.instance.vhost.set_memory(&regions) }
+        });
+        match told {
+            Ok(()) => now.memory = Box::new(guard),
+            // It must not go on with what it had: that may be gone when this returns.
+            Err(error) => {
+                log::error!(
+                    "{FILE} cannot be told of guest memory: {error}; the device needs a reset"
+                );
+                let interrupt = now.interrupt.clone();
+                drop(accessed);
+                self.instance.stop();
+                interrupt.needs_reset();
+            }
+        }
     }
 
     /// Has the kernel leave guest memory and the interface alone.
@@ -182,7 +226,10 @@ impl fmt::Debug for KernelNet {
 
 #[cfg(test)]
 mod tests {
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
+
     use super::*;
+    use crate::virtio::driver::CountedInterrupts;
 
     #[test]
     fn the_number_is_the_hosts() {
@@ -196,5 +243,23 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let error = KernelNet::open_at(Path::new("/dev/null")).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_told_of_memory_does_not_go_on() {
+        let interrupts = Arc::new(CountedInterrupts::default());
+        let accessed =
+            Accessed { memory: Box::new(()), _rings: None, interrupt: interrupts.clone() };
+        let (vhost, accessed) = (KernelVhost::broken(), Mutex::new(Some(accessed)));
+        let instance = Arc::new(Instance { vhost, accessed });
+        let net = KernelNet { instance, features: 0, is_relayed: false };
+        let ranges = [(GuestAddress(0), 0x1_0000)];
+        let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
+        net.memory_changed(&memory);
+        assert_eq!(interrupts.reset_count(), 1);
+        assert!(net.instance.accessed().is_none());
+        // It uses none any more.
+        net.memory_changed(&memory);
+        assert_eq!(interrupts.reset_count(), 1);
     }
 }

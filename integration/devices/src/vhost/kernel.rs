@@ -84,6 +84,12 @@ impl KernelVhost {
         Ok(Self(file))
     }
 
+    /// A file that fails whatever it is asked.
+    #[cfg(test)]
+    pub(crate) fn broken() -> Self {
+        Self(File::open("/dev/null").unwrap())
+    }
+
     /// The features that it has.
     pub(crate) fn features(&self) -> io::Result<u64> {
         let mut features = 0_u64;

@@ -27,6 +27,18 @@ pub(crate) struct Region {
 /// All of guest memory, in as few ranges as can be: others have limits on their number. What is not
 /// memory of this process is an error.
 pub(crate) fn regions<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
+    collect(memory, Region::is_followed_by)
+}
+
+/// The same for who accesses it as this process does, and does not care what files it is.
+pub(crate) fn ranges<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
+    collect(memory, Region::adjoins)
+}
+
+fn collect<M: GuestMemory>(
+    memory: &M,
+    are_one: fn(&Region, &Region) -> bool,
+) -> io::Result<Vec<Region>> {
     let physical = memory.physical_memory().ok_or_else(not_here)?;
     let region_of = |region: &<M::PhysicalMemory as GuestMemoryBackend>::R| {
         let host = region.get_host_address(MemoryRegionAddress(0)).map_err(|_| not_here())?;
@@ -34,15 +46,19 @@ pub(crate) fn regions<M: GuestMemory>(memory: &M) -> io::Result<Vec<Region>> {
         let (guest, bytes) = (region.start_addr().0, region.len());
         io::Result::Ok(Region { guest, bytes, host: host.addr() as u64, file })
     };
+    let all = physical.iter().map(region_of).collect::<io::Result<Vec<_>>>()?;
+    Ok(merged(all, are_one))
+}
+
+fn merged(all: Vec<Region>, are_one: fn(&Region, &Region) -> bool) -> Vec<Region> {
     let mut regions: Vec<Region> = Vec::new();
-    for region in physical.iter() {
-        let next: Region = region_of(region)?;
-        match regions.last_mut().filter(|last| last.is_followed_by(&next)) {
+    for next in all {
+        match regions.last_mut().filter(|last| are_one(last, &next)) {
             Some(last) => last.bytes += next.bytes,
             None => regions.push(next),
         }
     }
-    Ok(regions)
+    regions
 }
 
 impl Region {
@@ -50,9 +66,12 @@ impl Region {
     /// same file.
     fn is_followed_by(&self, next: &Self) -> bool {
         let file = self.file.and_then(|(file, at)| Some((file, at.checked_add(self.bytes)?)));
-        file == next.file
-            && self.file.is_some()
-            && self.guest.checked_add(self.bytes) == Some(next.guest)
+        file == next.file && self.file.is_some() && self.adjoins(next)
+    }
+
+    /// The same, whatever the files are.
+    fn adjoins(&self, next: &Self) -> bool {
+        self.guest.checked_add(self.bytes) == Some(next.guest)
             && self.host.checked_add(self.bytes) == Some(next.host)
     }
 }
@@ -133,5 +152,23 @@ mod tests {
         }
         assert!(!Region { file: None, ..first }.is_followed_by(&Region { file: None, ..next }));
         assert!(!Region { guest: u64::MAX, ..first }.is_followed_by(&next));
+    }
+
+    #[test]
+    fn files_make_no_difference_in_this_process() {
+        let (bytes, host) = (0x1000, 0x7000_0000);
+        let at = |guest, host, file| Region { guest, bytes, host, file };
+        let all = vec![
+            at(0, host, None),
+            at(0x1000, host + 0x1000, None),
+            at(0x2000, host + 0x2000, Some((3, 0))),
+            at(0x3000, host + 0x3000, Some((4, 0))),
+            // Apart for the guest, and in this process.
+            at(0x5000, host + 0x4000, Some((4, 0x1000))),
+            at(0x6000, host + 0x9000, None),
+        ];
+        assert_eq!(merged(all.clone(), Region::is_followed_by), all);
+        let expected = [Region { bytes: 0x4000, ..all[0] }, all[4], all[5]];
+        assert_eq!(merged(all, Region::adjoins), expected);
     }
 }

@@ -23,7 +23,7 @@ use crate::vhost::kernel::KernelVhost;
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
 use crate::vhost::{Session, memory};
-use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+use crate::virtio::{ActivateError, Activation, DeviceKind, Interrupt, VirtioDevice, Worker};
 
 /// Where the kernel has it.
 const FILE: &str = "/dev/vhost-vsock";
@@ -57,6 +57,8 @@ struct Accessed {
     memory: Box<dyn Send>,
     /// The rings that are not in it.
     _rings: Option<Arc<MmapRegion>>,
+    /// Tells the driver that the kernel cannot go on.
+    interrupt: Arc<dyn Interrupt>,
 }
 
 impl KernelVsock {
@@ -105,7 +107,7 @@ impl KernelVsock {
         let own = if self.is_relayed { EVENT_IDX } else { 0 };
         let features = features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
         let guard = memory.memory();
-        let regions = memory::regions(&*guard)?;
+        let regions = memory::ranges(&*guard)?;
         let vrings = if self.is_relayed {
             Vrings::relayed(&*guard, queues, None)
         } else {
@@ -120,7 +122,11 @@ impl KernelVsock {
             // SAFETY: likewise, and so are the rings that are not in guest memory.
             unsafe { vhost.set_vring(vring) }?;
         }
-        let accessed = Accessed { memory: Box::new(guard), _rings: vrings.rings };
+        let accessed = Accessed {
+            memory: Box::new(guard),
+            _rings: vrings.rings,
+            interrupt: interrupt.clone(),
+        };
         *self.instance.accessed() = Some(accessed);
         vhost.set_running(true)?;
         Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
@@ -190,16 +196,25 @@ where
 
     fn memory_changed(&mut self, memory: &M) {
         let mut accessed = self.instance.accessed();
-        let Some(accessed) = &mut *accessed else { return };
+        let Some(now) = &mut *accessed else { return };
         let guard = memory.memory();
-        let told = memory::regions(&*guard).and_then(|regions| {
+        let told = memory::ranges(&*guard).and_then(|regions| {
             // SAFETY: kept below, or else what it had before is. They are parts of guest memory,
             // which all access as such.
             unsafe { self.instance.vhost.set_memory(&regions) }
         });
         match told {
-            Ok(()) => accessed.memory = Box::new(guard),
-            Err(error) => log::error!("{FILE} cannot be told of guest memory: {error}"),
+            Ok(()) => now.memory = Box::new(guard),
+            // It must not go on with what it had: that may be gone when this returns.
+            Err(error) => {
+                log::error!(
+                    "{FILE} cannot be told of guest memory: {error}; the device needs a reset"
+                );
+                let interrupt = now.interrupt.clone();
+                drop(accessed);
+                self.instance.stop();
+                interrupt.needs_reset();
+            }
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::tempdir::TempDir;
 
 use super::*;
+use crate::virtio::driver::CountedInterrupts;
 use crate::vsock::header::{Header, NO_RECEIVE, NO_SEND, op};
 use crate::vsock::tests::guest::Guest;
 
@@ -19,6 +21,23 @@ fn devices_that_are_none_are_named() {
     let VsockError::Kernel { source, .. } = error else { panic!("{error}") };
     assert_eq!(source.raw_os_error(), Some(libc::ENOTTY));
     assert!(matches!(KernelVsock::new(2), Err(VsockError::Cid(2))));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_told_of_memory_does_not_go_on() {
+    let interrupts = Arc::new(CountedInterrupts::default());
+    let accessed = Accessed { memory: Box::new(()), _rings: None, interrupt: interrupts.clone() };
+    let (vhost, accessed) = (KernelVhost::broken(), Mutex::new(Some(accessed)));
+    let instance = Arc::new(Instance { vhost, accessed });
+    let mut device = KernelVsock { cid: 3, instance, features: 0, is_relayed: false };
+    let ranges = [(GuestAddress(0), 0x1_0000)];
+    let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
+    device.memory_changed(&memory);
+    assert_eq!(interrupts.reset_count(), 1);
+    assert!(device.instance.accessed().is_none());
+    // It uses none any more.
+    device.memory_changed(&memory);
+    assert_eq!(interrupts.reset_count(), 1);
 }
 
 /// A socket of the host, and an address.
