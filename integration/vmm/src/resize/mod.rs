@@ -16,11 +16,12 @@
 //! - The same as there is, or is asked for: the guest is told again of what it has not done.
 //!
 //! When the machine starts again, it has what is plugged at that moment, taken or not, and nothing is
-//! asked back any more. A guest that does nothing holds up nothing: neither another resize nor
-//! the end of the machine.
+//! asked back any more. A guest that does nothing, or too much, holds up nothing: neither another
+//! resize nor the end of the machine.
 
 mod check;
 mod error;
+mod notes;
 mod plan;
 mod worker;
 
@@ -34,8 +35,9 @@ use std::time::{Duration, Instant};
 use crate::end::lock;
 
 pub use error::ResizeError;
-use worker::Message;
-pub(crate) use worker::{Notes, Parts, Resizer};
+use notes::Message;
+pub(crate) use notes::Notes;
+pub(crate) use worker::{Parts, Resizer};
 
 /// What a machine has of something, CPUs or bytes of memory, and what is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

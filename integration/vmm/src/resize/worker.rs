@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 
 use arch_ppc64::Machine;
-use arch_ppc64::hotplug::{Hotplug, HotplugHost, MemoryBlock, PlugState, Resource};
+use arch_ppc64::hotplug::{Hotplug, MemoryBlock, PlugState, Resource};
 
+use super::notes::{Heard, Message, Notes, Shared};
 use super::plan::{Step, plan};
 use super::{Amount, Control, Info, ResizeError, check};
 use crate::boot::MachineRam;
@@ -19,63 +20,6 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::error::{VmmError, create};
 use crate::vcpu::{BackendError, Vm};
-
-/// What the worker is told.
-pub(super) enum Message {
-    /// By whoever controls the machine.
-    Resize {
-        cpus: Option<u32>,
-        memory_bytes: Option<u64>,
-        reply: Sender<Result<Info, ResizeError>>,
-    },
-    /// By the guest.
-    Released(Resource),
-    Kept(Resource),
-    Taken,
-    Returned(Resource),
-    /// The machine's CPUs have ended.
-    Stop,
-}
-
-/// Hears what the guest does, for a worker that may still be to come.
-pub(crate) struct Notes {
-    to: Sender<Message>,
-    from: Receiver<Message>,
-}
-
-/// Hands over what the guest does.
-struct Host(Sender<Message>);
-
-impl Notes {
-    pub(crate) fn new() -> Self {
-        let (to, from) = channel();
-        Self { to, from }
-    }
-
-    /// Who hears.
-    pub(crate) fn host(&self) -> Arc<dyn HotplugHost> {
-        Arc::new(Host(self.to.clone()))
-    }
-}
-
-// Where the worker has ended, the machine has, too.
-impl HotplugHost for Host {
-    fn released(&self, resource: Resource) {
-        let _ = self.0.send(Message::Released(resource));
-    }
-
-    fn kept(&self, resource: Resource) {
-        let _ = self.0.send(Message::Kept(resource));
-    }
-
-    fn taken(&self, _: Resource) {
-        let _ = self.0.send(Message::Taken);
-    }
-
-    fn returned(&self, resource: Resource) {
-        let _ = self.0.send(Message::Returned(resource));
-    }
-}
 
 /// What a worker works with.
 pub(crate) struct Parts {
@@ -92,7 +36,7 @@ pub(crate) struct Parts {
 /// A worker's thread.
 pub(crate) struct Resizer {
     control: Control,
-    worker: Option<(Sender<Message>, JoinHandle<()>)>,
+    worker: Option<(Arc<Shared>, Sender<Message>, JoinHandle<()>)>,
 }
 
 impl Resizer {
@@ -108,17 +52,20 @@ impl Resizer {
         };
         let worker = Worker::new(parts, hotplug);
         let info = worker.info();
-        let Notes { to, from } = notes;
+        let Notes { shared, to, from } = notes;
         let name = std::thread::Builder::new().name("resize".to_owned());
-        let thread = name.spawn(move || worker.main(&from))?;
+        let heard = shared.clone();
+        let thread = name.spawn(move || worker.main(&from, &heard))?;
         control.begin(Some(to.clone()), info);
-        Ok(Self { control, worker: Some((to, thread)) })
+        Ok(Self { control, worker: Some((shared, to, thread)) })
     }
 
     /// Ends it. CPUs that are to end are told before: it may wait for one.
     pub(crate) fn end(self) {
         self.control.pause();
-        if let Some((worker, thread)) = self.worker {
+        if let Some((shared, worker, thread)) = self.worker {
+            // What it has been told before does not hold it up; the message only wakes it.
+            shared.end();
             let _ = worker.send(Message::Stop);
             // A panic was reported.
             let _ = thread.join();
@@ -150,9 +97,9 @@ struct Kind {
 }
 
 impl Kind {
-    fn new(all: impl Iterator<Item = Resource>, fixed: usize) -> Self {
+    fn new(all: Vec<Resource>, fixed: usize) -> Self {
         let (tried, refused) = (BTreeSet::new(), BTreeSet::new());
-        Self { all: all.collect(), wanted: None, fixed, tried, refused }
+        Self { all, wanted: None, fixed, tried, refused }
     }
 
     fn states(&self, hotplug: &Hotplug) -> Vec<(Resource, PlugState)> {
@@ -191,37 +138,60 @@ impl Kind {
     }
 }
 
+const fn is_core(resource: &Resource) -> bool {
+    matches!(resource, Resource::Core(_))
+}
+
 impl Worker {
     fn new(parts: Parts, hotplug: Hotplug) -> Self {
         let resources = hotplug.resources();
-        let is_core = |resource: &&Resource| matches!(resource, Resource::Core(_));
-        let cores = Kind::new(resources.iter().filter(is_core).copied(), 1);
-        let blocks = Kind::new(resources.iter().filter(|known| !is_core(known)).copied(), 0);
+        let (cores, blocks): (Vec<_>, Vec<_>) = resources.into_iter().partition(is_core);
+        let (cores, blocks) = (Kind::new(cores, 1), Kind::new(blocks, 0));
         let made = hotplug.plugged();
         Self { parts, hotplug, cores, blocks, made }
     }
 
-    fn main(mut self, messages: &Receiver<Message>) {
-        while let Ok(first) = messages.recv() {
-            let mut next = Some(first);
-            // A guest that takes much says so of each piece.
-            while let Some(message) = next {
-                match message {
-                    Message::Resize { cpus, memory_bytes, reply } => {
-                        let result = self.resize(cpus, memory_bytes);
-                        let info = self.info();
-                        self.parts.control.publish(info);
-                        let _ = reply.send(result.map(|()| info));
-                    }
-                    Message::Released(resource) => self.released(resource),
-                    Message::Kept(resource) => self.kept(resource),
-                    Message::Taken => {}
-                    Message::Returned(resource) => self.returned(resource),
-                    Message::Stop => return self.stop(),
-                }
-                next = messages.try_recv().ok();
+    fn main(mut self, messages: &Receiver<Message>, shared: &Shared) {
+        while let Ok(message) = messages.recv() {
+            if shared.is_over() {
+                break;
             }
-            self.parts.control.publish(self.info());
+            match message {
+                Message::Resize { cpus, memory_bytes, reply } => {
+                    let result = self.resize(cpus, memory_bytes);
+                    let info = self.info();
+                    self.parts.control.publish(info);
+                    let _ = reply.send(result.map(|()| info));
+                }
+                // A guest that takes much says so of each piece: that is one pass, or a few.
+                Message::Heard => {
+                    self.hear(&shared.take());
+                    self.parts.control.publish(self.info());
+                }
+                Message::Stop => break,
+            }
+        }
+        // What the guest did at the last moment counts for what is plugged at the next start.
+        self.hear(&shared.take());
+        self.stop();
+    }
+
+    /// Does what is to be done about what the guest did, once for each resource.
+    fn hear(&mut self, heard: &Heard) {
+        for &resource in &heard.released {
+            self.released(resource);
+        }
+        for is_of_cores in [true, false] {
+            let of_kind = |all: &BTreeSet<Resource>| -> BTreeSet<Resource> {
+                all.iter().copied().filter(|one| is_core(one) == is_of_cores).collect()
+            };
+            let (kept, returned) = (of_kind(&heard.kept), of_kind(&heard.returned));
+            if !kept.is_empty() {
+                self.kept(kept, is_of_cores);
+            }
+            if !returned.is_empty() {
+                self.returned(&returned, is_of_cores);
+            }
         }
     }
 
@@ -280,7 +250,7 @@ impl Worker {
                 Ok(())
             }
             Step::Unplug(resource) => {
-                self.kind(resource).tried.insert(resource);
+                self.kind(is_core(&resource)).tried.insert(resource);
                 let _ = self.hotplug.unplug(resource);
                 self.released(resource);
                 Ok(())
@@ -288,8 +258,8 @@ impl Worker {
         }
     }
 
-    fn kind(&mut self, resource: Resource) -> &mut Kind {
-        if matches!(resource, Resource::Core(_)) { &mut self.cores } else { &mut self.blocks }
+    fn kind(&mut self, is_of_cores: bool) -> &mut Kind {
+        if is_of_cores { &mut self.cores } else { &mut self.blocks }
     }
 
     /// Makes something, and plugs it.
@@ -377,19 +347,18 @@ impl Worker {
         }
     }
 
-    /// The guest will not give something back: it is asked for another one, each at most once.
-    fn kept(&mut self, resource: Resource) {
-        log::info!("the guest does not give up {resource}");
+    /// The guest will not give these back, which are all of one kind: it is asked for others, each at
+    /// most once.
+    fn kept(&mut self, kept: BTreeSet<Resource>, is_of_cores: bool) {
+        for resource in &kept {
+            log::info!("the guest does not give up {resource}");
+        }
         let hotplug = self.hotplug.clone();
-        let kind = self.kind(resource);
-        kind.refused.insert(resource);
-        let states = kind.states(&hotplug);
-        let (Some(wanted), true) = (kind.wanted, states.iter().any(|(one, _)| *one == resource))
-        else {
-            return;
-        };
+        let kind = self.kind(is_of_cores);
+        kind.refused.extend(kept);
+        let Some(wanted) = kind.wanted else { return };
         let tried: BTreeSet<_> = kind.tried.union(&kind.refused).copied().collect();
-        let steps = plan(&states, wanted, kind.fixed, &tried);
+        let steps = plan(&kind.states(&hotplug), wanted, kind.fixed, &tried);
         for step in steps {
             match step {
                 Step::Unplug(other) if !tried.contains(&other) => {
@@ -400,16 +369,20 @@ impl Worker {
         }
     }
 
-    /// The guest has given back what is no longer asked for. Where that makes what is wanted, it is
-    /// welcome; else it stays, for the guest to take it again.
-    fn returned(&mut self, resource: Resource) {
+    /// The guest has given these back, which are all of one kind and no longer asked for. As many as
+    /// make what is wanted are welcome, the highest first; the others stay, for the guest to take
+    /// them again.
+    fn returned(&mut self, returned: &BTreeSet<Resource>, is_of_cores: bool) {
         let hotplug = self.hotplug.clone();
-        let kind = self.kind(resource);
-        let is_staying = |(_, state): &&(Resource, PlugState)| {
+        let kind = self.kind(is_of_cores);
+        let Some(wanted) = kind.wanted else { return };
+        let is_staying = |(_, state): &(Resource, PlugState)| {
             matches!(state, PlugState::Offered | PlugState::InUse)
         };
-        let staying = kind.states(&hotplug).iter().filter(is_staying).count();
-        if kind.wanted.is_some_and(|wanted| wanted < staying) {
+        let states = kind.states(&hotplug).into_iter().filter(is_staying);
+        let staying: Vec<_> = states.map(|(resource, _)| resource).collect();
+        let more = staying.len().saturating_sub(wanted);
+        for &resource in staying.iter().rev().filter(|one| returned.contains(one)).take(more) {
             let _ = hotplug.unplug(resource);
         }
     }

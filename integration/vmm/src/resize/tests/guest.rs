@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
-use arch_ppc64::hotplug;
+use arch_ppc64::hotplug::{self, HotplugHost};
 use arch_ppc64::platform::{InterruptKind, NoInterrupts, Platform, PlatformBuilder};
 use arch_ppc64::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls};
 use arch_ppc64::smp::Mailboxes;
@@ -34,7 +34,7 @@ const WORK_AREA: u64 = 0x4000;
 pub(super) const CORE: u32 = 1 << 28;
 pub(super) const BLOCK: u32 = 8 << 28;
 const ISOLATION_STATE: u32 = 9001;
-const ALLOCATION_STATE: u32 = 9003;
+pub(super) const ALLOCATION_STATE: u32 = 9003;
 
 /// What the back end was asked for, and whether it does it.
 #[derive(Default)]
@@ -129,6 +129,8 @@ pub(super) struct Guest {
     pub(super) ram: Arc<MachineRam>,
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) hotplug: Option<Hotplug>,
+    /// Who hears of what it does.
+    pub(super) host: Arc<dyn HotplugHost>,
     /// Connectors that it will not give up.
     pub(super) keeps: BTreeSet<u32>,
     /// It says nothing about those.
@@ -151,6 +153,7 @@ impl Guest {
         let handle: Arc<dyn Vm> = Arc::new(Handle(vm.clone()));
         let mailboxes = Arc::new(Mailboxes::new());
         let notes = Notes::new();
+        let host = notes.host();
         let mut builder = PlatformBuilder::new(&machine, Arc::new(NoInterrupts));
         let warnings = builder.interrupt(EVENT_SOURCES_ID, EPOW, InterruptKind::Edge).unwrap();
         let mut events = EventSources::new(warnings, Arc::default());
@@ -159,7 +162,7 @@ impl Guest {
         if machine.has_room() {
             let plugs =
                 builder.interrupt(hotplug::ID, hotplug::EVENTS, InterruptKind::Edge).unwrap();
-            let device = Hotplug::new(&machine, plugs, mailboxes.clone(), notes.host());
+            let device = Hotplug::new(&machine, plugs, mailboxes.clone(), host.clone());
             events = events.with_hotplug(&device);
             seen = device.cpus();
             builder.add(Arc::new(device.clone()));
@@ -194,7 +197,19 @@ impl Guest {
         };
         let resizer = Some(Resizer::start(parts, notes).unwrap());
         let (keeps, is_silent) = (BTreeSet::new(), false);
-        Self { control, vm, ram, mailboxes, hotplug, keeps, is_silent, platform, cpus, resizer }
+        Self {
+            control,
+            vm,
+            ram,
+            mailboxes,
+            hotplug,
+            host,
+            keeps,
+            is_silent,
+            platform,
+            cpus,
+            resizer,
+        }
     }
 
     /// The machine starts again, or ends.

@@ -3,17 +3,17 @@
 mod guest;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
-use arch_ppc64::hotplug::Hotplug;
+use arch_ppc64::hotplug::{Hotplug, Resource};
 use arch_ppc64::smp::RunState;
 use arch_ppc64::topology::{CpuTopology, CpuTopologyError};
 use arch_ppc64::{CpuIndex, GuestRam, Machine};
 use vm_memory::GuestAddress;
 
 use super::*;
-use guest::{BLOCK, CORE, Guest};
+use guest::{ALLOCATION_STATE, BLOCK, CORE, Guest};
 
 /// What hangs is ended so late.
 const HANGS: Duration = Duration::from_secs(600);
@@ -409,4 +409,54 @@ fn the_end_comes_while_much_is_pending() {
     guest.end();
     guest.control.end();
     assert!(matches!(waiting.join().unwrap(), Err(ResizeError::NotRunning)));
+}
+
+/// A guest that isolates a core and allocates and frees it from then on, and CPUs that do so for
+/// more: each time it is given back without having been asked for.
+#[test]
+fn a_guest_that_goes_on_and_on_holds_up_nothing() {
+    let (over, is_over) = channel();
+    let all = std::thread::spawn(move || {
+        let mut guest = Guest::new(ROOM);
+        guest.control.resize(Some(4), Some(3 * LMB)).unwrap();
+        guest.settled();
+        guest.give(CORE | 3);
+        let ends = Arc::new(AtomicBool::new(false));
+        let floods = [2, 3].map(|cpu| {
+            let (host, ends) = (guest.host.clone(), ends.clone());
+            std::thread::spawn(move || {
+                while !ends.load(Ordering::SeqCst) {
+                    host.returned(Resource::core(CpuIndex(cpu)));
+                    host.returned(Resource::memory(GuestAddress(LMB)));
+                }
+            })
+        });
+        let resized = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for blocks in (1..5).cycle().take(40) {
+                    guest.control.resize(None, Some(blocks * LMB)).unwrap();
+                    guest.control.info().unwrap();
+                }
+                resized.store(true, Ordering::SeqCst);
+            });
+            while !resized.load(Ordering::SeqCst) {
+                for state in [1, 0] {
+                    let inputs = [ALLOCATION_STATE, CORE | 3, state];
+                    assert_eq!(guest.rtas("set-indicator", &inputs, 1).0, 0);
+                }
+            }
+        });
+        // It is still there, for the guest to take it again.
+        let info = guest.control.resize(None, None).unwrap();
+        assert_eq!(cpus(info), [3, 1, 0, 0]);
+        guest.end();
+        assert!(matches!(guest.control.info(), Err(ResizeError::Restarting)));
+        ends.store(true, Ordering::SeqCst);
+        floods.into_iter().for_each(|flood| flood.join().unwrap());
+        over.send(()).unwrap();
+    });
+    // A panic of the other thread ends this, too.
+    is_over.recv_timeout(HANGS).unwrap();
+    all.join().unwrap();
 }
