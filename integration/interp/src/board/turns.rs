@@ -70,9 +70,9 @@ enum Seat {
 }
 
 /// What is saved of it: whose turn it is, and when that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[cfg(feature = "serde")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TurnState {
     cpu: u32,
     ends_at: Option<u64>,
@@ -208,6 +208,13 @@ impl Turns {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl Turns {
     pub(super) fn state(&self) -> Option<TurnState> {
         let round = self.lock();
         let cpu = round.holder? as u32;
@@ -227,10 +234,6 @@ impl Turns {
         // In the middle of its turn, it goes on counting where it was.
         round.counted = round.holder.filter(|_| round.ends_at.is_some());
         round.pause = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Round> {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
