@@ -72,7 +72,7 @@ refused() { # STATUS WORDS COMMAND...
 }
 vmm="pseries-vmm --backend kvm --kernel vmlinux-6.1"
 refused 2 "memory that ends at 109951162777600 is too large" $vmm --memory size=100T
-refused 1 "cannot have 2147483648 bytes of memory" \
+refused 1 "cannot have 2G of memory" \
     sh -c "ulimit -v 1000000; exec $vmm --memory size=2G"
 refused 2 "POWER10 guest needs a POWER10 host" $vmm --machine cpu=POWER10
 refused 2 "POWER11 guest needs a POWER11 host" $vmm --machine cpu=POWER11
