@@ -4,6 +4,8 @@ mod error;
 
 use std::collections::BTreeSet;
 
+pub use error::ConfigError;
+
 use crate::cas::decision::{InterruptMode, Support};
 use crate::config::{Interrupts, MachineConfig};
 use crate::cpu::{Cpu, CpuError};
@@ -77,7 +79,10 @@ impl Machine {
         let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
-            boot_cpus: cpus.boot,
+            cores: (0..cpus.boot).step_by(threads as usize).map(CpuIndex).collect(),
+            blocks: BTreeSet::new(),
+            has_connectors: has_room,
+            has_room,
             topology: topology.with_distances(&distances, &nodes),
             nodes,
             distances,

@@ -38,6 +38,7 @@ impl Decision {
                 interrupts: platform.interrupts.first(),
                 form1_affinity: false,
                 form2_affinity: false,
+                hotplug_events: false,
                 dynamic_memory: false,
                 dynamic_memory_v2: false,
             });
@@ -52,6 +53,7 @@ impl Decision {
                 .ok_or(CasError::Interrupts(options.interrupts))?,
             form1_affinity: options.form1_affinity,
             form2_affinity: options.form2_affinity,
+            hotplug_events: platform.has_connectors && options.hotplug_events,
             dynamic_memory,
             dynamic_memory_v2: dynamic_memory && options.dynamic_memory_v2,
         })
@@ -70,6 +72,7 @@ impl Decision {
             interrupts: platform.interrupts.first(),
             form1_affinity: true,
             form2_affinity: true,
+            hotplug_events: platform.has_connectors,
             dynamic_memory: pluggable,
             dynamic_memory_v2: pluggable,
         }
@@ -149,6 +152,7 @@ impl Decision {
             (vector5::DYNAMIC_MEMORY, self.dynamic_memory),
             (vector5::FORM1_AFFINITY, self.form1_affinity),
             (vector5::FORM2_AFFINITY, self.form2_affinity),
+            (vector5::HOTPLUG_EVENTS, self.hotplug_events),
             (vector5::DYNAMIC_MEMORY_V2, self.dynamic_memory_v2),
             ((vector5::INTERRUPTS_BYTE, vector5::NEW_WAY), self.interrupts == InterruptMode::Xive),
             ((vector5::MMU_BYTE, vector5::NEW_WAY), self.mmu == Mmu::Radix),

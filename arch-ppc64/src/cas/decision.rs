@@ -101,6 +101,9 @@ pub struct Decision {
     /// The guest knows associativity in form 2, which has distances between NUMA nodes in tables. It
     /// goes before form 1.
     pub form2_affinity: bool,
+    /// The guest hears of hotplug events by an interrupt of their own (LoPAPR §7.3.4). Where this is
+    /// not agreed on, events wait for a guest that may never look.
+    pub hotplug_events: bool,
     /// The guest makes use of `ibm,dynamic-reconfiguration-memory`.
     pub dynamic_memory: bool,
     /// The memory that can be plugged is listed in sets of blocks, not block by block.

@@ -114,7 +114,7 @@ fn linux_gets_what_it_asks_for() {
     assert_eq!((vector.len(), vector[0]), (27, 25));
     let agreed: Vec<(usize, u8)> =
         (1..27).map(|number| (number, vector[number])).filter(|(_, value)| *value != 0).collect();
-    assert_eq!(agreed, [(2, 0x20), (5, 0xa0), (22, 0x80), (24, 0x40), (26, 0x40)]);
+    assert_eq!(agreed, [(2, 0x20), (5, 0xa0), (6, 0x04), (22, 0x80), (24, 0x40), (26, 0x40)]);
     // Of each CPU.
     assert_eq!(value(&changes, "/cpus", "cpu-version"), Some(&[0, 0x4e, 0x12, 0x03][..]));
 }
@@ -152,6 +152,7 @@ fn what_linux_says_is_understood() {
         dynamic_memory: true,
         form1_affinity: true,
         form2_affinity: true,
+        hotplug_events: true,
         max_cpus: 2048,
         dynamic_memory_v2: true,
         interrupts: Support::Only(InterruptMode::Xics),
@@ -174,6 +175,7 @@ fn boot_loader_gets_what_the_machine_is() {
         interrupts: InterruptMode::Xics,
         form1_affinity: false,
         form2_affinity: false,
+        hotplug_events: false,
         dynamic_memory: false,
         dynamic_memory_v2: false,
     };

@@ -123,6 +123,8 @@ pub struct PlatformOptions {
     /// Byte 5: associativity in form 2, with tables of distances (not in LoPAPR 1.1; Linux's
     /// `asm/prom.h`, OV5_FORM2_AFFINITY).
     pub form2_affinity: bool,
+    /// Byte 6: the guest is told of hotplug events by an interrupt of their own.
+    pub hotplug_events: bool,
     /// Bytes 9 to 12: the most processors that the guest can have; 0 when it does not say. A
     /// guest leaves the others alone, so nothing is decided by this.
     pub max_cpus: u32,
@@ -145,6 +147,7 @@ pub(super) mod vector5 {
     pub(in crate::cas) const DYNAMIC_MEMORY: (usize, u8) = (2, 0x20);
     pub(in crate::cas) const FORM1_AFFINITY: (usize, u8) = (5, 0x80);
     pub(in crate::cas) const FORM2_AFFINITY: (usize, u8) = (5, 0x20);
+    pub(in crate::cas) const HOTPLUG_EVENTS: (usize, u8) = (6, 0x04);
     pub(in crate::cas) const DYNAMIC_MEMORY_V2: (usize, u8) = (22, 0x80);
     pub(in crate::cas) const RADIX_GTSE: (usize, u8) = (26, 0x40);
 
@@ -180,6 +183,7 @@ impl PlatformOptions {
             dynamic_memory: has(vector5::DYNAMIC_MEMORY),
             form1_affinity: has(vector5::FORM1_AFFINITY),
             form2_affinity: has(vector5::FORM2_AFFINITY),
+            hotplug_events: has(vector5::HOTPLUG_EVENTS),
             max_cpus: word(vector, 9),
             dynamic_memory_v2: has(vector5::DYNAMIC_MEMORY_V2),
             interrupts: vector5::support(

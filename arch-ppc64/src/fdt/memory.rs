@@ -7,24 +7,39 @@ use super::tree::{NodeBuilder, Tree};
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
 use crate::memory_blocks::{BLOCKS_PROPERTY, MemoryBlocks, NODE_PATH};
-use crate::topology::NumaNode;
+use crate::topology::{MemoryRange, NumaNode};
 
 pub(super) fn nodes(tree: &mut Tree, machine: &Machine) -> Result<(), FdtError> {
     let map = machine.memory_map();
     // A node a range of RAM: the guest takes the first as the real mode area.
     for range in map.ram() {
-        let domains = machine.topology().node_domains(range.node);
-        let associativity = [&[domains.len() as u32], &domains[..]].concat();
-        tree.node(&format!("/memory@{:x}", range.start.0))?
-            .text("device_type", &["memory"])?
-            .doublewords("reg", &[range.start.0, range.bytes])?
-            .cells("ibm,associativity", &associativity)?;
+        let mut node = tree.node(&format!("/{}", memory_node(range.start)))?;
+        describe_memory(&mut node, machine, range)?;
     }
     let Some(blocks) = MemoryBlocks::of_machine(machine) else { return Ok(()) };
     tree.node(NODE_PATH)?
         .doublewords("ibm,lmb-size", &[LMB_BYTES])?
         .bytes(BLOCKS_PROPERTY, &blocks.blocks())?
         .cells("ibm,associativity-lookup-arrays", &lookup_arrays(machine))?;
+    Ok(())
+}
+
+/// The name of the node of memory that begins at this address, with its unit address.
+pub(crate) fn memory_node(start: GuestAddress) -> String {
+    format!("memory@{:x}", start.0)
+}
+
+/// The node of a range of memory: as it is at the start, and as a guest gets it that is given a block
+/// of memory later.
+pub(crate) fn describe_memory(
+    node: &mut NodeBuilder<'_>,
+    machine: &Machine,
+    range: &MemoryRange,
+) -> Result<(), FdtError> {
+    let domains = machine.topology().node_domains(range.node);
+    node.text("device_type", &["memory"])?
+        .doublewords("reg", &[range.start.0, range.bytes])?
+        .cells("ibm,associativity", &[&[domains.len() as u32], &domains[..]].concat())?;
     Ok(())
 }
 

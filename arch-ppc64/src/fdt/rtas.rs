@@ -27,6 +27,13 @@ pub(super) fn node(
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
     node.flag("ibm,extended-os-term")?;
     affinity(&mut node, machine)?;
+    // What there may be at most: what a machine can get that nobody plugs anything into is what it
+    // has.
+    let cores = if machine.has_connectors() {
+        machine.topology().cores()
+    } else {
+        machine.cores().count() as u32
+    };
     let mut capacity = map.end().0.to_be_bytes().to_vec();
     capacity.extend_from_slice(&LMB_BYTES.to_be_bytes());
     capacity.extend_from_slice(&cores.to_be_bytes());

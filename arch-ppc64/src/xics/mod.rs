@@ -129,6 +129,12 @@ impl Xics {
         self.lock().levels()
     }
 
+    /// Sets the server of one CPU as all are after a reset: for a CPU that is plugged in where
+    /// another one was. Sources stay as they are.
+    pub fn reset_server(&self, cpu: CpuIndex) {
+        self.lock().reset_server(cpu.0);
+    }
+
     /// H_EOI (LoPAPR §14.5.4.7.1): "If the value of the xirr parameter is such that the low order
     /// 3 bytes (xisr) is one of the interrupt source values assigned to the partition, and the
     /// high order byte xirr byte (cppr) is equal or less favored than the current cppr contents".

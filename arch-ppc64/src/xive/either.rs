@@ -76,6 +76,14 @@ impl XicsOrXive {
         true
     }
 
+    /// Sets the server of one CPU as all are after a reset: see [`Xics::reset_server`] and
+    /// [`Xive::reset_server`].
+    pub fn reset_server(&self, cpu: CpuIndex) {
+        let _now = self.now();
+        self.xics.reset_server(cpu);
+        self.xive.reset_server(cpu);
+    }
+
     /// Both as new, none of them with a line asserted.
     fn reset_both(&self, levels: Vec<(u32, bool)>) {
         for (source, level) in levels {

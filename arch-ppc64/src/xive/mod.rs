@@ -72,10 +72,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ram::GuestRam;
 use crate::topology::CpuTopology;
+use crate::vcpu::CpuIndex;
 use crate::xics::InterruptOutput;
 
 pub(crate) use device::describe;
 pub use either::XicsOrXive;
+use server::Server;
 use state::State;
 
 /// A page of a source, of a queue or of the thread interrupt management area, as a power of two.
@@ -118,6 +120,12 @@ impl Xive {
     /// controller does not have is ignored.
     pub fn set_level(&self, source: u32, asserted: bool) {
         let _ = self.lock().set_level(source, asserted);
+    }
+
+    /// Sets the server of one CPU as all are after a reset, without queues: for a CPU that is plugged
+    /// in where another one was. Sources stay as they are.
+    pub fn reset_server(&self, cpu: CpuIndex) {
+        let _ = self.lock().change_server(cpu, Server::reset);
     }
 
     /// What devices assert, of each of their sources.

@@ -33,6 +33,11 @@ impl Server {
     pub(super) const AT_RESET: Self =
         Self { cppr: 0, pending: 0, queues: [None; QUEUES], line: false };
 
+    /// As after a reset; what is left is the line, which says what is presented then.
+    pub(super) fn reset(&mut self) {
+        *self = Self { line: self.line, ..Self::AT_RESET };
+    }
+
     /// The most favoured priority that has an interrupt (PIPR).
     pub(super) fn best(&self) -> u8 {
         match self.pending {

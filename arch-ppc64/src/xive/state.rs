@@ -91,8 +91,7 @@ impl State {
             *source = Source::at_reset(number, source.is_level, source.level);
         }
         for number in 0..self.servers.len() {
-            let server = &mut self.servers[number];
-            *server = Server { line: server.line, ..Server::AT_RESET };
+            self.servers[number].reset();
             self.update_line(number);
         }
     }

@@ -429,7 +429,7 @@ fn code_is_decoded_once_for_all() {
 fn who_rests_leaves_its_room_to_others() {
     const FIRST: u64 = 0x10_0000;
     const PAGES: u64 = 3000;
-    let ram = ram(FIRST as usize + (4 * PAGES << 12) as usize);
+    let ram = ram(FIRST as usize + ((4 * PAGES) << 12) as usize);
     pages_of_code(&ram, FIRST, 4 * PAGES);
     let board = Board::new(&ram);
     let at = |part: u64| FIRST + part * (PAGES << 12);

@@ -76,7 +76,7 @@ impl CpuThread {
                 Left::Stopped => {
                     // Before others execute who ask: where CPUs do so in turns, the back end passes
                     // the turn on.
-                    self.cpus.stopped(self.id);
+                    self.shared.mailboxes.stopped(self.index);
                     self.vcpu.stop();
                 }
                 Left::Because(why) => return Some(why),

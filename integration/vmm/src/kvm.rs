@@ -12,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use crate::end::lock;
-use crate::ram::{HostRam, SharedRam};
+use crate::ram::{HostRam, HostRegion, SharedRam};
 use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
 
 /// KVM counts the pages of a slot in 31 bits: of 4 KiB, they are 8 TiB.
@@ -67,16 +67,7 @@ impl Backend for Kvm {
         let vm = self.0.create_vm(options)?;
         let growing = Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
         for region in ram.regions() {
-            for offset in (0..region.bytes).step_by(MOST_OF_A_SLOT as usize) {
-                let bytes = (region.bytes - offset).min(MOST_OF_A_SLOT);
-                let at = GuestAddress(region.start.0 + offset);
-                // SAFETY: within the region, which is mapped.
-                let host = unsafe { region.host.add(offset as usize) };
-                // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
-                // holds `ram`.
-                unsafe { vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?;
-                slot += 1;
-            }
+            growing.add_memory(region.start)?;
         }
         let vcpus =
             machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
@@ -105,24 +96,26 @@ impl Vm for KvmVm {
     }
 
     fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
-        let mut slots = lock(&self.slots);
-        slots.add(
-            &*self.ram,
-            start,
-            MOST_OF_A_SLOT,
-            |slot, HostRegion { start, host, bytes, .. }| {
-                // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
-                // holds `ram`.
-                Ok(unsafe {
-                    self.vm.set_memory_region(slot, start, host, bytes, MemoryFlags::PLAIN)
-                }?)
-            },
-        )
+        let set = |slot, region: HostRegion| {
+            let (at, host, bytes) = (region.start, region.host, region.bytes);
+            // SAFETY: `HostRam` vouches for the region while `ram` lives, and every `KvmVcpu`
+            // holds `ram`.
+            Ok(unsafe { self.vm.set_memory_region(slot, at, host, bytes, MemoryFlags::PLAIN) }?)
+        };
+        lock(&self.slots).add(&*self.ram, start, MOST_OF_A_SLOT, set)
     }
 
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
         lock(&self.slots).remove(start, |slot| Ok(self.vm.remove_memory_region(slot)?))
     }
+}
+
+/// Whether the host's processor is QEMU's. A guest's thread of a core on KVM gets the doorbells of its
+/// siblings by the register DPDES, which QEMU 7.2 has, but not the interrupt that comes of it. It is a
+/// bare-metal machine in QEMU that has no other processor; those beside have one like their host's.
+fn is_emulated() -> bool {
+    let compatible = std::fs::read("/proc/device-tree/compatible").unwrap_or_default();
+    compatible.split(|byte| *byte == 0).any(|name| name.starts_with(b"qemu,powernv"))
 }
 
 struct KvmVcpu {

@@ -68,6 +68,7 @@ pub use vmm::Ending;
 
 use cli::{BackendChoice, Cli};
 use config::{DeviceError, FileError, LayoutError, VmConfig};
+use resize::Control;
 use software::{Clock, GuestTime, Software};
 use vcpu::{Backend, BackendError};
 
@@ -205,8 +206,19 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     let kept = KeptNvram::open(config.nvram.as_ref())?;
     let nvram = kept.device().clone();
     let ram = RamPlan::of(&config);
-    let setup =
-        vmm::Setup { machine, from, backend, reboot, clock, nvram, randomness, ram, devices };
+    let control = control.clone();
+    let setup = vmm::Setup {
+        machine,
+        from,
+        backend,
+        reboot,
+        clock,
+        nvram,
+        randomness,
+        ram,
+        devices,
+        control,
+    };
     let stats = Arc::new(Mutex::new(Stats::default()));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);

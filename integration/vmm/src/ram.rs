@@ -1,6 +1,5 @@
 //! Guest RAM as a back end needs it.
 
-mod live;
 mod region;
 
 use std::any::Any;
@@ -15,7 +14,6 @@ use vm_memory::{
     GuestRegionCollection, MemoryRegionAddress,
 };
 
-pub(crate) use live::MachineRam;
 pub(crate) use region::RamRegion;
 
 /// The RAM of a machine at some moment: shared memory. What is written to it by way of this type is
@@ -102,7 +100,8 @@ where
     }
 }
 
-fn host_region(region: &RamRegion) -> Option<HostRegion> {
+/// A region as back ends have it.
+pub(crate) fn host_region(region: &RamRegion) -> Option<HostRegion> {
     host_range(region, Some(region.pages().clone()))
 }
 

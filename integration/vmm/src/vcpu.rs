@@ -102,19 +102,23 @@ pub trait Vm: Send + Sync {
 /// Which range of RAM is in which slot of a virtual machine.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    /// By where it begins.
-    used: BTreeMap<u64, u32>,
-    /// Those that were used once: all others from 0 on are.
+    /// By where the range begins: it may need several.
+    used: BTreeMap<u64, Vec<u32>>,
+    /// How many there are in use.
+    count: u32,
+    /// Those that were used once: all others up to that many are.
     free: BTreeSet<u32>,
 }
 
 impl Slots {
-    /// Finds the range of `ram` that begins at `start` and a slot for it, and has it `set` there.
+    /// Finds the range of `ram` that begins at `start` and slots for it, which have at most so many
+    /// bytes, and has each part `set` there.
     pub(crate) fn add(
         &mut self,
         ram: &dyn HostRam,
         start: GuestAddress,
-        set: impl FnOnce(u32, HostRegion) -> Result<(), BackendError>,
+        bytes_max: u64,
+        mut set: impl FnMut(u32, HostRegion) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
         let no_ram = || BackendError::Unsuitable(format!("there is no RAM at {:#x}", start.0));
         let region = ram.region(start).ok_or_else(no_ram)?;
@@ -122,10 +126,25 @@ impl Slots {
             let message = format!("the RAM at {:#x} is in a slot already", start.0);
             return Err(BackendError::Unsuitable(message));
         }
-        let slot = self.free.first().copied().unwrap_or(self.used.len() as u32);
-        set(slot, region)?;
-        self.free.remove(&slot);
-        self.used.insert(start.0, slot);
+        let mut offset = 0;
+        while offset < region.bytes {
+            let bytes = (region.bytes - offset).min(bytes_max);
+            // SAFETY: within the region, which is mapped.
+            let host = unsafe { region.host.add(offset as usize) };
+            let part = HostRegion {
+                start: GuestAddress(start.0 + offset),
+                host,
+                bytes,
+                pages: region.pages.clone(),
+            };
+            let slot = self.free.first().copied().unwrap_or(self.count);
+            // What was set before belongs to the range all the same, and can be removed.
+            set(slot, part)?;
+            self.free.remove(&slot);
+            self.count += 1;
+            self.used.entry(start.0).or_default().push(slot);
+            offset += bytes;
+        }
         Ok(())
     }
 
@@ -133,13 +152,17 @@ impl Slots {
     pub(crate) fn remove(
         &mut self,
         start: GuestAddress,
-        removed: impl FnOnce(u32) -> Result<(), BackendError>,
+        mut removed: impl FnMut(u32) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
         let none = || BackendError::Unsuitable(format!("no slot has the RAM at {:#x}", start.0));
-        let slot = *self.used.get(&start.0).ok_or_else(none)?;
-        removed(slot)?;
+        let slots = self.used.get_mut(&start.0).ok_or_else(none)?;
+        while let Some(&slot) = slots.last() {
+            removed(slot)?;
+            slots.pop();
+            self.free.insert(slot);
+            self.count -= 1;
+        }
         self.used.remove(&start.0);
-        self.free.insert(slot);
         Ok(())
     }
 }

@@ -212,9 +212,12 @@ fn live(
                 log::info!("the guest restarts");
                 outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
-                match boot::clear_ram(ram, &setup.ram, &end.stopping()) {
+                match boot::clear_ram(ram.memory(), &setup.ram, &end.stopping()) {
                     Err(BootError::Ending) => return ending(end.wait()),
                     cleared => cleared?,
+                }
+                if let Some(present) = present {
+                    nth.machine = nth.machine.with_present(present).map_err(VmmError::Present)?;
                 }
                 nth.boot_count += 1;
             }

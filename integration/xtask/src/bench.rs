@@ -49,7 +49,8 @@ enum Suite {
     /// The tree of a machine of 2,048 CPUs and 16 TiB on 256 NUMA nodes, and what calls of the client
     /// interface take of a kernel's start on it, in software
     Largest,
-    /// A guest that uses its disk, on KVM in an emulated POWER host, beside QEMU there
+    /// A guest that uses its disk and its network, on KVM in an emulated POWER host, beside QEMU
+    /// there
     Io {
         /// How often each is run
         #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -104,7 +105,7 @@ impl Bench {
             }
             Suite::Kexec => boot_bench::kexec(),
             Suite::Largest => largest_bench::run(),
-            Suite::Io { runs } => io_bench::run(runs),
+            Suite::Io { runs, what } => io_bench::run(runs, what),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }

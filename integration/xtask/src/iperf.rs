@@ -8,7 +8,8 @@ use crate::cpio::Archive;
 use crate::deb;
 use crate::failure::Result;
 use crate::folders;
-use crate::guest::{self, LIBRARIES};
+use crate::guest;
+use crate::package_files::LIBRARIES;
 use crate::packages::{self, Tool};
 use crate::peer;
 

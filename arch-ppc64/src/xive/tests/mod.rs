@@ -18,7 +18,6 @@ use crate::layout::{XIVE_OS_PAGE, XIVE_SOURCES};
 use crate::platform::{
     Device, InterruptController, InterruptKind, MmioHandler, Signal, SourceNumber,
 };
-use crate::vcpu::CpuIndex;
 
 const SERVERS: u32 = 3;
 /// Edges, but for the last, which is a level.
@@ -334,6 +333,22 @@ fn reset_keeps_levels_and_nothing_else() {
     assert!(guest.lines()[0]);
 }
 
+/// A CPU that is plugged in where another one was has nothing of that one.
+#[test]
+fn one_server_is_reset_alone() {
+    let guest = Guest::ready();
+    guest.assign(FIRST, 1, 5, 1);
+    for source in [FIRST, FIRST + 1] {
+        guest.signal(source, Signal::Pulse);
+    }
+    guest.xive.reset_server(CpuIndex(1));
+    guest.xive.reset_server(CpuIndex(SERVERS));
+    assert_eq!(guest.lines(), [true, false, false]);
+    assert_eq!(guest.ring(1), [0, 0, 0, 0, 0, 0, 0, 0xff]);
+    assert_eq!(guest.call(token::INT_GET_QUEUE_CONFIG, &[0, 1, 5]).args[..4], [0; 4]);
+    assert_eq!(guest.call(token::INT_GET_SOURCE_CONFIG, &[0, FIRST.into()]).args[0], 1);
+}
+
 /// However many entries a guest leaves unread.
 #[test]
 fn a_full_queue_goes_round() {
@@ -362,7 +377,7 @@ fn devices_have_numbers_of_their_own() {
 #[test]
 fn largest_machine_takes_half_a_megabyte() {
     use crate::layout::MAX_CPUS;
-    let servers = MAX_CPUS as usize * size_of::<server::Server>();
+    let servers = MAX_CPUS as usize * size_of::<Server>();
     let sources = MAX_CPUS as usize * 2 * size_of::<(u32, state::Source)>();
     assert!(servers + sources < 512 << 10, "{servers} + {sources}");
 }

@@ -79,19 +79,20 @@ impl<M: GuestAddressSpace> BlockQueue<M> {
     /// Answers some. Notifications are off meanwhile, and stay off where there may be more.
     fn answer(&self) -> Result<bool, Mistake> {
         let shared = &*self.shared;
-        let memory = self.memory.memory();
-        let memory = &*memory;
         let mut told_at = Instant::now();
         let mut bytes = 0;
         let mut queue = shared.queue();
         if queue.is_broken {
             return Ok(false);
         }
-        queue.ring.ignore(memory)?;
+        queue.ring.ignore(&*self.memory.memory())?;
         for _ in 0..REQUESTS_AT_ONCE {
             if bytes >= BYTES_AT_ONCE {
                 break;
             }
+            // Anew each time: the last request may have taken long, and memory may have come since.
+            let memory = self.memory.memory();
+            let memory = &*memory;
             let Some(Taken { head, chain }) = queue.ring.take(memory)? else {
                 // There may have come more while notifications were still off.
                 if queue.ring.listen(memory)? {
@@ -129,7 +130,7 @@ impl<M: GuestAddressSpace> BlockQueue<M> {
                 queue.ring.tell(memory)?;
             }
         }
-        queue.ring.tell(memory)?;
+        queue.ring.tell(&*self.memory.memory())?;
         Ok(true)
     }
 

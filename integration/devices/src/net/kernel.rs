@@ -14,7 +14,7 @@ use libc::Ioctl;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_MRG_RXBUF;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vm_memory::GuestAddressSpace;
+use vm_memory::{GuestAddressSpace, MmapRegion};
 
 use super::bits;
 use crate::vhost::kernel::{KernelVhost, VHOST, VringFile};
@@ -186,7 +186,7 @@ impl Instance {
         unsafe { self.vhost.tell(SET_BACKEND, &VringFile { index, file }) }
     }
 
-    fn accessed(&self) -> MutexGuard<'_, Option<Box<dyn Send>>> {
+    fn accessed(&self) -> MutexGuard<'_, Option<Accessed>> {
         self.accessed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -297,6 +297,12 @@ where
         self.for_clients.give_back();
     }
 
+    fn memory_changed(&mut self, memory: &M) {
+        if let Some(kernel) = &self.kernel {
+            kernel.memory_changed(memory);
+        }
+    }
+
     /// What Open Firmware's network devices say of themselves (IEEE 1275 §3.7 and annex A).
     fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {
         node.text("device_type", &["network"])?

@@ -26,7 +26,6 @@ const FIRST_ARGUMENT: u8 = 4;
 /// One that is dropped is gone, whatever others do: [`Vm::create_vcpu`] can make it again. To take
 /// one away from a machine that goes on, [stop](Self::stop) it before.
 pub struct Vcpu {
-    index: CpuIndex,
     cpu: Cpu,
     index: CpuIndex,
     vm: Arc<Vm>,
@@ -133,7 +132,6 @@ impl Vm {
 impl Vcpu {
     fn new(cpu: Cpu, index: CpuIndex, vm: Arc<Vm>, line: Arc<Line>) -> Self {
         Self {
-            index,
             cpu,
             index,
             vm,
@@ -278,10 +276,10 @@ impl Vcpu {
     /// reset, too.
     pub fn reset(&mut self) {
         self.open = Open::Nothing;
-        self.cpu.stop();
-        self.vm.reset_cpu(self.index);
+        self.stop();
         // A kick was for whoever ran it.
-        let _ = (self.line.take_prod(), self.line.take_kick());
+        self.vm.forget(self.number());
+        self.vm.reset_cpu(self.index);
     }
 
     /// A handle with which other threads get this CPU out of guest code, or of its sleep.

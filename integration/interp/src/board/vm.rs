@@ -20,6 +20,7 @@ use super::lines::{Lines, Referee};
 use super::memory::Memory;
 use super::modes::Modes;
 use super::ram::BoardRam;
+use super::turns::{Causes, Turns};
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
 
@@ -73,11 +74,15 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     options.clock.restart();
     let topology = &options.topology;
     let cpus = topology.cpus() as usize;
-    let lines = Arc::new(Lines::new(cpus));
+    let in_turns = options.clock.counts_instructions() && cpus > 1;
+    let turns = in_turns.then(|| Arc::new(Turns::new(cpus)));
+    let referee = turns.clone().map(|turns| turns as Arc<dyn Referee>);
+    let lines = Arc::new(Lines::new(cpus, referee));
+    let threads = topology.threads_per_core() as usize;
     let memory = Arc::new(Memory::default());
     let ram = Arc::new(BoardRam(memory.clone()));
     Arc::new(Vm {
-        system: Arc::new(System::new(cpus)),
+        system: Arc::new(System::with_threads(cpus, threads)),
         interrupts: Arc::new(XicsOrXive::new(options.interrupts, topology, lines.clone(), ram)),
         modes: Arc::new(Modes::new(lines.clone())),
         dispatch: Arc::new(DispatchCalls::new(topology, lines.clone())),

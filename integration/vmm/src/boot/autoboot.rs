@@ -30,7 +30,7 @@ pub(super) struct Search<'a> {
     pub(super) console: &'a dyn Console,
     /// Whether whoever started this program sees the console.
     pub(super) is_on_terminal: bool,
-    pub(super) ram: &'a Ram,
+    pub(super) ram: &'a Memory,
     pub(super) ram_plan: &'a RamPlan,
     pub(super) rng_seed: [u8; 32],
     pub(super) stopping: &'a Stopping,

@@ -280,7 +280,7 @@ fn seed(randomness: Randomness) -> io::Result<[u8; 32]> {
 
 /// RAM as nothing is said of it.
 #[cfg(test)]
-pub(crate) fn plain_ram(machine: &Machine) -> crate::ram::Ram {
+pub(crate) fn plain_ram(machine: &Machine) -> MachineRam {
     let goes_on = Stopping::new(|| false);
     create_ram(machine.memory_map(), &RamPlan::default(), &goes_on).unwrap()
 }

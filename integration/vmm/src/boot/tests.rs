@@ -10,7 +10,6 @@ use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, Gues
 use super::*;
 use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
 use crate::devices::Needs;
-use crate::ram::MachineRam;
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
 fn kernel() -> Vec<u8> {
@@ -113,11 +112,13 @@ fn memory_that_is_cleared_is_as_new() {
     let files = Files::new("clear");
     let machine = Machine::new(&files.config(true)).unwrap();
     let ram = plain_ram(&machine);
+    let memory = ram.memory();
+    let ram = memory.memory();
     let places = [0, 1 << 20, (64 << 20) - 8];
     for at in places {
         ram.write_obj(u64::MAX, GuestAddress(at)).unwrap();
     }
-    clear_ram(&ram, &RamPlan::default(), &Stopping::new(|| false)).unwrap();
+    clear_ram(memory, &RamPlan::default(), &Stopping::new(|| false)).unwrap();
     // Nothing of it takes memory of the host.
     let region = ram.iter().next().unwrap();
     assert_eq!(region.file_offset().unwrap().file().metadata().unwrap().blocks(), 0);

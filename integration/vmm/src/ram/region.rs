@@ -1,6 +1,5 @@
 //! A region of guest RAM: a mapping, or a part of one.
 
-use std::io;
 use std::sync::Arc;
 
 use interp::PageMap;
@@ -9,7 +8,6 @@ use vm_memory::{
     FileOffset, GuestAddress, GuestMemoryError, GuestMemoryRegion, GuestMemoryRegionBytes,
     GuestUsize, MemoryRegionAddress, MmapRegion, VolatileSlice,
 };
-use vmm_sys_util::fallocate::{FallocateMode, fallocate};
 
 /// Some bytes of a mapping of this process, which are guest RAM from an address on.
 ///
@@ -60,24 +58,19 @@ impl RamRegion {
         })
     }
 
-    /// Makes it all zero, by giving it back to the host: a page that nobody touches after that costs
-    /// nothing. Nobody may keep anything of what was there, such as decoded code.
-    pub(crate) fn clear(&self) -> io::Result<()> {
-        match &self.file {
-            Some(file) if self.mapping.flags() & libc::MAP_SHARED != 0 => {
-                let (start, bytes) = (file.start(), self.bytes as u64);
-                fallocate(file.file(), FallocateMode::PunchHole, true, start, bytes)
-                    .map_err(io::Error::from)
-            }
-            _ => {
-                // SAFETY: these bytes are of a mapping that this has a handle of, and guest memory,
-                // which others change at any time.
-                let done = unsafe {
-                    libc::madvise(self.pointer(0).cast(), self.bytes, libc::MADV_DONTNEED)
-                };
-                if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-            }
-        }
+    /// The mapping that it is, or is a part of.
+    pub(crate) const fn mapping(&self) -> &Arc<MmapRegion> {
+        &self.mapping
+    }
+
+    /// Whether it is a part of a mapping only.
+    pub(crate) fn is_part(&self) -> bool {
+        self.bytes != self.mapping.size()
+    }
+
+    /// Where it begins there.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset as u64
     }
 
     /// What takes note of writes to it.

@@ -301,7 +301,8 @@ impl Worker {
             let why = "the back end takes memory only at the start".to_owned();
             return Err(BackendError::Unsuitable(why).into());
         };
-        ram.plug(block.start, MemoryBlock::BYTES).map_err(create("memory of the guest"))?;
+        let failed = |error| create("memory of the guest")(io::Error::other(error));
+        ram.plug(block.start, MemoryBlock::BYTES).map_err(failed)?;
         if let Err(error) = vm.add_memory(block.start) {
             let _ = ram.unplug(block.start, MemoryBlock::BYTES);
             return Err(error.into());

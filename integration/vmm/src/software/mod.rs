@@ -12,7 +12,7 @@ use vm_memory::GuestAddress;
 
 use crate::end::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine};
+use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
 
 pub use board::{Clock, GuestTime};
 
@@ -116,7 +116,7 @@ impl Vm for SoftVm {
     }
 
     fn add_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
-        lock(&self.slots).add(&*self.ram, start, |slot, region| {
+        lock(&self.slots).add(&*self.ram, start, u64::MAX, |slot, region| {
             let HostRegion { start, host, bytes, pages } = region;
             let pages = pages.unwrap_or_else(|| interp::PageMap::new(bytes as usize));
             let flags = MemoryFlags::PLAIN;

@@ -45,7 +45,8 @@ impl MachineConfig for Config {
 #[test]
 fn ram_behind_a_hole_is_ram() {
     let machine = Machine::new(&Config).unwrap();
-    let ram = Arc::new(plain_ram(&machine));
+    let host = Arc::new(plain_ram(&machine));
+    let ram = host.memory().memory();
     let put = |at: u64, code: &[u32]| {
         for (at, word) in (at..).step_by(4).zip(code) {
             ram.write_obj(word.to_be(), GuestAddress(at)).unwrap();
@@ -117,7 +118,7 @@ fn plugged_memory_is_ram_until_it_is_taken_out() {
     /// The second block of the room.
     const PLUGGED: GuestAddress = GuestAddress(2 * LMB);
     let machine = Machine::new(&Room).unwrap();
-    let ram = Arc::new(create_ram(&machine).unwrap());
+    let ram = Arc::new(plain_ram(&machine));
     let put = |at: u64, code: &[u32]| {
         let memory = ram.memory().memory();
         for (at, word) in (at..).step_by(4).zip(code) {

@@ -96,7 +96,7 @@ pub(super) fn each_size(log: &mut Log) -> Result<()> {
         ("autotest", &["--memory", "size=512M", "--machine", "x-vof=off"], 0),
         ("autotest", &["--memory", "size=256M"], 1),
         ("autotest", &["--memory", "size=2G"], 1),
-        (ranges::TASK, &["--memory", ranges::MEMORY], 1),
+        (ranges::TASK, &ranges::MEMORY, 1),
     ];
     for (task, arguments, _) in machines {
         host.add(files, &format!("console=hvc0 {NO_WATCHDOGS} {task}"), arguments)?;

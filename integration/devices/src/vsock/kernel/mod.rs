@@ -128,7 +128,7 @@ impl KernelVsock {
             interrupt: interrupt.clone(),
         };
         *self.instance.accessed() = Some(accessed);
-        vhost.set_running(true)?;
+        set_running(vhost, true)?;
         Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
     }
 }

@@ -2,19 +2,21 @@
 
 mod error;
 mod huge;
+mod machine;
 mod mapping;
 mod sweep;
 
 use std::sync::Arc;
 
 use arch_ppc64::topology::{MemoryMap, MemoryRange};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{BootError, Stopping};
-use crate::config::{Backing, VmConfig};
-use crate::ram::Ram;
+use crate::config::{Backing, Pages, VmConfig};
+use crate::ram::{Memory, Ram, RamRegion};
 
 pub use error::RamError;
+pub(crate) use machine::MachineRam;
 use mapping::Reserve;
 use sweep::{Piece, Sweep};
 
@@ -49,20 +51,20 @@ impl RamPlan {
 
 /// Makes the RAM of a machine, all zero. Ranges that touch each other and are had in the same way are
 /// one region. What is to be there before the machine starts is waited for, until somebody wants the
-/// machine to stop.
+/// machine to stop. Ranges that can be plugged are mapped, and none of it is there.
 pub(crate) fn create(
     map: &MemoryMap,
     plan: &RamPlan,
     stopping: &Stopping,
-) -> Result<Ram, BootError> {
+) -> Result<MachineRam, BootError> {
     let mut regions = Vec::new();
     for (start, bytes, backing) in stretches(map, plan) {
-        let region = mapping::map(backing, bytes, Reserve::Now)?;
-        let mapped = GuestRegionMmap::new(region, start).map(Arc::new);
-        regions.push(mapped.ok_or(RamError::Place { bytes })?);
+        let mapping = Arc::new(mapping::map(backing, bytes, Reserve::Now)?);
+        regions.push(RamRegion::whole(mapping, start));
     }
-    let ram = Ram::from_arc_regions(regions).map_err(|_| RamError::Place { bytes: 0 })?;
-    sweep(&ram, plan, Sweep::Populate, stopping)?;
+    let ram = Ram::from_regions(regions).map_err(|_| RamError::Place { bytes: map.ram_bytes() })?;
+    let ram = MachineRam::new(ram, map, plan)?;
+    sweep(&ram.memory().memory(), plan, Sweep::Populate, stopping)?;
     Ok(ram)
 }
 
@@ -73,13 +75,18 @@ pub(crate) fn clear(memory: &Memory, plan: &RamPlan, stopping: &Stopping) -> Res
     let ram = memory.memory();
     for region in ram.iter() {
         let backing = plan.backing(region.start_addr());
-        if !backing.prefault {
-            let mapping = region.get_mmap();
-            mapping::give_back(&mapping, backing, 0, region.len())?;
-            mapping::reserve_again(&mapping, backing)?;
+        if !stays(region, backing) {
+            mapping::give_back(region.mapping(), backing, region.offset(), region.len())?;
+            mapping::reserve_again(region.mapping(), backing)?;
         }
     }
-    sweep(ram, plan, Sweep::Zero, stopping)
+    sweep(&ram, plan, Sweep::Zero, stopping)
+}
+
+/// Whether memory is never given back before it is unplugged: what was taken at once, and huge pages
+/// that were not promised before.
+fn stays(region: &RamRegion, backing: Backing) -> bool {
+    backing.prefault || (region.is_part() && matches!(backing.pages, Pages::Huge(_)))
 }
 
 /// Goes through all memory that is there from the start.
@@ -87,9 +94,8 @@ fn sweep(ram: &Ram, plan: &RamPlan, what: Sweep, stopping: &Stopping) -> Result<
     let mut pieces = Vec::new();
     for region in ram.iter() {
         let backing = plan.backing(region.start_addr());
-        if backing.prefault {
-            let page_bytes = huge::page_bytes(backing.pages)?;
-            pieces.push(Piece { mapping: region.get_mmap(), page_bytes });
+        if stays(region, backing) {
+            pieces.push(Piece::of(region, backing)?);
         }
     }
     match sweep::run(what, &pieces, &|| stopping.is_wanted()) {

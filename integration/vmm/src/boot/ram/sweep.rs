@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use interp::PageMap;
-use vm_memory::{Bytes, MmapRegion, VolatileMemory};
+use vm_memory::{Bytes, GuestMemoryRegion, MmapRegion, VolatileMemory};
 
 use super::mapping::advise;
 use super::{RamError, huge};
-use crate::config::Size;
+use crate::config::{Backing, Size};
 use crate::logger;
+use crate::ram::RamRegion;
 
 /// What a thread does before it looks whether to go on.
 const CHUNK_BYTES: u64 = 64 << 20;
@@ -42,9 +42,12 @@ pub(super) enum Sweep {
 
 /// A mapping that is gone through.
 pub(super) struct Piece {
-    pub(super) mapping: Arc<MmapRegion<PageMap>>,
+    mapping: Arc<MmapRegion>,
+    /// What of it.
+    offset: u64,
+    bytes: u64,
     /// The size of its pages.
-    pub(super) page_bytes: u64,
+    page_bytes: u64,
 }
 
 /// Goes through all of `pieces`. `false` when `stops` said that it is not to go on.
@@ -138,11 +141,11 @@ struct Chunk<'a> {
 fn chunks(pieces: &[Piece]) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
     for piece in pieces {
-        let whole = piece.mapping.size() as u64;
+        let end = piece.offset + piece.bytes;
         let step = CHUNK_BYTES.max(piece.page_bytes);
-        let mut offset = 0;
-        while offset < whole {
-            let bytes = step.min(whole - offset);
+        let mut offset = piece.offset;
+        while offset < end {
+            let bytes = step.min(end - offset);
             chunks.push(Chunk { piece, offset, bytes });
             offset += bytes;
         }
@@ -194,6 +197,16 @@ impl Job<'_> {
 }
 
 impl Piece {
+    /// All of a region, which is had in this way.
+    pub(super) fn of(region: &RamRegion, backing: Backing) -> Result<Self, RamError> {
+        Ok(Self {
+            mapping: region.mapping().clone(),
+            offset: region.offset(),
+            bytes: region.len(),
+            page_bytes: huge::page_bytes(backing.pages)?,
+        })
+    }
+
     fn is_huge(&self) -> bool {
         self.mapping.is_hugetlbfs() == Some(true)
     }
@@ -235,9 +248,7 @@ fn zero(chunk: &Chunk<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn slice<'a>(
-    chunk: &Chunk<'a>,
-) -> io::Result<vm_memory::VolatileSlice<'a, interp::PageMapSlice<'a>>> {
+fn slice<'a>(chunk: &Chunk<'a>) -> io::Result<vm_memory::VolatileSlice<'a>> {
     let (offset, bytes) = (chunk.offset as usize, chunk.bytes as usize);
     chunk.piece.mapping.get_slice(offset, bytes).map_err(io::Error::other)
 }
@@ -261,12 +272,11 @@ fn available_bytes() -> Option<u64> {
 mod tests {
     use super::super::mapping::{Reserve, map};
     use super::*;
-    use crate::config::Backing;
 
     fn piece(backing: Backing, bytes: u64) -> Piece {
         let mapping = Arc::new(map(backing, bytes, Reserve::Now).unwrap());
         let page_bytes = huge::page_bytes(backing.pages).unwrap();
-        Piece { mapping, page_bytes }
+        Piece { mapping, offset: 0, bytes, page_bytes }
     }
 
     /// How many of its pages are there, as mincore(2) says.

@@ -35,7 +35,8 @@ fn ranges_are_apart_and_cleared() {
         plan(&[(0, shared.with_prefault(true))]),
         plan(&[(0, shared.private().with_prefault(true))]),
     ] {
-        let ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
+        let machine_ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
+        let ram = machine_ram.memory().memory();
         let regions: Vec<_> =
             ram.iter().map(|region| (region.start_addr().0, region.len())).collect();
         assert_eq!(regions, [(0, MIB), (4 * MIB, 3 * MIB), (1 << 32, MIB)]);
@@ -50,7 +51,7 @@ fn ranges_are_apart_and_cleared() {
         for hole in [MIB, 2 * MIB, 4 * MIB - 1, 7 * MIB, (1 << 32) + MIB] {
             assert!(ram.read_obj::<u8>(GuestAddress(hole)).is_err(), "{hole:#x}");
         }
-        clear(&ram, &plan, &goes_on()).unwrap();
+        clear(machine_ram.memory(), &plan, &goes_on()).unwrap();
         for (_, at) in places(&ranges) {
             assert_eq!(ram.read_obj::<u64>(at).unwrap(), 0);
         }
@@ -62,7 +63,8 @@ fn each_zone_is_had_in_its_own_way() {
     let shared = Backing::default();
     let plan = plan(&[(0, shared), (2 * MIB, shared.private()), (4 * MIB, shared)]);
     let ranges = [(0, MIB), (MIB, MIB), (2 * MIB, 2 * MIB), (4 * MIB, MIB)];
-    let ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
+    let machine_ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
+    let ram = machine_ram.memory().memory();
     let regions: Vec<_> = ram
         .iter()
         .map(|region| (region.start_addr().0, region.len(), region.file_offset().is_some()))
@@ -71,7 +73,7 @@ fn each_zone_is_had_in_its_own_way() {
     for (number, at) in places(&ranges) {
         ram.write_obj(number, at).unwrap();
     }
-    clear(&ram, &plan, &goes_on()).unwrap();
+    clear(machine_ram.memory(), &plan, &goes_on()).unwrap();
     assert!(places(&ranges).all(|(_, at)| ram.read_obj::<u64>(at).unwrap() == 0));
 }
 

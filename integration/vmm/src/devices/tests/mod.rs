@@ -159,7 +159,7 @@ fn a_disk_is_read_and_written_through_the_bridge() {
     let path = folder.disk("disk", 1 << 20);
     let config =
         config(&format!(r#"{{"memory": {{"size": "64M"}}, "disks": [{{"path": "{path}"}}]}}"#));
-    let memory = Arc::new(plain_ram(&Machine::new(&config).unwrap()));
+    let ram = Arc::new(plain_ram(&Machine::new(&config).unwrap()));
     for repeatable in [false, true] {
         folder.disk("disk", 1 << 20);
         let devices =

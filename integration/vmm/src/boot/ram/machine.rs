@@ -1,14 +1,17 @@
 //! The RAM of a machine as it is right now: what is plugged comes and goes.
 
-use std::io;
 use std::sync::{Arc, PoisonError};
 
+use arch_ppc64::hotplug::MemoryBlock;
+use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{GuestRam, MemoryFault};
-use vm_memory::{
-    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion,
-};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
-use super::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
+use super::mapping::{self, Reserve};
+use super::sweep::{self, Piece, Sweep};
+use super::{RamError, RamPlan, huge};
+use crate::config::{Backing, Pages};
+use crate::ram::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
 
 /// The RAM of a machine: what it has at its start, and what was plugged into the ranges that are
 /// kept free for that.
@@ -20,14 +23,31 @@ use super::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
 #[derive(Debug)]
 pub(crate) struct MachineRam {
     memory: Memory,
-    /// All of each range that is kept free, plugged or not.
-    rooms: Vec<RamRegion>,
+    rooms: Vec<Room>,
+}
+
+/// A range that is kept free.
+#[derive(Debug)]
+struct Room {
+    /// All of it, plugged or not.
+    all: RamRegion,
+    backing: Backing,
 }
 
 impl MachineRam {
-    /// RAM with these ranges for more.
-    pub(crate) fn new(at_start: Ram, rooms: Vec<RamRegion>) -> Self {
-        Self { memory: Memory::new(at_start), rooms }
+    /// RAM at the start of a machine of this map, with its ranges for more.
+    pub(super) fn new(at_start: Ram, map: &MemoryMap, plan: &RamPlan) -> Result<Self, RamError> {
+        let mut rooms = Vec::new();
+        for range in map.hotplug() {
+            let backing = plan.backing(range.start);
+            let page_bytes = huge::page_bytes(backing.pages)?;
+            if MemoryBlock::BYTES % page_bytes != 0 {
+                return Err(RamError::PartOfPage { bytes: MemoryBlock::BYTES, page_bytes });
+            }
+            let mapping = Arc::new(mapping::map(backing, range.bytes, Reserve::Later)?);
+            rooms.push(Room { all: RamRegion::room(mapping, range.start), backing });
+        }
+        Ok(Self { memory: Memory::new(at_start), rooms })
     }
 
     /// Memory as devices have it.
@@ -35,35 +55,44 @@ impl MachineRam {
         &self.memory
     }
 
+    /// A part of a range that is kept free, and how that is had.
+    fn part(&self, start: GuestAddress, bytes: u64) -> Result<(RamRegion, Backing), RamError> {
+        let part = |room: &Room| Some((room.all.part(start, bytes)?, room.backing));
+        self.rooms.iter().find_map(part).ok_or(RamError::Place { bytes })
+    }
+
     /// Makes these bytes RAM, all zero. They are of a range that is kept free, and none are RAM.
-    pub(crate) fn plug(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
-        let region = self.rooms.iter().find_map(|room| room.part(start, bytes));
-        let region = region.ok_or_else(|| io::Error::other("no memory can be plugged there"))?;
+    pub(crate) fn plug(&self, start: GuestAddress, bytes: u64) -> Result<(), RamError> {
+        let (region, backing) = self.part(start, bytes)?;
         // Whoever had it before, and was not done, may have written there since it was taken away.
-        region.clear()?;
+        mapping::give_back(region.mapping(), backing, region.offset(), bytes)?;
+        // Huge pages that nobody was promised have to be there before somebody needs one.
+        if backing.prefault || matches!(backing.pages, Pages::Huge(_)) {
+            let taken = sweep::run(Sweep::Populate, &[Piece::of(&region, backing)?], &|| false);
+            if let Err(error) = taken {
+                let _ = mapping::give_back(region.mapping(), backing, region.offset(), bytes);
+                return Err(error);
+            }
+        }
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let more = self.memory.memory().insert_region(Arc::new(region));
-        memory.replace(more.map_err(io::Error::other)?);
+        memory.replace(more.map_err(|_| RamError::Place { bytes })?);
         Ok(())
     }
 
     /// Takes away what was plugged by one call: nobody who looks from here on sees it.
-    pub(crate) fn unplug(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
-        if !self.rooms.iter().any(|room| room.to_region_addr(start).is_some()) {
-            return Err(io::Error::other("that is memory of the machine's start"));
-        }
+    pub(crate) fn unplug(&self, start: GuestAddress, bytes: u64) -> Result<(), RamError> {
+        self.part(start, bytes)?;
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let less = self.memory.memory().remove_region(start, bytes);
-        memory.replace(less.map_err(io::Error::other)?.0);
+        memory.replace(less.map_err(|_| RamError::Place { bytes })?.0);
         Ok(())
     }
 
     /// Gives what is not plugged any more back to the host, once no CPU and no device uses it.
-    pub(crate) fn give_back(&self, start: GuestAddress, bytes: u64) -> io::Result<()> {
-        match self.rooms.iter().find_map(|room| room.part(start, bytes)) {
-            Some(region) => region.clear(),
-            None => Err(io::Error::other("no memory can be plugged there")),
-        }
+    pub(crate) fn give_back(&self, start: GuestAddress, bytes: u64) -> Result<(), RamError> {
+        let (region, backing) = self.part(start, bytes)?;
+        mapping::give_back(region.mapping(), backing, region.offset(), bytes)
     }
 }
 
@@ -115,13 +144,21 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const ROOM: GuestAddress = GuestAddress(2 * MIB);
 
+    fn goes_on() -> Stopping {
+        Stopping::new(|| false)
+    }
+
     fn ram() -> MachineRam {
+        of_plan(&RamPlan::default())
+    }
+
+    fn of_plan(plan: &RamPlan) -> MachineRam {
         let map = [
             MemoryRange::ram(GuestAddress(0), MIB),
             MemoryRange::hotplug(ROOM, 4 * MIB),
             MemoryRange::ram(GuestAddress(8 * MIB), MIB),
         ];
-        create_regions(&MemoryMap::new(map).unwrap()).unwrap()
+        create(&MemoryMap::new(map).unwrap(), plan, &goes_on()).unwrap()
     }
 
     fn starts(ram: &MachineRam) -> Vec<u64> {
@@ -195,7 +232,7 @@ mod tests {
         ram.plug(ROOM, MIB).unwrap();
         ram.write(ROOM, &[5; 8]).unwrap();
         ram.write(GuestAddress(0), &[5; 8]).unwrap();
-        clear_ram(ram.memory()).unwrap();
+        clear(ram.memory(), &RamPlan::default(), &goes_on()).unwrap();
         for at in [ROOM, GuestAddress(0)] {
             let mut buf = [1; 8];
             ram.read(at, &mut buf).unwrap();
