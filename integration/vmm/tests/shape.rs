@@ -1,5 +1,6 @@
 //! CPUs, memory and NUMA nodes: what is said of those that cannot be, and what the tree says of those
 //! that can.
+#![cfg(feature = "vof")]
 
 mod run;
 #[path = "run/said.rs"]
