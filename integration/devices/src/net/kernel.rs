@@ -8,20 +8,19 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use libc::Ioctl;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_MRG_RXBUF;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vm_memory::{GuestAddressSpace, MmapRegion};
+use vm_memory::GuestAddressSpace;
 
 use super::bits;
+use crate::vhost::Session;
 use crate::vhost::kernel::{KernelVhost, VHOST, VringFile};
-use crate::vhost::vring::Vrings;
-use crate::vhost::worker::workers;
-use crate::vhost::{Session, memory};
-use crate::virtio::{Activation, Interrupt, Worker};
+use crate::vhost::kernel_session::KernelSession;
+use crate::virtio::{Activation, Worker};
 
 /// Where the kernel has it.
 const FILE: &str = "/dev/vhost-net";
@@ -47,26 +46,9 @@ const FEATURES: u64 =
 /// The kernel writes to guest memory without vm-memory's `Bitmap` being told: see
 /// [`with_relayed_queues`](Self::with_relayed_queues).
 pub struct KernelNet {
-    instance: Arc<Instance>,
+    session: Arc<KernelSession>,
     features: u64,
     is_relayed: bool,
-}
-
-/// What both the device and what works for it have.
-struct Instance {
-    vhost: KernelVhost,
-    /// What the kernel accesses while it is running.
-    accessed: Mutex<Option<Accessed>>,
-}
-
-/// Kept for the kernel.
-struct Accessed {
-    /// A guard of guest memory.
-    memory: Box<dyn Send>,
-    /// The rings that are not in it.
-    _rings: Option<Arc<MmapRegion>>,
-    /// Tells the driver that the kernel cannot go on.
-    interrupt: Arc<dyn Interrupt>,
 }
 
 impl KernelNet {
@@ -82,8 +64,8 @@ impl KernelNet {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let vhost = KernelVhost::new(file)?;
         let features = vhost.features()?;
-        let instance = Arc::new(Instance { vhost, accessed: Mutex::default() });
-        Ok(Self { instance, features, is_relayed: false })
+        let session = KernelSession::new(vhost, FILE, halt);
+        Ok(Self { session, features, is_relayed: false })
     }
 
     /// Has buffers marked as written in the `Bitmap` of guest memory once the kernel has used them,
@@ -115,34 +97,13 @@ impl KernelNet {
         M: GuestAddressSpace + Send + 'static,
         M::T: Send + 'static,
     {
-        let Activation { memory, features, queues, interrupt, .. } = activation;
         let own = if self.is_relayed { EVENT_IDX } else { 0 };
-        let guard = memory.memory();
-        let regions = memory::ranges(&*guard)?;
-        let vrings = if self.is_relayed {
-            Vrings::relayed(&*guard, queues, None)
-        } else {
-            Vrings::shared(&*guard, queues)
-        }?;
-        let vhost = &self.instance.vhost;
-        vhost.set_features(features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1)?;
-        // SAFETY: they are kept below until the kernel has stopped, or the file is closed. They
-        // are parts of guest memory, which all access as such.
-        unsafe { vhost.set_memory(&regions) }?;
-        for vring in &vrings.vrings {
-            // SAFETY: likewise, and so are the rings that are not in guest memory.
-            unsafe { vhost.set_vring(vring) }?;
-        }
-        let accessed = Accessed {
-            memory: Box::new(guard),
-            _rings: vrings.rings,
-            interrupt: interrupt.clone(),
-        };
-        *self.instance.accessed() = Some(accessed);
-        for vring in &vrings.vrings {
-            self.instance.set_backend(vring.index.into(), tap.as_raw_fd())?;
-        }
-        Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
+        let features = activation.features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
+        let activation = Activation { features, ..activation };
+        self.session.start(activation, self.is_relayed, |vhost, vrings| {
+            let mut indexes = vrings.iter().map(|vring| vring.index.into());
+            indexes.try_for_each(|index| set_backend(vhost, index, tap.as_raw_fd()))
+        })
     }
 
     /// Tells the kernel where guest memory is now, if it uses it.
@@ -151,75 +112,30 @@ impl KernelNet {
         M: GuestAddressSpace,
         M::T: Send + 'static,
     {
-        let mut accessed = self.instance.accessed();
-        let Some(now) = &mut *accessed else { return };
-        let guard = memory.memory();
-        let told = memory::ranges(&*guard).and_then(|regions| {
-            // SAFETY: kept below, or else what it had before is. They are parts of guest memory,
-            // which all access as such.
-            unsafe { self.instance.vhost.set_memory(&regions) }
-        });
-        match told {
-            Ok(()) => now.memory = Box::new(guard),
-            // It must not go on with what it had: that may be gone when this returns.
-            Err(error) => {
-                log::error!(
-                    "{FILE} cannot be told of guest memory: {error}; the device needs a reset"
-                );
-                let interrupt = now.interrupt.clone();
-                drop(accessed);
-                self.instance.stop();
-                interrupt.needs_reset();
-            }
-        }
+        self.session.memory_changed(memory);
     }
 
     /// Has the kernel leave guest memory and the interface alone.
     pub(super) fn stop(&self) {
-        self.instance.stop();
+        self.session.stop();
     }
 }
 
-impl Instance {
-    fn set_backend(&self, index: u32, file: RawFd) -> io::Result<()> {
-        // SAFETY: the call reads a structure of this type.
-        unsafe { self.vhost.tell(SET_BACKEND, &VringFile { index, file }) }
-    }
-
-    fn accessed(&self) -> MutexGuard<'_, Option<Accessed>> {
-        self.accessed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Has the kernel leave guest memory and the interface alone. Returns when what is under way has ended.
+fn halt(vhost: &KernelVhost) -> io::Result<()> {
+    let stopped = (0..QUEUES).map(|index| set_backend(vhost, index, NO_BACKEND));
+    stopped.fold(Ok(()), io::Result::and)
 }
 
-impl Session for Instance {
-    fn stop(&self) {
-        let mut accessed = self.accessed();
-        if accessed.is_none() {
-            return;
-        }
-        // Returns when what is under way has ended.
-        let stopped = (0..QUEUES).map(|index| self.set_backend(index, NO_BACKEND));
-        match stopped.fold(Ok(()), io::Result::and) {
-            Ok(()) => *accessed = None,
-            // It may go on with what it has, which so has to be there for ever.
-            Err(error) => {
-                log::error!("{FILE} cannot be stopped: {error}");
-                std::mem::forget(accessed.take());
-            }
-        }
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.stop();
-    }
+fn set_backend(vhost: &KernelVhost, index: u32, file: RawFd) -> io::Result<()> {
+    // SAFETY: the call reads a structure of this type.
+    unsafe { vhost.tell(SET_BACKEND, &VringFile { index, file }) }
 }
 
 impl fmt::Debug for KernelNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelNet")
-            .field("is_running", &self.instance.accessed().is_some())
+            .field("is_running", &self.session.is_running())
             .finish_non_exhaustive()
     }
 }
@@ -248,16 +164,13 @@ mod tests {
     #[test]
     fn a_kernel_that_cannot_be_told_of_memory_does_not_go_on() {
         let interrupts = Arc::new(CountedInterrupts::default());
-        let accessed =
-            Accessed { memory: Box::new(()), _rings: None, interrupt: interrupts.clone() };
-        let (vhost, accessed) = (KernelVhost::broken(), Mutex::new(Some(accessed)));
-        let instance = Arc::new(Instance { vhost, accessed });
-        let net = KernelNet { instance, features: 0, is_relayed: false };
+        let session = KernelSession::broken(FILE, halt, interrupts.clone());
+        let net = KernelNet { session, features: 0, is_relayed: false };
         let ranges = [(GuestAddress(0), 0x1_0000)];
         let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
         net.memory_changed(&memory);
         assert_eq!(interrupts.reset_count(), 1);
-        assert!(net.instance.accessed().is_none());
+        assert!(!net.session.is_running());
         // It uses none any more.
         net.memory_changed(&memory);
         assert_eq!(interrupts.reset_count(), 1);

@@ -9,6 +9,7 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod kernel;
+pub(crate) mod kernel_session;
 pub(crate) mod memory;
 pub(crate) mod relay;
 pub(crate) mod requests;

@@ -1,7 +1,5 @@
 //! The device whose sockets are the host's of family `AF_VSOCK`: the kernel works on its queues.
 
-#![allow(unsafe_code)]
-
 mod calls;
 #[cfg(test)]
 mod tests;
@@ -10,20 +8,19 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vm_memory::{GuestAddressSpace, MmapRegion};
+use vm_memory::GuestAddressSpace;
 
 use self::calls::{set_cid, set_running};
 use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
 use super::error::VsockError;
+use crate::vhost::Session;
 use crate::vhost::kernel::KernelVhost;
-use crate::vhost::vring::Vrings;
-use crate::vhost::worker::workers;
-use crate::vhost::{Session, memory};
-use crate::virtio::{ActivateError, Activation, DeviceKind, Interrupt, VirtioDevice, Worker};
+use crate::vhost::kernel_session::KernelSession;
+use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 /// Where the kernel has it.
 const FILE: &str = "/dev/vhost-vsock";
@@ -39,26 +36,9 @@ const FEATURES: u64 = 0b11 | EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 /// [`with_relayed_queues`](Self::with_relayed_queues).
 pub struct KernelVsock {
     cid: u64,
-    instance: Arc<Instance>,
+    session: Arc<KernelSession>,
     features: u64,
     is_relayed: bool,
-}
-
-/// What both the device and what works for it have.
-struct Instance {
-    vhost: KernelVhost,
-    /// What the kernel accesses while it is running.
-    accessed: Mutex<Option<Accessed>>,
-}
-
-/// Kept for the kernel.
-struct Accessed {
-    /// A guard of guest memory.
-    memory: Box<dyn Send>,
-    /// The rings that are not in it.
-    _rings: Option<Arc<MmapRegion>>,
-    /// Tells the driver that the kernel cannot go on.
-    interrupt: Arc<dyn Interrupt>,
 }
 
 impl KernelVsock {
@@ -81,8 +61,8 @@ impl KernelVsock {
             io::ErrorKind::AddrInUse => VsockError::Taken(cid),
             _ => failed(source),
         })?;
-        let instance = Arc::new(Instance { vhost, accessed: Mutex::default() });
-        Ok(Self { cid, instance, features, is_relayed: false })
+        let session = KernelSession::new(vhost, FILE, halt);
+        Ok(Self { cid, session, features, is_relayed: false })
     }
 
     /// Has buffers marked as written in the `Bitmap` of guest memory once the kernel has used them,
@@ -96,64 +76,21 @@ impl KernelVsock {
         self
     }
 
-    fn start<M>(&mut self, activation: Activation<M>) -> io::Result<Vec<Worker>>
+    fn start<M>(&mut self, mut activation: Activation<M>) -> io::Result<Vec<Worker>>
     where
         M: GuestAddressSpace + Send + 'static,
         M::T: Send + 'static,
     {
-        let Activation { memory, features, mut queues, interrupt, .. } = activation;
         // The kernel has no part in events, which there are none of.
-        queues.truncate(2);
+        activation.queues.truncate(2);
         let own = if self.is_relayed { EVENT_IDX } else { 0 };
-        let features = features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
-        let guard = memory.memory();
-        let regions = memory::ranges(&*guard)?;
-        let vrings = if self.is_relayed {
-            Vrings::relayed(&*guard, queues, None)
-        } else {
-            Vrings::shared(&*guard, queues)
-        }?;
-        let vhost = &self.instance.vhost;
-        vhost.set_features(features)?;
-        // SAFETY: they are kept below until the kernel has stopped, or the file is closed. They
-        // are parts of guest memory, which all access as such.
-        unsafe { vhost.set_memory(&regions) }?;
-        for vring in &vrings.vrings {
-            // SAFETY: likewise, and so are the rings that are not in guest memory.
-            unsafe { vhost.set_vring(vring) }?;
-        }
-        let accessed = Accessed {
-            memory: Box::new(guard),
-            _rings: vrings.rings,
-            interrupt: interrupt.clone(),
-        };
-        *self.instance.accessed() = Some(accessed);
-        set_running(vhost, true)?;
-        Ok(workers(&memory, self.instance.clone(), vrings.relays, &interrupt, FILE))
+        activation.features = activation.features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
+        self.session.start(activation, self.is_relayed, |vhost, _| set_running(vhost, true))
     }
 }
 
-impl Instance {
-    fn accessed(&self) -> MutexGuard<'_, Option<Accessed>> {
-        self.accessed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Session for Instance {
-    fn stop(&self) {
-        let mut accessed = self.accessed();
-        if accessed.is_none() {
-            return;
-        }
-        match set_running(&self.vhost, false) {
-            Ok(()) => *accessed = None,
-            // It may go on with what it has, which so has to be there for ever.
-            Err(error) => {
-                log::error!("{FILE} cannot be stopped: {error}");
-                std::mem::forget(accessed.take());
-            }
-        }
-    }
+fn halt(vhost: &KernelVhost) -> io::Result<()> {
+    set_running(vhost, false)
 }
 
 impl<M> VirtioDevice<M> for KernelVsock
@@ -185,43 +122,17 @@ where
             }
         }
         self.start(activation).map_err(|source| {
-            self.instance.stop();
+            self.session.stop();
             ActivateError::Host { what: "the kernel's vhost-vsock cannot be used", source }
         })
     }
 
     fn reset(&mut self) {
-        self.instance.stop();
+        self.session.stop();
     }
 
     fn memory_changed(&mut self, memory: &M) {
-        let mut accessed = self.instance.accessed();
-        let Some(now) = &mut *accessed else { return };
-        let guard = memory.memory();
-        let told = memory::ranges(&*guard).and_then(|regions| {
-            // SAFETY: kept below, or else what it had before is. They are parts of guest memory,
-            // which all access as such.
-            unsafe { self.instance.vhost.set_memory(&regions) }
-        });
-        match told {
-            Ok(()) => now.memory = Box::new(guard),
-            // It must not go on with what it had: that may be gone when this returns.
-            Err(error) => {
-                log::error!(
-                    "{FILE} cannot be told of guest memory: {error}; the device needs a reset"
-                );
-                let interrupt = now.interrupt.clone();
-                drop(accessed);
-                self.instance.stop();
-                interrupt.needs_reset();
-            }
-        }
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.stop();
+        self.session.memory_changed(memory);
     }
 }
 
@@ -229,7 +140,7 @@ impl fmt::Debug for KernelVsock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KernelVsock")
             .field("cid", &self.cid)
-            .field("is_running", &self.instance.accessed().is_some())
+            .field("is_running", &self.session.is_running())
             .finish_non_exhaustive()
     }
 }

@@ -1,3 +1,5 @@
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -26,15 +28,13 @@ fn devices_that_are_none_are_named() {
 #[test]
 fn a_kernel_that_cannot_be_told_of_memory_does_not_go_on() {
     let interrupts = Arc::new(CountedInterrupts::default());
-    let accessed = Accessed { memory: Box::new(()), _rings: None, interrupt: interrupts.clone() };
-    let (vhost, accessed) = (KernelVhost::broken(), Mutex::new(Some(accessed)));
-    let instance = Arc::new(Instance { vhost, accessed });
-    let mut device = KernelVsock { cid: 3, instance, features: 0, is_relayed: false };
+    let session = KernelSession::broken(FILE, halt, interrupts.clone());
+    let mut device = KernelVsock { cid: 3, session, features: 0, is_relayed: false };
     let ranges = [(GuestAddress(0), 0x1_0000)];
     let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
     device.memory_changed(&memory);
     assert_eq!(interrupts.reset_count(), 1);
-    assert!(device.instance.accessed().is_none());
+    assert!(!device.session.is_running());
     // It uses none any more.
     device.memory_changed(&memory);
     assert_eq!(interrupts.reset_count(), 1);
