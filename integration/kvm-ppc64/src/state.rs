@@ -122,33 +122,35 @@ pub(crate) fn write(
     let mut regs = sys::Regs::from(state.core);
     sys::with_struct(vcpu, sys::SET_REGS, &mut regs)
         .map_err(KvmError::kernel("set the registers of a virtual CPU"))?;
-    for (Register { name, id }, value) in writes {
-        sys::set_one_reg(vcpu, id, value).map_err(|source| KvmError::Register {
-            action: "set",
-            name,
-            vcpu: index,
-            source,
-        })?;
-    }
-    Ok(())
+    writes.into_iter().try_for_each(|(register, value)| set(index, vcpu, register, value))
 }
 
-/// Sets what a CPU that was in use has outside its registers as it is of a new one. What belongs to
-/// the area of a processor goes before it, which KVM refuses otherwise.
+/// What a CPU has outside its registers, as it is of a new one. What belongs to the area of a processor
+/// goes before it, which KVM refuses otherwise. Of the ICP, CPPR and XISR are 0, MFRR and the pending
+/// priority least favoured.
+const AT_RESET: [(&str, u128); 4] =
+    [("DTL", 0), ("SLB_SHADOW", 0), ("VPA", 0), ("ICP", 0xffff_0000)];
+
+/// Sets what a CPU that was in use has outside its registers as it is of a new one.
 pub(crate) fn reset(index: CpuIndex, vcpu: &OwnedFd) -> Result<(), KvmError> {
-    /// CPPR and XISR 0; MFRR and the pending priority least favoured.
-    const ICP_AT_RESET: u128 = 0xffff_0000;
-    for (name, value) in [("DTL", 0), ("SLB_SHADOW", 0), ("VPA", 0), ("ICP", ICP_AT_RESET)] {
-        let known = registers::all().find(|register| register.name == name);
-        let Some(Register { name, id }) = known else { continue };
-        sys::set_one_reg(vcpu, id, value).map_err(|source| KvmError::Register {
-            action: "set",
-            name,
-            vcpu: index,
-            source,
-        })?;
-    }
-    Ok(())
+    at_reset().try_for_each(|(register, value)| set(index, vcpu, register, value))
+}
+
+fn at_reset() -> impl Iterator<Item = (Register, u128)> {
+    AT_RESET.into_iter().filter_map(|(name, value)| {
+        let register = registers::all().find(|register| register.name == name)?;
+        Some((register, value))
+    })
+}
+
+fn set(index: CpuIndex, vcpu: &OwnedFd, register: Register, value: u128) -> Result<(), KvmError> {
+    let Register { name, id } = register;
+    sys::set_one_reg(vcpu, id, value).map_err(|source| KvmError::Register {
+        action: "set",
+        name,
+        vcpu: index,
+        source,
+    })
 }
 
 /// What is set, in its order. Checks all of it first, so that a CPU is not left half restored for
@@ -203,6 +205,12 @@ mod tests {
             .map(|&(name, value)| (name.to_owned(), RegisterValue(value)))
             .collect();
         VcpuState { core: CoreRegisters::default(), registers }
+    }
+
+    #[test]
+    fn what_is_reset_is_known_and_in_order() {
+        let names: Vec<_> = at_reset().map(|(register, _)| register.name).collect();
+        assert_eq!(names, ["DTL", "SLB_SHADOW", "VPA", "ICP"]);
     }
 
     #[test]
