@@ -10,6 +10,7 @@ pub mod console;
 pub mod cpu;
 pub mod fdt;
 pub mod hotplug;
+pub mod hpt;
 pub mod hvterm;
 pub mod hypercall;
 mod interrupt_node;

@@ -10,6 +10,7 @@ use crate::cas::decision::{InterruptMode, Support};
 use crate::config::{Interrupts, MachineConfig};
 use crate::cpu::{Cpu, CpuError};
 use crate::hotplug::{MemoryBlock, Resource};
+use crate::hpt::Order;
 use crate::layout::{LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES};
 use crate::topology::{
     CpuTopology, CpuTopologyError, MemoryMap, MemoryRange, NumaDistances, NumaNode,
@@ -177,6 +178,12 @@ impl Machine {
     /// How many bytes of memory there are, what was plugged included.
     pub fn ram_bytes(&self) -> u64 {
         self.memory.ram_bytes() + self.blocks.len() as u64 * MemoryBlock::BYTES
+    }
+
+    /// How large the hashed page table of a guest without radix trees is: enough for all memory that
+    /// there may be.
+    pub fn hpt_order(&self) -> Order {
+        Order::for_ram(self.memory.ram_bytes() + self.memory.hotplug_bytes())
     }
 
     /// Where its memory is: RAM at boot, and what the tree leaves room for.
