@@ -95,6 +95,11 @@ pub trait MachineConfig {
         Interrupts::Auto
     }
 
+    /// How the guest translates addresses; by default the back end decides.
+    fn mmu(&self) -> AddressTranslation {
+        AddressTranslation::Auto
+    }
+
     /// What the guest is told at its start.
     fn boot(&self) -> Boot<'_>;
 
@@ -201,6 +206,8 @@ pub struct PseriesOptions {
     pub cpu: CpuModel,
     /// How the guest takes interrupts.
     pub interrupts: Interrupts,
+    /// How the guest translates addresses.
+    pub mmu: AddressTranslation,
 }
 
 /// How a guest is to take external interrupts.
@@ -232,6 +239,35 @@ impl FromStr for Interrupts {
     }
 }
 
+/// How a guest is to translate addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub enum AddressTranslation {
+    /// By radix trees where the back end has them; the guest may choose where it has both ways.
+    #[default]
+    Auto,
+    /// By radix trees only.
+    Radix,
+    /// By a hashed page table only: for guests of before POWER9, and others that know nothing else.
+    Hash,
+}
+
+impl FromStr for AddressTranslation {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "radix" => Ok(Self::Radix),
+            "hash" => Ok(Self::Hash),
+            _ => Err("the values are auto, radix and hash"),
+        }
+    }
+}
+
 impl PseriesOptions {
     /// The same with the client interface, or without it.
     #[must_use]
@@ -250,6 +286,12 @@ impl PseriesOptions {
     pub const fn with_interrupts(self, interrupts: Interrupts) -> Self {
         Self { interrupts, ..self }
     }
+
+    /// The same with addresses translated so.
+    #[must_use]
+    pub const fn with_mmu(self, mmu: AddressTranslation) -> Self {
+        Self { mmu, ..self }
+    }
 }
 
 #[cfg(all(test, feature = "serde"))]
@@ -261,12 +303,33 @@ mod tests {
         let options: PseriesOptions =
             serde_json::from_str(r#"{"x-vof": false, "cpu": "POWER10", "interrupts": "xive"}"#)
                 .unwrap();
-        let interrupts = Interrupts::Xive;
-        let cpu = CpuModel::Power10;
-        assert_eq!(options, PseriesOptions { x_vof: Some(false), cpu, interrupts });
+        let expected = PseriesOptions::default()
+            .with_x_vof(false)
+            .with_cpu(CpuModel::Power10)
+            .with_interrupts(Interrupts::Xive);
+        assert_eq!(options, expected);
+        let options: PseriesOptions = serde_json::from_str(r#"{"mmu": "hash"}"#).unwrap();
+        assert_eq!(options, PseriesOptions::default().with_mmu(AddressTranslation::Hash));
         let defaults: PseriesOptions = serde_json::from_str("{}").unwrap();
-        let interrupts = Interrupts::Auto;
-        assert_eq!(defaults, PseriesOptions { x_vof: None, cpu: CpuModel::Power9, interrupts });
+        assert_eq!(defaults, PseriesOptions::default());
+        assert_eq!((defaults.x_vof, defaults.cpu), (None, CpuModel::Power9));
+        assert_eq!(
+            (defaults.interrupts, defaults.mmu),
+            (Interrupts::Auto, AddressTranslation::Auto)
+        );
+    }
+
+    /// As a file, so on the command line.
+    #[test]
+    fn words_are_those_of_files() {
+        for word in ["auto", "radix", "hash"] {
+            let parsed: AddressTranslation = word.parse().unwrap();
+            assert_eq!(serde_json::to_string(&parsed).unwrap(), format!("\"{word}\""));
+        }
+        assert_eq!(
+            "Hash".parse::<AddressTranslation>(),
+            Err("the values are auto, radix and hash")
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 pub use error::ConfigError;
 
-use crate::cas::decision::{InterruptMode, Support};
-use crate::config::{Interrupts, MachineConfig};
+use crate::cas::decision::{InterruptMode, Mmu, Support};
+use crate::config::{AddressTranslation, Interrupts, MachineConfig};
 use crate::cpu::{Cpu, CpuError};
 use crate::hotplug::{MemoryBlock, Resource};
 use crate::hpt::Order;
@@ -36,6 +36,8 @@ pub struct Machine {
     x_vof: bool,
     wanted_interrupts: Interrupts,
     interrupts: Support<InterruptMode>,
+    wanted_mmu: AddressTranslation,
+    mmu: Support<Mmu>,
 }
 
 impl Machine {
@@ -92,6 +94,8 @@ impl Machine {
             x_vof: config.x_vof(),
             wanted_interrupts: config.interrupts(),
             interrupts: Support::Only(InterruptMode::Xics),
+            wanted_mmu: config.mmu(),
+            mmu: Support::Only(Mmu::Radix),
         })
     }
 
@@ -255,6 +259,24 @@ impl Machine {
     /// How guests are to take interrupts, as configured: for whoever knows the back end.
     pub fn wanted_interrupts(&self) -> Interrupts {
         self.wanted_interrupts
+    }
+
+    /// The same machine on a back end that has hashed page tables, or a choice of these and radix
+    /// trees.
+    #[must_use]
+    pub fn with_mmu(self, mmu: Support<Mmu>) -> Self {
+        Self { mmu, ..self }
+    }
+
+    /// How guests can translate addresses: by radix trees, unless the back end
+    /// [has more](Self::with_mmu).
+    pub fn mmu(&self) -> Support<Mmu> {
+        self.mmu
+    }
+
+    /// How guests are to translate addresses, as configured: for whoever knows the back end.
+    pub fn wanted_mmu(&self) -> AddressTranslation {
+        self.wanted_mmu
     }
 
     /// The kernel command line.

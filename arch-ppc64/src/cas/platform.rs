@@ -28,7 +28,7 @@ impl Platform {
             cpu: *machine.cpu(),
             memory_blocks: MemoryBlocks::of_machine(machine),
             has_connectors: machine.has_connectors(),
-            mmu: Support::Only(Mmu::Radix),
+            mmu: machine.mmu(),
             interrupts: machine.interrupts(),
             topology: machine.topology().clone(),
         }

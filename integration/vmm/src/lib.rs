@@ -188,9 +188,7 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
         Some(pvr) => machine.on_host(pvr)?,
         None => machine,
     };
-    let interrupts =
-        backend.interrupts(machine.wanted_interrupts()).map_err(Failure::Unsuitable)?;
-    let machine = machine.with_interrupts(interrupts);
+    let machine = offered(machine, &*backend)?;
     backend.check(&machine).map_err(Failure::Unsuitable)?;
     let cpu = machine.cpu();
     log::info!("{} on {}, processor version {:#010x}", cpu.model(), backend.name(), cpu.pvr());
@@ -237,9 +235,16 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
 /// [`Failure`]; its [`status`](Failure::status) is the exit status.
 pub fn dump_fdt(cli: &Cli, path: &std::path::Path) -> Result<(), Failure> {
     let (config, machine) = machine(cli)?;
-    let interrupts = software::offered(machine.wanted_interrupts());
-    let machine = machine.with_interrupts(interrupts);
+    let machine = offered(machine, &Software::new(Arc::new(Clock::of_instructions())))?;
     Ok(dump::dump_fdt(&machine, &config, path)?)
+}
+
+/// The machine with what a guest is offered on a back end.
+fn offered(machine: Machine, backend: &dyn Backend) -> Result<Machine, Failure> {
+    let interrupts =
+        backend.interrupts(machine.wanted_interrupts()).map_err(Failure::Unsuitable)?;
+    let mmu = backend.mmu(machine.wanted_mmu()).map_err(Failure::Unsuitable)?;
+    Ok(machine.with_interrupts(interrupts).with_mmu(mmu))
 }
 
 fn machine(cli: &Cli) -> Result<(VmConfig, Machine), Failure> {

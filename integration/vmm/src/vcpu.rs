@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arch_ppc64::cas::{Decision, InterruptMode, Negotiated, Support};
-use arch_ppc64::config::Interrupts;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::platform::{Device, InterruptController};
 use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
@@ -218,6 +218,21 @@ pub trait Backend: std::fmt::Debug {
         }
     }
 
+    /// What a guest is offered of radix trees and hashed page tables where it is to translate addresses
+    /// as `wanted`; by default radix trees.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsuitable`] says what the back end does not have.
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {
+        match wanted {
+            AddressTranslation::Auto | AddressTranslation::Radix => Ok(Support::Only(Mmu::Radix)),
+            _ => Err(BackendError::Unsuitable(format!(
+                "there are no hashed page tables on {} yet: mmu=auto and mmu=radix are possible",
+                self.name()
+            ))),
+        }
+    }
+
     /// Makes a virtual machine around `ram`, all of its CPUs stopped. A restart of the guest is a
     /// new virtual machine.
     ///
@@ -296,6 +311,39 @@ mod tests {
         fn x_vof(&self) -> bool {
             true
         }
+    }
+
+    /// A back end that has what all have.
+    #[derive(Debug)]
+    struct Plain;
+
+    impl Backend for Plain {
+        fn name(&self) -> &'static str {
+            "plain"
+        }
+
+        fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
+            Ok(None)
+        }
+
+        fn create(
+            &self,
+            _: &Machine,
+            _: &Arc<dyn HostRam>,
+        ) -> Result<VirtualMachine, BackendError> {
+            Err(BackendError::Unsuitable("this one runs nothing".to_owned()))
+        }
+    }
+
+    #[test]
+    fn what_a_back_end_does_not_have_is_refused_by_name() {
+        for wanted in [AddressTranslation::Auto, AddressTranslation::Radix] {
+            assert_eq!(Plain.mmu(wanted).unwrap(), Support::Only(Mmu::Radix));
+        }
+        let error = Plain.mmu(AddressTranslation::Hash).unwrap_err().to_string();
+        assert!(error.contains("on plain yet") && error.contains("mmu=radix"), "{error}");
+        let error = Plain.interrupts(Interrupts::Xive).unwrap_err().to_string();
+        assert!(error.contains("on plain yet") && error.contains("interrupts=xics"), "{error}");
     }
 
     #[test]

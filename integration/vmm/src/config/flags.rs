@@ -1,6 +1,6 @@
 //! What the command line says of a machine: only what was written, to be laid over the rest.
 
-use arch_ppc64::config::{Interrupts, PseriesOptions};
+use arch_ppc64::config::{AddressTranslation, Interrupts, PseriesOptions};
 use arch_ppc64::cpu::CpuModel;
 
 use super::options::{OptionError, Options, Switch};
@@ -81,12 +81,14 @@ impl MemoryFlag {
     }
 }
 
-/// The argument of `--machine`: `x-vof=on|off,cpu=MODEL,interrupts=auto|xics|xive`.
+/// The argument of `--machine`: `x-vof=on|off,cpu=MODEL,interrupts=auto|xics|xive,
+/// mmu=auto|radix|hash`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineFlag {
     x_vof: Option<Switch>,
     cpu: Option<CpuModel>,
     interrupts: Option<Interrupts>,
+    mmu: Option<AddressTranslation>,
 }
 
 impl MachineFlag {
@@ -95,9 +97,13 @@ impl MachineFlag {
     /// # Errors
     /// [`OptionError`].
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let options = Options::parse(text, &["x-vof", "cpu", "interrupts"])?;
-        let interrupts = options.get("interrupts")?;
-        Ok(Self { x_vof: options.get("x-vof")?, cpu: options.get("cpu")?, interrupts })
+        let options = Options::parse(text, &["x-vof", "cpu", "interrupts", "mmu"])?;
+        Ok(Self {
+            x_vof: options.get("x-vof")?,
+            cpu: options.get("cpu")?,
+            interrupts: options.get("interrupts")?,
+            mmu: options.get("mmu")?,
+        })
     }
 
     /// Lays what was written over `config`.
@@ -105,6 +111,7 @@ impl MachineFlag {
         config.x_vof = self.x_vof.map(|Switch(on)| on).or(config.x_vof);
         config.cpu = self.cpu.unwrap_or(config.cpu);
         config.interrupts = self.interrupts.unwrap_or(config.interrupts);
+        config.mmu = self.mmu.unwrap_or(config.mmu);
     }
 }
 
@@ -151,6 +158,11 @@ mod tests {
         assert_eq!(machine, expected.with_interrupts(Interrupts::Xive));
         MachineFlag::parse("interrupts=auto").unwrap().apply(&mut machine);
         assert_eq!(machine, expected);
+        MachineFlag::parse("mmu=hash").unwrap().apply(&mut machine);
+        MachineFlag::parse("cpu=power9").unwrap().apply(&mut machine);
+        assert_eq!(machine, expected.with_mmu(AddressTranslation::Hash));
+        MachineFlag::parse("mmu=auto").unwrap().apply(&mut machine);
+        assert_eq!(machine, expected);
     }
 
     #[test]
@@ -159,6 +171,8 @@ mod tests {
         assert!(error.contains("cpu=POWER7") && error.contains("POWER10"), "{error}");
         let error = MachineFlag::parse("interrupts=mpic").unwrap_err().to_string();
         assert!(error.contains("interrupts=mpic") && error.contains("xive"), "{error}");
+        let error = MachineFlag::parse("mmu=none").unwrap_err().to_string();
+        assert!(error.contains("mmu=none") && error.contains("radix and hash"), "{error}");
         let error = MachineFlag::parse("x-vof=maybe").unwrap_err().to_string();
         assert!(error.contains("on and off"), "{error}");
         let error = MemoryFlag::parse("size=1G,prefault=soon").unwrap_err().to_string();

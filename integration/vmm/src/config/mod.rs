@@ -18,7 +18,9 @@ mod size;
 
 use std::path::PathBuf;
 
-use arch_ppc64::config::{Boot, Cpus, Interrupts, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::config::{
+    AddressTranslation, Boot, Cpus, Interrupts, MachineConfig, Memory, PseriesOptions,
+};
 use arch_ppc64::topology::{
     CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, NumaDistanceError, NumaDistances,
 };
@@ -186,6 +188,10 @@ impl MachineConfig for VmConfig {
 
     fn interrupts(&self) -> Interrupts {
         self.machine.interrupts
+    }
+
+    fn mmu(&self) -> AddressTranslation {
+        self.machine.mmu
     }
 
     fn x_vof(&self) -> bool {

@@ -61,7 +61,12 @@ impl Backend for Software {
     }
 
     fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, BackendError> {
-        Ok(offered(wanted))
+        // Either where nobody says more, so that a guest takes what it can.
+        Ok(match wanted {
+            Interrupts::Xics => Support::Only(InterruptMode::Xics),
+            Interrupts::Xive => Support::Only(InterruptMode::Xive),
+            _ => Support::Either,
+        })
     }
 
     fn create(
@@ -91,15 +96,6 @@ impl Backend for Software {
             vm: Some(growing),
             negotiated: Box::new(move |decision| vm.negotiated(decision)),
         })
-    }
-}
-
-/// What the board offers: either where nobody says more, so that a guest takes what it can.
-pub(crate) fn offered(wanted: Interrupts) -> Support<InterruptMode> {
-    match wanted {
-        Interrupts::Xics => Support::Only(InterruptMode::Xics),
-        Interrupts::Xive => Support::Only(InterruptMode::Xive),
-        _ => Support::Either,
     }
 }
 
