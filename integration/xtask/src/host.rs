@@ -1,5 +1,5 @@
-//! The emulated POWER host: a bare-metal POWER9 or POWER10 that QEMU emulates, with Debian's kernel
-//! and its real KVM-HV.
+//! The emulated POWER host: a POWER9 or POWER10 that QEMU emulates, bare metal or a partition, with
+//! Debian's kernel and its real KVM-HV.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ const INIT: &str = include_str!("../host/init");
 /// QEMU's limit for the initial RAM disk of these machines (hw/ppc/pnv.c).
 const DISK_LIMIT_BYTES: usize = 128 << 20;
 
-/// How many disks the host takes at most: each has one of a chip's PCI host bridges to itself.
+/// How many disks the host takes at most: as many as a chip has PCI host bridges.
 pub(crate) const DISKS: usize = 6;
 
 /// The modules that the host's kernel needs for its disks, and for networks of guests on it.
@@ -30,29 +30,71 @@ const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "tun", "vhost_net"];
 /// A machine that QEMU emulates for a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HostMachine {
-    /// A bare-metal POWER9.
+    /// A bare-metal POWER9: guests of POWER9 and of POWER8's level, by radix or hash, XICS or XIVE
     #[default]
     Powernv9,
-    /// A bare-metal POWER10.
+    /// A bare-metal POWER10: guests of POWER10 and of POWER9's and POWER8's levels, by radix or
+    /// hash, XICS or XIVE
     Powernv10,
+    /// A partition of a POWER9 that runs guests of its own (nested KVM-HV): guests of POWER9, by
+    /// radix and XICS only
+    Pseries9,
+    /// A partition of a POWER10: guests of POWER10 and of POWER9's level, by radix and XICS only
+    Pseries10,
 }
 
 impl HostMachine {
     /// Its processor.
     pub(crate) fn cpu(self) -> &'static str {
         match self {
-            Self::Powernv9 => "POWER9",
-            Self::Powernv10 => "POWER10",
+            Self::Powernv9 | Self::Pseries9 => "POWER9",
+            Self::Powernv10 | Self::Pseries10 => "POWER10",
         }
     }
 
+    /// What it is, for people.
+    pub(crate) fn description(self) -> String {
+        let cpu = self.cpu();
+        if self.is_partition() { format!("{cpu} partition") } else { format!("{cpu} host") }
+    }
+
+    /// Whether there is a hypervisor below it, whose guest it is.
+    fn is_partition(self) -> bool {
+        matches!(self, Self::Pseries9 | Self::Pseries10)
+    }
+
     /// QEMU's arguments for it: one processor is enough for guests of many.
-    fn arguments(self) -> [&'static str; 6] {
+    fn arguments(self) -> Vec<&'static str> {
         let machine = match self {
             Self::Powernv9 => "powernv9",
             Self::Powernv10 => "powernv10",
+            // The emulator has the hypercalls of nested guests, and says so when told to. What it
+            // cannot emulate it is told not to promise.
+            Self::Pseries9 | Self::Pseries10 => {
+                "pseries,x-vof=on,cap-nested-hv=on,cap-ccf-assist=off,cap-cfpc=broken,\
+                 cap-sbbc=broken,cap-ibs=broken"
+            }
         };
-        ["-M", machine, "-cpu", self.cpu(), "-smp", "1"]
+        let mut arguments = vec!["-M", machine, "-cpu", self.cpu(), "-smp", "1"];
+        if !self.is_partition() {
+            // Without a service processor a restart, and so a panic, would not end the emulator.
+            arguments.extend(["-device", "ipmi-bmc-sim,id=bmc0"]);
+            arguments.extend(["-device", "isa-ipmi-bt,bmc=bmc0,irq=10"]);
+        }
+        arguments
+    }
+
+    /// QEMU's device for a disk, with the bridges that it needs: each of bare metal has one of a
+    /// chip's PCI host bridges to itself, as without the usual devices there is nothing below them.
+    fn disk_devices(self, place: usize) -> Vec<String> {
+        if self.is_partition() {
+            return vec![format!("virtio-blk-pci,drive=disk{place}")];
+        }
+        vec![
+            format!("pnv-phb,index={place},id=bridge{place}"),
+            format!("pnv-phb-root-port,bus=bridge{place},id=port{place}"),
+            format!("virtio-blk-pci,drive=disk{place},bus=port{place}"),
+        ]
     }
 }
 
@@ -97,9 +139,6 @@ impl Host {
             .args(["-m", &job.memory])
             .args(["-nographic", "-nodefaults", "-no-reboot"])
             .args(["-serial", "stdio", "-monitor", "none"])
-            // Without a service processor a restart, and so a panic, would not end the emulator.
-            .args(["-device", "ipmi-bmc-sim,id=bmc0"])
-            .args(["-device", "isa-ipmi-bt,bmc=bmc0,irq=10"])
             .arg("-kernel")
             .arg(&guest.kernel)
             .arg("-initrd")
@@ -107,7 +146,7 @@ impl Host {
             // A panic restarts the machine, which is the end of it.
             .arg("-append")
             .arg(format!("console=hvc0 quiet cryptomgr.notests panic=-1 {NO_WATCHDOGS}"))
-            .args(disk_arguments(&job.disks)?)
+            .args(disk_arguments(job.machine, &job.disks)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -147,7 +186,7 @@ fn errors_file(folder: &TemporaryFolder) -> PathBuf {
 
 /// QEMU's arguments for disks. What is written is in its file when the emulator ends, and need not
 /// outlast this machine.
-fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
+fn disk_arguments(machine: HostMachine, disks: &[PathBuf]) -> Result<Vec<String>> {
     let mut arguments = Vec::new();
     for (place, disk) in disks.iter().enumerate() {
         let path = disk.to_str().ok_or_else(|| {
@@ -155,15 +194,9 @@ fn disk_arguments(disks: &[PathBuf]) -> Result<Vec<String>> {
         })?;
         // A comma ends a value, two are one (QEMU, "Standard options").
         let path = path.replace(',', ",,");
-        let id = format!("disk{place}");
         arguments.push("-drive".into());
-        arguments.push(format!("if=none,id={id},format=raw,cache=unsafe,file={path}"));
-        // Without the usual devices there are no bridges, either.
-        for device in [
-            format!("pnv-phb,index={place},id=bridge{place}"),
-            format!("pnv-phb-root-port,bus=bridge{place},id=port{place}"),
-            format!("virtio-blk-pci,drive={id},bus=port{place}"),
-        ] {
+        arguments.push(format!("if=none,id=disk{place},format=raw,cache=unsafe,file={path}"));
+        for device in machine.disk_devices(place) {
             arguments.extend(["-device".into(), device]);
         }
     }
@@ -226,8 +259,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_disk_has_a_bridge_of_its_own() {
-        let arguments = disk_arguments(&["a".into(), "b,c".into()]).unwrap().join(" ");
+    fn each_disk_has_a_bridge_of_its_own_on_bare_metal() {
+        let disks = ["a".into(), "b,c".into()];
+        let arguments = disk_arguments(HostMachine::Powernv9, &disks).unwrap().join(" ");
         assert_eq!(
             arguments,
             "-drive if=none,id=disk0,format=raw,cache=unsafe,file=a \
@@ -238,6 +272,12 @@ mod tests {
              -device pnv-phb,index=1,id=bridge1 \
              -device pnv-phb-root-port,bus=bridge1,id=port1 \
              -device virtio-blk-pci,drive=disk1,bus=port1"
+        );
+        let arguments = disk_arguments(HostMachine::Pseries10, &disks[..1]).unwrap().join(" ");
+        assert_eq!(
+            arguments,
+            "-drive if=none,id=disk0,format=raw,cache=unsafe,file=a \
+             -device virtio-blk-pci,drive=disk0"
         );
     }
 }

@@ -115,8 +115,8 @@ enum Task {
     },
     /// Run a command on an emulated POWER host that has real KVM
     ///
-    /// Builds pseries-vmm for POWER, boots a POWER9 that QEMU emulates, and runs CMD there, in a
-    /// folder with the files. pseries-vmm is in its PATH, and so is busybox. The terminal, or
+    /// Builds pseries-vmm for POWER, boots a POWER host that QEMU emulates, and runs CMD there, in
+    /// a folder with the files. pseries-vmm is in its PATH, and so is busybox. The terminal, or
     /// standard input, is CMD's; its output comes as it is printed; its exit status is the
     /// result.
     #[command(after_help = "Examples:\n  \
@@ -124,7 +124,8 @@ enum Task {
         cargo xtask on-power --file target/guest/vmlinux-6.1 \\\n    \
             --file target/guest/initramfs.cpio.gz -- \\\n    \
             pseries-vmm --kernel vmlinux-6.1 --initramfs initramfs.cpio.gz \\\n    \
-            --cmdline \"console=hvc0 autotest\" --memory size=512M\n\n\
+            --cmdline \"console=hvc0 autotest\" --memory size=512M\n  \
+        cargo xtask on-power --host pseries10 -- cat /proc/cpuinfo\n\n\
         Exit status: CMD's own; 124 when its time was up; 125 when it could not be run; 2 for \
         wrong arguments.")]
     OnPower(on_power::OnPower),

@@ -86,7 +86,7 @@ impl OnPower {
         };
         // From here on there is something to be put back.
         let mut signals = Signals::take().attempt(|| "handle signals".into())?;
-        progress!("starting the emulated {} host", self.host.cpu());
+        progress!("starting the emulated {}", self.host.description());
         let mut host = Host::start(&guest, &job)?;
         let console = Console {
             to_host: host.qemu.stdin.take().expect("Host::start asks for it"),
