@@ -3,23 +3,21 @@
 use std::sync::Arc;
 
 use super::builder::PlatformBuilder;
-use super::device::{Describe, Device};
+use super::device::Device;
 use super::error::PlatformError;
 use super::interrupts::{InterruptKind, NoInterrupts};
 use super::machine::Platform;
-use super::simple::{KernelCalls, Nodes};
+use super::simple::KernelCalls;
 use crate::cas::decision::InterruptMode;
 use crate::console::NoConsole;
-use crate::fdt::Tree;
 use crate::hotplug::{self, Hotplug, NoHost};
 use crate::hvterm::{self, HvTerm};
-use crate::interrupt_node;
 use crate::layout::VTY_UNIT;
 use crate::machine::Machine;
 use crate::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls};
 use crate::vcpu::NoCpus;
 use crate::xics::KernelXics;
-use crate::xive;
+use crate::xive::KernelXive;
 
 /// A machine of the devices that each has, with nothing behind them: for its
 /// [tree](Platform::tree), when there is no back end to run it. Its console shows nothing and its
@@ -68,12 +66,9 @@ fn standard(machine: &Machine) -> Result<PlatformBuilder<'_>, PlatformError> {
 
 /// What the machine's interrupt controller says of itself at its start.
 fn controller(machine: &Machine) -> Arc<dyn Device> {
-    let topology = machine.topology().clone();
+    let topology = machine.topology();
     match machine.interrupts().first() {
-        InterruptMode::Xics => Arc::new(KernelXics::new(&topology)),
-        InterruptMode::Xive => {
-            let describe = move |tree: &mut Tree, _: &Describe<'_>| xive::describe(tree, &topology);
-            Arc::new(Nodes::new(interrupt_node::ID, describe))
-        }
+        InterruptMode::Xics => Arc::new(KernelXics::new(topology)),
+        InterruptMode::Xive => Arc::new(KernelXive::new(topology)),
     }
 }

@@ -3,7 +3,7 @@
 /// State of a source: whether it has an event on its way (P), and another one that waits for the
 /// end of that (Q).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pq {
+pub enum Pq {
     /// 00: the next event is forwarded.
     Reset = 0,
     /// 01: events are dropped.
@@ -16,7 +16,7 @@ pub(super) enum Pq {
 
 impl Pq {
     /// Of the low-order two bits of a number.
-    pub(super) const fn of(bits: u64) -> Self {
+    pub const fn of(bits: u64) -> Self {
         match bits & 3 {
             0 => Self::Reset,
             1 => Self::Off,
@@ -26,7 +26,7 @@ impl Pq {
     }
 
     /// P, then Q.
-    pub(super) const fn bits(self) -> u8 {
+    pub const fn bits(self) -> u8 {
         self as u8
     }
 
@@ -55,7 +55,7 @@ impl Pq {
 
 /// What a load of a management page does. The offset says it: nothing else of the address counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Load {
+pub enum Load {
     /// Ends an event. The value is whether another one is forwarded.
     End,
     /// The value is P and Q.
@@ -72,6 +72,15 @@ impl Load {
             0x800..=0xbff => Some(Self::Get),
             set @ 0xc00..=0xfff => Some(Self::Set(Pq::of(set >> 8))),
             _ => None,
+        }
+    }
+
+    /// The first offset at which a load does this.
+    pub const fn offset(self) -> u64 {
+        match self {
+            Self::End => 0,
+            Self::Get => 0x800,
+            Self::Set(pq) => 0xc00 | (pq as u64) << 8,
         }
     }
 }
@@ -116,6 +125,10 @@ mod tests {
             (0xf800, Some(Load::Get)),
         ] {
             assert_eq!(Load::at(offset), load, "{offset:#x}");
+            if let Some(load) = load {
+                assert_eq!(Load::at(load.offset()), Some(load));
+                assert!(load.offset() <= offset & 0xfff);
+            }
         }
     }
 }

@@ -1,14 +1,20 @@
 //! The pages of the controller: of sources, of queues, and the thread interrupt management area.
 
+use vm_memory::GuestAddress;
+
+use super::controller::SourcePages;
 use super::esb::Load;
 use super::server::PRIORITIES;
 use super::state::{PAGES_OF_SERVER, Refused};
 use super::{PAGE_SHIFT, Xive};
-use crate::layout::{MAX_CPUS, XIVE_OS_PAGE, XIVE_QUEUES, XIVE_SOURCES, XIVE_USER_PAGE};
-use crate::platform::{MmioHandler, MmioRange};
+use crate::layout::{
+    FIRST_INTERRUPT, MAX_CPUS, XIVE_OS_PAGE, XIVE_QUEUES, XIVE_SOURCES, XIVE_USER_PAGE,
+};
+use crate::platform::{MAX_SOURCES, MmioHandler, MmioRange};
 use crate::vcpu::CpuIndex;
 
-use super::device::SOURCE_END;
+/// Past the last number that a source can have: so many have pages.
+pub(super) const SOURCE_END: u32 = FIRST_INTERRUPT + MAX_SOURCES;
 
 const SOURCES: usize = 0;
 const QUEUES: usize = 1;
@@ -40,20 +46,19 @@ const SET_PENDING: (u64, usize) = (0x812, 1);
 /// Accepts as well; what was accepted would be in the cache lines of H_INT_SET_OS_REPORTING_LINE.
 const ACCEPT_UNREPORTED: (u64, usize) = (0xc10, 1);
 
-/// The page of a source whose stores are events.
-pub(super) fn trigger_page(source: u32) -> u64 {
-    XIVE_SOURCES.0 + u64::from(source) * 2 * PAGE_BYTES + PAGE_BYTES
-}
-
-/// The page of a source whose loads end events and set the bits.
-pub(super) fn management_page(source: u32) -> u64 {
-    XIVE_SOURCES.0 + u64::from(source) * 2 * PAGE_BYTES
+/// The pages of a source: that of its management comes first.
+pub(super) fn source_pages(source: u32) -> SourcePages {
+    let management = XIVE_SOURCES.0 + u64::from(source) * 2 * PAGE_BYTES;
+    SourcePages {
+        management: GuestAddress(management),
+        trigger: GuestAddress(management + PAGE_BYTES),
+    }
 }
 
 /// The page of the notifications of a queue.
-pub(super) fn notification_page(server: CpuIndex, priority: u8) -> u64 {
+pub(super) fn notification_page(server: CpuIndex, priority: u8) -> GuestAddress {
     let number = u64::from(server.0) * PAGES_OF_SERVER + u64::from(priority);
-    XIVE_QUEUES.0 + number * PAGE_BYTES
+    GuestAddress(XIVE_QUEUES.0 + number * PAGE_BYTES)
 }
 
 impl MmioHandler for Xive {

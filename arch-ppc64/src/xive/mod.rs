@@ -59,6 +59,7 @@
 //! ```
 
 mod calls;
+mod controller;
 mod device;
 mod either;
 mod esb;
@@ -75,8 +76,11 @@ use crate::topology::CpuTopology;
 use crate::vcpu::CpuIndex;
 use crate::xics::InterruptOutput;
 
-pub(crate) use device::describe;
+pub use calls::answer;
+pub use controller::{Assignment, EventQueue, SourceInfo, SourcePages, XiveController};
+pub use device::KernelXive;
 pub use either::XicsOrXive;
+pub use esb::{Load, Pq};
 use server::Server;
 use state::State;
 

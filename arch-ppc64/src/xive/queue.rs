@@ -2,43 +2,31 @@
 
 use vm_memory::GuestAddress;
 
+use super::controller::{DATA_MASK, EventQueue};
 use super::esb::Pq;
 use crate::layout::XIVE_QUEUE_SHIFT as QUEUE_SHIFT;
 use crate::ram::{GuestRam, MemoryFault};
 
 const ENTRY_BYTES: u64 = 4;
 
-/// How many entries a queue has.
-pub(super) const ENTRIES: u32 = (1 << QUEUE_SHIFT) / ENTRY_BYTES as u32;
+/// How long a queue is.
+pub(super) const BYTES: u64 = 1 << QUEUE_SHIFT;
 
-/// An entry has 31 bits of data: the other one tells it from those of the round before.
-pub(super) const DATA_MASK: u32 = 0x7fff_ffff;
+/// How many entries a queue has.
+pub(super) const ENTRIES: u32 = (BYTES / ENTRY_BYTES) as u32;
 
 /// A queue of a server and a priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Queue {
-    /// Its place, a multiple of its size. That there is RAM was so when it was set, and is looked
-    /// at with each entry: RAM may go.
-    pub(super) at: GuestAddress,
-    /// The next entry.
-    pub(super) index: u32,
-    /// The high-order bit of the entries of this round.
-    pub(super) generation: bool,
-    /// Whether each entry is notified of, whatever the state of notifications.
-    pub(super) always_notifies: bool,
+    /// That there is RAM was so when it was set, and is looked at with each entry: RAM may go.
+    pub(super) entries: EventQueue,
     /// Where notifications are coalesced: their state.
     pub(super) notification: Pq,
 }
 
 impl Queue {
-    /// An empty queue. "The generation bit starts at 1": memory that is all zeros has no entry.
-    pub(super) const fn new(at: GuestAddress, always_notifies: bool) -> Self {
-        Self { at, index: 0, generation: true, always_notifies, notification: Pq::Reset }
-    }
-
-    /// Whether a queue can be at this address, as far as the address goes.
-    pub(super) const fn is_aligned(at: GuestAddress) -> bool {
-        at.0 % (1 << QUEUE_SHIFT) == 0
+    pub(super) const fn new(entries: EventQueue) -> Self {
+        Self { entries, notification: Pq::Reset }
     }
 
     /// Writes an entry behind the last one; the guest reads as fast as it is interrupted, or loses
@@ -47,15 +35,16 @@ impl Queue {
     /// # Errors
     /// [`MemoryFault`] where there is no RAM any more; then there is no entry.
     pub(super) fn push(&mut self, data: u32, ram: &dyn GuestRam) -> Result<bool, MemoryFault> {
-        let entry = u32::from(self.generation) << 31 | data & DATA_MASK;
-        let at = GuestAddress(self.at.0 + u64::from(self.index) * ENTRY_BYTES);
+        let queue = &mut self.entries;
+        let entry = u32::from(queue.generation) << 31 | data & DATA_MASK;
+        let at = GuestAddress(queue.at.0 + u64::from(queue.index) * ENTRY_BYTES);
         ram.write_be_u32(at, entry)?;
-        self.index += 1;
-        if self.index >= ENTRIES {
-            self.index = 0;
-            self.generation = !self.generation;
+        queue.index += 1;
+        if queue.index >= ENTRIES {
+            queue.index = 0;
+            queue.generation = !queue.generation;
         }
-        Ok(self.always_notifies || self.notification.trigger())
+        Ok(queue.always_notifies || self.notification.trigger())
     }
 }
 
@@ -70,13 +59,13 @@ mod tests {
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x2_0000)]).unwrap();
         let ram: &dyn GuestRam = &ram;
         let at = GuestAddress(0x1_0000);
-        let mut queue = Queue::new(at, true);
+        let mut queue = Queue::new(EventQueue::new(at, true));
         let entry = |index: u64| ram.read_be_u32(GuestAddress(at.0 + 4 * index)).unwrap();
         for index in 0..ENTRIES {
             assert_eq!(queue.push(0x8000_0000 | index, ram), Ok(true));
             assert_eq!(entry(index.into()), 0x8000_0000 | index);
         }
-        assert_eq!((queue.index, queue.generation), (0, false));
+        assert_eq!((queue.entries.index, queue.entries.generation), (0, false));
         assert_eq!(queue.push(7, ram), Ok(true));
         assert_eq!((entry(0), entry(1)), (7, 0x8000_0001));
         // Nothing was written before it or behind it.
@@ -87,7 +76,7 @@ mod tests {
     fn queue_without_ram_takes_nothing() {
         let ram: GuestMemoryMmap =
             GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x1_0000)]).unwrap();
-        let mut queue = Queue::new(GuestAddress(0x1_0000), true);
+        let mut queue = Queue::new(EventQueue::new(GuestAddress(0x1_0000), true));
         let before = queue;
         assert!(queue.push(1, &ram).is_err());
         assert_eq!(queue, before);

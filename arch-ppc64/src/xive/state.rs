@@ -7,37 +7,13 @@ mod saved;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::controller::{Assignment, EventQueue};
 use super::esb::{Load, Pq};
 use super::queue::Queue;
-use super::server::{NO_PRIORITY, QUEUES, Server};
+use super::server::{QUEUES, Server};
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
 use crate::xics::InterruptOutput;
-
-/// Where the events of a source go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Assignment {
-    /// The CPU and the priority whose queue it is.
-    pub(super) target: CpuIndex,
-    pub(super) priority: u8,
-    /// Events are dropped.
-    pub(super) is_masked: bool,
-    /// What the entries of the queue say (EISN).
-    pub(super) data: u32,
-}
-
-impl Assignment {
-    /// Of a source that has not been assigned: the data "will be equivalent to the LISN if not
-    /// changed".
-    pub(super) const fn none(source: u32) -> Self {
-        Self { target: CpuIndex(0), priority: 0, is_masked: true, data: source }
-    }
-
-    /// The priority as guests are told of it.
-    pub(super) const fn shown_priority(&self) -> u8 {
-        if self.is_masked { NO_PRIORITY } else { self.priority }
-    }
-}
 
 /// A source of interrupts.
 #[derive(Debug, Clone, Copy)]
@@ -161,8 +137,30 @@ impl State {
         Ok(())
     }
 
+    /// Sets the queue of a server and a priority, or takes it away.
+    pub(super) fn set_queue(
+        &mut self,
+        target: CpuIndex,
+        priority: u8,
+        queue: Option<EventQueue>,
+    ) -> Result<(), Refused> {
+        *self.queue_mut(target, priority)? = queue.map(Queue::new);
+        Ok(())
+    }
+
+    /// What is set as it.
+    pub(super) fn queue(
+        &self,
+        CpuIndex(number): CpuIndex,
+        priority: u8,
+    ) -> Result<Option<EventQueue>, Refused> {
+        let server = self.servers.get(number as usize).ok_or(Refused)?;
+        let queue = server.queues.get(usize::from(priority)).ok_or(Refused)?;
+        Ok(queue.map(|queue| queue.entries))
+    }
+
     /// The queue of a server and a priority.
-    pub(super) fn queue_mut(
+    fn queue_mut(
         &mut self,
         CpuIndex(number): CpuIndex,
         priority: u8,

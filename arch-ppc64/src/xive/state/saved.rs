@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
-use super::{Assignment, Source, State};
-use crate::layout::{XIVE_LAST_PRIORITY, XIVE_QUEUE_SHIFT};
+use super::{Source, State};
+use crate::layout::XIVE_QUEUE_SHIFT;
 use crate::platform::{SaveState, StateError, StateValue};
 use crate::topology::CpuTopology;
 use crate::vcpu::ServerNumber;
 use crate::xive::Xive;
+use crate::xive::controller::{Assignment, EventQueue};
 use crate::xive::esb::Pq;
-use crate::xive::queue::{DATA_MASK, ENTRIES, Queue};
+use crate::xive::queue::Queue;
 use crate::xive::server::{NO_PRIORITY, PRIORITIES, QUEUES, Server};
 
 /// What is saved of the controller.
@@ -57,6 +58,7 @@ struct SourceState {
     data: u32,
 }
 
+/// Restored when the guest's RAM is, as a level that nobody has seen yet becomes an event then.
 impl SaveState for Xive {
     fn save(&self) -> Result<StateValue, StateError> {
         StateValue::of(&self.lock().save(&self.topology))
@@ -112,6 +114,10 @@ impl State {
         for number in 0..self.servers.len() {
             self.update_line(number);
         }
+        // Of those that were saved, none has a level that waits to be seen.
+        for source in &state.sources {
+            let _ = self.change(source.number, |_| false);
+        }
         Ok(())
     }
 }
@@ -122,12 +128,13 @@ impl SourceState {
         let target = topology.index(ServerNumber(server)).ok_or_else(|| {
             format!("interrupt source {number:#x} is for server {server}, which there is not")
         })?;
-        if priority > XIVE_LAST_PRIORITY || data & !DATA_MASK != 0 || pq > 3 {
+        let assignment = Assignment { target, priority, is_masked: masked, data };
+        if !assignment.is_possible() || pq > 3 {
             return Err(format!(
                 "interrupt source {number:#x} of priority {priority}, data {data:#x}, state {pq}"
             ));
         }
-        Ok(Assignment { target, priority, is_masked: masked, data })
+        Ok(assignment)
     }
 }
 
@@ -137,11 +144,11 @@ impl ServerState {
         let queues = queues.filter_map(|(priority, queue)| Some((priority, queue.as_ref()?)));
         let queues = queues.map(|(priority, queue)| QueueState {
             priority,
-            address: queue.at.0,
+            address: queue.entries.at.0,
             shift: XIVE_QUEUE_SHIFT,
-            index: queue.index,
-            generation: queue.generation,
-            always_notifies: queue.always_notifies,
+            index: queue.entries.index,
+            generation: queue.entries.generation,
+            always_notifies: queue.entries.always_notifies,
             notification: queue.notification.bits(),
         });
         Self { cppr: server.cppr, pending: server.pending, queues: queues.collect() }
@@ -154,22 +161,19 @@ impl ServerState {
         }
         let mut queues = [None; QUEUES];
         for saved in &self.queues {
-            let at = GuestAddress(saved.address);
-            let fits = saved.shift == XIVE_QUEUE_SHIFT
-                && Queue::is_aligned(at)
-                && saved.index < ENTRIES
-                && saved.notification <= 3;
+            let entries = EventQueue {
+                at: GuestAddress(saved.address),
+                index: saved.index,
+                generation: saved.generation,
+                always_notifies: saved.always_notifies,
+            };
+            let fits =
+                saved.shift == XIVE_QUEUE_SHIFT && entries.is_possible() && saved.notification <= 3;
             let place = queues.get_mut(usize::from(saved.priority)).filter(|place| place.is_none());
             let Some(place) = place.filter(|_| fits) else {
                 return Err(format!("an event queue {saved:x?}"));
             };
-            *place = Some(Queue {
-                at,
-                index: saved.index,
-                generation: saved.generation,
-                always_notifies: saved.always_notifies,
-                notification: Pq::of(saved.notification.into()),
-            });
+            *place = Some(Queue { entries, notification: Pq::of(saved.notification.into()) });
         }
         Ok(Server { cppr, pending, queues, line })
     }

@@ -48,6 +48,21 @@ fn state_is_taken_up_by_another_one() {
     assert_eq!(saved(&guest), saved(&other));
 }
 
+/// The controller saves none such: each level that a source takes is an event at once.
+#[test]
+fn a_level_that_nobody_has_seen_is_an_event_when_it_is_restored() {
+    let mut state = saved(&Guest::ready());
+    let sources = state["sources"].as_array_mut().unwrap();
+    let level = sources.iter_mut().find(|source| source["number"] == LEVEL).unwrap();
+    assert_eq!(level["pq"], 0);
+    level["level"] = true.into();
+    let guest = Guest::ready();
+    restore(&guest, &state).unwrap();
+    assert_eq!(guest.lines(), [true, false, false]);
+    assert_eq!(guest.accept(0), [0x80, 5]);
+    assert_eq!(guest.entry(0, 5, 0), 0x8000_0000 | LEVEL);
+}
+
 #[test]
 fn form_is_that_of_version_1() {
     let state = saved(&busy());
