@@ -38,6 +38,7 @@ pub struct Machine {
     interrupts: Support<InterruptMode>,
     wanted_mmu: AddressTranslation,
     mmu: Support<Mmu>,
+    hpt_order: Order,
 }
 
 impl Machine {
@@ -79,6 +80,7 @@ impl Machine {
         if let Some(at) = cmdline.find('\0') {
             return Err(ConfigError::CmdlineNul { at });
         }
+        let hpt_order = Order::for_ram(memory.ram_bytes() + memory.hotplug_bytes());
         let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
@@ -96,6 +98,7 @@ impl Machine {
             interrupts: Support::Only(InterruptMode::Xics),
             wanted_mmu: config.mmu(),
             mmu: Support::Only(Mmu::Radix),
+            hpt_order,
         })
     }
 
@@ -185,9 +188,15 @@ impl Machine {
     }
 
     /// How large the hashed page table of a guest without radix trees is: enough for all memory that
-    /// there may be.
+    /// there may be, unless the back end [has another](Self::with_hpt_order).
     pub fn hpt_order(&self) -> Order {
-        Order::for_ram(self.memory.ram_bytes() + self.memory.hotplug_bytes())
+        self.hpt_order
+    }
+
+    /// The same machine on a back end whose hashed page table is of this size.
+    #[must_use]
+    pub fn with_hpt_order(self, hpt_order: Order) -> Self {
+        Self { hpt_order, ..self }
     }
 
     /// Where its memory is: RAM at boot, and what the tree leaves room for.

@@ -6,6 +6,7 @@ use super::proposal::Proposal;
 use super::vectors::vector5;
 use super::{CasError, Support, TreeChange};
 use crate::cpu::{Cpu, CpuModel};
+use crate::hpt::properties::{PFT_SIZE, pft_size};
 use crate::interrupt_node;
 use crate::memory_blocks::{BLOCKS_PROPERTY, NODE_PATH, SETS_PROPERTY};
 use crate::topology::{CpuTopology, Form, REFERENCE_POINTS_PROPERTY};
@@ -20,8 +21,8 @@ impl Decision {
     /// What the platform makes of a proposal.
     ///
     /// A guest without a vector 5, such as a boot loader, says nothing of how it translates
-    /// addresses and takes interrupts: it gets the older way where the machine has that, else the
-    /// only one, and nothing that has to be asked for.
+    /// addresses and takes interrupts: it keeps those that the machine has started with, and gets
+    /// nothing that has to be asked for.
     ///
     /// # Errors
     /// [`CasError::Processor`], [`CasError::Mmu`] and [`CasError::Interrupts`] when the guest
@@ -29,12 +30,13 @@ impl Decision {
     pub fn new(proposal: &Proposal, platform: &Platform) -> Result<Self, CasError> {
         let Level { cpu_version, compat, is_lowered } = level(proposal, &platform.cpu)?;
         let Some(options) = &proposal.platform else {
-            let [radix, hash] = MMUS;
+            let mmu = platform.mmu.first();
             return Ok(Self {
                 cpu_version,
                 compat,
                 is_lowered,
-                mmu: preferred([hash, radix], &platform.mmu),
+                mmu,
+                hpt_order: platform.hpt_order(mmu, false),
                 interrupts: platform.interrupts.first(),
                 form1_affinity: false,
                 form2_affinity: false,
@@ -43,12 +45,14 @@ impl Decision {
                 dynamic_memory_v2: false,
             });
         };
+        let mmu = agree(MMUS, &platform.mmu, &options.mmu).ok_or(CasError::Mmu(options.mmu))?;
         let dynamic_memory = platform.memory_blocks.is_some() && options.dynamic_memory;
         Ok(Self {
             cpu_version,
             compat,
             is_lowered,
-            mmu: agree(MMUS, &platform.mmu, &options.mmu).ok_or(CasError::Mmu(options.mmu))?,
+            mmu,
+            hpt_order: platform.hpt_order(mmu, options.hpt_resize),
             interrupts: agree(INTERRUPT_MODES, &platform.interrupts, &options.interrupts)
                 .ok_or(CasError::Interrupts(options.interrupts))?,
             form1_affinity: options.form1_affinity,
@@ -64,11 +68,13 @@ impl Decision {
     /// can do, one that is told not to use XIVE included.
     pub fn default_for(platform: &Platform) -> Self {
         let pluggable = platform.memory_blocks.is_some();
+        let mmu = platform.mmu.first();
         Self {
             cpu_version: platform.cpu.version(),
             compat: platform.cpu.compat(),
             is_lowered: false,
-            mmu: preferred(MMUS, &platform.mmu),
+            mmu,
+            hpt_order: platform.hpt_order(mmu, false),
             interrupts: platform.interrupts.first(),
             form1_affinity: true,
             form2_affinity: true,
@@ -81,10 +87,9 @@ impl Decision {
     /// What the tree is to say: every property that depends on an agreement.
     pub fn changes(&self, platform: &Platform) -> Vec<TreeChange> {
         let points = self.affinity().reference_points();
-        let points = points.iter().flat_map(|level| level.to_be_bytes()).collect();
         let mut changes = vec![
             set("/chosen", ARCHITECTURE_VECTOR_5, self.architecture_vector_5()),
-            set("/rtas", REFERENCE_POINTS_PROPERTY, points),
+            set("/rtas", REFERENCE_POINTS_PROPERTY, cells(points.iter().copied())),
         ];
         // The other properties of a CPU are the same at each level.
         if platform.has_versions() {
@@ -92,6 +97,14 @@ impl Decision {
                 path: "/cpus".to_owned(),
                 name: "cpu-version".to_owned(),
                 value: self.cpu_version.to_be_bytes().to_vec(),
+            });
+        }
+        if platform.mmu == Support::Either {
+            let (largest, _) = platform.hpt_orders;
+            changes.push(TreeChange::SetChildren {
+                path: "/cpus".to_owned(),
+                name: PFT_SIZE.to_owned(),
+                value: cells(pft_size(Some(self.hpt_order.unwrap_or(largest)))),
             });
         }
         if let Some(blocks) = &platform.memory_blocks {
@@ -198,13 +211,12 @@ fn agree<T: PartialEq>(ways: [T; 2], platform: &Support<T>, guest: &Support<T>) 
     ways.into_iter().find(|way| platform.includes(way) && guest.includes(way))
 }
 
-/// The first way that the platform has.
-fn preferred<T: PartialEq>([first, other]: [T; 2], platform: &Support<T>) -> T {
-    if platform.includes(&first) { first } else { other }
-}
-
 fn set(path: &str, name: &str, value: Vec<u8>) -> TreeChange {
     TreeChange::Set { path: path.to_owned(), name: name.to_owned(), value }
+}
+
+fn cells(values: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    values.into_iter().flat_map(u32::to_be_bytes).collect()
 }
 
 fn remove(path: &str, name: &str) -> TreeChange {

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::hpt::Order;
+
 /// How a guest translates addresses (option vector 5, byte 24).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mmu {
@@ -70,6 +72,17 @@ impl Support<InterruptMode> {
     }
 }
 
+impl Support<Mmu> {
+    /// How a machine of these translates addresses before anything is agreed on: by radix trees,
+    /// where it can. A client that wants neither is in real mode all the same.
+    pub fn first(&self) -> Mmu {
+        match self {
+            Self::Only(Mmu::Hash) => Mmu::Hash,
+            Self::Only(Mmu::Radix) | Self::Either => Mmu::Radix,
+        }
+    }
+}
+
 impl<T: fmt::Display> fmt::Display for Support<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -94,6 +107,8 @@ pub struct Decision {
     pub is_lowered: bool,
     /// How addresses are translated.
     pub mmu: Mmu,
+    /// How large the hashed page table is, where they are translated by one.
+    pub hpt_order: Option<Order>,
     /// How interrupts are taken.
     pub interrupts: InterruptMode,
     /// The guest knows associativity in form 1.

@@ -3,6 +3,7 @@
 use super::vectors::vector5;
 use super::{InterruptMode, Mmu, Support};
 use crate::cpu::Cpu;
+use crate::hpt::Order;
 use crate::machine::Machine;
 use crate::memory_blocks::MemoryBlocks;
 use crate::topology::CpuTopology;
@@ -16,6 +17,8 @@ pub struct Platform {
     /// Whether what can be plugged has connectors.
     pub(super) has_connectors: bool,
     pub(super) mmu: Support<Mmu>,
+    /// The size of a hashed page table for all memory that there may be, and for what there is.
+    pub(super) hpt_orders: (Order, Order),
     pub(super) interrupts: Support<InterruptMode>,
     /// What XICS and XIVE say of their servers in the tree.
     pub(super) topology: CpuTopology,
@@ -29,8 +32,20 @@ impl Platform {
             memory_blocks: MemoryBlocks::of_machine(machine),
             has_connectors: machine.has_connectors(),
             mmu: machine.mmu(),
+            hpt_orders: (machine.hpt_order(), Order::for_ram(machine.ram_bytes())),
             interrupts: machine.interrupts(),
             topology: machine.topology().clone(),
+        }
+    }
+
+    /// The size of the hashed page table of a guest that translates so. One that is not made yet, and
+    /// that its guest can have resized, is for the memory that there is.
+    pub(super) fn hpt_order(&self, mmu: Mmu, resizes: bool) -> Option<Order> {
+        let (largest, present) = self.hpt_orders;
+        match (mmu, self.mmu) {
+            (Mmu::Radix, _) => None,
+            (Mmu::Hash, Support::Either) if resizes => Some(present.min(largest)),
+            (Mmu::Hash, _) => Some(largest),
         }
     }
 

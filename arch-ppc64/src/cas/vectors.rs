@@ -125,6 +125,8 @@ pub struct PlatformOptions {
     pub form2_affinity: bool,
     /// Byte 6: the guest is told of hotplug events by an interrupt of their own.
     pub hotplug_events: bool,
+    /// Byte 6: the guest can have its hashed page table resized while it runs (H_RESIZE_HPT_PREPARE).
+    pub hpt_resize: bool,
     /// Bytes 9 to 12: the most processors that the guest can have; 0 when it does not say. A
     /// guest leaves the others alone, so nothing is decided by this.
     pub max_cpus: u32,
@@ -148,6 +150,7 @@ pub(super) mod vector5 {
     pub(in crate::cas) const FORM1_AFFINITY: (usize, u8) = (5, 0x80);
     pub(in crate::cas) const FORM2_AFFINITY: (usize, u8) = (5, 0x20);
     pub(in crate::cas) const HOTPLUG_EVENTS: (usize, u8) = (6, 0x04);
+    pub(in crate::cas) const HPT_RESIZE: (usize, u8) = (6, 0x01);
     pub(in crate::cas) const DYNAMIC_MEMORY_V2: (usize, u8) = (22, 0x80);
     pub(in crate::cas) const RADIX_GTSE: (usize, u8) = (26, 0x40);
 
@@ -184,6 +187,7 @@ impl PlatformOptions {
             form1_affinity: has(vector5::FORM1_AFFINITY),
             form2_affinity: has(vector5::FORM2_AFFINITY),
             hotplug_events: has(vector5::HOTPLUG_EVENTS),
+            hpt_resize: has(vector5::HPT_RESIZE),
             max_cpus: word(vector, 9),
             dynamic_memory_v2: has(vector5::DYNAMIC_MEMORY_V2),
             interrupts: vector5::support(

@@ -2,7 +2,9 @@
 
 use super::error::FdtError;
 use super::tree::{NodeBuilder, Tree};
+use crate::cas::Mmu;
 use crate::hotplug::core_connector;
+use crate::hpt::properties::{PFT_SIZE, pft_size};
 use crate::layout::TIMEBASE_HZ;
 use crate::machine::Machine;
 use crate::vcpu::CpuIndex;
@@ -61,12 +63,15 @@ pub(crate) fn describe_core(
     node.cell("clock-frequency", CLOCK_HZ)?;
     node.cell("slb-size", SLB_ENTRIES)?;
     node.cell("ibm,slb-size", SLB_ENTRIES)?;
-    // No hash page table is made for the guest before it asks for one.
-    node.cells("ibm,pft-size", &[0, 0])?;
+    let order = machine.mmu().includes(&Mmu::Hash).then(|| machine.hpt_order());
+    node.cells(PFT_SIZE, &pft_size(order))?;
     node.cells("ibm,segment-page-sizes", SEGMENT_PAGE_SIZES)?;
     node.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
-    node.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
-    node.bytes("ibm,pa-features", &processor_features())?;
+    let has_radix = machine.mmu().includes(&Mmu::Radix);
+    if has_radix {
+        node.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
+    }
+    node.bytes("ibm,pa-features", &processor_features(has_radix))?;
     let servers: Vec<u32> = topology.core(first).map(|cpu| topology.server(cpu).0).collect();
     node.cells("ibm,ppc-interrupt-server#s", &servers)?;
     // Each with the number of its global server.
@@ -93,22 +98,22 @@ pub(crate) fn describe_core(
 /// the attribute bytes. Only what guests act on, and what each host can give, is named.
 ///
 /// The same for each model: what POWER10 and POWER11 add needs the host's leave, and is not offered.
-fn processor_features() -> Vec<u8> {
+fn processor_features(has_radix: bool) -> Vec<u8> {
     const ATTRIBUTE_BYTES: usize = 66;
     /// Byte, bit (0 is the most significant).
     const FEATURES: &[(usize, u8)] = &[
-        (0, 0),  // memory management unit
-        (0, 1),  // floating point unit
-        (0, 2),  // segment lookaside buffer
-        (0, 3),  // run latch (CTRL)
-        (0, 6),  // no-execute bit in pages
-        (1, 2),  // caching-inhibited large pages
-        (5, 0),  // little-endian mode
-        (40, 0), // radix translation
+        (0, 0), // memory management unit
+        (0, 1), // floating point unit
+        (0, 2), // segment lookaside buffer
+        (0, 3), // run latch (CTRL)
+        (0, 6), // no-execute bit in pages
+        (1, 2), // caching-inhibited large pages
+        (5, 0), // little-endian mode
     ];
+    const RADIX: (usize, u8) = (40, 0);
     let mut features = vec![0; 2 + ATTRIBUTE_BYTES];
     features[0] = ATTRIBUTE_BYTES as u8;
-    for &(byte, bit) in FEATURES {
+    for &(byte, bit) in FEATURES.iter().chain(has_radix.then_some(&RADIX)) {
         features[2 + byte] |= 0x80 >> bit;
     }
     features

@@ -3,5 +3,6 @@
 //! of the guest's.
 
 mod order;
+pub(crate) mod properties;
 
 pub use order::Order;

@@ -1,6 +1,7 @@
 //! Trees, read back by a parser that knows nothing of the writer.
 
 mod interrupts;
+mod mmu;
 mod numa;
 mod parser;
 mod tools;
