@@ -3,6 +3,7 @@
 mod error;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 pub use error::ConfigError;
 
@@ -38,7 +39,8 @@ pub struct Machine {
     interrupts: Support<InterruptMode>,
     wanted_mmu: AddressTranslation,
     mmu: Support<Mmu>,
-    hpt_order: Order,
+    /// The least and the most.
+    hpt_orders: (Order, Order),
 }
 
 impl Machine {
@@ -80,7 +82,6 @@ impl Machine {
         if let Some(at) = cmdline.find('\0') {
             return Err(ConfigError::CmdlineNul { at });
         }
-        let hpt_order = Order::for_ram(memory.ram_bytes() + memory.hotplug_bytes());
         let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
@@ -98,7 +99,7 @@ impl Machine {
             interrupts: Support::Only(InterruptMode::Xics),
             wanted_mmu: config.mmu(),
             mmu: Support::Only(Mmu::Radix),
-            hpt_order,
+            hpt_orders: (Order::MIN, Order::MAX),
         })
     }
 
@@ -188,15 +189,26 @@ impl Machine {
     }
 
     /// How large the hashed page table of a guest without radix trees is: enough for all memory that
-    /// there may be, unless the back end [has another](Self::with_hpt_order).
+    /// there may be, as far as the back end [has such](Self::with_hpt_orders).
     pub fn hpt_order(&self) -> Order {
-        self.hpt_order
+        self.hpt_order_for(self.memory.ram_bytes() + self.memory.hotplug_bytes())
     }
 
-    /// The same machine on a back end whose hashed page table is of this size.
+    /// How large it is where the guest can have it resized: enough for the memory that there is.
+    pub fn present_hpt_order(&self) -> Order {
+        self.hpt_order_for(self.ram_bytes())
+    }
+
+    fn hpt_order_for(&self, ram_bytes: u64) -> Order {
+        let (least, most) = self.hpt_orders;
+        Order::for_ram(ram_bytes).max(least).min(most)
+    }
+
+    /// The same machine on a back end whose hashed page tables have other sizes than all that there
+    /// are.
     #[must_use]
-    pub fn with_hpt_order(self, hpt_order: Order) -> Self {
-        Self { hpt_order, ..self }
+    pub fn with_hpt_orders(self, orders: RangeInclusive<Order>) -> Self {
+        Self { hpt_orders: orders.into_inner(), ..self }
     }
 
     /// Where its memory is: RAM at boot, and what the tree leaves room for.

@@ -32,7 +32,7 @@ impl Platform {
             memory_blocks: MemoryBlocks::of_machine(machine),
             has_connectors: machine.has_connectors(),
             mmu: machine.mmu(),
-            hpt_orders: (machine.hpt_order(), Order::for_ram(machine.ram_bytes())),
+            hpt_orders: (machine.hpt_order(), machine.present_hpt_order()),
             interrupts: machine.interrupts(),
             topology: machine.topology().clone(),
         }
@@ -44,7 +44,7 @@ impl Platform {
         let (largest, present) = self.hpt_orders;
         match (mmu, self.mmu) {
             (Mmu::Radix, _) => None,
-            (Mmu::Hash, Support::Either) if resizes => Some(present.min(largest)),
+            (Mmu::Hash, Support::Either) if resizes => Some(present),
             (Mmu::Hash, _) => Some(largest),
         }
     }

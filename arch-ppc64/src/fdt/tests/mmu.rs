@@ -21,8 +21,11 @@ fn a_core_says_how_large_the_table_is() {
     assert_eq!(size(&machine(Support::Only(Mmu::Radix))), [0, 0]);
     assert_eq!(size(&machine(Support::Only(Mmu::Hash))), [0, 22]);
     assert_eq!(size(&machine(Support::Either)), [0, 22]);
-    let smaller = machine(Support::Only(Mmu::Hash)).with_hpt_order(Order::MIN);
-    assert_eq!(size(&smaller), [0, 18]);
+    let order = |order| Order::new(order).unwrap();
+    for (least, most, made) in [(18, 20, 20), (24, 46, 24), (18, 46, 22)] {
+        let orders = order(least)..=order(most);
+        assert_eq!(size(&machine(Support::Either).with_hpt_orders(orders)), [0, made]);
+    }
 }
 
 #[test]
