@@ -5,7 +5,7 @@ mod saved;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::change_msi::Messages;
 use super::config_access;
@@ -17,7 +17,7 @@ use super::{PciAddress, PciBus, PciPins, PciWindows};
 use crate::fdt::{FdtError, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::log_limit::LogLimit;
-use crate::platform::{Describe, Device, MmioHandler, MmioRange, PlatformBuilder};
+use crate::platform::{Describe, Device, MmioHandler, MmioRange, PlatformBuilder, StateError};
 use crate::rtas::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome, RtasStatus, RtasUnit};
 
 /// The number that the first bridge goes by in RTAS calls and in its node's address (its "BUID"):
@@ -257,6 +257,14 @@ impl Device for HostBridge {
     #[cfg(feature = "serde")]
     fn state(&self) -> Option<&dyn crate::platform::SaveState> {
         Some(self)
+    }
+
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        self.bus.pause(until)
+    }
+
+    fn resume(&self) -> Result<(), StateError> {
+        self.bus.resume()
     }
 
     fn reset(&self) {

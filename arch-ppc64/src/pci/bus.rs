@@ -1,7 +1,10 @@
 //! What a host bridge asks of the bus that the VMM has behind it.
 
+use std::time::Instant;
+
 use super::PciAddress;
 use crate::fdt::{FdtError, NodeBuilder};
+use crate::platform::StateError;
 
 /// The PCI functions of a machine, behind one host bridge.
 ///
@@ -41,6 +44,23 @@ pub trait PciBus: Send + Sync {
 
     /// The machine is switched on or starts again: functions are as after a reset of the bus.
     fn reset(&self) {}
+
+    /// The functions come to rest, as [devices](crate::platform::Device::pause) do.
+    ///
+    /// # Errors
+    /// [`StateError`] names the function that does not.
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        let _ = until;
+        Ok(())
+    }
+
+    /// They [go on](crate::platform::Device::resume).
+    ///
+    /// # Errors
+    /// [`StateError`] names the function that cannot.
+    fn resume(&self) -> Result<(), StateError> {
+        Ok(())
+    }
 
     /// What has to be saved of the functions. (Feature `serde`.)
     #[cfg(feature = "serde")]

@@ -1,7 +1,10 @@
 //! What a device shows of itself.
 
+use std::time::Instant;
+
 use super::mmio::MmioHandler;
 use super::observer::PropertyObserver;
+use super::state_error::StateError;
 use crate::fdt::{FdtError, Phandle, Start, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::machine::Machine;
@@ -124,6 +127,27 @@ pub trait Device: Send + Sync {
     #[cfg(feature = "serde")]
     fn state(&self) -> Option<&dyn super::state::SaveState> {
         None
+    }
+
+    /// Comes to rest, by `until` at the latest: when this returns, it does nothing by itself any
+    /// more. It writes to no RAM and raises no interrupt, what it was asked for is done or not begun,
+    /// and nothing is lost. Calls of the guest are still answered. By default, there is nothing to
+    /// do.
+    ///
+    /// # Errors
+    /// [`StateError`] names what does not come to rest; it goes on as before then.
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        let _ = until;
+        Ok(())
+    }
+
+    /// Goes on after a [pause](Self::pause), or with a state that it has taken up, and with what came
+    /// meanwhile. Nothing changes where it is at work.
+    ///
+    /// # Errors
+    /// [`StateError`] names what cannot go on.
+    fn resume(&self) -> Result<(), StateError> {
+        Ok(())
     }
 
     /// The machine is switched on, or starts again. A restart is a new platform; this is for what

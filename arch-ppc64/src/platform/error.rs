@@ -74,6 +74,15 @@ pub enum PlatformError {
     /// The interrupts of the saved machine have other numbers.
     #[error("the saved machine has other interrupt numbers")]
     OtherInterrupts,
+    /// A device does not come to rest, or cannot go on.
+    #[error("{id} cannot be paused, or cannot go on")]
+    Pause {
+        /// The id of the device.
+        id: String,
+        /// The reason.
+        #[source]
+        source: StateError,
+    },
     /// The state of a device cannot be saved or taken up.
     #[error("the state of {id} cannot be saved or taken up")]
     State {

@@ -6,6 +6,7 @@ mod saved;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::device::{Describe, Device};
 use super::error::PlatformError;
@@ -98,6 +99,37 @@ impl Platform {
     pub fn property_observers(&self) -> Vec<Arc<dyn PropertyObserver>> {
         let observing = self.devices.iter().filter(|device| device.properties().is_some());
         observing.map(|device| Arc::new(Observer(device.clone())) as Arc<_>).collect()
+    }
+
+    /// Has all devices [come to rest](Device::pause), in this time. Once no CPU is in the guest: what
+    /// CPUs ask for is still answered.
+    ///
+    /// # Errors
+    /// [`PlatformError::Pause`] names the one that does not; all go on as before then.
+    pub fn pause(&self, limit: Duration) -> Result<(), PlatformError> {
+        let until = Instant::now() + limit;
+        for (number, device) in self.devices.iter().enumerate() {
+            let Err(source) = device.pause(until) else { continue };
+            for paused in &self.devices[..number] {
+                // Who cannot go on has told the guest, and the other reason is the first.
+                let _ = paused.resume();
+            }
+            return Err(PlatformError::Pause { id: device.id().to_owned(), source });
+        }
+        Ok(())
+    }
+
+    /// Has all devices [go on](Device::resume): after a [pause](Self::pause), and before the CPUs of a
+    /// machine that has [taken up](Self::restore) a state.
+    ///
+    /// # Errors
+    /// [`PlatformError::Pause`] names the first that cannot; the others go on.
+    pub fn resume(&self) -> Result<(), PlatformError> {
+        let resume = |device: &Arc<dyn Device>| {
+            let failed = |source| PlatformError::Pause { id: device.id().to_owned(), source };
+            device.resume().map_err(failed)
+        };
+        self.devices.iter().map(resume).fold(Ok(()), Result::and)
     }
 
     /// The tree for this start: what every machine says of itself, and what its devices add.

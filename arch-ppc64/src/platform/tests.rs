@@ -5,6 +5,7 @@ mod saved;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
@@ -391,4 +392,52 @@ fn two_consoles_work() {
     }
     assert_eq!(*papers[0].0.lock().unwrap(), b"a");
     assert_eq!(*papers[1].0.lock().unwrap(), b"b");
+}
+
+/// Counts how often it was paused and told to go on.
+struct Paused {
+    id: &'static str,
+    is_busy: bool,
+    pauses: AtomicU32,
+    resumes: AtomicU32,
+}
+
+impl Device for Paused {
+    fn id(&self) -> &str {
+        self.id
+    }
+
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        assert!(until > Instant::now());
+        self.pauses.fetch_add(1, Ordering::Relaxed);
+        if self.is_busy { Err(StateError::Busy("it never does".to_owned())) } else { Ok(()) }
+    }
+
+    fn resume(&self) -> Result<(), StateError> {
+        self.resumes.fetch_add(1, Ordering::Relaxed);
+        if self.is_busy { Err(StateError::Busy("it never does".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn all_devices_are_paused_or_none() {
+    let devices = [("one", false), ("two", true), ("three", false)].map(|(id, is_busy)| {
+        Arc::new(Paused { id, is_busy, pauses: AtomicU32::new(0), resumes: AtomicU32::new(0) })
+    });
+    let machine = machine();
+    let mut builder = PlatformBuilder::new(&machine, Arc::new(NoInterrupts));
+    builder.add_all(devices.iter().map(|device| device.clone() as _));
+    let platform = builder.build().unwrap();
+    let error = platform.pause(Duration::from_secs(600)).unwrap_err();
+    assert_eq!(error.to_string(), "two cannot be paused, or cannot go on");
+    let counts = || {
+        let count = |device: &Arc<Paused>| {
+            (device.pauses.load(Ordering::Relaxed), device.resumes.load(Ordering::Relaxed))
+        };
+        [count(&devices[0]), count(&devices[1]), count(&devices[2])]
+    };
+    assert_eq!(counts(), [(1, 1), (1, 0), (0, 0)]);
+    // One that cannot go on keeps no other from it.
+    assert!(platform.resume().is_err());
+    assert_eq!(counts(), [(1, 2), (1, 1), (0, 1)]);
 }

@@ -34,7 +34,8 @@ struct DeviceState {
 }
 
 impl Platform {
-    /// What there is to be saved of the machine, but its CPUs and its RAM. Only while no CPU runs.
+    /// What there is to be saved of the machine, but its CPUs and its RAM. Only while no CPU runs and
+    /// all devices are [paused](Self::pause).
     ///
     /// # Errors
     /// [`PlatformError::State`] names the device whose state cannot be had.
@@ -52,7 +53,8 @@ impl Platform {
 
     /// Takes up the state of a machine that was saved. Only before its first CPU runs, and after
     /// the states of the back end's virtual machine and of its CPUs were taken up: a controller
-    /// tells these of their interrupts.
+    /// tells these of their interrupts. Devices are paused then: [`resume`](Self::resume) has them go
+    /// on.
     ///
     /// # Errors
     /// [`PlatformError`] names what does not fit; the machine cannot run then.

@@ -13,12 +13,14 @@
 mod config;
 mod queue;
 mod request;
+mod saved;
 mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use arch_ppc64::platform::{StateError, StateValue};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
     VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
@@ -159,6 +161,14 @@ where
             Worker::Queue { index, handler: Box::new(handler) }
         });
         Ok(workers.collect())
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        self.state()
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        self.take_up(version, state)
     }
 
     fn reset(&mut self) {

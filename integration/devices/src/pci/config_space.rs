@@ -250,6 +250,26 @@ impl ConfigSpace {
         self.bytes = self.fresh;
     }
 
+    /// What all registers say.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What they say after a reset, and the bits that may differ from that: those that a guest can
+    /// write, and the one by which the function says that it has an interrupt.
+    pub(super) fn shape(&self) -> ([u8; BYTES], [u8; BYTES]) {
+        let mut writable = self.writable;
+        writable[STATUS] |= STATUS_INTERRUPT;
+        (self.fresh, writable)
+    }
+
+    /// They say this from here on.
+    pub(super) fn set_bytes(&mut self, bytes: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+    }
+
     fn command(&self) -> u16 {
         u16::from_le_bytes([self.bytes[COMMAND], self.bytes[COMMAND + 1]])
     }

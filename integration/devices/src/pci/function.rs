@@ -1,6 +1,9 @@
 //! What a function on the bus is.
 
+use std::time::Instant;
+
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use arch_ppc64::platform::{SaveState, StateError};
 
 /// Where registers of a function are on the bus at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,29 @@ pub trait PciFunction: Send + Sync {
     fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {
         let _ = node;
         Ok(())
+    }
+
+    /// Comes to rest, as [devices](arch_ppc64::platform::Device::pause) do. By default, there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// [`StateError`] when it does not; it goes on as before then.
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        let _ = until;
+        Ok(())
+    }
+
+    /// Goes on after a [pause](Self::pause), or with a state that it has taken up.
+    ///
+    /// # Errors
+    /// [`StateError`] when it cannot.
+    fn resume(&self) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// What has to be saved of it, [paused](Self::pause). Without it, the bus cannot be saved.
+    fn state(&self) -> Option<&dyn SaveState> {
+        None
     }
 
     /// As after a reset of the bus: nothing is enabled, nothing in flight, BARs are unset.

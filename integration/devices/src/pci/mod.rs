@@ -8,9 +8,11 @@ mod bus;
 mod config_space;
 mod function;
 mod msix;
+mod saved;
 
 pub use bar::{Bar, BarWidth};
 pub use bus::{AddError, Bus};
 pub use config_space::{Capability, ConfigError, ConfigSpace, Identity};
 pub use function::{BarPlace, PciFunction};
 pub use msix::Msix;
+pub use saved::VectorState;

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::pci::Doorbell;
 
+use super::saved::VectorState;
+
 /// The most vectors that a function can have.
 const VECTORS_MAX: u16 = 2048;
 
@@ -159,6 +161,19 @@ impl Msix {
         }
     }
 
+    /// All vectors as they are.
+    pub(super) fn vectors(&self) -> impl Iterator<Item = VectorState> {
+        self.vectors.iter().map(|vector| lock(vector).state())
+    }
+
+    /// What was saved of other ones is that of these, from the first on. Nothing is sent: what is
+    /// pending is sent as it would have been there.
+    pub fn restore(&self, saved: &[VectorState]) {
+        for (vector, saved) in self.vectors.iter().zip(saved) {
+            *lock(vector) = Vector::from_state(saved);
+        }
+    }
+
     /// The vector whose entry has a byte of the table, and which byte of it that is.
     fn place(&self, offset: u64) -> Option<(&Mutex<Vector>, usize)> {
         let vector = usize::try_from(offset / ENTRY_BYTES).ok()?;
@@ -187,6 +202,20 @@ impl Vector {
         let mut entry = [0; ENTRY_BYTES as usize];
         entry[12] = VECTOR_MASK;
         Self { entry, pending: false }
+    }
+
+    fn state(&self) -> VectorState {
+        let (address, data) = self.message();
+        VectorState { address, data, masked: self.is_masked(), pending: self.pending }
+    }
+
+    fn from_state(saved: &VectorState) -> Self {
+        let mut vector = Self::new();
+        vector.write(0, &saved.address.to_le_bytes());
+        vector.write(8, &saved.data.to_le_bytes());
+        vector.write(12, &[u8::from(saved.masked)]);
+        vector.pending = saved.pending;
+        vector
     }
 
     fn is_masked(&self) -> bool {

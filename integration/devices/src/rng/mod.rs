@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::platform::{StateError, StateValue};
+use serde::{Deserialize, Serialize};
 use virtio_bindings::bindings::virtio_ring::{
     VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
 };
@@ -21,6 +23,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::timerfd::TimerFd;
 
+use crate::virtio::saved::check_version;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 use requests::Requests;
 pub use requests::{REQUEST_BYTES_MAX, REQUESTS_AT_ONCE};
@@ -37,6 +40,15 @@ const PCI_CLASS: u32 = 0x08_8000;
 static COMPLAINTS: LogLimit = LogLimit::new(4, Duration::from_secs(60))
     .with_target(module_path!())
     .with_topic("random bytes for the guest");
+
+/// What is saved of it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RngState {
+    /// How far a source is that gives the same each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fixed: Option<u64>,
+}
 
 /// The device.
 #[derive(Debug)]
@@ -66,6 +78,20 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Rng {
 
     /// There is none (§5.4.4).
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&RngState { fixed: source::lock(&self.source).fixed_state() })
+    }
+
+    /// A source that is random stays so, whatever the other was.
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        check_version(version, 1)?;
+        let RngState { fixed } = state.get()?;
+        if let Some(state) = fixed {
+            source::lock(&self.source).go_on_from(state);
+        }
+        Ok(())
+    }
 
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
         let Activation { memory, queues, interrupt, .. } = activation;

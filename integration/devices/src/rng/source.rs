@@ -81,6 +81,21 @@ impl Source {
         Self(Kind::Fixed(seed))
     }
 
+    /// How far it is, where its bytes are the same each time.
+    pub(super) const fn fixed_state(&self) -> Option<u64> {
+        match self.0 {
+            Kind::File(_) => None,
+            Kind::Fixed(state) => Some(state),
+        }
+    }
+
+    /// Where its bytes are the same each time, they are those behind this.
+    pub(super) const fn go_on_from(&mut self, before: u64) {
+        if let Kind::Fixed(state) = &mut self.0 {
+            *state = before;
+        }
+    }
+
     /// Whether one may have to wait for it.
     pub(super) const fn waits(&self) -> bool {
         matches!(self.0, Kind::File(_))

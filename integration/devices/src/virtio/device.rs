@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use arch_ppc64::platform::{StateError, StateValue};
 use virtio_queue::Queue;
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::eventfd::EventFd;
@@ -72,6 +74,52 @@ pub trait VirtioDevice<M: GuestAddressSpace>: Send {
     /// Called from any thread, while the device is active or not.
     fn memory_changed(&mut self, memory: &M) {
         let _ = memory;
+    }
+
+    /// The machine pauses. All that [`activate`](Self::activate) gave rests already; whoever else
+    /// works for the device, such as another process, comes to rest, by `until` at the latest. When
+    /// this returns, no buffer is with anybody: each is used, or still available in its queue.
+    ///
+    /// Called while the device is active only. By default, there is nothing to do.
+    ///
+    /// # Errors
+    /// [`StateError`] when somebody does not come to rest; it is [told to go on](Self::resume) then.
+    fn pause(&mut self, memory: &M, until: Instant) -> Result<(), StateError> {
+        let _ = (memory, until);
+        Ok(())
+    }
+
+    /// The machine goes on, and so do those who came to rest by [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// [`ActivateError`] when they cannot: then the device needs a reset, and the driver is told.
+    fn resume(&mut self, memory: &M) -> Result<(), ActivateError> {
+        let _ = memory;
+        Ok(())
+    }
+
+    /// The version of what [`save`](Self::save) gives. It grows with each change of the form.
+    fn state_version(&self) -> u32 {
+        1
+    }
+
+    /// What there is to be saved of the device itself, while the machine is paused. What its driver
+    /// has set up, and how far its queues are, is saved for it.
+    ///
+    /// # Errors
+    /// [`StateError`] when it cannot be had. By default, the device cannot be saved.
+    fn save(&self) -> Result<StateValue, StateError> {
+        Err(StateError::Unsupported("a virtio device of this kind".to_owned()))
+    }
+
+    /// Takes up what was saved of another one in `version`, before it is
+    /// [activated](Self::activate) with queues that have been in use. Nobody vouches for the state.
+    ///
+    /// # Errors
+    /// [`StateError`] says what cannot be; nothing has changed then.
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        let _ = (version, state);
+        Err(StateError::Unsupported("a virtio device of this kind".to_owned()))
     }
 
     /// Adds to its node in the tree.

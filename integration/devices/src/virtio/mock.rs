@@ -13,6 +13,7 @@ use arch_ppc64::layout::MIN_MEMORY_BYTES;
 use arch_ppc64::pci::{Doorbell, PciAddress, PciPins, PciWindows};
 use arch_ppc64::platform::{
     InterruptController, InterruptError, InterruptKind, PlatformBuilder, Signal, SourceNumber,
+    StateError, StateValue,
 };
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
@@ -148,6 +149,18 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for MockDevice {
                 source: io::Error::other("as it was told to"),
             }),
         }
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&self.config)
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version > 1 {
+            return Err(StateError::Version { found: version, newest: 1 });
+        }
+        self.config = state.get()?;
+        Ok(())
     }
 
     fn reset(&mut self) {

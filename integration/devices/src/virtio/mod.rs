@@ -11,6 +11,7 @@ mod pci;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod pci_driver;
 pub(crate) mod ring;
+pub(crate) mod saved;
 mod worker;
 
 pub use device::{ActivateError, Activation, ActiveQueue, DeviceKind, VirtioDevice};

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use arch_ppc64::platform::{StateError, StateValue};
 use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 use super::Role;
@@ -96,6 +98,26 @@ impl VirtioDevice<Memory> for Kept {
 
     fn memory_changed(&mut self, memory: &Memory) {
         self.device().memory_changed(memory);
+    }
+
+    fn pause(&mut self, memory: &Memory, until: Instant) -> Result<(), StateError> {
+        self.device().pause(memory, until)
+    }
+
+    fn resume(&mut self, memory: &Memory) -> Result<(), ActivateError> {
+        self.device().resume(memory)
+    }
+
+    fn state_version(&self) -> u32 {
+        self.device().state_version()
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        self.device().save()
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        self.device().restore(version, state)
     }
 
     fn describe(&self, node: &mut NodeBuilder<'_>) -> Result<(), FdtError> {

@@ -2,13 +2,15 @@
 
 mod assign;
 mod decode;
+mod saved;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use arch_ppc64::pci::{PciAddress, PciBus, PciWindows};
-use arch_ppc64::platform::{SaveState, StateError, StateValue};
+use arch_ppc64::platform::{SaveState, StateError};
 
 use self::assign::{Assigned, Assigner};
 use self::decode::{Decoder, Place};
@@ -58,8 +60,6 @@ pub enum AddError {
 /// Only registers that are all in one of the bridge's windows are ever answered for, and where two
 /// functions are at one address, the one with the lower device number answers (within a function,
 /// the lower register).
-///
-/// A machine with functions on it cannot be saved yet: that is an error.
 pub struct Bus {
     windows: PciWindows,
     assigner: Assigner,
@@ -154,11 +154,6 @@ impl Bus {
         *self.decoder.write().unwrap_or_else(PoisonError::into_inner) = decoder;
     }
 
-    fn unsupported(&self) -> StateError {
-        let ids: Vec<_> = self.slots().map(|(_, slot)| slot.function.id()).collect();
-        StateError::Unsupported(ids.join(", "))
-    }
-
     /// Who answers for all of these bytes. No lock is held while it does.
     fn at(&self, at: u64, bytes: usize) -> Option<(Arc<dyn PciFunction>, Place)> {
         let decoder = self.decoder.read().unwrap_or_else(PoisonError::into_inner);
@@ -214,19 +209,28 @@ impl PciBus for Bus {
         self.decode();
     }
 
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        let functions = || self.slots().map(|(_, slot)| &slot.function);
+        for (number, function) in functions().enumerate() {
+            let Err(error) = function.pause(until) else { continue };
+            for paused in functions().take(number) {
+                // Who cannot go on has told its driver, and the other reason is the first.
+                let _ = paused.resume();
+            }
+            return Err(error.of(function.id()));
+        }
+        Ok(())
+    }
+
+    fn resume(&self) -> Result<(), StateError> {
+        let resume = |(_, slot): (_, &Slot)| {
+            slot.function.resume().map_err(|error| error.of(slot.function.id()))
+        };
+        self.slots().map(resume).fold(Ok(()), Result::and)
+    }
+
     fn state(&self) -> Option<&dyn SaveState> {
         self.slots().next().map(|_| self as _)
-    }
-}
-
-/// A machine with functions cannot be saved yet: whoever tries is told so.
-impl SaveState for Bus {
-    fn save(&self) -> Result<StateValue, StateError> {
-        Err(self.unsupported())
-    }
-
-    fn restore(&self, _: u32, _: &StateValue) -> Result<(), StateError> {
-        Err(self.unsupported())
     }
 }
 

@@ -18,7 +18,7 @@ use super::signals::Signals;
 use super::threads::{Stop, Threads, Wait, name};
 use crate::virtio::{Interrupt, QueueHandler, QueueInterrupt};
 
-/// What an [`Epoll`] tells when the thread has to end.
+/// What an [`Epoll`] tells when the thread has to rest or to end.
 const STOP: u64 = u64::MAX;
 
 /// How often a queue is handled for one notification on the notifying vCPU's thread: more than any
@@ -80,14 +80,17 @@ impl Activity {
         let activity = Arc::clone(self);
         let name = name(&self.id, format_args!("q{}", crew.queue));
         let body = move |stop: &Stop| {
-            while !stop.is_asked() {
+            while stop.goes_on() {
                 if sleeps {
                     let woken = wait(&crew.epoll, &mut [EpollEvent::default(); 2]);
                     crew.sleeping.fetch_sub(1, Ordering::SeqCst);
                     woken?;
+                    if !stop.goes_on() {
+                        break;
+                    }
                 }
                 // This one may have to wait for something.
-                if crew.sleeping.load(Ordering::SeqCst) == 0 && !stop.is_asked() {
+                if crew.sleeping.load(Ordering::SeqCst) == 0 {
                     activity.call_helper(&crew);
                 }
                 sleeps = !handler.handle();
@@ -147,6 +150,26 @@ impl Activity {
         }
     }
 
+    /// Asks all threads to rest, and tells whether they do, or have ended.
+    pub(super) fn rest(&self, wait: Wait) -> bool {
+        self.threads.rest();
+        self.threads.do_rest(wait)
+    }
+
+    /// While threads rest, and nobody else works for the device: what was written to files of queues
+    /// is an interrupt by now.
+    pub(super) fn settle(&self) {
+        if let Some(relay) = &mut *self.files() {
+            relay.settle();
+        }
+    }
+
+    /// Threads that rest go on.
+    pub(super) fn go_on(&self) {
+        self.follow_messages();
+        self.threads.go_on();
+    }
+
     /// It tells nothing any more, and all threads are asked to end.
     pub(super) fn stop(&self) {
         self.live.store(false, Ordering::SeqCst);
@@ -200,8 +223,11 @@ impl Activity {
         let body = move |stop: &Stop| {
             let mut events = [EpollEvent::default(); 16];
             watch(&epoll, stop)?;
-            while !stop.is_asked() {
+            while stop.goes_on() {
                 let count = wait(&epoll, &mut events)?;
+                if !stop.goes_on() {
+                    break;
+                }
                 for event in &events[..count] {
                     if let Ok(queue) = u16::try_from(event.data()) {
                         activity.relay(queue);
@@ -279,7 +305,7 @@ impl QueueInterrupt for QueueLine {
     }
 }
 
-/// Ends the wait of an [`EventManager`] when the thread has to end.
+/// Ends the wait of an [`EventManager`] when the thread has to rest or to end.
 struct Ender(EventFd);
 
 impl MutEventSubscriber for Ender {
@@ -296,11 +322,14 @@ fn run_events(
     stop: &Stop,
     subscriber: Box<dyn MutEventSubscriber + Send>,
 ) -> Result<(), Box<dyn Error>> {
+    if !stop.goes_on() {
+        return Ok(());
+    }
     let file = stop.file().try_clone()?;
     let mut manager: EventManager<Box<dyn MutEventSubscriber + Send>> = EventManager::new()?;
     manager.add_subscriber(Box::new(Ender(file)));
     manager.add_subscriber(subscriber);
-    while !stop.is_asked() {
+    while stop.goes_on() {
         manager.run()?;
     }
     Ok(())
@@ -311,7 +340,7 @@ fn ended() -> io::Error {
     io::Error::other("the device is no longer active")
 }
 
-/// Has `epoll` tell when the thread has to end.
+/// Has `epoll` tell when the thread has to rest or to end.
 fn watch(epoll: &Epoll, stop: &Stop) -> io::Result<()> {
     let event = EpollEvent::new(EventSet::IN, STOP);
     epoll.ctl(ControlOperation::Add, stop.file().as_raw_fd(), event)

@@ -1,10 +1,14 @@
 //! Configuration space and registers of the function.
 
+use std::time::Instant;
+
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
+use arch_ppc64::platform::{SaveState, StateError};
 use vm_memory::GuestAddressSpace;
 
 use super::common::Common;
 use super::layout::{BAR, Layout, Registers};
+use super::port::Port;
 use super::threads::Wait;
 use super::{Run, VirtioPci};
 use crate::pci::{BarPlace, PciFunction};
@@ -92,11 +96,25 @@ impl<M: GuestAddressSpace + Send + Sync> PciFunction for VirtioPci<M> {
         self.device().describe(node)
     }
 
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        self.rest(until)
+    }
+
+    fn resume(&self) -> Result<(), StateError> {
+        self.go_on()
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
+
     fn reset(&self) {
         let mut state = self.state();
         self.reset_device(&mut state, Wait::ForEver);
         self.config().reset();
         self.signals.reset_bus();
+        state.rests = false;
+        self.ports.iter().for_each(Port::go_on);
     }
 }
 

@@ -5,8 +5,10 @@ mod common;
 mod connection;
 mod function;
 mod layout;
+mod pause;
 mod port;
 mod relay;
+mod saved;
 mod setup;
 mod signals;
 mod threads;
@@ -144,6 +146,8 @@ enum Inactive {
 struct State {
     setup: Setup,
     run: Run,
+    /// The machine is paused: nothing works for the device until it goes on.
+    rests: bool,
     /// Where the doorbells of queues are attached.
     attached: Box<[Option<GuestAddress>]>,
 }
@@ -152,6 +156,9 @@ struct State {
 enum Run {
     Idle,
     Active(Arc<Activity>),
+    /// Its driver has set it up. What works for it is started when the machine goes on, behind so many
+    /// buffers of each queue.
+    Due(Vec<u16>),
     /// Its threads have been asked to end. If the driver asked for a reset, it is done when they
     /// have.
     Ending {
@@ -200,6 +207,7 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
         let state = State {
             setup: Setup::new(sizes),
             run: Run::Idle,
+            rests: false,
             attached: vec![None; queues.into()].into(),
         };
         Ok(Self {
@@ -248,8 +256,17 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
         if !self.config().is_bus_master() {
             return Err(Inactive::NotMaster);
         }
+        if state.rests {
+            state.run = Run::Due(Vec::new());
+            return Ok(());
+        }
+        self.begin(state, &[])
+    }
+
+    /// Starts what works for the device, behind so many buffers of each queue.
+    fn begin(&self, state: &mut State, used: &[u16]) -> Result<(), Inactive> {
         let setup = &state.setup;
-        let queues = setup.active_queues(&*self.memory.memory()).map_err(Inactive::Queue)?;
+        let queues = setup.active_queues(&*self.memory.memory(), used).map_err(Inactive::Queue)?;
         let features = setup.features;
         let activity = Activity::new(&self.id, &self.signals).map_err(files)?;
         state.run = Run::Active(Arc::clone(&activity));
@@ -329,6 +346,8 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
     fn end(&self, state: &mut State, reset: bool, wait: Wait) {
         state.run = match std::mem::replace(&mut state.run, Run::Idle) {
             Run::Idle => return,
+            Run::Due(_) if reset => return self.forget(state),
+            Run::Due(_) => return,
             Run::Active(activity) => {
                 activity.stop();
                 Run::Ending { activity, reset }
@@ -381,7 +400,7 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
         if !is_master && !matches!(state.run, Run::Idle) {
             // It may no longer access memory when this is done: a kernel that starts another one
             // relies on it, and does not ask.
-            let was_active = matches!(state.run, Run::Active(_));
+            let was_active = matches!(state.run, Run::Active(_) | Run::Due(_));
             self.end(&mut state, false, Wait::ForEver);
             if was_active {
                 self.signals.needs_reset(false);

@@ -57,6 +57,18 @@ impl Relay {
         self.files.get(&queue).is_some_and(|relayed| relayed.file.read().is_ok())
     }
 
+    /// Nobody writes to the files for now: they are detached, and what was written is told.
+    pub(super) fn settle(&mut self) {
+        for (&queue, relayed) in &mut self.files {
+            if relayed.detach(&self.signals) {
+                relayed.watch(queue, &self.epoll);
+            }
+            if relayed.file.read().is_ok() {
+                self.signals.queue(queue);
+            }
+        }
+    }
+
     /// Attaches and detaches files, as the guest has its messages now.
     pub(super) fn follow(&mut self) {
         for (&queue, relayed) in &mut self.files {
@@ -97,6 +109,10 @@ impl Relayed {
         } else if !was_attached {
             return;
         }
+        self.watch(queue, epoll);
+    }
+
+    fn watch(&self, queue: u16, epoll: &Epoll) {
         if let Err(error) = add(epoll, &self.file, queue.into()) {
             MISTAKES.error(format_args!("interrupts of queue {queue} are lost: {error}"));
         }

@@ -21,7 +21,7 @@ pub(super) const FEATURES_OK: u8 = VIRTIO_CONFIG_S_FEATURES_OK as u8;
 pub(super) const NEEDS_RESET: u8 = VIRTIO_CONFIG_S_NEEDS_RESET as u8;
 pub(super) const FAILED: u8 = VIRTIO_CONFIG_S_FAILED as u8;
 
-const VERSION_1: u64 = 1 << VIRTIO_F_VERSION_1;
+pub(super) const VERSION_1: u64 = 1 << VIRTIO_F_VERSION_1;
 
 /// Mistakes of drivers.
 pub(super) static MISTAKES: LogLimit =
@@ -43,7 +43,7 @@ pub(super) struct Setup {
 /// What the driver wrote of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct QueueSetup {
-    max_size: u16,
+    pub(super) max_size: u16,
     pub(super) size: u16,
     pub(super) enabled: bool,
     /// Descriptor table.
@@ -141,15 +141,24 @@ impl Setup {
         good
     }
 
-    /// The queues that are enabled, with their numbers, or the number of one that cannot be.
+    /// The queues that are enabled, with their numbers, or the number of one that cannot be. So many
+    /// buffers of each were used before; of those that are not named, none.
     pub(super) fn active_queues<M: GuestMemory>(
         &self,
         memory: &M,
+        used: &[u16],
     ) -> Result<Vec<(u16, Queue)>, u16> {
         let event_idx = self.features >> VIRTIO_RING_F_EVENT_IDX & 1 != 0;
-        let numbered = (0..).zip(&self.queues).filter(|(_, queue)| queue.enabled);
+        let used = used.iter().copied().chain(std::iter::repeat(0));
+        let numbered = (0..).zip(self.queues.iter().zip(used));
         numbered
-            .map(|(index, queue)| Ok((index, queue.active(memory, event_idx).ok_or(index)?)))
+            .filter(|(_, (queue, _))| queue.enabled)
+            .map(|(index, (queue, used))| {
+                let mut queue = queue.active(memory, event_idx).ok_or(index)?;
+                queue.set_next_avail(used);
+                queue.set_next_used(used);
+                Ok((index, queue))
+            })
             .collect()
     }
 }

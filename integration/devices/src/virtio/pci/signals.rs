@@ -14,6 +14,7 @@ pub(super) const NO_VECTOR: u16 = 0xffff;
 /// Bits of the ISR register (§4.1.4.5).
 const ISR_QUEUE: u8 = 1;
 const ISR_CONFIGURATION: u8 = 2;
+pub(super) const ISR_BITS: u8 = ISR_QUEUE | ISR_CONFIGURATION;
 
 /// What workers tell by, without a lock that queues share while there are messages.
 pub(super) struct Signals {
@@ -23,6 +24,17 @@ pub(super) struct Signals {
     queue_vectors: Box<[AtomicU16]>,
     needs_reset: AtomicBool,
     generation: AtomicU8,
+}
+
+/// What was told and by what, as plain data, apart from messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) isr: u8,
+    pub(super) generation: u8,
+    pub(super) needs_reset: bool,
+    pub(super) configuration_vector: u16,
+    /// One for each queue.
+    pub(super) queue_vectors: Vec<u16>,
 }
 
 /// The interrupt pin, and what is told by it.
@@ -152,6 +164,30 @@ impl Signals {
         self.set_control(0, false);
         self.msix.reset();
         self.generation.store(0, Ordering::SeqCst);
+    }
+
+    /// What there is to be saved.
+    pub(super) fn told(&self) -> Told {
+        let vectors = self.queue_vectors.iter();
+        Told {
+            isr: self.pin().isr,
+            generation: self.generation(),
+            needs_reset: self.is_reset_needed(),
+            configuration_vector: self.configuration_vector(),
+            queue_vectors: vectors.map(|vector| vector.load(Ordering::Relaxed)).collect(),
+        }
+    }
+
+    /// What was saved of other ones is that of these. The pin follows when it is
+    /// [told](Self::set_control) whether it may.
+    pub(super) fn restore(&self, told: Told) {
+        self.set_configuration_vector(told.configuration_vector);
+        for (queue, vector) in (0..).zip(told.queue_vectors) {
+            self.set_queue_vector(queue, vector);
+        }
+        self.needs_reset.store(told.needs_reset, Ordering::SeqCst);
+        self.generation.store(told.generation, Ordering::SeqCst);
+        self.pin().isr = told.isr;
     }
 
     fn tell(&self, vector: &AtomicU16, isr: u8) {

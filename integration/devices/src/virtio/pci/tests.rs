@@ -18,6 +18,8 @@ mod hostile;
 mod interrupts;
 mod lifecycle;
 mod notifications;
+mod pause;
+mod saved;
 
 type Memory = Arc<GuestMemoryMmap>;
 type TestQueue = DriverQueue<Memory>;
@@ -52,6 +54,14 @@ impl Bench {
     fn with(workers: MockWorkers, connect: impl FnOnce(Connection) -> Connection) -> Self {
         let ranges = [(GuestAddress(0), RAM_BYTES)];
         let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
+        Self::in_memory(memory, workers, connect)
+    }
+
+    fn in_memory(
+        memory: Memory,
+        workers: MockWorkers,
+        connect: impl FnOnce(Connection) -> Connection,
+    ) -> Self {
         let mut bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let connection = connect(controller.connection(bus.next_free().unwrap()));
