@@ -280,6 +280,7 @@ where
             counts: self.counts.clone(),
             timer,
             waits: worker::Waits::default(),
+            patience: patience::Patience::default(),
             watched: None,
             is_broken: false,
         };

@@ -70,9 +70,10 @@ impl Receiver {
         memory: &M,
         backend: &mut dyn Backend,
         counts: &Counts,
+        patience: &mut Patience,
     ) -> Result<Next, Failure> {
         let mut held = Held { chains: VecDeque::new(), bytes: 0, pieces: 0 };
-        let next = self.receive_into(memory, backend, &mut held, counts);
+        let next = self.receive_into(memory, backend, &mut held, counts, patience);
         // Not more than there are descriptors.
         self.ring.put_back(held.chains.len() as u16);
         self.ring.tell(memory)?;
@@ -85,19 +86,12 @@ impl Receiver {
         backend: &mut dyn Backend,
         held: &mut Held<'m, BS<'m, M::Bitmap>>,
         counts: &Counts,
+        patience: &mut Patience,
     ) -> Result<Next, Failure> {
         self.ring.ignore(memory)?;
-        let mut patience = Patience::default();
         for _ in 0..FRAMES_AT_ONCE {
             while !self.frame.is_whole {
-                let Some(expected) = backend.expected()? else {
-                    if patience.is_left() {
-                        self.ring.tell(memory)?;
-                        patience.wait();
-                        continue;
-                    }
-                    return Ok(Next::Backend);
-                };
+                let Some(expected) = backend.expected()? else { return Ok(Next::Backend) };
                 let (Expected::Exactly(bytes) | Expected::AtMost(bytes)) = expected;
                 let is_room = self.hold(memory, held, self.frame.bytes() + bytes)?;
                 let waits = matches!(expected, Expected::Exactly(_)) && self.may_get_more(held);
@@ -105,11 +99,6 @@ impl Receiver {
                     return Ok(Next::Driver);
                 }
                 if !self.receive_part(backend, held)? {
-                    if patience.is_left() {
-                        self.ring.tell(memory)?;
-                        patience.wait();
-                        continue;
-                    }
                     return Ok(Next::Backend);
                 }
             }
@@ -118,8 +107,8 @@ impl Receiver {
             if self.frame.spilled > 0 && self.may_get_more(held) {
                 return Ok(Next::Driver);
             }
-            patience.moved();
             let frame = std::mem::take(&mut self.frame);
+            patience.moved(frame.bytes());
             if frame.spilled > 0 || frame.placed < HEADER_BYTES + FRAME_BYTES_MIN {
                 counts.received_dropped.add(1);
             } else {

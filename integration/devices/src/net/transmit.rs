@@ -29,8 +29,9 @@ impl Transmitter {
         memory: &M,
         backend: Option<&mut dyn Backend>,
         counts: &Counts,
+        patience: &mut Patience,
     ) -> Result<Next, Failure> {
-        let next = self.send_some(memory, backend, counts);
+        let next = self.send_some(memory, backend, counts, patience);
         self.ring.tell(memory)?;
         next
     }
@@ -40,25 +41,21 @@ impl Transmitter {
         memory: &M,
         mut backend: Option<&mut dyn Backend>,
         counts: &Counts,
+        patience: &mut Patience,
     ) -> Result<Next, Failure> {
         self.ring.ignore(memory)?;
-        let mut patience = Patience::default();
         for _ in 0..FRAMES_AT_ONCE {
             let Some(Taken { head, chain }) = self.ring.take(memory)? else {
-                if patience.is_left() {
-                    self.ring.tell(memory)?;
-                    patience.wait();
-                    continue;
-                }
                 if self.ring.listen(memory)? {
                     continue;
                 }
                 return Ok(Next::Driver);
             };
             let frame = chain.readable.gather();
+            let bytes = frame.len();
             let possible = HEADER_BYTES + FRAME_BYTES_MIN..=HEADER_BYTES + FRAME_BYTES_MAX;
             let sent = match &mut backend {
-                Some(backend) if possible.contains(&frame.len()) => backend.send(frame),
+                Some(backend) if possible.contains(&bytes) => backend.send(frame),
                 _ => Ok(Sent::LeftOut),
             };
             match sent {
@@ -71,7 +68,7 @@ impl Transmitter {
             }
             self.ring.give(memory, head, 0)?;
             sent?;
-            patience.moved();
+            patience.moved(bytes);
         }
         Ok(Next::More)
     }

@@ -11,6 +11,7 @@ use vmm_sys_util::timerfd::TimerFd;
 
 use super::backend::{Backend, Lost};
 use super::counts::Counts;
+use super::patience::Patience;
 use super::receive::Receiver;
 use super::transmit::Transmitter;
 use super::{COMPLAINTS, Failure, Next, lock};
@@ -35,6 +36,7 @@ pub(super) struct Worker<M> {
     pub(super) counts: Arc<Counts>,
     pub(super) timer: TimerFd,
     pub(super) waits: Waits,
+    pub(super) patience: Patience,
     /// What of the back end is in the event loop.
     pub(super) watched: Option<(RawFd, EventSet)>,
     pub(super) is_broken: bool,
@@ -69,7 +71,8 @@ impl<M: GuestAddressSpace> Worker<M> {
         if backend.file().is_none() {
             return Ok(());
         }
-        match self.receiver.receive(&*memory, &mut **backend, &self.counts)? {
+        let patience = &mut self.patience;
+        match self.receiver.receive(&*memory, &mut **backend, &self.counts, patience)? {
             Next::Backend => self.waits.receiver = true,
             Next::Driver => {}
             Next::More => drop(self.receiver.ring().doorbell().write(1)),
@@ -83,7 +86,7 @@ impl<M: GuestAddressSpace> Worker<M> {
         self.waits.transmitter = false;
         let backend: Option<&mut dyn Backend> =
             if backend.file().is_some() { Some(&mut **backend) } else { None };
-        match self.transmitter.send(&*memory, backend, &self.counts)? {
+        match self.transmitter.send(&*memory, backend, &self.counts, &mut self.patience)? {
             Next::Backend => self.waits.transmitter = true,
             Next::Driver => {}
             Next::More => drop(self.transmitter.ring().doorbell().write(1)),
@@ -237,5 +240,6 @@ impl<M: GuestAddressSpace + Send> MutEventSubscriber for Worker<M> {
             _ => self.attend(events.event_set()),
         };
         self.settle(result, ops);
+        self.patience.done();
     }
 }
