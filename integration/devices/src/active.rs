@@ -1,6 +1,7 @@
 //! A device that is active, with its driver's side, for tests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use event_manager::{EventManager, MutEventSubscriber, SubscriberOps};
@@ -57,6 +58,10 @@ impl Active {
             bells.push(bell.try_clone().unwrap());
             let mut queue = driver.queue();
             queue.set_event_idx(features >> VIRTIO_RING_F_EVENT_IDX & 1 != 0);
+            let used = GuestAddress(queue.used_ring() + 2);
+            let used = u16::from_le(memory.load(used, Ordering::SeqCst).unwrap());
+            queue.set_next_avail(used);
+            queue.set_next_used(used);
             active_queues.push(ActiveQueue::new(index as u16, queue, bell, interrupts.clone()));
         }
         let activation =
@@ -77,6 +82,15 @@ impl Active {
                 }
             }
         }
+        active
+    }
+
+    /// The driver goes on with another device, which has taken the state of the first up. Nothing
+    /// works for that any more.
+    pub(crate) fn hand_over(self, device: &mut dyn VirtioDevice<Memory>, features: u64) -> Self {
+        let Self { memory, queues, .. } = self;
+        let mut active = Self::with(device, features, memory, queues);
+        active.run();
         active
     }
 

@@ -21,6 +21,7 @@ use crate::virtio::{ActiveQueue, QueueHandler};
 mod bus;
 mod files;
 mod requests;
+mod saved;
 mod together;
 mod wrong;
 

@@ -8,16 +8,20 @@ mod tests;
 mod worker;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::platform::{StateError, StateValue};
+use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
 use crate::host_console::HostEnd;
 use crate::virtio::ring::Ring;
+use crate::virtio::saved::check_version;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 pub use worker::{TURN_BYTES, TURN_CHAINS};
 
@@ -46,16 +50,27 @@ pub struct ConsoleSize {
     pub rows: u16,
 }
 
+/// What is saved of it. Text is in the guest's buffers until the end has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsoleState {
+    /// Of the first chain of text: it was shown, and is not shown again. One that is not so long has
+    /// nothing more to show.
+    shown_bytes: u32,
+}
+
 /// The device.
 pub struct Console {
     end: Arc<Mutex<Box<dyn HostEnd>>>,
+    /// How much of the first chain of text the end has taken.
+    shown_bytes: Arc<AtomicU32>,
     size: Option<ConsoleSize>,
 }
 
 impl Console {
     /// A console whose text goes to `end`, and which is typed at there.
     pub fn new(end: Box<dyn HostEnd>) -> Self {
-        Self { end: Arc::new(Mutex::new(end)), size: None }
+        Self { end: Arc::new(Mutex::new(end)), shown_bytes: Arc::default(), size: None }
     }
 
     /// With a size that the guest is told.
@@ -103,8 +118,24 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Console {
         let [receive, transmit] = rings;
         let receive = receive.ok_or(ActivateError::Queue(RECEIVE))?;
         let transmit = transmit.ok_or(ActivateError::Queue(TRANSMIT))?;
-        let worker = worker::Worker::new(memory, receive, transmit, self.end.clone(), interrupt);
+        let (end, shown_bytes) = (self.end.clone(), self.shown_bytes.clone());
+        let worker = worker::Worker::new(memory, receive, transmit, end, shown_bytes, interrupt);
         Ok(vec![Worker::Subscriber(Box::new(worker))])
+    }
+
+    fn reset(&mut self) {
+        self.shown_bytes.store(0, Ordering::Relaxed);
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&ConsoleState { shown_bytes: self.shown_bytes.load(Ordering::Relaxed) })
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        check_version(version, 1)?;
+        let ConsoleState { shown_bytes } = state.get()?;
+        self.shown_bytes.store(shown_bytes, Ordering::Relaxed);
+        Ok(())
     }
 }
 

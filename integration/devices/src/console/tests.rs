@@ -7,6 +7,7 @@ use super::*;
 use crate::active::{Active, DATA, Memory};
 use crate::host_console::{FileEnd, NullEnd, SocketEnd};
 use crate::virtio::driver::Buffer;
+use crate::virtio::saved::{changed, written};
 
 const SIZE: u16 = 16;
 const RX: usize = RECEIVE as usize;
@@ -165,6 +166,7 @@ fn a_reset_forgets_text_and_keeps_the_client() {
     active.notify(TX);
     assert_eq!(active.queues[TX].next_used(), None);
     drop(active);
+    VirtioDevice::<Memory>::reset(&mut connected.console);
     let shown = connected.seen();
     assert!(shown.len() < 1 << 20);
     let mut active = connected.active(0);
@@ -273,4 +275,79 @@ fn configuration_says_how_large_it_is() {
     let mut byte = [0];
     device.read_config(u64::MAX, &mut byte);
     assert_eq!(byte, [0]);
+}
+
+/// An end that takes so many bytes, and shows all that it took.
+#[derive(Clone)]
+struct Narrow(Arc<Mutex<(usize, Vec<u8>)>>);
+
+impl Narrow {
+    fn new(room: usize) -> Self {
+        Self(Arc::new(Mutex::new((room, Vec::new()))))
+    }
+}
+
+impl HostEnd for Narrow {
+    fn file(&self) -> Option<std::os::fd::RawFd> {
+        None
+    }
+
+    fn wait_for(&mut self, _: bool, _: bool) {}
+
+    fn attend(&mut self) {}
+
+    fn read(&mut self, _: &mut [u8]) -> usize {
+        0
+    }
+
+    fn write(&mut self, text: &[u8]) -> usize {
+        let (room, shown) = &mut *self.0.lock().unwrap();
+        let bytes = text.len().min(*room);
+        *room -= bytes;
+        shown.extend_from_slice(&text[..bytes]);
+        bytes
+    }
+}
+
+#[test]
+fn text_that_was_shown_is_not_shown_again_by_another_one() {
+    for first_bytes in 0..14 {
+        let ends = [Narrow::new(first_bytes), Narrow::new(100)];
+        let [mut one, mut other] = ends.clone().map(|end| Console::new(Box::new(end)));
+        let mut active = Active::new(&mut one, EVENT_IDX, SIZE);
+        active.write(DATA, b"one two three");
+        active.add(TX, &[Buffer::readable(DATA, 4), Buffer::readable(DATA + 4, 4)]);
+        active.add(TX, &[Buffer::readable(DATA + 8, 5)]);
+        active.notify(TX);
+        let state = written::<Memory>(&one);
+        VirtioDevice::<Memory>::restore(&mut other, 1, &state).unwrap();
+        let mut active = active.hand_over(&mut other, EVENT_IDX);
+        for _ in 0..2 {
+            assert_eq!(active.next_used(TX).1, 0);
+        }
+        assert_eq!(active.queues[TX].next_used(), None);
+        let shown = ends.map(|end| end.0.lock().unwrap().1.clone());
+        assert_eq!(shown.concat(), b"one two three", "{first_bytes}");
+    }
+}
+
+#[test]
+fn states_that_cannot_be_are_refused() {
+    let mut console = Console::new(Box::new(Narrow::new(0)));
+    let state = written::<Memory>(&console);
+    let device: &mut dyn VirtioDevice<Memory> = &mut console;
+    assert!(device.restore(2, &state).is_err());
+    for (field, value) in [
+        ("shown_bytes", serde_json::json!(-1)),
+        ("shown_bytes", serde_json::json!(1_u64 << 32)),
+        ("more", serde_json::json!(0)),
+    ] {
+        assert!(device.restore(1, &changed(&state, field, value)).is_err(), "{field}");
+    }
+    // More than any chain has: there is nothing more of the first to show.
+    device.restore(1, &changed(&state, "shown_bytes", u32::MAX.into())).unwrap();
+    let mut active = Active::new(&mut console, 0, SIZE);
+    active.add(TX, &[Buffer::readable(DATA, 5)]);
+    active.notify(TX);
+    assert_eq!(active.next_used(TX), (0, 0));
 }

@@ -1,5 +1,6 @@
 //! What works for an active console.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
@@ -29,7 +30,7 @@ pub(super) struct Worker<M> {
     input: Ring,
     output: Ring,
     /// How much of the first chain of text the end has taken.
-    shown_bytes: usize,
+    shown_bytes: Arc<AtomicU32>,
     end: End,
     interrupt: Arc<dyn Interrupt>,
     waits: Waits,
@@ -49,10 +50,11 @@ impl<M: GuestAddressSpace> Worker<M> {
         input: Ring,
         output: Ring,
         end: End,
+        shown_bytes: Arc<AtomicU32>,
         interrupt: Arc<dyn Interrupt>,
     ) -> Self {
         let waits = Waits::default();
-        Self { memory, input, output, shown_bytes: 0, end, interrupt, waits, is_broken: false }
+        Self { memory, input, output, shown_bytes, end, interrupt, waits, is_broken: false }
     }
 
     /// Typed text to the guest, as long as it has buffers.
@@ -117,18 +119,22 @@ impl<M: GuestAddressSpace> Worker<M> {
             };
             // A driver that made it shorter by now has nothing more to show.
             let mut text = chain.readable.gather();
-            let _ = text.split_front(self.shown_bytes);
+            let mut shown_bytes = self.shown_bytes.load(Ordering::Relaxed) as usize;
+            let _ = text.split_front(shown_bytes);
             while !text.is_empty() && turns < TURN_CHAINS && !self.waits.room {
                 let bytes = text.copy_to(&mut buf);
                 let taken = end.write(&buf[..bytes]).min(bytes);
-                self.shown_bytes += taken;
+                shown_bytes += taken;
                 self.waits.room = taken < bytes;
                 turns += 1;
             }
-            if self.shown_bytes < chain.readable.len() {
+            let is_shown = shown_bytes >= chain.readable.len();
+            // A chain has less than 4 GiB (Virtio 1.2 §2.7.5.2).
+            let shown_bytes = if is_shown { 0 } else { shown_bytes as u32 };
+            self.shown_bytes.store(shown_bytes, Ordering::Relaxed);
+            if !is_shown {
                 self.output.put_back(1);
             } else {
-                self.shown_bytes = 0;
                 self.output.give(memory, head, 0)?;
                 turns += 1;
             }

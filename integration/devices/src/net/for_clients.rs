@@ -20,7 +20,7 @@ use crate::iovec::{Gather, Scatter};
 /// The back end of the device, for clients. They get frames that are whole: neither checksums nor
 /// segments are left to them.
 pub(super) struct ForClients {
-    config: NetConfig,
+    config: Mutex<NetConfig>,
     backend: Arc<Mutex<Box<dyn Backend>>>,
     link: Arc<AtomicBool>,
     counts: Arc<Counts>,
@@ -49,7 +49,16 @@ impl ForClients {
         link: Arc<AtomicBool>,
         counts: Arc<Counts>,
     ) -> Self {
-        Self { config, backend, link, counts, state: Mutex::default() }
+        Self { config: Mutex::new(config), backend, link, counts, state: Mutex::default() }
+    }
+
+    /// The station is another one from here on.
+    pub(super) fn set_config(&self, config: NetConfig) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn config(&self) -> NetConfig {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The driver has the device from here on: no frame goes to clients any more, or comes from
@@ -116,11 +125,11 @@ impl ForClients {
 
 impl NetworkDevice for ForClients {
     fn mac_address(&self) -> [u8; 6] {
-        self.config.mac.bytes()
+        self.config().mac.bytes()
     }
 
     fn max_frame_bytes(&self) -> usize {
-        self.config.frame_bytes() as usize
+        self.config().frame_bytes() as usize
     }
 
     fn receive(&self, frame: &mut [u8]) -> Result<Option<usize>, NetworkError> {

@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use arch_ppc64::platform::StateError;
 use libc::Ioctl;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::VIRTIO_NET_F_MRG_RXBUF;
@@ -103,6 +105,22 @@ impl KernelNet {
         self.session.start(activation, self.is_relayed, |vhost, vrings| {
             let mut indexes = vrings.iter().map(|vring| vring.index.into());
             indexes.try_for_each(|index| set_backend(vhost, index, tap.as_raw_fd()))
+        })
+    }
+
+    /// Has the kernel leave guest memory and the interface alone for now.
+    pub(super) fn pause<M: GuestAddressSpace>(
+        &self,
+        memory: &M,
+        until: Instant,
+    ) -> Result<(), StateError> {
+        self.session.pause(memory, until)
+    }
+
+    /// Has it carry the frames of `tap` again.
+    pub(super) fn resume(&self, tap: BorrowedFd<'_>) -> io::Result<()> {
+        self.session.resume(|vhost| {
+            (0..QUEUES).try_for_each(|index| set_backend(vhost, index, tap.as_raw_fd()))
         })
     }
 

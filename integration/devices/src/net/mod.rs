@@ -9,6 +9,7 @@
 //! Until the guest's driver sets the device up, its network is there for the client interface
 //! (feature `vof`): a boot loader reads and writes frames by calls, and the driver takes over.
 
+mod announce;
 mod backend;
 mod counts;
 #[cfg(feature = "vof")]
@@ -17,6 +18,7 @@ mod kernel;
 mod mac;
 mod patience;
 mod receive;
+mod saved;
 mod socket;
 mod tap;
 #[cfg(test)]
@@ -27,10 +29,11 @@ mod worker;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::platform::{StateError, StateValue};
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4,
@@ -65,6 +68,8 @@ const TRANSMIT: u16 = 1;
 
 /// Ethernet controller.
 const PCI_CLASS: u32 = 0x02_0000;
+
+const KERNEL_FAILS: &str = "the kernel's vhost-net cannot be used";
 
 /// What there has to be room for in a frame beside the MTU: two addresses and a type.
 const ETHERNET_BYTES: u32 = 14;
@@ -130,6 +135,8 @@ pub struct Net {
     kernel: Option<KernelNet>,
     link: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    /// Its driver does not know that the network is another one, or another part of it.
+    is_new_here: bool,
     #[cfg(feature = "vof")]
     for_clients: Arc<ForClients>,
 }
@@ -155,6 +162,7 @@ impl Net {
             kernel: None,
             link,
             counts,
+            is_new_here: false,
         }
     }
 
@@ -189,10 +197,14 @@ impl Net {
         }
         let host = |source| {
             kernel.stop();
-            ActivateError::Host { what: "the kernel's vhost-net cannot be used", source }
+            ActivateError::Host { what: KERNEL_FAILS, source }
         };
         let mut backend = lock(&self.backend);
-        if let Err(lost) = backend.start(usable(activation.features)) {
+        let started = backend.start(usable(activation.features)).and_then(|()| {
+            let mac = self.config.mac;
+            if self.is_new_here { announce::announce(&mut **backend, mac) } else { Ok(()) }
+        });
+        if let Err(lost) = started {
             return Err(host(std::io::Error::other(lost)));
         }
         // A tap interface that is there at the beginning is there until it is dropped.
@@ -251,6 +263,7 @@ where
     fn activate(&mut self, activation: Activation<M>) -> Result<Vec<Worker>, ActivateError> {
         if let Some(kernel) = &self.kernel {
             let workers = self.start_in(kernel, activation)?;
+            self.is_new_here = false;
             #[cfg(feature = "vof")]
             self.for_clients.take();
             return Ok(workers);
@@ -279,18 +292,43 @@ where
             link: worker::Link { is_up: self.link.clone(), interrupt },
             counts: self.counts.clone(),
             timer,
+            announces: self.is_new_here.then_some(self.config.mac),
             waits: worker::Waits::default(),
             patience: patience::Patience::default(),
             watched: None,
             is_broken: false,
         };
         // Nothing fails from here on.
+        self.is_new_here = false;
         #[cfg(feature = "vof")]
         self.for_clients.take();
         Ok(vec![Worker::Subscriber(Box::new(worker))])
     }
 
+    fn pause(&mut self, memory: &M, until: Instant) -> Result<(), StateError> {
+        self.kernel.as_ref().map_or(Ok(()), |kernel| kernel.pause(memory, until))
+    }
+
+    fn resume(&mut self, _: &M) -> Result<(), ActivateError> {
+        let Some(kernel) = &self.kernel else { return Ok(()) };
+        let backend = lock(&self.backend);
+        let resumed = match backend.file() {
+            Some(tap) => kernel.resume(tap),
+            None => Err(std::io::ErrorKind::NotConnected.into()),
+        };
+        resumed.map_err(|source| ActivateError::Host { what: KERNEL_FAILS, source })
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        self.state()
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        self.take_up(version, state)
+    }
+
     fn reset(&mut self) {
+        self.is_new_here = false;
         if let Some(kernel) = &self.kernel {
             kernel.stop();
         }

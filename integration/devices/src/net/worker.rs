@@ -9,8 +9,10 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::timerfd::TimerFd;
 
+use super::announce::announce;
 use super::backend::{Backend, Lost};
 use super::counts::Counts;
+use super::mac::MacAddress;
 use super::patience::Patience;
 use super::receive::Receiver;
 use super::transmit::Transmitter;
@@ -35,6 +37,8 @@ pub(super) struct Worker<M> {
     pub(super) link: Link,
     pub(super) counts: Arc<Counts>,
     pub(super) timer: TimerFd,
+    /// The station, where the network has to be told of it.
+    pub(super) announces: Option<MacAddress>,
     pub(super) waits: Waits,
     pub(super) patience: Patience,
     /// What of the back end is in the event loop.
@@ -114,6 +118,9 @@ impl<M: GuestAddressSpace> Worker<M> {
         if backend.file().is_some() {
             backend.start(self.features)?;
             self.link.set(true);
+            if let Some(mac) = self.announces.take() {
+                announce(&mut **backend, mac)?;
+            }
         }
         drop(backend);
         self.send()?;

@@ -26,6 +26,7 @@ const SET_MEM_TABLE: Ioctl = libc::_IOW::<[u32; 2]>(VHOST, 0x03);
 const SET_VRING_NUM: Ioctl = libc::_IOW::<VringState>(VHOST, 0x10);
 const SET_VRING_ADDR: Ioctl = libc::_IOW::<VringAddress>(VHOST, 0x11);
 const SET_VRING_BASE: Ioctl = libc::_IOW::<VringState>(VHOST, 0x12);
+const GET_VRING_BASE: Ioctl = libc::_IOWR::<VringState>(VHOST, 0x12);
 const SET_VRING_KICK: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x20);
 const SET_VRING_CALL: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x21);
 
@@ -141,6 +142,14 @@ impl KernelVhost {
         self.set(SET_VRING_KICK, &VringFile { index, file: vring.kick.as_raw_fd() })
     }
 
+    /// Before which buffer of a queue it has stopped.
+    pub(crate) fn vring_base(&self, index: u16) -> io::Result<u16> {
+        let mut state = VringState { index: index.into(), value: 0 };
+        // SAFETY: the kernel reads and writes a structure of this type.
+        done(unsafe { libc::ioctl(self.0.as_raw_fd(), GET_VRING_BASE, &raw mut state) })?;
+        Ok(state.value as u16)
+    }
+
     /// Tells it something of its own.
     ///
     /// # Safety
@@ -176,6 +185,7 @@ mod tests {
             (SET_VRING_NUM, 0x8008_af10, 0x4008_af10),
             (SET_VRING_ADDR, 0x8028_af11, 0x4028_af11),
             (SET_VRING_BASE, 0x8008_af12, 0x4008_af12),
+            (GET_VRING_BASE, 0xc008_af12, 0xc008_af12),
             (SET_VRING_KICK, 0x8008_af20, 0x4008_af20),
             (SET_VRING_CALL, 0x8008_af21, 0x4008_af21),
         ] {

@@ -4,10 +4,13 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use arch_ppc64::platform::StateError;
 use vm_memory::{GuestAddressSpace, MmapRegion};
 
 use super::kernel::KernelVhost;
+use super::relay::SharedRelay;
 use super::vring::{Vring, Vrings};
 use super::worker::workers;
 use super::{Session, memory};
@@ -31,6 +34,8 @@ struct Accessed {
     memory: Box<dyn Send>,
     /// The rings that are not in it.
     _rings: Option<Arc<MmapRegion>>,
+    /// The queues that are relayed.
+    relays: Vec<(u16, SharedRelay)>,
     /// Tells the driver that the kernel cannot go on.
     interrupt: Arc<dyn Interrupt>,
 }
@@ -74,14 +79,43 @@ impl KernelSession {
             // SAFETY: likewise, and so are the rings that are not in guest memory.
             unsafe { self.vhost.set_vring(vring) }?;
         }
+        let relayed = vrings.vrings.iter();
+        let relayed = relayed.filter_map(|vring| Some((vring.index, vring.relay()?.clone())));
         let accessed = Accessed {
             memory: Box::new(guard),
+            relays: relayed.collect(),
             _rings: vrings.rings,
             interrupt: interrupt.clone(),
         };
         *self.accessed() = Some(accessed);
         begin(&self.vhost, &vrings.vrings)?;
         Ok(workers(&memory, self.clone(), vrings.relays, &interrupt, self.file))
+    }
+
+    /// Has the kernel leave guest memory and its queues alone until it [goes on](Self::resume). Its
+    /// drivers have all buffers back that it took.
+    pub(crate) fn pause<M: GuestAddressSpace>(
+        &self,
+        memory: &M,
+        until: Instant,
+    ) -> Result<(), StateError> {
+        let accessed = self.accessed();
+        let Some(accessed) = &*accessed else { return Ok(()) };
+        (self.halt)(&self.vhost)?;
+        for (index, relay) in &accessed.relays {
+            let base = self.vhost.vring_base(*index)?;
+            relay.await_rest(&*memory.memory(), base, until)?;
+        }
+        Ok(())
+    }
+
+    /// Has `begin` start the kernel again, where it was paused: it knows how far it was.
+    pub(crate) fn resume(
+        &self,
+        begin: impl FnOnce(&KernelVhost) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let is_paused = self.accessed().is_some();
+        if is_paused { begin(&self.vhost) } else { Ok(()) }
     }
 
     /// Tells the kernel where guest memory is now, if it uses it.
@@ -155,7 +189,8 @@ impl KernelSession {
         halt: fn(&KernelVhost) -> io::Result<()>,
         interrupt: Arc<dyn Interrupt>,
     ) -> Arc<Self> {
-        let accessed = Accessed { memory: Box::new(()), _rings: None, interrupt };
+        let accessed =
+            Accessed { memory: Box::new(()), _rings: None, relays: Vec::new(), interrupt };
         let (vhost, accessed) = (KernelVhost::broken(), Mutex::new(Some(accessed)));
         Arc::new(Self { vhost, file, halt, accessed })
     }

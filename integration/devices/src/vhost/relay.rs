@@ -5,8 +5,12 @@
 //! find no buffer in its used ring that was not marked as written before, even if it looks there
 //! without having been interrupted.
 
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arch_ppc64::platform::StateError;
 
 use virtio_bindings::virtio_ring::VRING_USED_F_NO_NOTIFY;
 use vm_memory::bitmap::Bitmap;
@@ -31,6 +35,50 @@ pub(crate) enum RelayError {
     /// The worker returns what it was not given.
     #[error("a buffer is returned that was not passed on")]
     Worker,
+}
+
+/// How often it is looked whether a worker has returned a buffer.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Somebody does not come to rest.
+pub(super) fn not_returned() -> StateError {
+    StateError::Busy("a buffer is not returned by who has it".to_owned())
+}
+
+/// A relay that its thread and its device have.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedRelay(Arc<Mutex<Relay>>);
+
+impl SharedRelay {
+    pub(crate) fn new(relay: Relay) -> Self {
+        Self(Arc::new(Mutex::new(relay)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Relay> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker has stopped before its buffer number `base`, and the relay's thread rests: waits
+    /// until the driver has all others back.
+    pub(crate) fn await_rest<M: GuestMemory>(
+        &self,
+        memory: &M,
+        base: u16,
+        until: Instant,
+    ) -> Result<(), StateError> {
+        loop {
+            let mut relay = self.lock();
+            // What makes no sense is left alone, and told when the thread goes on.
+            if relay.give_back(memory).is_err() || relay.rings.next_used == base {
+                return Ok(());
+            }
+            drop(relay);
+            if Instant::now() >= until {
+                return Err(not_returned());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
 }
 
 /// A queue between its driver and such a worker.

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
 
+use arch_ppc64::platform::StateError;
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddress, GuestMemory, MmapRegion};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, MmapRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::memory;
-use super::relay::{Relay, Rings};
+use super::relay::{LOOK_EVERY, Relay, Rings, SharedRelay, not_returned};
 use super::requests::Requests;
 use crate::virtio::ActiveQueue;
 
@@ -26,6 +30,51 @@ pub(crate) struct Vring {
     pub(crate) kick: EventFd,
     /// To be written to when buffers have been used.
     pub(crate) call: EventFd,
+    /// Where the driver gets its buffers back.
+    driver: Driver,
+}
+
+/// Where the driver of a queue gets its buffers back.
+#[derive(Debug, Clone)]
+enum Driver {
+    /// In the used ring, which the worker has as well.
+    Shared(GuestAddress),
+    /// From who relays the queue.
+    Relayed(SharedRelay),
+}
+
+impl Vring {
+    /// Who passes its buffers on, where somebody does.
+    pub(crate) fn relay(&self) -> Option<&SharedRelay> {
+        match &self.driver {
+            Driver::Shared(_) => None,
+            Driver::Relayed(relay) => Some(relay),
+        }
+    }
+
+    /// The worker has stopped before its buffer number [`base`](Self::base), and may still be at some
+    /// of those before, as some workers are: waits until the driver has them back.
+    pub(crate) fn await_rest<M: GuestMemory>(
+        &self,
+        memory: &M,
+        until: Instant,
+    ) -> Result<(), StateError> {
+        let used = match &self.driver {
+            Driver::Relayed(relay) => return relay.await_rest(memory, self.base, until),
+            Driver::Shared(used) => GuestAddress(used.0.wrapping_add(2)),
+        };
+        loop {
+            // What is no memory any more is left alone.
+            let index = memory.load::<u16>(used, Ordering::Acquire).map(u16::from_le);
+            if index.is_err() || index.is_ok_and(|index| index == self.base) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(not_returned());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
 }
 
 /// Queues for a worker, and what this process has to do for them.
@@ -33,7 +82,7 @@ pub(crate) struct Vring {
 pub(crate) struct Vrings {
     pub(crate) vrings: Vec<Vring>,
     /// One for each, if they are relayed.
-    pub(crate) relays: Vec<Relay>,
+    pub(crate) relays: Vec<SharedRelay>,
     /// The memory of the worker's rings, then.
     pub(crate) rings: Option<Arc<MmapRegion>>,
 }
@@ -43,7 +92,7 @@ impl Vrings {
     pub(crate) fn shared<M: GuestMemory>(memory: &M, queues: Vec<ActiveQueue>) -> io::Result<Self> {
         let share = |active: ActiveQueue| {
             let ActiveQueue { index, queue, doorbell: kick, interrupt } = active;
-            let size = queue.size();
+            let (size, used) = (queue.size(), queue.used_ring());
             let place = |at, bytes| memory::host_address(memory, GuestAddress(at), bytes);
             Ok(Vring {
                 index,
@@ -51,9 +100,10 @@ impl Vrings {
                 base: queue.next_avail(),
                 descriptors: place(queue.desc_table(), 16 * u64::from(size))?,
                 available: place(queue.avail_ring(), available_bytes(size) as u64)?,
-                used: place(queue.used_ring(), used_bytes(size) as u64)?,
+                used: place(used, used_bytes(size) as u64)?,
                 kick,
                 call: interrupt.file()?,
+                driver: Driver::Shared(GuestAddress(used)),
             })
         };
         let vrings = queues.into_iter().map(share).collect::<io::Result<_>>()?;
@@ -84,18 +134,22 @@ impl Vrings {
             let table = GuestAddress(active.queue.desc_table());
             let new = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC);
             let (kick, call) = (new()?, new()?);
+            let (index, own) = (active.index, Rings::new(rings.clone(), available, used, size));
+            let (own_kick, own_call) = (kick.try_clone()?, call.try_clone()?);
+            let relay = Relay::new(active, own, own_kick, own_call).with_requests(requests);
+            let relay = SharedRelay::new(relay);
             vrings.push(Vring {
-                index: active.index,
+                index,
                 size,
                 base: 0,
                 descriptors: memory::host_address(memory, table, 16 * u64::from(size))?,
                 available: start + available as u64,
                 used: start + used as u64,
-                kick: kick.try_clone()?,
-                call: call.try_clone()?,
+                kick,
+                call,
+                driver: Driver::Relayed(relay.clone()),
             });
-            let own = Rings::new(rings.clone(), available, used, size);
-            relays.push(Relay::new(active, own, kick, call).with_requests(requests));
+            relays.push(relay);
         }
         Ok(Self { vrings, relays, rings: Some(rings) })
     }

@@ -8,7 +8,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vm_memory::GuestAddressSpace;
 
 use super::Session;
-use super::relay::Relay;
+use super::relay::SharedRelay;
 use crate::virtio::{Interrupt, Worker};
 
 /// What the data of an event says it is for.
@@ -23,7 +23,7 @@ static FAULTS: LogLimit =
 struct RelayWorker<M: GuestAddressSpace> {
     memory: M,
     session: Arc<dyn Session>,
-    relay: Relay,
+    relay: SharedRelay,
     interrupt: Arc<dyn Interrupt>,
     /// For whom, in messages.
     name: String,
@@ -38,7 +38,7 @@ struct Keeper(Arc<dyn Session>);
 pub(crate) fn workers<M: GuestAddressSpace + Send + 'static>(
     memory: &M,
     session: Arc<dyn Session>,
-    relays: Vec<Relay>,
+    relays: Vec<SharedRelay>,
     interrupt: &Arc<dyn Interrupt>,
     name: &str,
 ) -> Vec<Worker> {
@@ -62,17 +62,19 @@ pub(crate) fn workers<M: GuestAddressSpace + Send + 'static>(
 impl<M: GuestAddressSpace> RelayWorker<M> {
     fn relay(&mut self, is_call: bool) {
         let guard = self.memory.memory();
+        let mut relay = self.relay.lock();
         let result = if self.failed {
-            let file = if is_call { self.relay.call() } else { self.relay.doorbell() };
+            let file = if is_call { relay.call() } else { relay.doorbell() };
             let _ = file.read();
             return;
         } else if let Some(refusal) = self.session.refusal() {
-            self.relay.refuse(&*guard, refusal)
+            relay.refuse(&*guard, refusal)
         } else if is_call {
-            self.relay.give_back(&*guard)
+            relay.give_back(&*guard)
         } else {
-            self.relay.forward(&*guard)
+            relay.forward(&*guard)
         };
+        drop(relay);
         if let Err(error) = result {
             self.fail(format_args!("{error}"));
         }
@@ -87,9 +89,11 @@ impl<M: GuestAddressSpace> RelayWorker<M> {
 
 impl<M: GuestAddressSpace> MutEventSubscriber for RelayWorker<M> {
     fn init(&mut self, ops: &mut EventOps<'_>) {
+        let relay = self.relay.lock();
         let result = ops
-            .add(Events::with_data(self.relay.doorbell(), DOORBELL, EventSet::IN))
-            .and_then(|()| ops.add(Events::with_data(self.relay.call(), CALL, EventSet::IN)));
+            .add(Events::with_data(relay.doorbell(), DOORBELL, EventSet::IN))
+            .and_then(|()| ops.add(Events::with_data(relay.call(), CALL, EventSet::IN)));
+        drop(relay);
         match result {
             // The driver may have notified it before.
             Ok(()) => self.relay(false),
@@ -105,7 +109,7 @@ impl<M: GuestAddressSpace> MutEventSubscriber for RelayWorker<M> {
 impl<M: GuestAddressSpace> Drop for RelayWorker<M> {
     fn drop(&mut self) {
         self.session.stop();
-        self.relay.settle(&*self.memory.memory());
+        self.relay.lock().settle(&*self.memory.memory());
     }
 }
 

@@ -20,9 +20,10 @@ use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use vm_memory::{GuestAddress, MmapRegion};
 
 use super::error::VhostUserError;
+use super::state;
 use crate::unix_socket;
 use crate::vhost::memory::{self, Region};
-use crate::vhost::vring::{Vring, Vrings};
+use crate::vhost::vring::Vring;
 
 /// How long a daemon may take for all that it is asked at once: a virtual CPU may wait for it.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
@@ -36,7 +37,9 @@ pub(super) struct Daemon {
     features: u64,
     protocol: Protocol,
     /// The queues that it works on.
-    started: Vec<u16>,
+    started: Vec<Vring>,
+    /// It has stopped until it is told to go on.
+    rests: bool,
     /// The rings that they have beside guest memory.
     rings: Option<Arc<MmapRegion>>,
 }
@@ -60,6 +63,7 @@ impl Daemon {
             features: 0,
             protocol: Protocol::empty(),
             started: Vec::new(),
+            rests: false,
             rings: None,
         };
         daemon.talk(|daemon| daemon.negotiate(queues, has_configuration))?;
@@ -102,9 +106,57 @@ impl Daemon {
         &mut self,
         features: u64,
         regions: &[Region],
-        vrings: &Vrings,
+        vrings: Vec<Vring>,
+        rings: Option<Arc<MmapRegion>>,
     ) -> Result<(), VhostUserError> {
+        (self.rings, self.rests) = (rings, false);
         self.talk(|daemon| daemon.hand_over(features, regions, vrings))
+    }
+
+    /// Has it leave its queues, and guest memory with them, alone until it [goes on](Self::resume).
+    pub(super) fn pause(&mut self) -> Result<(), VhostUserError> {
+        self.talk(|daemon| {
+            for number in 0..daemon.started.len() {
+                daemon.started[number].base = daemon.stop_queue(daemon.started[number].index)?;
+            }
+            daemon.rests = true;
+            Ok(())
+        })
+    }
+
+    /// Has it go on where it has stopped.
+    pub(super) fn resume(&mut self) -> Result<(), VhostUserError> {
+        if !std::mem::take(&mut self.rests) {
+            return Ok(());
+        }
+        let vrings = std::mem::take(&mut self.started);
+        self.talk(|daemon| daemon.start_queues(vrings))
+    }
+
+    /// The queues that it works on, and before which buffer of each it has stopped if it has.
+    pub(super) fn queues(&self) -> &[Vring] {
+        &self.started
+    }
+
+    /// Whether it can give what it knows to another one.
+    pub(super) const fn has_state(&self) -> bool {
+        self.protocol.contains(Protocol::DEVICE_STATE)
+    }
+
+    /// What it knows, while it rests.
+    pub(super) fn save(&mut self) -> Result<Vec<u8>, VhostUserError> {
+        self.talk(|daemon| {
+            let result = state::save(&daemon.frontend);
+            result.map_err(|error| daemon.failed("give its state", error))
+        })
+    }
+
+    /// It is to know what another one knew, before it is started.
+    pub(super) fn restore(&mut self, known: &[u8]) -> Result<(), VhostUserError> {
+        self.talk(|daemon| {
+            let result = state::restore(&daemon.frontend, known);
+            result.map_err(|error| daemon.failed("take a state", error))
+        })
     }
 
     /// Guest memory is this from here on. A daemon that works on no queue is told when it does.
@@ -125,19 +177,13 @@ impl Daemon {
 
     /// Has it leave its queues, and guest memory with them, alone. It is not asked twice.
     pub(super) fn stop(&mut self) -> Result<(), VhostUserError> {
-        if self.started.is_empty() {
+        let queues = std::mem::take(&mut self.started);
+        if std::mem::take(&mut self.rests) || queues.is_empty() {
             return Ok(());
         }
         self.talk(|daemon| {
-            for queue in std::mem::take(&mut daemon.started) {
-                let queue = usize::from(queue);
-                if daemon.has_protocol() {
-                    let result = daemon.frontend.set_vring_enable(queue, false);
-                    result.map_err(|error| daemon.failed("disable a queue", error))?;
-                }
-                // It answers when it has stopped.
-                let result = daemon.frontend.get_vring_base(queue);
-                result.map_err(|error| daemon.failed("stop a queue", error))?;
+            for queue in queues {
+                daemon.stop_queue(queue.index)?;
             }
             Ok(())
         })
@@ -169,7 +215,8 @@ impl Daemon {
             let offered = self.frontend.get_protocol_features();
             let offered = offered.map_err(|error| self.failed("get protocol features", error))?;
             let wanted = if has_configuration { Protocol::CONFIG } else { Protocol::empty() };
-            self.protocol = offered & (Protocol::MQ | Protocol::REPLY_ACK | wanted);
+            self.protocol =
+                offered & (Protocol::MQ | Protocol::REPLY_ACK | Protocol::DEVICE_STATE | wanted);
             let result = self.frontend.set_protocol_features(self.protocol);
             result.map_err(|error| self.failed("set protocol features", error))?;
         }
@@ -198,7 +245,7 @@ impl Daemon {
         &mut self,
         features: u64,
         regions: &[Region],
-        vrings: &Vrings,
+        vrings: Vec<Vring>,
     ) -> Result<(), VhostUserError> {
         let acknowledged = if self.has_protocol() {
             features | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
@@ -208,20 +255,35 @@ impl Daemon {
         let result = self.frontend.set_features(acknowledged);
         result.map_err(|error| self.failed("set features", error))?;
 
-        self.rings = vrings.rings.clone();
         self.tell_of_memory(regions)?;
+        self.start_queues(vrings)
+    }
 
-        for vring in &vrings.vrings {
-            self.set_up(vring).map_err(|error| self.failed("take a queue", error))?;
-            self.started.push(vring.index);
+    fn start_queues(&mut self, vrings: Vec<Vring>) -> Result<(), VhostUserError> {
+        for vring in vrings {
+            self.set_up(&vring).map_err(|error| self.failed("take a queue", error))?;
+            self.started.push(vring);
         }
         if self.has_protocol() {
-            for vring in &vrings.vrings {
-                let result = self.frontend.set_vring_enable(vring.index.into(), true);
+            for number in 0..self.started.len() {
+                let index = self.started[number].index.into();
+                let result = self.frontend.set_vring_enable(index, true);
                 result.map_err(|error| self.failed("enable a queue", error))?;
             }
         }
         Ok(())
+    }
+
+    /// Gives before which buffer it has stopped.
+    fn stop_queue(&mut self, queue: u16) -> Result<u16, VhostUserError> {
+        let queue = usize::from(queue);
+        if self.has_protocol() {
+            let result = self.frontend.set_vring_enable(queue, false);
+            result.map_err(|error| self.failed("disable a queue", error))?;
+        }
+        // It answers when it has stopped.
+        let result = self.frontend.get_vring_base(queue);
+        Ok(result.map_err(|error| self.failed("stop a queue", error))? as u16)
     }
 
     /// Has it map guest memory and the rings beside it, and nothing else.

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
+use arch_ppc64::platform::{StateError, StateValue};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
@@ -11,12 +13,15 @@ use vm_memory::GuestAddressSpace;
 use super::connection::{Connection, give_up};
 use super::daemon::Daemon;
 use super::error::VhostUserError;
+use super::saved;
 use super::spec::{Configuration, DeviceSpec};
 use super::watcher::{Heirs, Watcher};
 use crate::vhost::vring::Vrings;
 use crate::vhost::worker::workers;
 use crate::vhost::{Session, memory};
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+
+const DAEMON_FAILS: &str = "the daemon of a vhost-user device cannot be used";
 
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 const INDIRECT_DESC: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
@@ -30,14 +35,14 @@ const DEVICE_FEATURES: u64 = 0xff_ffff | !0 << 50;
 /// the driver takes.
 #[derive(Debug)]
 pub struct VhostUser {
-    socket: PathBuf,
-    spec: DeviceSpec,
+    pub(super) socket: PathBuf,
+    pub(super) spec: DeviceSpec,
     is_relayed: bool,
     /// None after it failed.
-    daemon: Option<Arc<Connection>>,
+    pub(super) daemon: Option<Arc<Connection>>,
     /// The features that the daemon had when it was first met.
     offered: u64,
-    configuration: Vec<u8>,
+    pub(super) configuration: Vec<u8>,
 }
 
 impl VhostUser {
@@ -70,7 +75,7 @@ impl VhostUser {
     }
 
     /// The daemon, which is connected to if it is not.
-    fn meet(&mut self) -> Result<Arc<Connection>, VhostUserError> {
+    pub(super) fn meet(&mut self) -> Result<Arc<Connection>, VhostUserError> {
         let connection = match self.daemon.take() {
             Some(connection) if !connection.daemon().is_gone() => connection,
             _ => {
@@ -125,12 +130,13 @@ impl VhostUser {
             (Vrings::shared(&*guard, queues).map_err(failed)?, heirs)
         };
         let heirs = heirs.map_err(failed)?;
-        daemon.start(features, &regions, &vrings)?;
+        let Vrings { vrings, relays, rings } = vrings;
+        daemon.start(features, &regions, vrings, rings)?;
         let stream = daemon.stream().map_err(failed)?;
         drop((guard, daemon));
         let name = socket.display().to_string();
         let session = connection.clone();
-        let mut workers = workers(&memory, session, vrings.relays, &interrupt, &name);
+        let mut workers = workers(&memory, session, relays, &interrupt, &name);
         let watcher = Watcher::new(memory, connection, socket, stream, interrupt, heirs);
         workers.push(Worker::Subscriber(Box::new(watcher)));
         Ok(workers)
@@ -179,10 +185,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
                 if let Some(connection) = self.daemon.take() {
                     connection.daemon().leave();
                 }
-                Err(ActivateError::Host {
-                    what: "the daemon of a vhost-user device cannot be used",
-                    source: io::Error::other(error),
-                })
+                Err(ActivateError::Host { what: DAEMON_FAILS, source: io::Error::other(error) })
             }
         }
     }
@@ -191,6 +194,43 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
         if let Some(connection) = &self.daemon {
             connection.stop();
         }
+    }
+
+    fn pause(&mut self, memory: &M, until: Instant) -> Result<(), StateError> {
+        let Some(connection) = &self.daemon else { return Ok(()) };
+        let mut daemon = connection.daemon();
+        // One that is gone writes nothing.
+        if daemon.is_gone() {
+            return Ok(());
+        }
+        if let Err(error) = daemon.pause() {
+            // There is no telling what it is at.
+            daemon.leave();
+            return Err(saved::failed(error));
+        }
+        let memory = memory.memory();
+        daemon.queues().iter().try_for_each(|queue| queue.await_rest(&*memory, until))
+    }
+
+    fn resume(&mut self, _: &M) -> Result<(), ActivateError> {
+        let Some(connection) = &self.daemon else { return Ok(()) };
+        let mut daemon = connection.daemon();
+        // That is noticed by whoever watches it.
+        if daemon.is_gone() {
+            return Ok(());
+        }
+        daemon.resume().map_err(|error| {
+            daemon.leave();
+            ActivateError::Host { what: DAEMON_FAILS, source: io::Error::other(error) }
+        })
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        self.state()
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        self.take_up(version, state)
     }
 
     fn memory_changed(&mut self, memory: &M) {

@@ -14,7 +14,9 @@ mod daemon;
 mod device;
 mod error;
 pub mod fs;
+mod saved;
 mod spec;
+mod state;
 #[cfg(test)]
 mod tests;
 mod watcher;

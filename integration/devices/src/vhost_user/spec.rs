@@ -16,6 +16,9 @@ pub struct DeviceSpec {
     pub features: u64,
     /// What the guest reads as its configuration.
     pub configuration: Configuration,
+    /// Whether the daemon keeps something of the guest from one request to the next, such as open
+    /// files. It can be saved only if it gives that (the protocol feature `DEVICE_STATE`).
+    pub has_state: bool,
     /// What is known of its requests.
     pub(crate) requests: Option<Requests>,
 }
@@ -37,7 +40,15 @@ impl DeviceSpec {
         queue_sizes: Vec<u16>,
         configuration: Configuration,
     ) -> Self {
-        Self { kind, queue_sizes, features: u64::MAX, configuration, requests: None }
+        let features = u64::MAX;
+        Self { kind, queue_sizes, features, configuration, has_state: true, requests: None }
+    }
+
+    /// The same, whose daemon [keeps nothing](Self::has_state).
+    #[must_use]
+    pub const fn without_state(mut self) -> Self {
+        self.has_state = false;
+        self
     }
 
     /// The same, of whose features the guest may use these.
@@ -52,6 +63,7 @@ impl DeviceSpec {
         // With all fields up to those of secure erase (§5.2.4).
         let configuration = Configuration::Daemon(60);
         Self::new(DeviceKind::new(2, 0x01_0000), vec![256; queues.into()], configuration)
+            .without_state()
     }
 
     /// A network card (§5.1) with a queue for each direction.
@@ -61,7 +73,7 @@ impl DeviceSpec {
             Self::new(DeviceKind::new(1, 0x02_0000), vec![256; 2], Configuration::Daemon(12));
         // Without the control queue and what is asked for by it: that is the front end's, and the
         // daemon's numbers of queues do not count it.
-        spec.with_features(!CONTROLLED)
+        spec.with_features(!CONTROLLED).without_state()
     }
 }
 

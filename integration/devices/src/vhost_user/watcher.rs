@@ -14,7 +14,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::connection::Connection;
 use crate::vhost::Session;
-use crate::vhost::relay::Relay;
+use crate::vhost::relay::SharedRelay;
 use crate::virtio::ring::Ring;
 use crate::virtio::{ActiveQueue, Interrupt};
 
@@ -60,8 +60,8 @@ impl Heirs {
     }
 
     /// Of queues that are relayed.
-    pub(super) fn of_relays(relays: &[Relay]) -> io::Result<Self> {
-        let wakes = relays.iter().map(|relay| relay.call().try_clone());
+    pub(super) fn of_relays(relays: &[SharedRelay]) -> io::Result<Self> {
+        let wakes = relays.iter().map(|relay| relay.lock().call().try_clone());
         Ok(Self { rings: Vec::new(), wakes: wakes.collect::<io::Result<_>>()? })
     }
 }

@@ -13,12 +13,13 @@ use vm_memory::GuestAddressSpace;
 use vm_memory::bitmap::BitmapSlice;
 
 use super::connection::{Connection, Next, Outcome, Ports};
+use super::event::EventQueue;
 use super::header::{HEADER_BYTES, HOST_CID, Header, STREAM, op};
 use super::host::{self, Greeting};
 use super::table::{Slot, Table};
 use crate::chain::Pieces;
 use crate::virtio::ring::{Ring, RingError, Taken};
-use crate::virtio::{ActivateError, Activation, ActiveQueue, Interrupt};
+use crate::virtio::{ActivateError, Activation, Interrupt};
 
 /// How many packets go in each direction before sockets are looked at again.
 const MAX_PACKETS: usize = 256;
@@ -48,7 +49,7 @@ pub(super) struct Backend<M> {
     listener: UnixListener,
     rx: Ring,
     tx: Ring,
-    event: ActiveQueue,
+    events: EventQueue,
     interrupt: Arc<dyn Interrupt>,
     table: Table,
     /// RSTs to packets for no connection.
@@ -68,18 +69,21 @@ struct Todo {
 
 impl<M: GuestAddressSpace> Backend<M> {
     /// Works for the guest with this address. Guests connect to the sockets whose names begin with
-    /// `path`, and those on the host who connect to `listener` to the guest.
+    /// `path`, and those on the host who connect to `listener` to the guest. If it `resets`, its
+    /// driver is told that there are no connections any more.
     pub(super) fn new(
         cid: u64,
         path: PathBuf,
         listener: UnixListener,
         activation: Activation<M>,
+        resets: bool,
     ) -> Result<Self, ActivateError> {
         let Activation { memory, queues, interrupt, .. } = activation;
         let mut queues = queues.into_iter().peekable();
         let mut take =
             |index| queues.next_if(|queue| queue.index == index).ok_or(ActivateError::Queue(index));
-        let (rx, tx, event) = (Ring::new(take(0)?), Ring::new(take(1)?), take(2)?);
+        let (rx, tx) = (Ring::new(take(0)?), Ring::new(take(1)?));
+        let events = EventQueue::new(take(2)?, resets);
         Ok(Self {
             memory,
             cid,
@@ -87,7 +91,7 @@ impl<M: GuestAddressSpace> Backend<M> {
             listener,
             rx,
             tx,
-            event,
+            events,
             interrupt,
             table: Table::new(),
             resets: VecDeque::new(),
@@ -103,7 +107,8 @@ impl<M: GuestAddressSpace> Backend<M> {
         }
         let guard = self.memory.memory();
         let memory = &*guard;
-        let result = self.transfer(memory, ops);
+        // First: what else there is is of connections that come after.
+        let result = self.events.tell(memory).and_then(|()| self.transfer(memory, ops));
         // What was done before a mistake is done.
         let told = self.rx.tell(memory).and_then(|()| self.tx.tell(memory));
         match result.and_then(|more| told.map(|()| more)) {
@@ -344,7 +349,7 @@ impl<M: GuestAddressSpace> MutEventSubscriber for Backend<M> {
         let result = ops
             .add(Events::with_data(self.rx.doorbell(), RX, EventSet::IN))
             .and_then(|()| ops.add(Events::with_data(self.tx.doorbell(), TX, EventSet::IN)))
-            .and_then(|()| ops.add(Events::with_data(&self.event.doorbell, EVENT, EventSet::IN)))
+            .and_then(|()| ops.add(Events::with_data(self.events.doorbell(), EVENT, EventSet::IN)))
             .and_then(|()| {
                 let set = EventSet::IN | EventSet::EDGE_TRIGGERED;
                 ops.add(Events::with_data(&self.listener, LISTENER, set))
@@ -367,8 +372,7 @@ impl<M: GuestAddressSpace> MutEventSubscriber for Backend<M> {
                 let _ = self.tx.doorbell().read();
                 self.todo.take = true;
             }
-            // There are no events but that of a migration.
-            EVENT => drop(self.event.doorbell.read()),
+            EVENT => drop(self.events.doorbell().read()),
             LISTENER => self.todo.accept = true,
             data => self.ready(data - FIRST_SLOT, events.event_set(), ops),
         }

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use arch_ppc64::platform::{StateError, StateValue};
+use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
 use super::backend::Backend;
 use super::error::VsockError;
 use crate::unix_listener::Listener;
+use crate::virtio::saved::check_version;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 /// Which device it is (Virtio 1.2 §5.10), as a PCI function another controller for communications.
@@ -30,6 +33,8 @@ pub const QUEUE_SIZES: [u16; 3] = [256, 256, 64];
 pub struct Vsock {
     cid: u64,
     listener: Listener,
+    /// Its driver has connections that are not here.
+    is_new_here: bool,
 }
 
 impl Vsock {
@@ -41,7 +46,8 @@ impl Vsock {
     pub fn new(cid: u64, path: &Path) -> Result<Self, VsockError> {
         check_cid(cid)?;
         let listen = |source| VsockError::Listen { path: path.to_owned(), source };
-        Ok(Self { cid, listener: Listener::bind(path).map_err(listen)? })
+        let listener = Listener::bind(path).map_err(listen)?;
+        Ok(Self { cid, listener, is_new_here: false })
     }
 }
 
@@ -66,9 +72,36 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for Vsock {
         let failed = |source| ActivateError::Host { what: "no socket for virtio-vsock", source };
         let socket = self.listener.socket().try_clone().map_err(failed)?;
         let path = self.listener.path().to_owned();
-        let backend = Backend::new(self.cid, path, socket, activation)?;
+        let backend = Backend::new(self.cid, path, socket, activation, self.is_new_here)?;
+        self.is_new_here = false;
         Ok(vec![Worker::Subscriber(Box::new(backend))])
     }
+
+    fn reset(&mut self) {
+        self.is_new_here = false;
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&VsockState {})
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        restore(version, state)?;
+        self.is_new_here = true;
+        Ok(())
+    }
+}
+
+/// What is saved of such a device: nothing, as sockets of the host cannot go elsewhere. The driver
+/// of one that takes it up is told that they are gone, and reads its address anew (§5.10.6.7).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VsockState {}
+
+/// Whether there was such a device.
+pub(super) fn restore(version: u32, state: &StateValue) -> Result<(), StateError> {
+    check_version(version, 1)?;
+    state.get().map(|VsockState {}| ())
 }
 
 /// Whether a guest can have this address.

@@ -7,6 +7,7 @@ mod backend;
 mod connection;
 mod device;
 mod error;
+mod event;
 mod header;
 mod host;
 mod kernel;

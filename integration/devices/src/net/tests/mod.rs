@@ -3,6 +3,7 @@ mod connection;
 mod for_clients;
 mod passt;
 mod receive;
+mod saved;
 mod tap;
 mod transmit;
 

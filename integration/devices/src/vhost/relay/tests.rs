@@ -230,7 +230,7 @@ fn the_driver_sees_nothing_that_is_not_marked() {
     let head = both.driver.add(&[Buffer::writable(0x8000, 4)]);
     both.relay.forward(&*both.memory).unwrap();
     let used = GuestAddress(both.driver.queue().used_ring() + 2);
-    let watcher = std::thread::spawn(move || {
+    let watcher = thread::spawn(move || {
         loop {
             let stop = is_done.load(Ordering::SeqCst);
             let index: u16 = memory.load(used, Ordering::SeqCst).unwrap();

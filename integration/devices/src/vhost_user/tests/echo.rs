@@ -1,11 +1,14 @@
 //! A daemon whose device gives back what it gets, in reverse.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use vhost::vhost_user::message::{VhostTransferStateDirection, VhostTransferStatePhase};
 use vhost::vhost_user::{Listener, VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{
     ShutdownHandle, VhostUserBackendMut, VhostUserDaemon, VringRwLock, VringT,
@@ -34,7 +37,16 @@ pub(super) struct Echo {
     pub(super) acknowledged: u64,
     /// Does nothing with what it is asked.
     pub(super) is_stuck: bool,
+    /// Is at a request for some time, also after it was stopped.
+    pub(super) is_slow: bool,
     pub(super) has_event_idx: bool,
+    /// What goes to another one with the device.
+    pub(super) known: Arc<Mutex<Vec<u8>>>,
+    /// Says that it would tell what it knows, and does not.
+    pub(super) withholds_state: bool,
+    /// Takes what another one knew.
+    pub(super) learns: Mutex<Option<JoinHandle<()>>>,
+    pub(super) withheld: Option<File>,
     pub(super) memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
 }
 
@@ -46,7 +58,12 @@ impl Echo {
             configuration: (0..100).collect(),
             acknowledged: 0,
             is_stuck: false,
+            is_slow: false,
             has_event_idx: false,
+            known: Arc::default(),
+            withholds_state: false,
+            learns: Mutex::default(),
+            withheld: None,
             memory: None,
         }
     }
@@ -94,6 +111,36 @@ impl VhostUserBackendMut for Echo {
         Ok(())
     }
 
+    fn set_device_state_fd(
+        &mut self,
+        direction: VhostTransferStateDirection,
+        _: VhostTransferStatePhase,
+        mut file: File,
+    ) -> io::Result<Option<File>> {
+        let known = self.known.clone();
+        match direction {
+            _ if self.withholds_state => self.withheld = Some(file),
+            VhostTransferStateDirection::SAVE => {
+                std::thread::spawn(move || file.write_all(&known.lock().unwrap()).unwrap());
+            }
+            VhostTransferStateDirection::LOAD => {
+                let learn = move || {
+                    let mut known = known.lock().unwrap();
+                    known.clear();
+                    file.read_to_end(&mut known).unwrap();
+                };
+                *self.learns.lock().unwrap() = Some(std::thread::spawn(learn));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_device_state(&self) -> io::Result<()> {
+        let learns = self.learns.lock().unwrap().take();
+        learns.into_iter().for_each(|thread| thread.join().unwrap());
+        Ok(())
+    }
+
     fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
         new_event_consumer_and_notifier(EventFlag::empty()).ok()
     }
@@ -112,8 +159,15 @@ impl VhostUserBackendMut for Echo {
         let vring = &vrings[usize::from(queue)];
         loop {
             loop {
-                let chain = vring.get_mut().get_queue_mut().iter(&*guard).unwrap().next();
+                // It may have been stopped meanwhile.
+                let chain = match vring.get_mut().get_queue_mut().iter(&*guard) {
+                    Ok(mut chains) => chains.next(),
+                    Err(_) => return Ok(()),
+                };
                 let Some(descriptors) = chain else { break };
+                if self.is_slow {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 let head = descriptors.head_index();
                 let chain = Chain::new(&*guard, descriptors).unwrap();
                 let mut data = vec![0; chain.readable.len()];

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use event_manager::{EventManager, MutEventSubscriber, SubscriberId, SubscriberOps};
+use virtio_queue::QueueT;
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -105,9 +107,18 @@ impl Guest {
         let new = || EventFd::new(EFD_NONBLOCK).unwrap();
         self.doorbells = (0..count).map(|_| new()).collect();
         self.lines = (0..count).map(|_| Arc::new(Line(new()))).collect();
+        self.start(features)
+    }
+
+    fn start(&mut self, features: u64) -> Result<(), ActivateError> {
+        let count = self.queues.len();
         let active = |index: usize| {
             let mut queue = self.queues[index].queue();
-            virtio_queue::QueueT::set_event_idx(&mut queue, features >> 29 & 1 != 0);
+            queue.set_event_idx(features >> 29 & 1 != 0);
+            let used = GuestAddress(queue.used_ring() + 2);
+            let used = u16::from_le(self.memory.load(used, Ordering::SeqCst).unwrap());
+            queue.set_next_avail(used);
+            queue.set_next_used(used);
             let doorbell = self.doorbells[index].try_clone().unwrap();
             ActiveQueue::new(index as u16, queue, doorbell, self.lines[index].clone())
         };
@@ -120,6 +131,11 @@ impl Guest {
             self.workers.push(self.manager.add_subscriber(worker));
         }
         Ok(())
+    }
+
+    /// Another device goes on with the queues, as its driver has set them up with these features.
+    pub(super) fn go_on(&mut self, features: u64) -> Result<(), ActivateError> {
+        self.start(features)
     }
 
     /// What works for the device ends.

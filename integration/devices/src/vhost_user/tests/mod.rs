@@ -1,5 +1,6 @@
 mod echo;
 mod guest;
+mod saved;
 mod virtiofsd;
 
 use std::error::Error;

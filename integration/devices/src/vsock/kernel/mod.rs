@@ -9,21 +9,27 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use arch_ppc64::platform::{StateError, StateValue};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestAddressSpace;
 
 use self::calls::{set_cid, set_running};
-use super::device::{KIND, QUEUE_SIZES, check_cid, read_cid};
+use super::device::{KIND, QUEUE_SIZES, VsockState, check_cid, read_cid, restore};
 use super::error::VsockError;
+use super::event::{EventQueue, EventWorker};
 use crate::vhost::Session;
 use crate::vhost::kernel::KernelVhost;
 use crate::vhost::kernel_session::KernelSession;
+use crate::vhost::vring::Vring;
 use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
 
 /// Where the kernel has it.
 const FILE: &str = "/dev/vhost-vsock";
+
+const KERNEL_FAILS: &str = "the kernel's vhost-vsock cannot be used";
 
 const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 /// `VIRTIO_VSOCK_F_STREAM` and `_SEQPACKET` (Virtio 1.2 §5.10.3), and those of queues.
@@ -39,6 +45,8 @@ pub struct KernelVsock {
     session: Arc<KernelSession>,
     features: u64,
     is_relayed: bool,
+    /// Its driver has connections that are not here.
+    is_new_here: bool,
 }
 
 impl KernelVsock {
@@ -62,7 +70,11 @@ impl KernelVsock {
             _ => failed(source),
         })?;
         let session = KernelSession::new(vhost, FILE, halt);
-        Ok(Self { cid, session, features, is_relayed: false })
+        Ok(Self::of(cid, session, features))
+    }
+
+    fn of(cid: u64, session: Arc<KernelSession>, features: u64) -> Self {
+        Self { cid, session, features, is_relayed: false, is_new_here: false }
     }
 
     /// Has buffers marked as written in the `Bitmap` of guest memory once the kernel has used them,
@@ -81,11 +93,18 @@ impl KernelVsock {
         M: GuestAddressSpace + Send + 'static,
         M::T: Send + 'static,
     {
-        // The kernel has no part in events, which there are none of.
-        activation.queues.truncate(2);
+        // The kernel has no part in events.
+        let events = activation.queues.split_off(2).into_iter().find(|queue| queue.index == 2);
+        let memory = activation.memory.clone();
         let own = if self.is_relayed { EVENT_IDX } else { 0 };
         activation.features = activation.features & FEATURES & !own | 1 << VIRTIO_F_VERSION_1;
-        self.session.start(activation, self.is_relayed, |vhost, _| set_running(vhost, true))
+        let begin = |vhost: &KernelVhost, _: &[Vring]| set_running(vhost, true);
+        let mut workers = self.session.start(activation, self.is_relayed, begin)?;
+        if let (Some(queue), true) = (events, std::mem::take(&mut self.is_new_here)) {
+            let events = EventQueue::new(queue, true);
+            workers.push(Worker::Subscriber(Box::new(EventWorker { memory, events })));
+        }
+        Ok(workers)
     }
 }
 
@@ -123,12 +142,32 @@ where
         }
         self.start(activation).map_err(|source| {
             self.session.stop();
-            ActivateError::Host { what: "the kernel's vhost-vsock cannot be used", source }
+            ActivateError::Host { what: KERNEL_FAILS, source }
         })
     }
 
     fn reset(&mut self) {
+        self.is_new_here = false;
         self.session.stop();
+    }
+
+    fn pause(&mut self, memory: &M, until: Instant) -> Result<(), StateError> {
+        self.session.pause(memory, until)
+    }
+
+    fn resume(&mut self, _: &M) -> Result<(), ActivateError> {
+        let resumed = self.session.resume(|vhost| set_running(vhost, true));
+        resumed.map_err(|source| ActivateError::Host { what: KERNEL_FAILS, source })
+    }
+
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&VsockState {})
+    }
+
+    fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        restore(version, state)?;
+        self.is_new_here = true;
+        Ok(())
     }
 
     fn memory_changed(&mut self, memory: &M) {

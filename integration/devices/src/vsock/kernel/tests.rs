@@ -29,7 +29,7 @@ fn devices_that_are_none_are_named() {
 fn a_kernel_that_cannot_be_told_of_memory_does_not_go_on() {
     let interrupts = Arc::new(CountedInterrupts::default());
     let session = KernelSession::broken(FILE, halt, interrupts.clone());
-    let mut device = KernelVsock { cid: 3, session, features: 0, is_relayed: false };
+    let mut device = KernelVsock::of(3, session, 0);
     let ranges = [(GuestAddress(0), 0x1_0000)];
     let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap());
     device.memory_changed(&memory);

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arch_ppc64::platform::StateValue;
 use event_manager::{EventManager, MutEventSubscriber, SubscriberId, SubscriberOps};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -26,6 +27,7 @@ pub(super) const RX_BUFFER: u32 = 4096;
 const RX_BUFFERS: u64 = 0x10_0000;
 const TX_BUFFERS: u64 = 0x20_0000;
 pub(super) const TX_BUFFER: u32 = 0x1_1000;
+const EVENTS: u64 = 0x70_0000;
 const MEMORY: usize = 0x80_0000;
 
 pub(in crate::vsock) type Memory = Arc<GuestMemoryMmap>;
@@ -34,6 +36,7 @@ pub(in crate::vsock) struct Guest {
     pub(in crate::vsock) memory: Memory,
     pub(super) rx: DriverQueue<Memory>,
     pub(super) tx: DriverQueue<Memory>,
+    pub(super) events: DriverQueue<Memory>,
     pub(in crate::vsock) interrupts: Arc<CountedInterrupts>,
     /// Packets that came.
     pub(in crate::vsock) packets: VecDeque<(Header, Vec<u8>)>,
@@ -41,7 +44,7 @@ pub(in crate::vsock) struct Guest {
     doorbells: [EventFd; 3],
     manager: EventManager<Box<dyn MutEventSubscriber + Send>>,
     workers: Vec<SubscriberId>,
-    device: Box<dyn VirtioDevice<Memory>>,
+    pub(super) device: Box<dyn VirtioDevice<Memory>>,
     /// How many buffers were given so far.
     pub(super) given: u64,
     sent: u64,
@@ -66,11 +69,12 @@ impl Guest {
         let mut manager = EventManager::new().unwrap();
         let (queues, doorbells, workers) =
             activate(&mut *device, &memory, &interrupts, &mut manager);
-        let [rx, tx, _] = queues;
+        let [rx, tx, events] = queues;
         Self {
             memory,
             rx,
             tx,
+            events,
             interrupts,
             packets: VecDeque::new(),
             folder,
@@ -99,11 +103,39 @@ impl Guest {
         self.device.reset();
         let (queues, doorbells, workers) =
             activate(&mut *self.device, &self.memory, &self.interrupts, &mut self.manager);
-        [self.rx, self.tx, _] = queues;
+        [self.rx, self.tx, self.events] = queues;
         (self.doorbells, self.workers) = (doorbells, workers);
         (self.given, self.sent) = (0, 0);
         self.packets.clear();
         self.give(u64::from(QUEUE));
+    }
+
+    /// The same guest with another device, which takes this state up. It sets its queues up anew, as
+    /// the transport would go on with those of before.
+    pub(super) fn elsewhere(mut self, state: &StateValue) -> Self {
+        for worker in self.workers.drain(..) {
+            drop(self.manager.remove_subscriber(worker).unwrap());
+        }
+        let folder = TempDir::new().unwrap();
+        let mut device = Vsock::new(CID, &folder.as_path().join("vsock")).unwrap();
+        VirtioDevice::<Memory>::restore(&mut device, 1, state).unwrap();
+        let mut other = Self::with(folder, Box::new(device));
+        other.give(u64::from(QUEUE));
+        other
+    }
+
+    /// Gives a buffer of so many bytes for an event; tells how it came back, if it did.
+    pub(super) fn give_event(&mut self, bytes: u32) -> Option<(u32, u32)> {
+        self.events.add(&[Buffer::writable(EVENTS, bytes)]);
+        self.memory.write_obj(u32::MAX, GuestAddress(EVENTS)).unwrap();
+        self.doorbells[2].write(1).unwrap();
+        self.turn();
+        self.events.next_used()
+    }
+
+    /// The last event.
+    pub(super) fn event(&self) -> u32 {
+        self.memory.read_obj(GuestAddress(EVENTS)).unwrap()
     }
 
     /// Gives so many more buffers for packets to come.

@@ -1,5 +1,6 @@
 pub(super) mod guest;
 mod hostile;
+mod saved;
 
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
