@@ -77,6 +77,10 @@ impl Status {
     pub const BUSY: Self = Self(1);
     /// The virtual terminal is closed.
     pub const CLOSED: Self = Self(2);
+    /// Not done yet; call again at once.
+    pub const CONTINUE: Self = Self(18);
+    /// Not done yet; call again in about a millisecond.
+    pub const LONG_BUSY_ORDER_1_MS: Self = Self(9900);
     /// The hardware failed.
     pub const HARDWARE: Self = Self(-1);
     /// There is no such function.
@@ -85,6 +89,10 @@ impl Status {
     pub const PRIVILEGE: Self = Self(-3);
     /// The first (or an unnamed) argument is wrong.
     pub const PARAMETER: Self = Self(-4);
+    /// There is no room in the group of the page table.
+    pub const PTEG_FULL: Self = Self(-6);
+    /// There is no such entry.
+    pub const NOT_FOUND: Self = Self(-7);
     /// Something that the call needs is not there, or is in use.
     pub const RESOURCE: Self = Self(-16);
     /// The second argument is wrong.
@@ -111,10 +119,14 @@ impl fmt::Display for Status {
             Self::SUCCESS => "H_SUCCESS",
             Self::BUSY => "H_BUSY",
             Self::CLOSED => "H_CLOSED",
+            Self::CONTINUE => "H_CONTINUE",
+            Self::LONG_BUSY_ORDER_1_MS => "H_LONG_BUSY_ORDER_1_MSEC",
             Self::HARDWARE => "H_HARDWARE",
             Self::FUNCTION => "H_FUNCTION",
             Self::PRIVILEGE => "H_PRIVILEGE",
             Self::PARAMETER => "H_PARAMETER",
+            Self::PTEG_FULL => "H_PTEG_FULL",
+            Self::NOT_FOUND => "H_NOT_FOUND",
             Self::RESOURCE => "H_RESOURCE",
             Self::P2 => "H_P2",
             Self::P3 => "H_P3",

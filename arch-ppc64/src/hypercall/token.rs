@@ -1,6 +1,18 @@
 //! Hypercall tokens (LoPAPR table 171, "Hypervisor Call Function Table"; those from `0xf000` on
 //! are KVM's private range, Linux `arch/powerpc/include/asm/hvcall.h` and KVM's documentation).
 
+/// H_REMOVE: takes an entry out of the hashed page table.
+pub const REMOVE: u64 = 0x4;
+/// H_ENTER: makes an entry of the hashed page table.
+pub const ENTER: u64 = 0x8;
+/// H_READ: reads entries of the hashed page table.
+pub const READ: u64 = 0xc;
+/// H_CLEAR_MOD: clears the changed bit of an entry of the hashed page table.
+pub const CLEAR_MOD: u64 = 0x10;
+/// H_CLEAR_REF: clears the referenced bit of an entry of the hashed page table.
+pub const CLEAR_REF: u64 = 0x14;
+/// H_PROTECT: sets who may access the page of an entry of the hashed page table.
+pub const PROTECT: u64 = 0x18;
 /// H_GET_TCE: where a page of a bus is mapped to.
 pub const GET_TCE: u64 = 0x1c;
 /// H_PUT_TCE: maps a page of a bus.
@@ -27,6 +39,8 @@ pub const CEDE: u64 = 0xe0;
 pub const CONFER: u64 = 0xe4;
 /// H_PROD: wakes a CPU that sleeps in H_CEDE.
 pub const PROD: u64 = 0xe8;
+/// H_BULK_REMOVE: takes several entries out of the hashed page table.
+pub const BULK_REMOVE: u64 = 0x124;
 /// H_STUFF_TCE: maps several pages of a bus to the same page.
 pub const STUFF_TCE: u64 = 0x138;
 /// H_PUT_TCE_INDIRECT: maps several pages of a bus.
@@ -39,6 +53,12 @@ pub const HOME_NODE_ASSOCIATIVITY: u64 = 0x2ec;
 pub const XIRR_X: u64 = 0x2fc;
 /// H_SET_MODE: per-processor modes, such as the byte order of interrupts.
 pub const SET_MODE: u64 = 0x31c;
+/// H_CLEAR_HPT: empties the hashed page table.
+pub const CLEAR_HPT: u64 = 0x358;
+/// H_RESIZE_HPT_PREPARE: prepares a hashed page table of another size.
+pub const RESIZE_HPT_PREPARE: u64 = 0x36c;
+/// H_RESIZE_HPT_COMMIT: takes up the one that was prepared.
+pub const RESIZE_HPT_COMMIT: u64 = 0x370;
 /// H_REGISTER_PROC_TBL: where the guest keeps its process table.
 pub const REGISTER_PROC_TBL: u64 = 0x37c;
 /// H_SIGNAL_SYS_RESET: a system reset interrupt for other CPUs.
@@ -118,6 +138,12 @@ pub(crate) const INTERRUPT_CALLS: &[u64] = &[
 /// to call.
 #[rustfmt::skip]
 const CALLS: &[(u64, &str, usize)] = &[
+    (REMOVE, "H_REMOVE", 3),
+    (ENTER, "H_ENTER", 4),
+    (READ, "H_READ", 2),
+    (CLEAR_MOD, "H_CLEAR_MOD", 2),
+    (CLEAR_REF, "H_CLEAR_REF", 2),
+    (PROTECT, "H_PROTECT", 3),
     (GET_TCE, "H_GET_TCE", 2),
     (PUT_TCE, "H_PUT_TCE", 3),
     (GET_TERM_CHAR, "H_GET_TERM_CHAR", 1),
@@ -131,12 +157,16 @@ const CALLS: &[(u64, &str, usize)] = &[
     (CEDE, "H_CEDE", 0),
     (CONFER, "H_CONFER", 2),
     (PROD, "H_PROD", 1),
+    (BULK_REMOVE, "H_BULK_REMOVE", 8),
     (STUFF_TCE, "H_STUFF_TCE", 4),
     (PUT_TCE_INDIRECT, "H_PUT_TCE_INDIRECT", 4),
     (GET_CPU_CHARACTERISTICS, "H_GET_CPU_CHARACTERISTICS", 0),
     (HOME_NODE_ASSOCIATIVITY, "H_HOME_NODE_ASSOCIATIVITY", 2),
     (XIRR_X, "H_XIRR_X", 1),
     (SET_MODE, "H_SET_MODE", 4),
+    (CLEAR_HPT, "H_CLEAR_HPT", 0),
+    (RESIZE_HPT_PREPARE, "H_RESIZE_HPT_PREPARE", 2),
+    (RESIZE_HPT_COMMIT, "H_RESIZE_HPT_COMMIT", 2),
     (REGISTER_PROC_TBL, "H_REGISTER_PROC_TBL", 4),
     (SIGNAL_SYS_RESET, "H_SIGNAL_SYS_RESET", 1),
     (INT_GET_SOURCE_INFO, "H_INT_GET_SOURCE_INFO", 2),

@@ -102,6 +102,32 @@ pub(crate) mod dsisr {
     pub(crate) const NO_ATOMIC_FUNCTION: u32 = 0x4;
 }
 
+/// Entries of the segment lookaside buffer, as `slbmte` takes them (Book III §5.9.3).
+pub(crate) mod segment {
+    /// RB: the address.
+    pub(crate) const ESID: u64 = 0xffff_ffff_f000_0000;
+    /// RB: there is an entry.
+    pub(crate) const VALID: u64 = 0x0800_0000;
+    /// RS: the size of the segment, 0 for 256 MiB, 1 for 1 TiB.
+    pub(crate) const SIZE_SHIFT: u32 = 62;
+    /// RS: privileged state has a key (Ks).
+    pub(crate) const KEY_OF_KERNEL: u64 = 0x800;
+    /// RS: problem state has a key (Kp).
+    pub(crate) const KEY_OF_USER: u64 = 0x400;
+    /// RS: nothing is executed in it.
+    pub(crate) const NO_EXECUTE: u64 = 0x200;
+    /// RS: its class.
+    pub(crate) const CLASS: u64 = 0x80;
+    /// RS: its base page size (L and LP); 0 is 4 KiB.
+    pub(crate) const PAGE_SIZE: u64 = 0x130;
+    /// Pages of 64 KiB.
+    pub(crate) const PAGES_64K: u64 = 0x110;
+    /// Pages of 16 MiB.
+    pub(crate) const PAGES_16M: u64 = 0x100;
+    /// RS: all that is kept of it.
+    pub(crate) const KEPT: u64 = 0xffff_ffff_ffff_ffb0;
+}
+
 /// Facility status and control register (Book III §6.2), which says what facilities problem state
 /// has: enable bits, and the code of the facility that was missing in the upper byte.
 pub(crate) mod fscr {

@@ -66,6 +66,7 @@ impl Cpu {
         state.spr.ile = old.spr.ile;
         state.spr.ail = old.spr.ail;
         state.spr.process_table = old.spr.process_table;
+        state.spr.hash = old.spr.hash;
         state.set_msr(msr::ME | if is_64bit { msr::SF } else { 0 });
         state.pc = pc & state.ea_mask & !3;
         self.state = state;
@@ -435,6 +436,13 @@ impl Cpu {
     /// Where the guest's process table is; without one, there is no translation.
     pub fn set_process_table(&mut self, table: Option<ProcessTable>) {
         self.state.spr.process_table = table;
+        self.state.tlb.flush();
+    }
+
+    /// Whether translation is by segments and the hashed page table of the [`System`], or by radix
+    /// trees, as at first.
+    pub fn use_hash(&mut self, hash: bool) {
+        self.state.spr.hash = hash;
         self.state.tlb.flush();
     }
 

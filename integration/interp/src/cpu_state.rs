@@ -41,6 +41,9 @@ pub struct CpuState {
     pub slb: Vec<(u64, u64)>,
     /// Where the partition's process table is.
     pub process_table: Option<ProcessTable>,
+    /// Translation is by the hashed page table of the machine.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub uses_hash: bool,
     /// LPCR.ILE: interrupts are taken in little-endian mode.
     pub interrupts_are_little_endian: bool,
     /// LPCR.AIL: 0, 2 or 3.
@@ -111,6 +114,7 @@ impl Cpu {
             vtb_offset: s.spr.vtb_offset,
             slb: s.spr.segments.iter().map(|entry| (entry.esid, entry.vsid)).collect(),
             process_table: s.spr.process_table,
+            uses_hash: s.spr.hash,
             interrupts_are_little_endian: s.spr.ile,
             interrupt_location: s.spr.ail,
             instructions: s.executed,
@@ -146,6 +150,7 @@ impl Cpu {
             *entry = SegmentEntry { esid, vsid };
         }
         s.spr.process_table = state.process_table;
+        s.spr.hash = state.uses_hash;
         s.spr.ile = state.interrupts_are_little_endian;
         s.spr.ail = state.interrupt_location;
         s.executed = state.instructions;

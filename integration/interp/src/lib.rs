@@ -1,6 +1,6 @@
 //! A POWER9 in software: Power ISA 3.0B as a partition under a hypervisor sees it, which is what
 //! a pseries guest needs: privileged but not hypervisor state, both byte orders, both widths,
-//! radix translation, and `sc 1` to its hypervisor, who is the user of this crate.
+//! both kinds of translation, and `sc 1` to its hypervisor, who is the user of this crate.
 //!
 //! A [`Cpu`] executes instructions until the machine is needed ([`Exit`]). It knows the machine
 //! by one trait, [`CpuBus`]. CPUs of one machine share a [`System`].
@@ -9,7 +9,7 @@
 //! real memory; one loop with one `match` executes them (`exec`). What each instruction is, is in
 //! the tables of `isa`, a file a class.
 //!
-//! Not there: decimal floating point, transactional memory, hash translation, accelerators to
+//! Not there: decimal floating point, transactional memory, accelerators to
 //! `paste.` to, and a performance monitor that counts. Whoever executes what is not there gets the
 //! interrupt that the architecture names, user or kernel.
 #![cfg_attr(all(doctest, feature = "board"), doc = include_str!("../README.md"))]
@@ -27,6 +27,7 @@ mod disasm;
 mod exec;
 mod exit;
 mod float;
+mod hash_table;
 mod interrupt;
 mod isa;
 mod lanes;
@@ -48,6 +49,7 @@ pub use cpu::Cpu;
 pub use cpu_state::{CpuState, CpuStateError};
 pub use disasm::disassemble;
 pub use exit::{Exit, Stuck, Unimplemented};
+pub use hash_table::{GonePage, HashTable, PageEntry, VirtualPage};
 pub use page_map::{PageMap, PageMapSlice};
 pub use region::RamRegion;
 pub use registers::Registers;

@@ -241,10 +241,15 @@ pub(crate) fn is_of_events(number: u32) -> bool {
     (800..=806).contains(&number)
 }
 
+/// The kernel's accesses to user pages depend on it where translation is radix, all accesses
+/// otherwise.
 fn set_amr(s: &mut State, value: u64) {
     if s.spr.amr != value {
         s.spr.amr = value;
-        s.tlb.flush_guarded();
+        match s.spr.hash {
+            true => s.tlb.flush(),
+            false => s.tlb.flush_guarded(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use crate::bits::{cr, msr, xer};
+use crate::hash_table::HashTable;
 use crate::mmu::{Device, Tlb};
 use crate::region::RegionIdentity;
 use crate::system::{Followed, System};
@@ -41,6 +42,8 @@ pub(crate) struct State {
     pub(crate) big_endian: bool,
     pub(crate) spr: Sprs,
     pub(crate) tlb: Tlb,
+    /// The hashed page table, as the system had it when all translations were last dropped.
+    pub(crate) table: Option<Arc<dyn HashTable>>,
     /// The RAM that the translations lead to.
     pub(crate) regions: Vec<RegionIdentity>,
     pub(crate) reservation: Option<Reservation>,
@@ -104,6 +107,8 @@ pub(crate) struct Sprs {
     /// LPCR.AIL.
     pub(crate) ail: u8,
     pub(crate) process_table: Option<ProcessTable>,
+    /// Translation is by segments and the hashed page table, not by radix trees.
+    pub(crate) hash: bool,
     // Event-based branches: status, handler, where to return to.
     pub(crate) bescr: u64,
     pub(crate) ebbhr: u64,
@@ -230,6 +235,7 @@ pub struct Stats {
 
 impl State {
     pub(crate) fn new(id: usize, pvr: u32, system: Arc<System>) -> Self {
+        let table = system.hash_table();
         let mut state = Self {
             gpr: [0; 256],
             vsr: [0; 64],
@@ -246,6 +252,7 @@ impl State {
             big_endian: true,
             spr: Sprs { pvr, pir: id as u64, ..Sprs::default() },
             tlb: Tlb::new(),
+            table,
             regions: Vec::new(),
             reservation: None,
             fault_address: 0,
@@ -305,6 +312,10 @@ impl State {
         let Some(stale) = self.system.stale(&mut self.followed) else { return };
         if stale.translations {
             self.tlb.flush();
+            self.table = self.system.hash_table();
+        }
+        for page in stale.gone {
+            self.tlb.flush_offset(page.offset, page.shift);
         }
         if stale.log {
             self.tlb.notice_stores();

@@ -12,15 +12,18 @@
 //! still uses the old translation (Book III §5.10.1), and waits for those that may: see [`wait`].
 
 mod doorbells;
+mod gone;
 mod wait;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::hash_table::{GonePage, HashTable};
 use crate::page_map::Watch;
 use crate::room::Room;
 use doorbells::Doorbells;
+use gone::GonePages;
 use wait::Followers;
 
 /// The CPUs of one machine.
@@ -34,6 +37,10 @@ pub struct System {
     host_writes: Mutex<HostWrites>,
     /// How many there were of these, for who has seen all of them.
     host_write_count: AtomicU64,
+    gone: Mutex<GonePages>,
+    /// How many there were of these.
+    gone_count: AtomicU64,
+    hash_table: Mutex<Option<Arc<dyn HashTable>>>,
     followers: Followers,
     doorbells: Doorbells,
     room: Arc<Room>,
@@ -51,6 +58,7 @@ pub(crate) struct Followed {
     code: u64,
     logs: u64,
     host_writes: u64,
+    gone: u64,
 }
 
 /// What has become stale since a CPU looked.
@@ -58,6 +66,8 @@ pub(crate) struct Followed {
 pub(crate) struct Stale {
     /// All translations.
     pub(crate) translations: bool,
+    /// The translations of these pages.
+    pub(crate) gone: Vec<GonePage>,
     /// Decoded code has to be compared with what it was decoded from.
     pub(crate) check_code: bool,
     /// Stores have to be noticed, to pages that are not known to be written to.
@@ -105,6 +115,9 @@ impl System {
             logs: AtomicU64::new(0),
             host_writes: Mutex::default(),
             host_write_count: AtomicU64::new(0),
+            gone: Mutex::default(),
+            gone_count: AtomicU64::new(0),
+            hash_table: Mutex::default(),
             followers: Followers::new(cpus),
             doorbells: Doorbells::new(cpus, threads_per_core),
             room: Arc::new(Room::new(cpus)),
@@ -121,6 +134,34 @@ impl System {
     /// The most that [`Self::decoded_bytes`] can become.
     pub fn decoded_bytes_max(&self) -> usize {
         self.room.bytes_max()
+    }
+
+    /// Gives the machine a hashed page table, or another one. CPUs that execute look into it when this
+    /// returns, and use no translation of the one before. No CPU may wait for that while it is in
+    /// [`crate::Cpu::run`], or it waits for ever.
+    pub fn set_hash_table(&self, table: Arc<dyn HashTable>) {
+        *self.hash_table.lock().unwrap_or_else(PoisonError::into_inner) = Some(table);
+        self.all_pages_gone();
+    }
+
+    /// These pages went from the hashed page table. No CPU uses them any more when this returns, for
+    /// which the same holds.
+    pub fn pages_gone(&self, pages: &[GonePage]) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gone_count.store(gone.add(pages), Ordering::SeqCst);
+        drop(gone);
+        let change = self.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        self.followers.wait(None, change);
+    }
+
+    /// No CPU uses any translation of before when this returns, for which the same holds.
+    pub fn all_pages_gone(&self) {
+        let change = self.translations_changed();
+        self.followers.wait(None, change);
+    }
+
+    pub(crate) fn hash_table(&self) -> Option<Arc<dyn HashTable>> {
+        self.hash_table.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn room(&self) -> &Arc<Room> {
@@ -203,6 +244,14 @@ impl System {
         stale.translations = differs(&self.translations, &mut followed.translations);
         stale.check_code = differs(&self.code, &mut followed.code);
         stale.log = differs(&self.logs, &mut followed.logs);
+        if self.gone_count.load(Ordering::SeqCst) != followed.gone {
+            let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+            match gone.since(followed.gone) {
+                Some(pages) if !stale.translations => stale.gone.extend(pages),
+                _ => stale.translations = true,
+            }
+            followed.gone = gone.count();
+        }
         if self.host_write_count.load(Ordering::SeqCst) != followed.host_writes {
             let writes = self.host_writes.lock().unwrap_or_else(PoisonError::into_inner);
             writes.tell(&mut stale, &mut followed.host_writes);
@@ -222,7 +271,7 @@ impl System {
 
     /// Waits until no other CPU uses translations from before `change`. Who waits must use none.
     pub(crate) fn wait_for_others(&self, id: usize, change: u64) {
-        self.followers.wait(id, change);
+        self.followers.wait(Some(id), change);
     }
 
     /// A CPU executes.

@@ -11,6 +11,7 @@
 
 mod clock;
 mod error;
+mod hash;
 mod lines;
 mod memory;
 mod modes;

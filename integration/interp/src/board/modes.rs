@@ -6,6 +6,7 @@ mod saved;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arch_ppc64::cas::{Mmu, Support};
 use arch_ppc64::papr::{ProcessTable, ProcessorModes};
 use arch_ppc64::{Kick, Status};
 
@@ -20,6 +21,7 @@ pub(super) struct Modes {
     /// Counts the changes of `wanted`. A CPU that may have anything has seen 0 of them.
     generation: AtomicU64,
     lines: Arc<Lines>,
+    mmu: Support<Mmu>,
 }
 
 /// What every CPU is to have, and what is saved of that.
@@ -30,11 +32,23 @@ pub(super) struct ModesState {
     little_endian: bool,
     ail: u8,
     table: Option<crate::ProcessTable>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    hash: bool,
 }
 
 impl Modes {
-    pub(super) fn new(lines: Arc<Lines>) -> Self {
-        Self { wanted: Mutex::default(), generation: AtomicU64::new(1), lines }
+    pub(super) fn new(lines: Arc<Lines>, mmu: Support<Mmu>) -> Self {
+        let hash = mmu.first() == Mmu::Hash;
+        let wanted = Mutex::new(ModesState { hash, ..ModesState::default() });
+        Self { wanted, generation: AtomicU64::new(1), lines, mmu }
+    }
+
+    /// Translation is to be this from here on.
+    pub(super) fn translate_by(&self, mmu: Mmu) {
+        let hash = mmu == Mmu::Hash;
+        if self.state().hash != hash {
+            let _ = self.change(|wanted| wanted.hash = hash);
+        }
     }
 
     /// Sets what `cpu` should have, if that changed since it last did so.
@@ -47,6 +61,7 @@ impl Modes {
         cpu.set_interrupt_endianness(wanted.little_endian);
         cpu.set_interrupt_location(wanted.ail);
         cpu.set_process_table(wanted.table);
+        cpu.use_hash(wanted.hash);
         *seen = generation;
     }
 
@@ -74,12 +89,17 @@ impl ProcessorModes for Modes {
     }
 
     fn set_process_table(&self, table: &ProcessTable) -> Status {
+        // "A request for an unimplemented function results in an H_Parameter."
         match *table {
-            ProcessTable::Radix { base, size_bytes, .. } => self.change(|wanted| {
-                wanted.table = Some(crate::ProcessTable { base: base.0, size_bytes });
-            }),
-            // "A request for an unimplemented function results in an H_Parameter."
-            ProcessTable::Hash => Status::PARAMETER,
+            ProcessTable::Radix { base, size_bytes, .. } if self.mmu.includes(&Mmu::Radix) => self
+                .change(|wanted| {
+                    wanted.table = Some(crate::ProcessTable { base: base.0, size_bytes });
+                    wanted.hash = false;
+                }),
+            ProcessTable::Hash if self.mmu.includes(&Mmu::Hash) => {
+                self.change(|wanted| wanted.hash = true)
+            }
+            _ => Status::PARAMETER,
         }
     }
 }

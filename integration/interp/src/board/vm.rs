@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::hpt::{HashedPageTable, Order};
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
@@ -16,6 +17,7 @@ use vm_memory::{GuestAddress, VolatileSlice};
 
 use super::clock::Clock;
 use super::error::VmError;
+use super::hash;
 use super::lines::{Lines, Referee};
 use super::memory::Memory;
 use super::modes::Modes;
@@ -35,6 +37,8 @@ pub struct VmOptions {
     pub(super) clock: Arc<Clock>,
     pub(super) stops: bool,
     pub(super) interrupts: Support<InterruptMode>,
+    pub(super) mmu: Support<Mmu>,
+    pub(super) hpt_order: Order,
 }
 
 impl VmOptions {
@@ -42,8 +46,15 @@ impl VmOptions {
     /// instructions and there may be several CPUs, these execute in turns, and each needs a thread
     /// of its own.
     pub fn new(topology: &CpuTopology, clock: Arc<Clock>) -> Self {
-        let interrupts = Support::Only(InterruptMode::Xics);
-        Self { topology: topology.clone(), pvr: PVR, clock, stops: false, interrupts }
+        Self {
+            topology: topology.clone(),
+            pvr: PVR,
+            clock,
+            stops: false,
+            interrupts: Support::Only(InterruptMode::Xics),
+            mmu: Support::Only(Mmu::Radix),
+            hpt_order: Order::MIN,
+        }
     }
 
     /// The same with another processor version register. Whatever it says, the processor is a
@@ -58,6 +69,14 @@ impl VmOptions {
     #[must_use]
     pub fn with_interrupts(self, interrupts: Support<InterruptMode>) -> Self {
         Self { interrupts, ..self }
+    }
+
+    /// The same with hashed page tables in place of radix trees, or a choice of the two: what the
+    /// machine says of them ([`Machine::mmu`](arch_ppc64::Machine::mmu),
+    /// [`Machine::hpt_order`](arch_ppc64::Machine::hpt_order)).
+    #[must_use]
+    pub fn with_mmu(self, mmu: Support<Mmu>, hpt_order: Order) -> Self {
+        Self { mmu, hpt_order, ..self }
     }
 
     /// The same, where an instruction that the processor does not have ends the run of its CPU:
@@ -81,10 +100,15 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     let threads = topology.threads_per_core() as usize;
     let memory = Arc::new(Memory::default());
     let ram = Arc::new(BoardRam(memory.clone()));
+    let system = Arc::new(System::with_threads(cpus, threads));
+    let modes = Arc::new(Modes::new(lines.clone(), options.mmu));
+    let hash =
+        options.mmu.includes(&Mmu::Hash).then(|| hash::page_table(&system, options.hpt_order));
     Arc::new(Vm {
-        system: Arc::new(System::with_threads(cpus, threads)),
+        system,
+        hash,
         interrupts: Arc::new(XicsOrXive::new(options.interrupts, topology, lines.clone(), ram)),
-        modes: Arc::new(Modes::new(lines.clone())),
+        modes,
         dispatch: Arc::new(DispatchCalls::new(topology, lines.clone())),
         memory,
         made: Mutex::new(vec![false; cpus]),
@@ -103,6 +127,8 @@ pub struct Vm {
     pub(super) system: Arc<System>,
     interrupts: Arc<XicsOrXive>,
     modes: Arc<Modes>,
+    /// Where guests may have one.
+    hash: Option<Arc<HashedPageTable>>,
     dispatch: Arc<DispatchCalls>,
     pub(super) memory: Arc<Memory>,
     pub(super) lines: Arc<Lines>,
@@ -218,12 +244,14 @@ impl Vm {
     /// The devices that only this back end can be: how interrupts are taken and where translations
     /// are, who sleeps and wakes, the interrupt controller. Before or after CPUs are made.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
-        vec![
+        let mut devices: Vec<Arc<dyn Device>> = vec![
             Arc::new(PaprCalls::new(self.topology(), None)),
             Arc::new(ModeCalls::new(self.topology(), self.modes.clone())),
             self.dispatch.clone(),
             self.interrupts.clone(),
-        ]
+        ];
+        devices.extend(self.hash.clone().map(|table| table as Arc<dyn Device>));
+        devices
     }
 
     /// The interrupt controller: for devices, as one of which it is in the platform, too.
@@ -232,17 +260,23 @@ impl Vm {
     }
 
     /// What its CPUs make of an agreement between a guest and its platform, for
-    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): radix translation they
-    /// do, and the interrupt controller becomes what was agreed on, if the machine
-    /// [can be that](VmOptions::with_interrupts). The processor is a POWER9: held to that level, it is what it is, as it has nothing that
-    /// a register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): translation and the interrupt
+    /// controller become what was agreed on, if the machine can be that
+    /// ([`VmOptions::with_mmu`], [`VmOptions::with_interrupts`]). The hashed page table is made anew, in
+    /// the size that was agreed on. The processor is a POWER9: held to that level, it is what it is, as
+    /// it has nothing that a register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
     pub fn negotiated(&self, decision: &Decision) -> Negotiated {
         let own = CpuModel::Power9.logical_pvr();
-        let can_be = decision.mmu == Mmu::Radix && decision.compat.is_none_or(|level| level == own);
-        match can_be && self.interrupts.switch(decision.interrupts) {
-            true => Negotiated::Live,
-            false => Negotiated::Refused,
+        let can_be = self.options.mmu.includes(&decision.mmu)
+            && decision.compat.is_none_or(|level| level == own);
+        if !can_be || !self.interrupts.switch(decision.interrupts) {
+            return Negotiated::Refused;
         }
+        self.modes.translate_by(decision.mmu);
+        if let (Some(table), Some(order)) = (&self.hash, decision.hpt_order) {
+            table.empty(order);
+        }
+        Negotiated::Live
     }
 
     /// What is kept of a CPU outside it is as at the start of the machine.

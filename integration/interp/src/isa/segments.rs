@@ -1,46 +1,50 @@
 //! The segment lookaside buffer (Power ISA 3.0B, Book III §5.9.3).
 //!
-//! Translation is radix: nothing is ever looked up in it. Its entries can be written, searched,
+//! Where translation is radix, nothing is ever looked up in it. Its entries can be written, searched,
 //! read and dropped all the same, by whoever is privileged.
 
 use super::fields::*;
 use super::system::need_privilege;
 use super::{Insn, call};
+use crate::bits::segment;
 use crate::ram::Ram;
 use crate::state::{SegmentEntry, State};
 use crate::trap::Trap;
 
 type Done = Result<(), Trap>;
 
-// RB of slbmte, RT of slbmfee: the effective segment, whether it is valid.
-const ESID_MASK: u64 = 0xffff_ffff_f000_0000;
-const VALID: u64 = 0x0800_0000;
-
-// RS of slbmte, RT of slbmfev: the size of the segment, its class.
-const SIZE_SHIFT: u32 = 62;
-const VSID_MASK: u64 = 0xffff_ffff_ffff_ffb0;
-const CLASS: u64 = 0x80;
-
-/// The bits of an effective address that name a segment of 1 TiB.
-const ESID_1T_MASK: u64 = 0xffff_ff00_0000_0000;
-
-impl SegmentEntry {
-    fn is_valid(self) -> bool {
-        self.esid & VALID != 0
-    }
-
-    /// Whether an address is in the segment.
-    fn has(self, ea: u64) -> bool {
-        let mask = if self.vsid >> SIZE_SHIFT == 0 { ESID_MASK } else { ESID_1T_MASK };
-        self.is_valid() && (self.esid ^ ea) & mask == 0
+impl State {
+    /// Forgets what was translated by the segments at an address, if there is anything.
+    ///
+    /// Those of programs change with each switch between them; what is translated by others is
+    /// kept then.
+    fn forget_segment(&mut self, ea: u64) {
+        if !self.spr.hash {
+            return;
+        }
+        if ea >> 62 == 0 {
+            self.check_at_isync |= self.tlb.flush_user();
+        } else {
+            self.tlb.flush();
+            self.check_at_isync = true;
+        }
     }
 }
 
+/// What is known of a segment that goes to make room may still be used: who wants it forgotten uses
+/// `slbie` or `slbia`. Here it is forgotten where those would not find it any more: what was at the
+/// same address, and what `slbia` drops by its class although it is no program's.
 fn slbmte(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     need_privilege(s)?;
     let (vsid, esid) = (s.gpr[rt(w) as usize], s.gpr[rb(w) as usize]);
-    if let Some(entry) = s.spr.segments.get_mut((esid & 0xfff) as usize) {
-        *entry = SegmentEntry { esid: esid & (ESID_MASK | VALID), vsid: vsid & VSID_MASK };
+    let Some(entry) = s.spr.segments.get_mut((esid & 0xfff) as usize) else { return Ok(()) };
+    let new =
+        SegmentEntry { esid: esid & (segment::ESID | segment::VALID), vsid: vsid & segment::KEPT };
+    let old = std::mem::replace(entry, new);
+    let is_same_place = old.esid == new.esid && old.vsid != new.vsid;
+    let is_high_class = old.vsid & segment::CLASS != 0 && old.esid >> 62 != 0;
+    if old.is_valid() && (is_same_place || is_high_class) {
+        s.forget_segment(old.esid);
     }
     Ok(())
 }
@@ -63,31 +67,37 @@ fn slbfee(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     Ok(())
 }
 
-/// `slbie` and `slbieg`. No other CPU looks anything up either.
+/// `slbie`, and `slbieg`, which drops no more than that where there are no tables of segments.
 fn drop_one(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     need_privilege(s)?;
     let ea = s.gpr[rb(w) as usize];
     s.spr.segments.iter_mut().filter(|entry| entry.has(ea)).for_each(SegmentEntry::clear);
+    // What a segment translated that has made room for another one is forgotten as well.
+    s.forget_segment(ea);
     Ok(())
 }
 
 /// `slbia`: IH tells what stays.
 fn slbia(s: &mut State, _: &Ram<'_>, w: u32) -> Done {
     need_privilege(s)?;
+    const CLASS_1: u32 = 3;
     let hint = w >> 21 & 7;
+    let mut all_of_programs = hint == CLASS_1;
     for (number, entry) in s.spr.segments.iter_mut().enumerate() {
         let goes = match hint {
-            // All, those of class 1, only what was looked up, of which there is nothing. The others
-            // differ in what they do to that.
+            // All, those of class 1, only what was looked up. The others differ in what they do to
+            // that.
             4 => true,
-            3 => entry.vsid & CLASS != 0,
+            CLASS_1 => entry.vsid & segment::CLASS != 0,
             7 => false,
             _ => number != 0,
         };
         if goes {
+            all_of_programs &= !entry.is_valid() || entry.esid >> 62 == 0;
             entry.clear();
         }
     }
+    s.forget_segment(if all_of_programs { 0 } else { u64::MAX });
     Ok(())
 }
 

@@ -1,11 +1,13 @@
-//! Addresses: the cache of translations, the radix walk, and the loads and stores on top.
+//! Addresses: the cache of translations, the ways to find one, and the loads and stores on top.
 
 mod access;
 mod device;
+mod hash;
 mod outside;
 mod quad;
 mod radix;
 mod tlb;
+mod translate;
 
 pub(crate) use device::{Device, DeviceAccess, Operand};
 pub(crate) use tlb::Tlb;

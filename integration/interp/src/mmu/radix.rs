@@ -3,27 +3,21 @@
 //! A partition sees no other scope: what its trees give is a guest real address, and that is
 //! where RAM is.
 
+use super::translate::{CHANGED, Fault, REFERENCED, Translation};
 use crate::bits::{dsisr, msr, srr1};
 use crate::mmu::Access;
-use crate::ram::{NoRam, PAGE_BYTES, PAGE_SHIFT, Ram};
+use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
 use crate::state::State;
-use crate::trap::Trap;
 
 // Page directory and page table entries (§5.7.10.2).
 const VALID: u64 = 1 << 63;
 const LEAF: u64 = 1 << 62;
 const NEXT_MASK: u64 = 0x0fff_ffff_ffff_ff00;
 const PAGE_NUMBER_MASK: u64 = 0x01ff_ffff_ffff_f000;
-const REFERENCED: u64 = 0x100;
-const CHANGED: u64 = 0x80;
 const PRIVILEGED: u64 = 0x8;
 const READ: u64 = 0x4;
 const READ_WRITE: u64 = 0x2;
 const EXECUTE: u64 = 0x1;
-
-/// Real addresses have 60 bits; in real mode the upper four of an effective address do not count
-/// (§5.7.3).
-const REAL_MASK: u64 = 0x0fff_ffff_ffff_ffff;
 
 /// Bytes of a process table entry.
 const PROCESS_ENTRY_BYTES: u64 = 16;
@@ -31,67 +25,13 @@ const PROCESS_ENTRY_BYTES: u64 = 16;
 /// More levels than a tree of the smallest nodes can have.
 const LEVELS_MAX: usize = 8;
 
-/// A page of 4 KiB that an address is in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Translation {
-    /// Its real address.
-    pub(crate) real: u64,
-    pub(crate) may_read: bool,
-    /// May be written to, and the tree already says that it was.
-    pub(crate) may_write: bool,
-}
-
-/// Why there is no translation.
-enum Fault {
-    Segment,
-    Storage(u32),
-}
-
-impl From<NoRam> for Fault {
-    /// A table outside RAM. A hypervisor would be asked; there is none that could help.
-    fn from(_: NoRam) -> Self {
-        Self::Storage(dsisr::NOT_FOUND)
-    }
-}
-
 impl State {
-    /// The page of an effective address, for an access of this kind.
-    pub(super) fn translate(
-        &mut self,
+    pub(super) fn walk(
+        &self,
         ram: &Ram<'_>,
         ea: u64,
         access: Access,
-    ) -> Result<Translation, Trap> {
-        let relocated = if access == Access::Fetch { msr::IR } else { msr::DR };
-        if self.msr() & relocated == 0 {
-            let real = ea & REAL_MASK & !(PAGE_BYTES - 1);
-            return Ok(Translation { real, may_read: true, may_write: true });
-        }
-        self.stats.tlb_misses += 1;
-        self.walk(ram, ea, access).map_err(|fault| self.fault(ea, access, fault))
-    }
-
-    fn fault(&mut self, ea: u64, access: Access, fault: Fault) -> Trap {
-        self.fault_address = ea;
-        match (fault, access) {
-            (Fault::Segment, Access::Fetch) => Trap::InstructionSegment,
-            (Fault::Segment, _) => Trap::DataSegment,
-            (Fault::Storage(bits), Access::Fetch) => {
-                self.fault_dsisr = bits;
-                Trap::InstructionStorage
-            }
-            (Fault::Storage(bits), Access::Load) => {
-                self.fault_dsisr = bits;
-                Trap::DataStorage
-            }
-            (Fault::Storage(bits), Access::Store) => {
-                self.fault_dsisr = bits | dsisr::STORE;
-                Trap::DataStorage
-            }
-        }
-    }
-
-    fn walk(&self, ram: &Ram<'_>, ea: u64, access: Access) -> Result<Translation, Fault> {
+    ) -> Result<Translation, Fault> {
         // Quadrants 1 and 2 are the hypervisor's (§5.7.5.1).
         let pid = match ea >> 62 {
             0 => self.spr.pidr,

@@ -190,6 +190,20 @@ impl Tlb {
         }
     }
 
+    /// Drops the translations of all addresses that have the lower bits of a page of this size,
+    /// whatever is above them: of what shares their places, too.
+    pub(crate) fn flush_offset(&mut self, offset: u64, shift: u32) {
+        if shift >= PAGE_SHIFT + ENTRIES.ilog2() {
+            self.flush();
+            return;
+        }
+        for page in 0..1 << (shift - PAGE_SHIFT) {
+            let at = offset.wrapping_add(page << PAGE_SHIFT);
+            self.replace(slot(at), Entry::default());
+            self.code[code_slot(at)] = CodeEntry::default();
+        }
+    }
+
     fn clear(&mut self) {
         self.notice_stores();
         self.entries.fill(Entry::default());

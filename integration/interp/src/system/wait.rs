@@ -88,13 +88,13 @@ impl Followers {
         }
     }
 
-    /// Waits until all CPUs but one have followed a change.
-    pub(super) fn wait(&self, except: usize, change: u64) {
+    /// Waits until all CPUs, but for one that waits, have followed a change.
+    pub(super) fn wait(&self, except: Option<usize>, change: u64) {
         let start = Instant::now();
         let used = self.used.load(Ordering::SeqCst);
         for (id, mark) in self.marks.iter().enumerate().take(used) {
             // Who has followed it once will always have.
-            while id != except && !mark.has_followed(change) {
+            while Some(id) != except && !mark.has_followed(change) {
                 if start.elapsed() < SPIN {
                     spin_loop();
                 } else {
@@ -139,15 +139,15 @@ mod tests {
     #[test]
     fn only_cpus_that_use_translations_are_waited_for() {
         let followers = Followers::new(3);
-        followers.wait(0, 7);
+        followers.wait(Some(0), 7);
         // Its own mark does not hold anybody up.
         followers.mark(0, 1);
-        followers.wait(0, 7);
+        followers.wait(Some(0), 7);
         followers.mark(1, 7);
-        followers.wait(0, 7);
+        followers.wait(Some(0), 7);
         followers.mark(1, 6);
         followers.mark(1, USES_NONE);
-        followers.wait(0, 7);
+        followers.wait(Some(0), 7);
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         followers.mark(1, 6);
         followers.mark(2, 6);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| followers.wait(0, 7));
+            let waits = scope.spawn(|| followers.wait(Some(0), 7));
             // Long enough for it to fall asleep.
             while !followers.somebody_sleeps() {
                 std::thread::yield_now();

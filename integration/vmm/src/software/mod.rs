@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{InterruptMode, Support};
-use arch_ppc64::config::Interrupts;
+use arch_ppc64::cas::{InterruptMode, Mmu, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
@@ -69,6 +69,14 @@ impl Backend for Software {
         })
     }
 
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {
+        Ok(match wanted {
+            AddressTranslation::Radix => Support::Only(Mmu::Radix),
+            AddressTranslation::Hash => Support::Only(Mmu::Hash),
+            _ => Support::Either,
+        })
+    }
+
     fn create(
         &self,
         machine: &Machine,
@@ -78,6 +86,7 @@ impl Backend for Software {
         let options = VmOptions::new(machine.topology(), self.clock.clone())
             .with_pvr(machine.cpu().pvr())
             .with_interrupts(machine.interrupts())
+            .with_mmu(machine.mmu(), machine.hpt_order())
             .stop_at_unimplemented(self.stops);
         let vm = create_vm(options);
         let growing =
