@@ -3,12 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::cas::decision::{InterruptMode, Mmu, Support};
+
 /// A processor that a guest can be given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum CpuModel {
+    /// POWER8: Power ISA 2.07. It has hashed page tables and XICS only.
+    #[cfg_attr(feature = "serde", serde(rename = "POWER8"))]
+    Power8,
     /// POWER9: Power ISA 3.0.
     #[default]
     #[cfg_attr(feature = "serde", serde(rename = "POWER9"))]
@@ -23,15 +28,16 @@ pub enum CpuModel {
 
 impl CpuModel {
     /// Every model, oldest first.
-    pub const ALL: [Self; 3] = [Self::Power9, Self::Power10, Self::Power11];
+    pub const ALL: [Self; 4] = [Self::Power8, Self::Power9, Self::Power10, Self::Power11];
 
-    /// The lowest architecture level that a guest can be given. Guests here translate addresses by
-    /// radix trees, and what is older than POWER9 has none (Power ISA 3.0B, Book III §5.7).
-    pub const LOWEST: Self = Self::Power9;
+    /// The lowest architecture level that a guest can be given, where there are hashed page tables:
+    /// it has no radix trees.
+    pub const LOWEST: Self = Self::Power8;
 
     /// The name users write, which is also the one in the name of a `/cpus` node.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Power8 => "POWER8",
             Self::Power9 => "POWER9",
             Self::Power10 => "POWER10",
             Self::Power11 => "POWER11",
@@ -42,6 +48,7 @@ impl CpuModel {
     /// revision in the lower).
     pub const fn pvr(self) -> u32 {
         match self {
+            Self::Power8 => 0x004d_0200,
             Self::Power9 => 0x004e_1203,
             Self::Power10 => 0x0080_0200,
             Self::Power11 => 0x0082_0200,
@@ -53,6 +60,7 @@ impl CpuModel {
     /// though its instructions are those of POWER10.
     pub const fn logical_pvr(self) -> u32 {
         match self {
+            Self::Power8 => 0x0f00_0004,
             Self::Power9 => 0x0f00_0005,
             Self::Power10 => 0x0f00_0006,
             Self::Power11 => 0x0f00_0007,
@@ -62,11 +70,30 @@ impl CpuModel {
     /// The model whose silicon has this PVR, if it is one of [`Self::ALL`].
     pub const fn of_pvr(pvr: u32) -> Option<Self> {
         match pvr >> 16 {
+            // Three POWER8 designs.
+            0x4b..=0x4d => Some(Self::Power8),
             // 0x4f is the second POWER9 design.
             0x4e | 0x4f => Some(Self::Power9),
             0x80 => Some(Self::Power10),
             0x82 => Some(Self::Power11),
             _ => None,
+        }
+    }
+
+    /// How it can translate addresses: radix trees are since POWER9 (Power ISA 3.0B, Book III
+    /// §5.7).
+    pub const fn mmu(self) -> Support<Mmu> {
+        match self {
+            Self::Power8 => Support::Only(Mmu::Hash),
+            _ => Support::Either,
+        }
+    }
+
+    /// How it can take interrupts: XIVE, too, is since POWER9.
+    pub const fn interrupts(self) -> Support<InterruptMode> {
+        match self {
+            Self::Power8 => Support::Only(InterruptMode::Xics),
+            _ => Support::Either,
         }
     }
 }
@@ -173,7 +200,10 @@ impl Cpu {
 #[non_exhaustive]
 pub enum CpuError {
     /// The host's processor is of an earlier generation.
-    #[error("a {model} guest needs a {model} host or a later one; this host is a {host}")]
+    #[error(
+        "a {model} guest needs a {model} or a later processor; this one is a {host}, for guests of \
+         {host} and earlier"
+    )]
     TooOld {
         /// What was asked for.
         model: CpuModel,
@@ -228,32 +258,48 @@ mod tests {
         assert_eq!((power11.pvr(), power11.version()), (0x0082_1201, 0x0082_1201));
     }
 
+    /// What its designs have in common.
+    #[test]
+    fn power8_has_hash_and_xics_only() {
+        for pvr in [0x004b_0201, 0x004c_0100, 0x004d_0200] {
+            assert_eq!(CpuModel::of_pvr(pvr), Some(CpuModel::Power8));
+        }
+        for model in CpuModel::ALL {
+            let is_old = model == CpuModel::Power8;
+            assert_eq!(model.mmu().includes(&Mmu::Radix), !is_old);
+            assert_eq!(model.interrupts().includes(&InterruptMode::Xive), !is_old);
+            assert!(model.mmu().includes(&Mmu::Hash));
+        }
+    }
+
     #[test]
     fn levels_rise_with_generations() {
         let levels = CpuModel::ALL.map(CpuModel::logical_pvr);
-        assert_eq!(levels, [0x0f00_0005, 0x0f00_0006, 0x0f00_0007]);
+        assert_eq!(levels, [0x0f00_0004, 0x0f00_0005, 0x0f00_0006, 0x0f00_0007]);
         assert!(CpuModel::ALL.is_sorted());
     }
 
     #[test]
     fn processors_can_be_held_to_older_levels() {
-        use CpuModel::{Power9, Power10, Power11};
+        use CpuModel::{Power8, Power9, Power10, Power11};
         let levels = |model| Cpu::of_model(model).levels().collect::<Vec<_>>();
-        assert_eq!(levels(Power9), [Power9]);
-        assert_eq!(levels(Power10), [Power10, Power9]);
-        assert_eq!(levels(Power11), [Power11, Power10, Power9]);
+        assert_eq!(levels(Power8), [Power8]);
+        assert_eq!(levels(Power9), [Power9, Power8]);
+        assert_eq!(levels(Power10), [Power10, Power9, Power8]);
+        assert_eq!(levels(Power11), [Power11, Power10, Power9, Power8]);
     }
 
     #[test]
     fn other_hosts_are_refused() {
         let old = Cpu::on_host(CpuModel::Power10, 0x004e_1200).unwrap_err();
         assert_eq!(old, CpuError::TooOld { model: CpuModel::Power10, host: CpuModel::Power9 });
-        let power8 = Cpu::on_host(CpuModel::Power9, 0x004d_0200).unwrap_err();
-        assert!(power8.to_string().contains("0x004d0200"), "{power8}");
+        assert!(old.to_string().ends_with("for guests of POWER9 and earlier"), "{old}");
+        let power7 = Cpu::on_host(CpuModel::Power8, 0x003f_0201).unwrap_err();
+        assert!(power7.to_string().contains("0x003f0201"), "{power7}");
         // The one after POWER11, whatever its number will be: told, with what is known.
         let later = Cpu::on_host(CpuModel::Power9, 0x0084_0100).unwrap_err().to_string();
         assert!(later.contains("0x00840100"), "{later}");
-        assert!(later.contains("POWER9, POWER10 and POWER11"), "{later}");
+        assert!(later.contains("POWER8, POWER9, POWER10 and POWER11"), "{later}");
     }
 
     #[test]
@@ -261,7 +307,7 @@ mod tests {
         assert_eq!("power9".parse(), Ok(CpuModel::Power9));
         let error = "POWER7".parse::<CpuModel>().unwrap_err().to_string();
         assert!(error.contains("POWER7"), "{error}");
-        assert!(error.contains("POWER9, POWER10 and POWER11"), "{error}");
+        assert!(error.contains("POWER8, POWER9, POWER10 and POWER11"), "{error}");
         for model in CpuModel::ALL {
             assert_eq!(model.name().parse(), Ok(model));
         }

@@ -8,6 +8,7 @@ pub mod cas;
 pub mod config;
 pub mod console;
 pub mod cpu;
+mod cpu_features;
 pub mod fdt;
 pub mod hotplug;
 pub mod hpt;

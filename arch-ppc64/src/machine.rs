@@ -9,7 +9,7 @@ pub use error::ConfigError;
 
 use crate::cas::decision::{InterruptMode, Mmu, Support};
 use crate::config::{AddressTranslation, Interrupts, MachineConfig};
-use crate::cpu::{Cpu, CpuError};
+use crate::cpu::{Cpu, CpuError, CpuModel};
 use crate::hotplug::{MemoryBlock, Resource};
 use crate::hpt::Order;
 use crate::layout::{LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES};
@@ -95,10 +95,13 @@ impl Machine {
             cpu: Cpu::of_model(cpus.model),
             cmdline: cmdline.to_owned(),
             x_vof: config.x_vof(),
-            wanted_interrupts: config.interrupts(),
+            wanted_interrupts: wanted_interrupts(cpus.model, config.interrupts())?,
             interrupts: Support::Only(InterruptMode::Xics),
-            wanted_mmu: config.mmu(),
-            mmu: Support::Only(Mmu::Radix),
+            wanted_mmu: wanted_mmu(cpus.model, config.mmu())?,
+            mmu: Support::Only(match cpus.model.mmu() {
+                Support::Only(mmu) => mmu,
+                Support::Either => Mmu::Radix,
+            }),
             hpt_orders: (Order::MIN, Order::MAX),
         })
     }
@@ -277,7 +280,8 @@ impl Machine {
         self.interrupts
     }
 
-    /// How guests are to take interrupts, as configured: for whoever knows the back end.
+    /// How guests are to take interrupts, as configured, or as the processor can: for whoever knows
+    /// the back end.
     pub fn wanted_interrupts(&self) -> Interrupts {
         self.wanted_interrupts
     }
@@ -289,13 +293,14 @@ impl Machine {
         Self { mmu, ..self }
     }
 
-    /// How guests can translate addresses: by radix trees, unless the back end
-    /// [has more](Self::with_mmu).
+    /// How guests can translate addresses: by radix trees where the processor has them, unless the
+    /// back end [has more](Self::with_mmu).
     pub fn mmu(&self) -> Support<Mmu> {
         self.mmu
     }
 
-    /// How guests are to translate addresses, as configured: for whoever knows the back end.
+    /// How guests are to translate addresses, as configured, or as the processor can: for whoever
+    /// knows the back end.
     pub fn wanted_mmu(&self) -> AddressTranslation {
         self.wanted_mmu
     }
@@ -314,6 +319,27 @@ impl Machine {
     pub fn cpu_node(&self, vcpu: CpuIndex) -> String {
         let ServerNumber(server) = self.topology.server(self.topology.first_of_core(vcpu));
         format!("PowerPC,{}@{server:x}", self.cpu.model())
+    }
+}
+
+/// How a processor is to take interrupts.
+fn wanted_interrupts(model: CpuModel, wanted: Interrupts) -> Result<Interrupts, ConfigError> {
+    match (model.interrupts(), wanted) {
+        (Support::Either, wanted) => Ok(wanted),
+        (Support::Only(_), Interrupts::Xive) => Err(ConfigError::NoXive { model }),
+        (Support::Only(_), _) => Ok(Interrupts::Xics),
+    }
+}
+
+/// How a processor is to translate addresses.
+fn wanted_mmu(
+    model: CpuModel,
+    wanted: AddressTranslation,
+) -> Result<AddressTranslation, ConfigError> {
+    match (model.mmu(), wanted) {
+        (Support::Either, wanted) => Ok(wanted),
+        (Support::Only(_), AddressTranslation::Radix) => Err(ConfigError::NoRadix { model }),
+        (Support::Only(_), _) => Ok(AddressTranslation::Hash),
     }
 }
 

@@ -5,7 +5,8 @@ use super::platform::Platform;
 use super::proposal::Proposal;
 use super::vectors::vector5;
 use super::{CasError, Support, TreeChange};
-use crate::cpu::{Cpu, CpuModel};
+use crate::cpu::CpuModel;
+use crate::cpu_features::{FEATURES_PROPERTY, processor_features};
 use crate::hpt::properties::{PFT_SIZE, pft_size};
 use crate::interrupt_node;
 use crate::memory_blocks::{BLOCKS_PROPERTY, NODE_PATH, SETS_PROPERTY};
@@ -28,9 +29,12 @@ impl Decision {
     /// [`CasError::Processor`], [`CasError::Mmu`] and [`CasError::Interrupts`] when the guest
     /// says that it cannot do anything that the machine has.
     pub fn new(proposal: &Proposal, platform: &Platform) -> Result<Self, CasError> {
-        let Level { cpu_version, compat, is_lowered } = level(proposal, &platform.cpu)?;
+        let Level { model, cpu_version, compat, is_lowered } = level(proposal, platform)?;
         let Some(options) = &proposal.platform else {
-            let mmu = platform.mmu.first();
+            let mmu = match model.mmu() {
+                Support::Only(mmu) => mmu,
+                Support::Either => platform.mmu.first(),
+            };
             return Ok(Self {
                 cpu_version,
                 compat,
@@ -45,7 +49,8 @@ impl Decision {
                 dynamic_memory_v2: false,
             });
         };
-        let mmu = agree(MMUS, &platform.mmu, &options.mmu).ok_or(CasError::Mmu(options.mmu))?;
+        let mmu = agree(MMUS, [&platform.mmu, &model.mmu(), &options.mmu])
+            .ok_or(CasError::Mmu(options.mmu))?;
         let dynamic_memory = platform.memory_blocks.is_some() && options.dynamic_memory;
         Ok(Self {
             cpu_version,
@@ -53,8 +58,11 @@ impl Decision {
             is_lowered,
             mmu,
             hpt_order: platform.hpt_order(mmu, options.hpt_resize),
-            interrupts: agree(INTERRUPT_MODES, &platform.interrupts, &options.interrupts)
-                .ok_or(CasError::Interrupts(options.interrupts))?,
+            interrupts: agree(
+                INTERRUPT_MODES,
+                [&platform.interrupts, &model.interrupts(), &options.interrupts],
+            )
+            .ok_or(CasError::Interrupts(options.interrupts))?,
             form1_affinity: options.form1_affinity,
             form2_affinity: options.form2_affinity,
             hotplug_events: platform.has_connectors && options.hotplug_events,
@@ -91,21 +99,22 @@ impl Decision {
             set("/chosen", ARCHITECTURE_VECTOR_5, self.architecture_vector_5()),
             set("/rtas", REFERENCE_POINTS_PROPERTY, cells(points.iter().copied())),
         ];
-        // The other properties of a CPU are the same at each level.
+        // The other properties of a CPU are true at each level.
         if platform.has_versions() {
-            changes.push(TreeChange::SetChildren {
-                path: "/cpus".to_owned(),
-                name: "cpu-version".to_owned(),
-                value: self.cpu_version.to_be_bytes().to_vec(),
-            });
+            changes.push(of_each_cpu("cpu-version", self.cpu_version.to_be_bytes().to_vec()));
+        }
+        if platform.has_older_features() {
+            let is_level = |level: &CpuModel| level.logical_pvr() == self.cpu_version;
+            let level = CpuModel::ALL.into_iter().find(is_level);
+            let level = level.unwrap_or(platform.cpu.model());
+            let has_radix = [level.mmu(), platform.mmu].iter().all(|mmu| mmu.includes(&Mmu::Radix));
+            let features = processor_features(level, has_radix);
+            changes.push(of_each_cpu(FEATURES_PROPERTY, features));
         }
         if platform.mmu == Support::Either {
             let (largest, _) = platform.hpt_orders;
-            changes.push(TreeChange::SetChildren {
-                path: "/cpus".to_owned(),
-                name: PFT_SIZE.to_owned(),
-                value: cells(pft_size(Some(self.hpt_order.unwrap_or(largest)))),
-            });
+            let size = pft_size(Some(self.hpt_order.unwrap_or(largest)));
+            changes.push(of_each_cpu(PFT_SIZE, cells(size)));
         }
         if let Some(blocks) = &platform.memory_blocks {
             let (list, value, other) = if self.dynamic_memory_v2 {
@@ -182,6 +191,7 @@ impl Decision {
 
 /// What the processors are for a guest.
 struct Level {
+    model: CpuModel,
     cpu_version: u32,
     compat: Option<u32>,
     is_lowered: bool,
@@ -189,26 +199,31 @@ struct Level {
 
 /// The processor itself, unless the machine's host is held to a level; else the highest level that
 /// the guest knows.
-fn level(proposal: &Proposal, cpu: &Cpu) -> Result<Level, CasError> {
+fn level(proposal: &Proposal, platform: &Platform) -> Result<Level, CasError> {
+    let cpu = &platform.cpu;
     let (pvr, own) = (cpu.pvr(), cpu.model());
     if cpu.compat().is_none() && proposal.knows(pvr) {
-        return Ok(Level { cpu_version: pvr, compat: None, is_lowered: false });
+        return Ok(Level { model: own, cpu_version: pvr, compat: None, is_lowered: false });
     }
-    let known = cpu.levels().find(|level| proposal.knows(level.logical_pvr()));
-    let level = known.ok_or(CasError::Processor {
+    let known = platform.levels().find(|level| proposal.knows(level.logical_pvr()));
+    let model = known.ok_or(CasError::Processor {
         pvr,
         logical_pvr: own.logical_pvr(),
-        lowest: CpuModel::LOWEST.logical_pvr(),
+        lowest: platform.levels().last().unwrap_or(own).logical_pvr(),
     })?;
-    let is_lowered = level != own;
-    let cpu_version = level.logical_pvr();
+    let is_lowered = model != own;
+    let cpu_version = model.logical_pvr();
     let compat = if is_lowered { Some(cpu_version) } else { cpu.compat() };
-    Ok(Level { cpu_version, compat, is_lowered })
+    Ok(Level { model, cpu_version, compat, is_lowered })
 }
 
-/// The first way that both can.
-fn agree<T: PartialEq>(ways: [T; 2], platform: &Support<T>, guest: &Support<T>) -> Option<T> {
-    ways.into_iter().find(|way| platform.includes(way) && guest.includes(way))
+/// The first way that all can: the platform, the level, the guest.
+fn agree<T: PartialEq>(ways: [T; 2], all: [&Support<T>; 3]) -> Option<T> {
+    ways.into_iter().find(|way| all.iter().all(|support| support.includes(way)))
+}
+
+fn of_each_cpu(name: &str, value: Vec<u8>) -> TreeChange {
+    TreeChange::SetChildren { path: "/cpus".to_owned(), name: name.to_owned(), value }
 }
 
 fn set(path: &str, name: &str, value: Vec<u8>) -> TreeChange {

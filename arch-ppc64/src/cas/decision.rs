@@ -59,6 +59,14 @@ impl<T: PartialEq> Support<T> {
             Self::Either => true,
         }
     }
+
+    /// Whether there is a way that is also one of `other`.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match self {
+            Self::Only(only) => other.includes(only),
+            Self::Either => true,
+        }
+    }
 }
 
 impl Support<InterruptMode> {

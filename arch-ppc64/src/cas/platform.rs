@@ -2,7 +2,7 @@
 
 use super::vectors::vector5;
 use super::{InterruptMode, Mmu, Support};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, CpuModel};
 use crate::hpt::Order;
 use crate::machine::Machine;
 use crate::memory_blocks::MemoryBlocks;
@@ -49,9 +49,24 @@ impl Platform {
         }
     }
 
+    /// The levels that a guest can be given, the highest first: a level before POWER9's has neither
+    /// radix trees nor XIVE, and so needs the older ways.
+    pub(super) fn levels(&self) -> impl Iterator<Item = CpuModel> + '_ {
+        self.cpu.levels().filter(|level| {
+            level.mmu().meets(&self.mmu) && level.interrupts().meets(&self.interrupts)
+        })
+    }
+
     /// Whether there is more than one `cpu-version` to agree on.
     pub(super) fn has_versions(&self) -> bool {
-        self.cpu.compat().is_none() || self.cpu.levels().nth(1).is_some()
+        self.cpu.compat().is_none() || self.levels().nth(1).is_some()
+    }
+
+    /// Whether a guest may be given a level whose processors have other features than the machine's
+    /// own.
+    pub(super) fn has_older_features(&self) -> bool {
+        let own = self.cpu.model();
+        self.levels().any(|level| level.mmu() != own.mmu())
     }
 }
 

@@ -3,6 +3,8 @@
 use super::error::FdtError;
 use super::tree::{NodeBuilder, Tree};
 use crate::cas::Mmu;
+use crate::cpu::CpuModel;
+use crate::cpu_features::{FEATURES_PROPERTY, processor_features};
 use crate::hotplug::core_connector;
 use crate::hpt::properties::{PFT_SIZE, pft_size};
 use crate::layout::TIMEBASE_HZ;
@@ -71,14 +73,17 @@ pub(crate) fn describe_core(
     if has_radix {
         node.cells("ibm,processor-radix-AP-encodings", &RADIX_PAGE_SIZES)?;
     }
-    node.bytes("ibm,pa-features", &processor_features(has_radix))?;
+    let model = machine.cpu().model();
+    node.bytes(FEATURES_PROPERTY, &processor_features(model, has_radix))?;
     let servers: Vec<u32> = topology.core(first).map(|cpu| topology.server(cpu).0).collect();
     node.cells("ibm,ppc-interrupt-server#s", &servers)?;
     // Each with the number of its global server.
     let global: Vec<u32> = servers.iter().flat_map(|&server| [server, 0]).collect();
     node.cells("ibm,ppc-interrupt-gserver#s", &global)?;
-    // As LPCR.LD = 0 has it, which is how partitions start everywhere.
-    node.cell("ibm,dec-bits", 32)?;
+    if model > CpuModel::Power8 {
+        // As LPCR.LD = 0 has it, which is how partitions start everywhere. It is since POWER9.
+        node.cell("ibm,dec-bits", 32)?;
+    }
     // 2: VMX and VSX.
     node.cell("ibm,vmx", 2)?;
     node.cell("ibm,purr", 1)?;
@@ -92,29 +97,4 @@ pub(crate) fn describe_core(
     // No "performance-monitor": not every back end has one that counts.
     node.flag("64-bit")?;
     Ok(())
-}
-
-/// `ibm,pa-features` (LoPAPR §B.6.2.1): one descriptor, of its length in bytes, its type 0 and
-/// the attribute bytes. Only what guests act on, and what each host can give, is named.
-///
-/// The same for each model: what POWER10 and POWER11 add needs the host's leave, and is not offered.
-fn processor_features(has_radix: bool) -> Vec<u8> {
-    const ATTRIBUTE_BYTES: usize = 66;
-    /// Byte, bit (0 is the most significant).
-    const FEATURES: &[(usize, u8)] = &[
-        (0, 0), // memory management unit
-        (0, 1), // floating point unit
-        (0, 2), // segment lookaside buffer
-        (0, 3), // run latch (CTRL)
-        (0, 6), // no-execute bit in pages
-        (1, 2), // caching-inhibited large pages
-        (5, 0), // little-endian mode
-    ];
-    const RADIX: (usize, u8) = (40, 0);
-    let mut features = vec![0; 2 + ATTRIBUTE_BYTES];
-    features[0] = ATTRIBUTE_BYTES as u8;
-    for &(byte, bit) in FEATURES.iter().chain(has_radix.then_some(&RADIX)) {
-        features[2 + byte] |= 0x80 >> bit;
-    }
-    features
 }

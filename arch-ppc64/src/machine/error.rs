@@ -1,5 +1,6 @@
 //! Why a configuration is none of a machine.
 
+use crate::cpu::CpuModel;
 use crate::hotplug::Resource;
 use crate::layout::{
     LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES, RAM_START,
@@ -41,6 +42,24 @@ pub enum ConfigError {
     NotPluggable {
         /// What it is.
         resource: Resource,
+    },
+    /// The processor does not translate addresses so.
+    #[error(
+        "a {model} translates addresses by hashed page tables only: mmu=auto and mmu=hash are \
+             possible"
+    )]
+    NoRadix {
+        /// The processor.
+        model: CpuModel,
+    },
+    /// The processor has no XIVE.
+    #[error(
+        "a {model} takes interrupts by XICS only: interrupts=auto and interrupts=xics are \
+             possible"
+    )]
+    NoXive {
+        /// The processor.
+        model: CpuModel,
     },
     /// A machine without CPUs.
     #[error("there must be at least 1 virtual CPU at boot, not 0")]

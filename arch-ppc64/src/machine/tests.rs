@@ -20,6 +20,8 @@ pub(crate) struct TestConfig {
     pub(crate) distances: Vec<(u8, u8, u8)>,
     pub(crate) cmdline: String,
     pub(crate) x_vof: bool,
+    pub(crate) mmu: AddressTranslation,
+    pub(crate) interrupts: Interrupts,
 }
 
 impl Default for TestConfig {
@@ -32,6 +34,8 @@ impl Default for TestConfig {
             distances: vec![],
             cmdline: "console=hvc0".to_owned(),
             x_vof: true,
+            mmu: AddressTranslation::Auto,
+            interrupts: Interrupts::Auto,
         }
     }
 }
@@ -61,6 +65,12 @@ impl MachineConfig for TestConfig {
     }
     fn x_vof(&self) -> bool {
         self.x_vof
+    }
+    fn mmu(&self) -> AddressTranslation {
+        self.mmu
+    }
+    fn interrupts(&self) -> Interrupts {
+        self.interrupts
     }
 }
 
@@ -251,4 +261,33 @@ fn errors_say_what_is_possible() {
     ] {
         assert_eq!(error.unwrap_err().to_string(), message);
     }
+}
+
+/// What the processor does not have is refused, and what it has is chosen.
+#[test]
+fn power8_has_neither_radix_nor_xive() {
+    let with = |model, mmu, interrupts| TestConfig {
+        cpus: Cpus::new(1, model),
+        mmu,
+        interrupts,
+        ..TestConfig::default()
+    };
+    let power8 = |mmu, interrupts| with(CpuModel::Power8, mmu, interrupts);
+    let no_radix = error(&power8(AddressTranslation::Radix, Interrupts::Auto));
+    assert_eq!(no_radix, ConfigError::NoRadix { model: CpuModel::Power8 });
+    assert!(no_radix.to_string().contains("mmu=hash"), "{no_radix}");
+    let no_xive = error(&power8(AddressTranslation::Auto, Interrupts::Xive));
+    assert_eq!(no_xive, ConfigError::NoXive { model: CpuModel::Power8 });
+    assert!(no_xive.to_string().contains("interrupts=xics"), "{no_xive}");
+    let wanted = |config: &TestConfig| {
+        let machine = Machine::new(config).unwrap();
+        (machine.wanted_mmu(), machine.wanted_interrupts(), machine.mmu())
+    };
+    let hash = (AddressTranslation::Hash, Interrupts::Xics, Support::Only(Mmu::Hash));
+    for mmu in [AddressTranslation::Auto, AddressTranslation::Hash] {
+        assert_eq!(wanted(&power8(mmu, Interrupts::Auto)), hash);
+    }
+    let auto = (AddressTranslation::Auto, Interrupts::Auto);
+    let radix = (auto.0, auto.1, Support::Only(Mmu::Radix));
+    assert_eq!(wanted(&with(CpuModel::Power9, auto.0, auto.1)), radix);
 }

@@ -63,10 +63,7 @@ struct Parts {
 
 impl Board {
     pub(crate) fn new(hypervisor: Box<dyn Hypervisor>, config: VmConfig) -> Result<Self> {
-        let mut machine = Machine::new(&config)?;
-        if let Some(pvr) = hypervisor.host_pvr()? {
-            machine = machine.on_host(pvr)?;
-        }
+        let machine = Machine::new(&config)?.on_host(hypervisor.host_pvr()?)?;
         Ok(Self {
             hypervisor,
             config,

@@ -12,6 +12,7 @@ use crate::disasm::disassemble;
 use crate::exec::{self, Leave};
 use crate::exit::{Exit, Stuck, Unimplemented};
 use crate::interrupt::vector;
+use crate::level::Level;
 use crate::mmu::{Device, DeviceAccess};
 use crate::op::Op;
 use crate::page_map::Watch;
@@ -67,6 +68,7 @@ impl Cpu {
         state.spr.ail = old.spr.ail;
         state.spr.process_table = old.spr.process_table;
         state.spr.hash = old.spr.hash;
+        state.spr.pcr = old.spr.pcr;
         state.set_msr(msr::ME | if is_64bit { msr::SF } else { 0 });
         state.pc = pc & state.ea_mask & !3;
         self.state = state;
@@ -253,12 +255,12 @@ impl Cpu {
     fn map(&mut self, ram: &Ram<'_>) -> Result<u32, Trap> {
         let s = &mut self.state;
         let real_page = s.code_address(ram)? >> PAGE_SHIFT;
-        let page = match self.cache.find(real_page, s.big_endian) {
+        let page = match self.cache.find(real_page, s.reading()) {
             Some(page) => page,
             None => {
                 self.drop_all_code();
                 // Empty, it has room.
-                let page = self.cache.find(real_page, self.state.big_endian);
+                let page = self.cache.find(real_page, self.state.reading());
                 page.ok_or(Trap::InstructionStorage)?
             }
         };
@@ -274,7 +276,7 @@ impl Cpu {
         s.tlb.mark_code(real_page, ram.find(real_page << PAGE_SHIFT, PAGE_BYTES));
         ram.mark_code(real_page << PAGE_SHIFT);
         let real = real_page << PAGE_SHIFT | s.pc & 0xfff;
-        match self.cache.decode(ram, page, real, s.big_endian) {
+        match self.cache.decode(ram, page, real) {
             Outcome::Decoded => s.stats.decodes += 1,
             Outcome::Shared => {}
             // Empty, it has room.
@@ -431,6 +433,12 @@ impl Cpu {
     /// LPCR.AIL: where interrupts are taken that come while translation is on; 0, 2 or 3.
     pub fn set_interrupt_location(&mut self, ail: u8) {
         self.state.spr.ail = ail;
+    }
+
+    /// Holds programs to a level of the architecture (PCR), or lets go of them.
+    pub fn set_level(&mut self, level: Level) {
+        self.state.spr.pcr = level.pcr();
+        self.state.tlb.flush();
     }
 
     /// Where the guest's process table is; without one, there is no translation.

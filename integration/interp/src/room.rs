@@ -31,8 +31,27 @@ const WORTH_WHILE: usize = 16;
 /// The bytes of a page.
 pub(crate) type Source = [u8; PAGE_BYTES as usize];
 
-/// A page of real memory, and the byte order in which it is decoded.
-pub(crate) type Key = (u64, bool);
+/// A page of real memory, and how it is decoded.
+pub(crate) type Key = (u64, Reading);
+
+/// What a page is decoded as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Reading {
+    pub(crate) big_endian: bool,
+    /// Without the instructions that are newer than the level of the architecture that programs are
+    /// held to.
+    pub(crate) limited: bool,
+}
+
+impl Reading {
+    /// All there are.
+    pub(crate) const ALL: [Self; 4] = [
+        Self { big_endian: false, limited: false },
+        Self { big_endian: true, limited: false },
+        Self { big_endian: false, limited: true },
+        Self { big_endian: true, limited: true },
+    ];
+}
 
 /// A decoded page.
 pub(crate) struct Decoded {
@@ -246,6 +265,8 @@ impl std::fmt::Debug for Room {
 mod tests {
     use super::*;
 
+    const LITTLE: Reading = Reading { big_endian: false, limited: false };
+
     const MIB: usize = 1 << 20;
 
     /// What `docs/threat-model.md` and the README say.
@@ -260,14 +281,14 @@ mod tests {
     /// Decodes pages of these numbers for a CPU, as many as it can have.
     fn fill(room: &Room, has: &mut Vec<Arc<Decoded>>, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            let page = match room.find((number, false)) {
+            let page = match room.find((number, LITTLE)) {
                 Some(page) => page,
                 None => match room.take(has.len()) {
                     Some(page) => page,
                     None => return,
                 },
             };
-            room.share((number, false), &page);
+            room.share((number, LITTLE), &page);
             has.push(page);
         }
     }
@@ -286,7 +307,10 @@ mod tests {
         for pages in &mut cpus {
             room.give_back(pages);
         }
-        assert!(room.find((29, false)).is_some() && room.find((29, true)).is_none());
+        assert!(
+            room.find((29, LITTLE)).is_some()
+                && room.find((29, Reading { big_endian: true, ..LITTLE })).is_none()
+        );
         assert_eq!(room.bytes(), 30 * room.page_bytes());
         assert!(!room.is_tight());
     }

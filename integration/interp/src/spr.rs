@@ -1,6 +1,7 @@
 //! Special purpose registers (Power ISA 3.0B, Book III §4.4.4, table of SPR numbers).
 
 use crate::bits::{fscr, msr};
+use crate::level::Level;
 use crate::state::{KEPT, State};
 use crate::trap::Trap;
 
@@ -159,6 +160,9 @@ pub(crate) fn write(s: &mut State, number: u32, value: u64) -> Result<(), Trap> 
 /// PVR, which no state changes.
 pub(crate) const PVR: u32 = 287;
 
+/// PCR, which only a hypervisor accesses.
+pub(crate) const PCR: u32 = 386;
+
 /// The registers that are kept by number, whoever may access them, but for those that depend on the
 /// time.
 pub(crate) fn saved() -> impl Iterator<Item = u32> {
@@ -166,7 +170,7 @@ pub(crate) fn saved() -> impl Iterator<Item = u32> {
         XER, LR, CTR, 17, 18, 19, 26, 27, 28, 29, 48, 61, 136, 153, 157, 176, 256, 272, 273, 274,
         275, PVR, 804, 805, 806, 815,
     ];
-    SAVED.into_iter().chain([896]).chain(KEPT_NUMBERS)
+    SAVED.into_iter().chain([896, PCR]).chain(KEPT_NUMBERS)
 }
 
 /// What a register holds, if it is one of [`saved`].
@@ -192,6 +196,7 @@ pub(crate) fn get(s: &State, number: u32) -> Option<u64> {
         256 => u64::from(s.vrsave),
         272..=275 => s.spr.sprg[(number - 272) as usize],
         PVR => u64::from(s.spr.pvr),
+        PCR => s.spr.pcr,
         804 => s.spr.ebbhr,
         805 => s.spr.ebbrr,
         806 => s.spr.bescr,
@@ -228,6 +233,7 @@ pub(crate) fn set(s: &mut State, number: u32, value: u64) {
         806 => s.spr.bescr = value,
         815 => s.spr.tar = value,
         896 => s.spr.ppr = value & PPR_PRIORITY,
+        PCR => s.spr.pcr = Level::of_pcr(value).pcr(),
         _ => {
             if let Some(index) = kept(number) {
                 s.spr.kept[index] = value;

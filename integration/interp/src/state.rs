@@ -7,6 +7,7 @@ use crate::bits::{cr, msr, xer};
 use crate::hash_table::HashTable;
 use crate::mmu::{Device, Tlb};
 use crate::region::RegionIdentity;
+use crate::room::Reading;
 use crate::system::{Followed, System};
 
 /// The registers, and with them the core's own view of memory.
@@ -109,6 +110,8 @@ pub(crate) struct Sprs {
     pub(crate) process_table: Option<ProcessTable>,
     /// Translation is by segments and the hashed page table, not by radix trees.
     pub(crate) hash: bool,
+    /// Which newer parts of the architecture programs do not have.
+    pub(crate) pcr: u64,
     // Event-based branches: status, handler, where to return to.
     pub(crate) bescr: u64,
     pub(crate) ebbhr: u64,
@@ -278,6 +281,12 @@ impl State {
     #[inline(always)]
     pub(crate) fn msr(&self) -> u64 {
         self.msr
+    }
+
+    /// How code is decoded that is executed now.
+    pub(crate) fn reading(&self) -> Reading {
+        let limited = self.spr.pcr != 0 && self.msr & msr::PR != 0;
+        Reading { big_endian: self.big_endian, limited }
     }
 
     /// Sets MSR and all that follows from it.

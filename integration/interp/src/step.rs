@@ -50,8 +50,8 @@ impl Cpu {
         // On a page where nothing else is decoded, execution ends behind the one instruction.
         let one = self.one.get_or_insert_with(|| Cache::new(Arc::new(Room::of_one_page())));
         one.clear();
-        let page = one.find(real >> PAGE_SHIFT, s.big_endian)?;
-        one.decode_one(ram, page, real, s.big_endian);
+        let page = one.find(real >> PAGE_SHIFT, s.reading())?;
+        one.decode_one(ram, page, real);
         let trap = match exec::run(s, ram, one, bus, page, 1) {
             Leave::Trap(Trap::Mmio, page) => {
                 let op = one.op(page, s.pc);
@@ -72,7 +72,7 @@ impl Cpu {
         let s = &mut self.state;
         let one = self.one.get_or_insert_with(|| Cache::new(Arc::new(Room::of_one_page())));
         one.clear();
-        if let Some(page) = one.find(0, s.big_endian) {
+        if let Some(page) = one.find(0, s.reading()) {
             one.put(page, s.pc, op);
             // It has its operand, and needs nothing of the machine.
             exec::run(s, &Ram::new(&[]), one, &Nowhere, page, 1);

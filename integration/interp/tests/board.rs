@@ -228,7 +228,7 @@ fn a_machine_takes_up_all_of_a_state_or_nothing() {
     }
     let good: StateValue = serde_json::from_str(&good).unwrap();
     assert!(vm.restore(0, &good).is_err());
-    assert!(vm.restore(3, &good).is_err());
+    assert!(vm.restore(4, &good).is_err());
     vm.restore(2, &good).unwrap();
     assert_eq!(vm.save().unwrap(), good);
 }
@@ -424,7 +424,12 @@ fn what_is_negotiated_is_up_to_the_back_end() {
     };
     assert_eq!(of(|_| {}), Negotiated::Live);
     assert_eq!(of(|usual| usual.compat = Some(0x0f00_0005)), Negotiated::Live);
-    assert_eq!(of(|usual| usual.compat = Some(0x0f00_0006)), Negotiated::Refused);
+    assert_eq!(of(|usual| usual.compat = Some(0x0f00_0004)), Negotiated::Live);
+    for level in [0x0f00_0003, 0x0f00_0006] {
+        let mut decision = usual;
+        decision.compat = Some(level);
+        assert_eq!(cpus.negotiated(&decision), Negotiated::Refused);
+    }
     assert_eq!(of(|usual| usual.mmu = Mmu::Hash), Negotiated::Refused);
     assert_eq!(of(|usual| usual.interrupts = InterruptMode::Xive), Negotiated::Refused);
 

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use interp::{Exit, Registers};
+use interp::{Exit, Level, Registers};
 use vm_memory::Bytes;
 use vm_memory::bitmap::Bitmap;
 
@@ -197,4 +197,52 @@ fn an_interrupt_leaves_the_registers() {
         assert_eq!(after, same, "{word:08x}");
     }
     assert!(interrupts > 10_000, "{interrupts}");
+}
+
+/// Book III §2.5, PCR, "v2.07": "the availability, in problem state, of [what is] newly available" since
+/// then. A kernel is not held to it.
+#[test]
+fn a_program_that_is_held_to_version_2_07_has_nothing_newer() {
+    let run = |word: u32, msr: u64, level: Level| {
+        let mut ram = Vec::new();
+        let mut bench = bench(&mut ram, &[word, END]);
+        bench.map(USER, CODE, READ_WRITE | EXECUTE);
+        bench.cpu.set_level(level);
+        bench.registers(|r| {
+            r.msr = SF | ME | FP | VEC_VSX | msr;
+            r.pc = if msr & PR != 0 { USER } else { CODE };
+            r.gpr[4] = 8;
+            r.fpscr = 0x9200_0000;
+        });
+        bench.run()
+    };
+    for (name, word) in [
+        ("cnttzd r3,r4", 0x7c83_0474),
+        ("modsd r3,r4,r4", 0x7c64_2612),
+        ("setb r3,cr0", 0x7c60_0100),
+        ("maddld r3,r4,r4,r4", 0x1064_2133),
+        ("darn r3,1", 0x7c61_05e6),
+        ("mtvsrdd vs0,r4,r4", 0x7c04_2366),
+        ("vnegw v0,v0", 0x1006_0602),
+        ("xsabsqp v0,v0", 0xfc00_0648),
+    ] {
+        let held = run(word, PR, Level::V2_07);
+        assert_eq!(interrupt(&held), (PROGRAM, ILLEGAL), "{name}");
+        assert_eq!((held.srr0, held.gpr[3]), (USER, 0), "{name}");
+        // An instruction of the architecture that comes next is not the end of the bench.
+        let free = run(word, PR, Level::V3_0);
+        assert_ne!(interrupt(&free), (PROGRAM, ILLEGAL), "{name}");
+        let kernel = run(word, 0, Level::V2_07);
+        assert_ne!(interrupt(&kernel), (PROGRAM, ILLEGAL), "{name}");
+    }
+    for (name, word) in
+        [("popcntd r3,r4", 0x7c83_03f4), ("xxlxor vs0,vs0,vs0", 0xf000_04d0), ("nop", 0x6000_0000)]
+    {
+        let after = run(word, PR, Level::V2_07);
+        assert_ne!(interrupt(&after), (PROGRAM, ILLEGAL), "{name}");
+    }
+    // mffsl f0: a form of mffs, before it had a name.
+    let shown = |level| (run(0xfc18_048e, PR, level).vsr[0] >> 64) as u64;
+    assert_eq!(shown(Level::V2_07) & 0xffff_ffff, 0x9200_0000);
+    assert_ne!(shown(Level::V3_0) & 0xffff_ffff, 0x9200_0000);
 }

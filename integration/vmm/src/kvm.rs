@@ -37,8 +37,8 @@ impl Backend for Kvm {
         "kvm"
     }
 
-    fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
-        Ok(Some(self.0.host_pvr()?))
+    fn host_pvr(&self) -> Result<u32, BackendError> {
+        Ok(self.0.host_pvr()?)
     }
 
     fn check(&self, machine: &Machine) -> Result<(), BackendError> {

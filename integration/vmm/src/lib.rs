@@ -184,10 +184,7 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };
-    let machine = match backend.host_pvr().map_err(unusable)? {
-        Some(pvr) => machine.on_host(pvr)?,
-        None => machine,
-    };
+    let machine = machine.on_host(backend.host_pvr().map_err(unusable)?)?;
     let machine = offered(machine, &*backend)?;
     backend.check(&machine).map_err(Failure::Unsuitable)?;
     let cpu = machine.cpu();

@@ -181,12 +181,11 @@ pub trait Backend: std::fmt::Debug {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// The PVR of the processor that runs the guest, where it is hardware; `None` where the back
-    /// end can be any processor.
+    /// The PVR of the processor that runs the guest.
     ///
     /// # Errors
     /// [`BackendError`] when the host fails.
-    fn host_pvr(&self) -> Result<Option<u32>, BackendError>;
+    fn host_pvr(&self) -> Result<u32, BackendError>;
 
     /// Whether its CPUs keep what they have decoded of RAM, so that everybody who writes to RAM has to
     /// take note of it there (`vm_memory::bitmap::Bitmap`). The processor of a host does not.
@@ -322,8 +321,8 @@ mod tests {
             "plain"
         }
 
-        fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
-            Ok(None)
+        fn host_pvr(&self) -> Result<u32, BackendError> {
+            Ok(0x004e_1203)
         }
 
         fn create(

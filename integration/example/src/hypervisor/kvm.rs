@@ -32,8 +32,8 @@ impl Hypervisor for Kvm {
         "kvm"
     }
 
-    fn host_pvr(&self) -> Result<Option<u32>> {
-        Ok(Some(self.0.host_pvr()?))
+    fn host_pvr(&self) -> Result<u32> {
+        Ok(self.0.host_pvr()?)
     }
 
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {

@@ -20,9 +20,8 @@ pub(crate) trait Hypervisor: Send + Sync {
     /// Its name: on the command line, and in saved machines, which go on with the same.
     fn name(&self) -> &'static str;
 
-    /// The version register (PVR) of the processor that guests run on; `None` where that is the
-    /// machine's own, whatever it is.
-    fn host_pvr(&self) -> Result<Option<u32>>;
+    /// The version register (PVR) of the processor that guests run on.
+    fn host_pvr(&self) -> Result<u32>;
 
     /// A VM without memory and CPUs. A machine that starts again gets a new one.
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>>;

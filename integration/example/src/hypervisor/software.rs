@@ -21,17 +21,14 @@ impl Hypervisor for Software {
         "software"
     }
 
-    fn host_pvr(&self) -> Result<Option<u32>> {
-        Ok(None)
+    fn host_pvr(&self) -> Result<u32> {
+        Ok(CpuModel::Power9.pvr())
     }
 
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {
-        let model = machine.cpu().model();
-        if model != CpuModel::Power9 {
-            return Err(format!("the processor in software is a POWER9, not a {model}").into());
-        }
-        let options = VmOptions::new(machine.topology(), Arc::new(Clock::of_host()));
-        Ok(Arc::new(SoftwareVm(board::create_vm(options.with_pvr(machine.cpu().pvr())))))
+        let (cpu, clock) = (machine.cpu(), Arc::new(Clock::of_host()));
+        let options = VmOptions::new(machine.topology(), clock).with_pvr(cpu.pvr());
+        Ok(Arc::new(SoftwareVm(board::create_vm(options.with_compat(cpu.compat())))))
     }
 }
 

@@ -12,6 +12,7 @@ use arch_ppc64::{Kick, Status};
 
 use super::lines::Lines;
 use crate::cpu::Cpu;
+use crate::level::Level;
 
 /// The modes that the guest sets for all of its CPUs: the byte order and the place of interrupts,
 /// and where translations are.
@@ -34,12 +35,15 @@ pub(super) struct ModesState {
     table: Option<crate::ProcessTable>,
     #[cfg_attr(feature = "serde", serde(default))]
     hash: bool,
+    #[cfg_attr(feature = "serde", serde(default))]
+    level: Level,
 }
 
 impl Modes {
-    pub(super) fn new(lines: Arc<Lines>, mmu: Support<Mmu>) -> Self {
+    /// Those of a machine whose processor is held to this level.
+    pub(super) fn new(lines: Arc<Lines>, mmu: Support<Mmu>, level: Level) -> Self {
         let hash = mmu.first() == Mmu::Hash;
-        let wanted = Mutex::new(ModesState { hash, ..ModesState::default() });
+        let wanted = Mutex::new(ModesState { hash, level, ..ModesState::default() });
         Self { wanted, generation: AtomicU64::new(1), lines, mmu }
     }
 
@@ -62,7 +66,13 @@ impl Modes {
         cpu.set_interrupt_location(wanted.ail);
         cpu.set_process_table(wanted.table);
         cpu.use_hash(wanted.hash);
+        cpu.set_level(wanted.level);
         *seen = generation;
+    }
+
+    /// Holds all CPUs to a level: each before it next executes anything.
+    pub(super) fn set_level(&self, level: Level) {
+        let _ = self.change(|wanted| wanted.level = level);
     }
 
     pub(super) fn state(&self) -> ModesState {

@@ -28,7 +28,7 @@ impl SaveState for Vm {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {

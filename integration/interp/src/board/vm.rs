@@ -23,6 +23,7 @@ use super::memory::Memory;
 use super::modes::Modes;
 use super::ram::BoardRam;
 use super::turns::{Causes, Turns};
+use crate::level::Level;
 use crate::page_map::{PAGE_BYTES, PageMap};
 use crate::system::System;
 
@@ -39,6 +40,7 @@ pub struct VmOptions {
     pub(super) interrupts: Support<InterruptMode>,
     pub(super) mmu: Support<Mmu>,
     pub(super) hpt_order: Order,
+    pub(super) compat: Option<u32>,
 }
 
 impl VmOptions {
@@ -54,6 +56,7 @@ impl VmOptions {
             interrupts: Support::Only(InterruptMode::Xics),
             mmu: Support::Only(Mmu::Radix),
             hpt_order: Order::MIN,
+            compat: None,
         }
     }
 
@@ -62,6 +65,13 @@ impl VmOptions {
     #[must_use]
     pub fn with_pvr(self, pvr: u32) -> Self {
         Self { pvr, ..self }
+    }
+
+    /// The same with a processor that is held to an architecture level, POWER9's or POWER8's, from
+    /// the start on: what the machine says of it ([`Cpu::compat`](arch_ppc64::cpu::Cpu::compat)).
+    #[must_use]
+    pub fn with_compat(self, compat: Option<u32>) -> Self {
+        Self { compat, ..self }
     }
 
     /// The same with another interrupt controller than XICS, or a choice of two: what the machine
@@ -101,7 +111,8 @@ pub fn create_vm(options: VmOptions) -> Arc<Vm> {
     let memory = Arc::new(Memory::default());
     let ram = Arc::new(BoardRam(memory.clone()));
     let system = Arc::new(System::with_threads(cpus, threads));
-    let modes = Arc::new(Modes::new(lines.clone(), options.mmu));
+    let level = options.compat.and_then(level).unwrap_or_default();
+    let modes = Arc::new(Modes::new(lines.clone(), options.mmu, level));
     let hash =
         options.mmu.includes(&Mmu::Hash).then(|| hash::page_table(&system, options.hpt_order));
     Arc::new(Vm {
@@ -263,15 +274,17 @@ impl Vm {
     /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): translation and the interrupt
     /// controller become what was agreed on, if the machine can be that
     /// ([`VmOptions::with_mmu`], [`VmOptions::with_interrupts`]). The hashed page table is made anew, in
-    /// the size that was agreed on. The processor is a POWER9: held to that level, it is what it is, as
-    /// it has nothing that a register (Power ISA 3.0B, Book III §2.5, PCR) could switch off.
+    /// the size that was agreed on. The processor is a POWER9, and can be held to that level, which
+    /// changes nothing, or to POWER8's ([`Level`]).
     pub fn negotiated(&self, decision: &Decision) -> Negotiated {
-        let own = CpuModel::Power9.logical_pvr();
-        let can_be = self.options.mmu.includes(&decision.mmu)
-            && decision.compat.is_none_or(|level| level == own);
+        let Some(level) = decision.compat.map_or(Some(Level::V3_0), level) else {
+            return Negotiated::Refused;
+        };
+        let can_be = self.options.mmu.includes(&decision.mmu);
         if !can_be || !self.interrupts.switch(decision.interrupts) {
             return Negotiated::Refused;
         }
+        self.modes.set_level(level);
         self.modes.translate_by(decision.mmu);
         if let (Some(table), Some(order)) = (&self.hash, decision.hpt_order) {
             table.empty(order);
@@ -314,6 +327,17 @@ impl Vm {
         for (line, _) in self.lines.all().zip(made.iter()).filter(|(_, made)| **made) {
             line.kick();
         }
+    }
+}
+
+/// The level of a logical PVR, if a POWER9 can be held to it.
+fn level(logical_pvr: u32) -> Option<Level> {
+    if logical_pvr == CpuModel::Power9.logical_pvr() {
+        Some(Level::V3_0)
+    } else if logical_pvr == CpuModel::Power8.logical_pvr() {
+        Some(Level::V2_07)
+    } else {
+        None
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decoded code: an array of operations for each page of 4 KiB that was executed.
 //!
-//! Pages are found by their real address and the byte order in which they were decoded: firmware,
-//! kernel and clients of both orders share memory. The only CPU of a machine decodes a page a run at
+//! Pages are found by their real address and how they were decoded ([`Reading`]): firmware, kernel and
+//! clients of both byte orders share memory. The only CPU of a machine decodes a page a run at
 //! a time, when it is first executed there, and drops it as a whole when it is written to. Where
 //! there are several, they share pages ([`Room`]), which are decoded as a whole.
 //!
@@ -17,14 +17,14 @@ use std::sync::Arc;
 use crate::isa;
 use crate::op::{Code, Op, PAGE_OPS};
 use crate::ram::{PAGE_BYTES, PAGE_SHIFT, Ram};
-use crate::room::{Decoded, Key, Room, Source};
+use crate::room::{Decoded, Key, Reading, Room, Source};
 pub(crate) use spin::waits;
 
 /// All decoded code of a CPU.
 pub(crate) struct Cache {
     room: Arc<Room>,
     pages: Vec<Arc<Decoded>>,
-    /// The real page of each, and its byte order.
+    /// The real page of each, and how it is decoded.
     keys: Vec<Key>,
     by_key: HashMap<Key, u32>,
     /// How many of the pages are not empty.
@@ -63,8 +63,8 @@ impl Cache {
 
     /// The number of a page of code, new if need be: then nothing of it is decoded. `None` when
     /// there are too many: then all of it has to go.
-    pub(crate) fn find(&mut self, real_page: u64, big_endian: bool) -> Option<u32> {
-        let key = (real_page, big_endian);
+    pub(crate) fn find(&mut self, real_page: u64, reading: Reading) -> Option<u32> {
+        let key = (real_page, reading);
         if let Some(&number) = self.by_key.get(&key) {
             return Some(number);
         }
@@ -85,8 +85,8 @@ impl Cache {
     /// Drops what was decoded of a real page; whether there was anything.
     pub(crate) fn drop_page(&mut self, real_page: u64) -> bool {
         let mut any = false;
-        for big_endian in [false, true] {
-            if let Some(&number) = self.by_key.get(&(real_page, big_endian)) {
+        for reading in Reading::ALL {
+            if let Some(&number) = self.by_key.get(&(real_page, reading)) {
                 self.drop_number(number);
                 any = true;
             }
@@ -141,23 +141,18 @@ impl Cache {
     }
 
     /// Decodes from a real address on to the end of the run there, or all of its page.
-    pub(crate) fn decode(
-        &mut self,
-        ram: &Ram<'_>,
-        number: u32,
-        real: u64,
-        big_endian: bool,
-    ) -> Outcome {
+    pub(crate) fn decode(&mut self, ram: &Ram<'_>, number: u32, real: u64) -> Outcome {
         if self.room.is_smp() {
             return self.decode_page(ram, number);
         }
+        let (_, reading) = self.keys[number as usize];
         let Some(page) = self.own(number) else { return Outcome::NoRoom };
         let first = (real >> 2) as usize % PAGE_OPS;
         for (index, op) in page.ops.iter_mut().enumerate().skip(first) {
             if op.code != Code::Undecoded {
                 break;
             }
-            *op = decode_at(ram, (real & !0xfff) | (index as u64 * 4), big_endian);
+            *op = decode_at(ram, (real & !0xfff) | (index as u64 * 4), reading);
             if matches!(op.code, Code::B | Code::Ba | Code::Blr | Code::Bctr) {
                 break;
             }
@@ -228,8 +223,9 @@ impl Cache {
     }
 
     /// Decodes the instruction at a real address only, in a page that is this CPU's.
-    pub(crate) fn decode_one(&mut self, ram: &Ram<'_>, number: u32, real: u64, big_endian: bool) {
-        self.put(number, real, decode_at(ram, real, big_endian));
+    pub(crate) fn decode_one(&mut self, ram: &Ram<'_>, number: u32, real: u64) {
+        let (_, reading) = self.keys[number as usize];
+        self.put(number, real, decode_at(ram, real, reading));
     }
 }
 
@@ -239,8 +235,8 @@ impl Drop for Cache {
     }
 }
 
-fn decode_at(ram: &Ram<'_>, real: u64, big_endian: bool) -> Op {
-    decode_word(ram.load::<u32>(real).unwrap_or(0), big_endian)
+fn decode_at(ram: &Ram<'_>, real: u64, reading: Reading) -> Op {
+    decode_word(ram.load::<u32>(real).unwrap_or(0), reading)
 }
 
 /// What there is of a page: where there is no RAM, there is no code.
@@ -255,6 +251,7 @@ fn word_of(source: &Source, index: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
-fn decode_word(word: u32, big_endian: bool) -> Op {
-    isa::decode(if big_endian { u32::from_be(word) } else { u32::from_le(word) })
+fn decode_word(word: u32, reading: Reading) -> Op {
+    let word = if reading.big_endian { u32::from_be(word) } else { u32::from_le(word) };
+    if reading.limited { isa::decode_limited(word) } else { isa::decode(word) }
 }

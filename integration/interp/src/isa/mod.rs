@@ -16,6 +16,7 @@ mod fixed_more;
 mod fp_arith;
 mod fp_move;
 mod logical;
+mod newer;
 mod operands;
 mod priority;
 mod quad_arith;
@@ -158,6 +159,31 @@ struct Index {
     all: Vec<Insn>,
     /// By the primary opcode and bits 26 to 30 of the word.
     buckets: Vec<Vec<u16>>,
+    /// What each is where programs are held to an older level.
+    limits: Vec<Limit>,
+}
+
+/// What an instruction is to a program that is held to Power ISA 2.07.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// What it is.
+    None,
+    /// No instruction.
+    Illegal,
+    /// `mffs`.
+    Mffs,
+}
+
+impl Limit {
+    fn of(insn: &Insn) -> Self {
+        if newer::NAMES.contains(&insn.name) {
+            Self::Illegal
+        } else if newer::FORMS_OF_MFFS.contains(&insn.name) {
+            Self::Mffs
+        } else {
+            Self::None
+        }
+    }
 }
 
 const MINOR_BITS: u32 = 0x3e;
@@ -177,7 +203,8 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
             }
         }
     }
-    Index { all, buckets }
+    let limits = all.iter().map(Limit::of).collect();
+    Index { all, buckets, limits }
 });
 
 /// All instructions, in the order of their numbers.
@@ -224,13 +251,31 @@ pub(crate) fn lookup(word: u32) -> Option<&'static Insn> {
 
 /// Decodes a word.
 pub(crate) fn decode(word: u32) -> Op {
-    let Some(number) = find(word) else {
-        return Op { code: Code::Call, a: ILLEGAL as u8, b: (ILLEGAL >> 8) as u8, imm: word };
-    };
+    match find(word) {
+        Some(number) => decode_as(number, word),
+        None => called(ILLEGAL, word),
+    }
+}
+
+/// Decodes a word of a program that is held to Power ISA 2.07 ([`crate::Level::V2_07`]).
+pub(crate) fn decode_limited(word: u32) -> Op {
+    let Some(number) = find(word) else { return called(ILLEGAL, word) };
+    match INDEX.limits[number] {
+        Limit::None => decode_as(number, word),
+        Limit::Illegal => called(ILLEGAL, word),
+        Limit::Mffs => decode(word & !newer::RESERVED_IN_MFFS),
+    }
+}
+
+fn decode_as(number: usize, word: u32) -> Op {
     match INDEX.all[number].action {
         Action::Op(decode) => decode(word),
-        _ => Op { code: Code::Call, a: number as u8, b: (number >> 8) as u8, imm: word },
+        _ => called(number, word),
     }
+}
+
+fn called(number: usize, word: u32) -> Op {
+    Op { code: Code::Call, a: number as u8, b: (number >> 8) as u8, imm: word }
 }
 
 /// The number of the line that stands for all words that are no instruction: the first of the

@@ -41,8 +41,8 @@ impl Backend for Software {
         "interp"
     }
 
-    fn host_pvr(&self) -> Result<Option<u32>, BackendError> {
-        Ok(None)
+    fn host_pvr(&self) -> Result<u32, BackendError> {
+        Ok(CpuModel::Power9.pvr())
     }
 
     fn keeps_code(&self) -> bool {
@@ -51,7 +51,7 @@ impl Backend for Software {
 
     fn check(&self, machine: &Machine) -> Result<(), BackendError> {
         let model = machine.cpu().model();
-        if model != CpuModel::Power9 {
+        if model > CpuModel::Power9 {
             return Err(BackendError::Unsuitable(format!(
                 "the processor in software is a {}, not a {model}",
                 CpuModel::Power9
@@ -85,6 +85,7 @@ impl Backend for Software {
         self.check(machine)?;
         let options = VmOptions::new(machine.topology(), self.clock.clone())
             .with_pvr(machine.cpu().pvr())
+            .with_compat(machine.cpu().compat())
             .with_interrupts(machine.interrupts())
             .with_mmu(machine.mmu(), machine.hpt_order())
             .stop_at_unimplemented(self.stops);

@@ -74,8 +74,8 @@ vmm="pseries-vmm --backend kvm --kernel vmlinux-6.1"
 refused 2 "memory that ends at 109951162777600 is too large" $vmm --memory size=100T
 refused 1 "cannot have 2G of memory" \
     sh -c "ulimit -v 1000000; exec $vmm --memory size=2G"
-refused 2 "POWER10 guest needs a POWER10 host" $vmm --machine cpu=POWER10
-refused 2 "POWER11 guest needs a POWER11 host" $vmm --machine cpu=POWER11
+refused 2 "POWER10 guest needs a POWER10 or a later processor; this one is a POWER9" $vmm --machine cpu=POWER10
+refused 2 "POWER11 guest needs a POWER11 or a later processor; this one is a POWER9" $vmm --machine cpu=POWER11
 mkdir -p /etc
 echo "nobody:x:65534:65534::/:/bin/sh" >/etc/passwd
 chmod 600 /dev/kvm
