@@ -5,7 +5,7 @@ use std::process::Command;
 
 #[test]
 #[ignore = "needs GNU binutils for powerpc64; `cargo xtask test` installs and uses them"]
-fn images_rebuild_to_the_same_bytes() {
+fn tools_images_rebuild_to_the_same_bytes() {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware-rebuild");
     let built = Command::new("sh")

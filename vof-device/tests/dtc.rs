@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     #[ignore = "needs dtc; cargo xtask test runs it"]
-    fn what_dtc_writes_comes_back_as_it_was(
+    fn tools_what_dtc_writes_comes_back_as_it_was(
         root in sources(),
         reserved in prop::collection::vec((any::<u64>(), 1..u64::MAX), 0..3),
     ) {

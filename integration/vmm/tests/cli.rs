@@ -310,7 +310,7 @@ fn device_tree_is_written_without_a_guest() {
 /// What dtc's tools make of the tree, with memory that can be plugged, which has the longest names.
 #[test]
 #[ignore = "needs dtc, fdtput and fdtget; `cargo xtask test` installs and uses them"]
-fn device_tree_is_what_dtc_takes() {
+fn tools_device_tree_is_what_dtc_takes() {
     let folder = Folder::new("dtc");
     let path = folder.0.join("machine.dtb");
     let path = path.to_str().unwrap();

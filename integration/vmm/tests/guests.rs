@@ -213,7 +213,7 @@ fn a_processor_that_the_back_end_is_not_is_refused() {
 
 #[test]
 #[ignore = "needs GNU binutils and C for powerpc64; `cargo xtask test` installs and uses them"]
-fn programs_rebuild_to_the_same_bytes() {
+fn tools_programs_rebuild_to_the_same_bytes() {
     rebuild::check(&program(""), &Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests"));
 }
 

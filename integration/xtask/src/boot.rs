@@ -14,6 +14,7 @@ use crate::host::{HostMachine, base_name};
 use crate::on_power::OnPower;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, progress, run};
+use crate::vmms;
 
 /// Boot a guest to a shell in this terminal
 ///
@@ -93,7 +94,12 @@ impl Boot {
 
 /// Builds the VMM for this machine.
 pub(crate) fn build() -> Result<PathBuf> {
-    build_with(&[], "pseries-vmm")
+    build_program("pseries-vmm")
+}
+
+/// Builds one of the VMMs for this machine.
+pub(crate) fn build_program(name: &str) -> Result<PathBuf> {
+    build_with(&[], name)
 }
 
 /// Builds an example program that is made of the VMM, for this machine.
@@ -102,9 +108,9 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
 }
 
 fn build_with(what: &[&str], path: &str) -> Result<PathBuf> {
-    progress!("building pseries-vmm");
+    progress!("building the VMMs");
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "pseries-vmm"]).args(what);
+    vmms::name(cargo.args(["build", "--release"]).args(what));
     run(cargo.current_dir(folders::workspace()))?;
     let program = folders::target().join("release").join(path);
     program.canonicalize().attempt(|| format!("find {}", program.display()))

@@ -43,6 +43,7 @@ mod test;
 mod toolchain;
 mod tools;
 mod user_programs;
+mod vmms;
 
 use std::process::ExitCode;
 

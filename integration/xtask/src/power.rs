@@ -11,6 +11,7 @@ use crate::folders;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, is_present, output_of, progress, run, rustc};
 use crate::toolchain::Toolchain;
+use crate::vmms;
 
 /// The target triple of POWER hosts, the emulated one among them.
 const TARGET: &str = "powerpc64le-unknown-linux-gnu";
@@ -110,21 +111,21 @@ impl Compiler {
     }
 }
 
-/// Builds the program of a package for POWER.
-pub(crate) fn build(package: &str) -> Result<PathBuf> {
-    Ok(build_with(package, &[])?.join(package))
+/// Builds one of the VMMs for POWER. Gives its path.
+pub(crate) fn build(name: &str) -> Result<PathBuf> {
+    Ok(build_with(&[])?.join(name))
 }
 
-/// Builds an example program of a package for the emulated host. Gives its path.
-pub(crate) fn build_example(package: &str, name: &str) -> Result<PathBuf> {
-    Ok(build_with(package, &["--example", name])?.join("examples").join(name))
+/// Builds an example program that is made of the VMM, for POWER. Gives its path.
+pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
+    Ok(build_with(&["--example", name])?.join("examples").join(name))
 }
 
-/// Builds what of a package is asked for. Gives the folder with the programs.
-fn build_with(package: &str, what: &[&str]) -> Result<PathBuf> {
+/// Builds what is asked for. Gives the folder with the programs.
+fn build_with(what: &[&str]) -> Result<PathBuf> {
     let compiler = Compiler::find()?;
-    progress!("building {package} for POWER");
-    run(compiler.cargo("build").args(["--release", "--package", package]).args(what))?;
+    progress!("building the VMMs for POWER");
+    run(vmms::name(compiler.cargo("build").arg("--release").args(what)))?;
     Ok(compiler.target_folder().join(TARGET).join("release"))
 }
 

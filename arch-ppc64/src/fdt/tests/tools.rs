@@ -55,7 +55,7 @@ fn blob_of(config: &TestConfig) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs dtc; cargo xtask test runs it"]
-fn dtc_accepts_every_shape() {
+fn tools_dtc_accepts_every_shape() {
     for config in shapes() {
         let source = run(Command::new("dtc").args(["-I", "dtb", "-O", "dts"]), &blob_of(&config));
         let points = if config.x_vof { "<0x04 0x04>" } else { "<0x04>" };
@@ -68,7 +68,7 @@ fn dtc_accepts_every_shape() {
 
 #[test]
 #[ignore = "needs dtc; cargo xtask test runs it"]
-fn dtc_accepts_machines_of_many_nodes() {
+fn tools_dtc_accepts_machines_of_many_nodes() {
     for config in [numa::two_sockets(), numa::largest()] {
         let source = run(Command::new("dtc").args(["-I", "dtb", "-O", "dts"]), &blob_of(&config));
         assert!(source.contains("ibm,numa-distance-table = "));
@@ -77,7 +77,7 @@ fn dtc_accepts_machines_of_many_nodes() {
 
 #[test]
 #[ignore = "needs dtc; cargo xtask test runs it"]
-fn fdtput_appends() {
+fn tools_fdtput_appends() {
     for config in shapes() {
         let blob = blob_of(&config);
         let before = Tree::parse(&blob);

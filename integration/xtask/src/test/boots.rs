@@ -7,6 +7,7 @@ use crate::folders;
 use crate::guest::{self, NO_WATCHDOGS};
 use crate::host::base_name;
 use crate::power::Compiler;
+use crate::vmms;
 
 use super::log::Log;
 use super::on_host::{OneHost, on_power_with, xtask};
@@ -226,13 +227,12 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
 /// Only a POWER host compiles the code for its KVM.
 pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
     let compiler = Compiler::find()?;
-    let mut programs = Vec::new();
-    for tests in [["pseries-vmm", "--lib"].as_slice(), &["kvm-ppc64", "--lib", "--tests"]] {
-        let mut cargo = compiler.cargo("test");
-        // As it is built for the boots, so that little has to be built for this.
-        cargo.args(["--release", "--no-run", "--package"]).args(tests);
-        programs.extend(executables(&log.run_with_input(&mut cargo, "")?));
-    }
+    let mut cargo = compiler.cargo("test");
+    // As they are built for the boots, so that little has to be built for this.
+    vmms::name(cargo.args(["--release", "--no-run", "--package", "kvm-ppc64"]));
+    // Those of the one package, and of the other.
+    cargo.args(["--lib", "--test", "on_power"]);
+    let programs = executables(&log.run_with_input(&mut cargo, "")?);
     let mut xtask = xtask();
     xtask.arg("on-power");
     let mut commands = Vec::new();

@@ -10,6 +10,7 @@ use crate::packages::{self, Tool};
 use crate::power::Compiler;
 use crate::program::{cargo, output_of};
 use crate::toolchain::Toolchain;
+use crate::vmms;
 
 use super::log::Log;
 use super::members;
@@ -43,6 +44,9 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("pseries-vmm", &[]),
     ("pseries-vmm", &["--no-default-features"]),
 ];
+
+/// How the names of tests begin that need tools: they are `#[ignore]`d, and `tools` runs them.
+const TOOLS: &str = "tools_";
 
 /// How the names of tests begin that are wide: they are `#[ignore]`d, and `wide` runs them.
 const WIDE: &str = "wide_";
@@ -103,12 +107,10 @@ pub(super) fn unit_no_vof(log: &mut Log) -> Result<()> {
 /// Tests that `cargo test` leaves out, as they need tools that not everybody has.
 pub(super) fn tools(log: &mut Log) -> Result<()> {
     packages::ensure(&[Tool::PowerBinutils, Tool::PowerCompiler, Tool::DeviceTreeCompiler])?;
-    for package in ["vof-firmware", "arch-ppc64", "vof-device", "pseries-vmm", "example-vmm"] {
-        let mut cargo = workspace("test");
-        cargo.args(["--package", package, "--all-features", "--", "--ignored", "--skip", WIDE]);
-        log.run(&mut cargo)?;
-    }
-    Ok(())
+    let mut cargo = workspace("test");
+    // As they are built for `unit`.
+    cargo.args(["--workspace", "--all-features", "--tests"]);
+    log.run(cargo.args(["--", "--ignored", TOOLS]))
 }
 
 /// The tests of that name, with optimisation. One of them may be at work for hours, and Cargo then
@@ -124,7 +126,7 @@ pub(super) fn wide(log: &mut Log) -> Result<()> {
 /// Floods that take too long without optimisation. They tell the VMM's memory.
 pub(super) fn hostile(log: &mut Log) -> Result<()> {
     let mut cargo = workspace("test");
-    cargo.args(["--release", "--package", "pseries-vmm", "--test", "hostile"]);
+    vmms::name(cargo.args(["--release", "--test", "hostile"]));
     log.run(cargo.args(["--", "--nocapture", "--test-threads", "1"]))
 }
 

@@ -37,7 +37,7 @@ pub(super) fn software(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn kvm(log: &mut Log) -> Result<()> {
-    let program = power::build_example("pseries-vmm", RESIZE)?;
+    let program = power::build_example(RESIZE)?;
     let guest = guest::make(false)?;
     let initramfs = tools::initramfs(&guest, false)?;
     let script = script();

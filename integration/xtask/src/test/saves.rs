@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::{Attempt, Failure, Result};
+use crate::boot;
+use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest::{self, Guest};
 use crate::host::base_name;
 use crate::modules;
 use crate::power;
-use crate::program::{cargo, progress, run};
 
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
@@ -37,7 +37,7 @@ poweroff -f
 
 /// In software: both ways in, and a restart by each.
 pub(super) fn software_boots(log: &mut Log) -> Result<()> {
-    let vmm = build()?;
+    let vmm = boot::build_program(VMM)?;
     let guest = guest::make(false)?;
     for (x_vof, starts_by_vof) in [(true, 2), (false, 0)] {
         let mut machine = Machine::of(&guest)?;
@@ -61,7 +61,7 @@ pub(super) fn software_entropy(log: &mut Log) -> Result<()> {
     machine.0["payload"]["initramfs"] = path(&disk)?.into();
     machine.0["rng"] = serde_json::json!({"src": "/dev/urandom"});
     let file = machine.write("entropy.json")?;
-    let mut command = Command::new(build()?);
+    let mut command = Command::new(boot::build_program(VMM)?);
     let console =
         log.run_with_input(command.args(["--hypervisor", "software"]).arg(file), ENTROPY)?;
     shows(&console, &["random-bytes-4096", "messages-1"])
@@ -80,7 +80,7 @@ pub(super) fn kvm_boots(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn software(log: &mut Log) -> Result<()> {
-    let vmm = build()?;
+    let vmm = boot::build_program(VMM)?;
     let machine = Machine::of(&guest::make(false)?)?.small().write("saved.json")?;
     let folder = folders::target().join("test/saves");
     folders::make(&folder)?;
@@ -97,15 +97,6 @@ pub(super) fn kvm(log: &mut Log) -> Result<()> {
     let command = ["sh", "./saves", &count, SEED, "./example-vmm", "kvm", base_name(&machine)?];
     let mut command = on_power_with(&[&vmm, &machine, &saves], &command)?;
     saved(&log.run_with_input(&mut command, "")?, KVM_SAVES)
-}
-
-/// Builds the VMM for this machine.
-fn build() -> Result<PathBuf> {
-    progress!("building {VMM}");
-    let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", VMM]);
-    run(cargo.current_dir(folders::workspace()))?;
-    folders::target().join("release").join(VMM).canonicalize().attempt(|| format!("find {VMM}"))
 }
 
 /// A machine of the example VMM.
