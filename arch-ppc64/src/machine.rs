@@ -11,7 +11,7 @@ use crate::cas::decision::{InterruptMode, Mmu, Support};
 use crate::config::{AddressTranslation, Interrupts, MachineConfig};
 use crate::cpu::{Cpu, CpuError, CpuModel};
 use crate::hotplug::{MemoryBlock, Resource};
-use crate::hpt::Order;
+use crate::hpt::{HashPage, Order};
 use crate::layout::{LMB_BYTES, MAX_CMDLINE_BYTES, MAX_CPUS, MAX_MEMORY_BYTES, MIN_MEMORY_BYTES};
 use crate::topology::{
     CpuTopology, CpuTopologyError, MemoryMap, MemoryRange, NumaDistances, NumaNode,
@@ -41,6 +41,8 @@ pub struct Machine {
     mmu: Support<Mmu>,
     /// The least and the most.
     hpt_orders: (Order, Order),
+    /// The pages of tables, where not all are there.
+    hash_pages: Option<Vec<HashPage>>,
 }
 
 impl Machine {
@@ -103,6 +105,7 @@ impl Machine {
                 Support::Either => Mmu::Radix,
             }),
             hpt_orders: (Order::MIN, Order::MAX),
+            hash_pages: None,
         })
     }
 
@@ -303,6 +306,18 @@ impl Machine {
     /// knows the back end.
     pub fn wanted_mmu(&self) -> AddressTranslation {
         self.wanted_mmu
+    }
+
+    /// The same machine on a back end whose hashed page tables have no other pages than these.
+    #[must_use]
+    pub fn with_hash_pages(self, pages: Vec<HashPage>) -> Self {
+        Self { hash_pages: Some(pages), ..self }
+    }
+
+    /// Whether a segment of such a base page size may have such pages, both as log2.
+    pub(crate) fn has_hash_page(&self, base_shift: u32, shift: u32) -> bool {
+        let page = HashPage { base_shift, shift };
+        self.hash_pages.as_ref().is_none_or(|pages| pages.contains(&page))
     }
 
     /// The kernel command line.

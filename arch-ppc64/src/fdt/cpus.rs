@@ -6,14 +6,14 @@ use crate::cas::Mmu;
 use crate::cpu::CpuModel;
 use crate::cpu_features::{FEATURES_PROPERTY, processor_features};
 use crate::hotplug::core_connector;
-use crate::hpt::properties::{PFT_SIZE, pft_size};
+use crate::hpt::SLB_ENTRIES;
+use crate::hpt::properties::{PFT_SIZE, pft_size, segment_page_sizes};
 use crate::layout::TIMEBASE_HZ;
 use crate::machine::Machine;
 use crate::vcpu::CpuIndex;
 
 const CACHE_BYTES: u32 = 32 << 10;
 const CACHE_LINE_BYTES: u32 = 128;
-const SLB_ENTRIES: u32 = 32;
 
 /// Nominal; guests show it and reckon nothing from it.
 const CLOCK_HZ: u32 = 1_000_000_000;
@@ -22,14 +22,6 @@ const CLOCK_HZ: u32 = 1_000_000_000;
 /// in the upper three bits and log2 of the size below (Power ISA 3.0B Book III §5.9.3.3):
 /// 4 KiB, 64 KiB, 2 MiB, 1 GiB.
 const RADIX_PAGE_SIZES: [u32; 4] = [12, 5 << 29 | 16, 1 << 29 | 21, 2 << 29 | 30];
-
-/// `ibm,segment-page-sizes` (LoPAPR §B.6.2.1): for each base page size log2, the SLB's L||LP
-/// code, how many actual sizes, then log2 and PTE code of each. From the POWER9 user's manual.
-const SEGMENT_PAGE_SIZES: &[u32] = &[
-    12, 0, 3, 12, 0, 16, 7, 24, 0x38, //
-    16, 0x110, 2, 16, 1, 24, 8, //
-    24, 0x100, 1, 24, 0,
-];
 
 /// `ibm,processor-segment-sizes`: log2 of the segment sizes by their SLB code: 256 MiB and 1 TiB.
 const SEGMENT_SIZES: [u32; 4] = [28, 40, u32::MAX, u32::MAX];
@@ -67,7 +59,8 @@ pub(crate) fn describe_core(
     node.cell("ibm,slb-size", SLB_ENTRIES)?;
     let order = machine.mmu().includes(&Mmu::Hash).then(|| machine.hpt_order());
     node.cells(PFT_SIZE, &pft_size(order))?;
-    node.cells("ibm,segment-page-sizes", SEGMENT_PAGE_SIZES)?;
+    let pages = segment_page_sizes(|base, page| machine.has_hash_page(base, page));
+    node.cells("ibm,segment-page-sizes", &pages)?;
     node.cells("ibm,processor-segment-sizes", &SEGMENT_SIZES)?;
     let has_radix = machine.mmu().includes(&Mmu::Radix);
     if has_radix {

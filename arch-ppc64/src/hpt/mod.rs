@@ -22,7 +22,7 @@ mod virtual_page;
 pub use device::{Gone, HashedPageTable, TranslationCaches};
 pub use entry::Entry;
 pub use order::Order;
-pub use pages::{SEGMENT_PAGE_SIZES, SegmentPageSizes};
+pub use pages::{HashPage, SEGMENT_PAGE_SIZES, SLB_ENTRIES, SegmentPageSizes};
 pub use table::{Found, Table};
 pub use virtual_page::VirtualPage;
 

@@ -14,6 +14,18 @@ pub struct SegmentPageSizes {
     pub pages: &'static [(u32, u32)],
 }
 
+/// A page of a hashed page table, by its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashPage {
+    /// Log2 of the base page size of its segment.
+    pub base_shift: u32,
+    /// Log2 of its own.
+    pub shift: u32,
+}
+
+/// How many entries the segment lookaside buffer of a processor has.
+pub const SLB_ENTRIES: u32 = 32;
+
 /// Those of a POWER9 (POWER9 user's manual) up to 16 MiB.
 pub const SEGMENT_PAGE_SIZES: [SegmentPageSizes; 3] = [
     SegmentPageSizes { base_shift: 12, slb_code: 0, pages: &[(12, 0), (16, 7), (24, 0x38)] },

@@ -106,6 +106,14 @@ impl Status {
     /// A flag or a resource that this platform does not have was asked for.
     pub const UNSUPPORTED_FLAG: Self = Self(-256);
 
+    /// Not done yet; call again in about so many milliseconds: of these there are powers of ten, up to
+    /// 100 seconds.
+    pub fn long_busy(milliseconds: u32) -> Self {
+        const MOST: u32 = 5;
+        let power = milliseconds.max(1).ilog10().min(MOST);
+        Self(Self::LONG_BUSY_ORDER_1_MS.0 + i64::from(power))
+    }
+
     /// Flags that this platform does not have: "the returned value is -256 - the bit position of
     /// the unsupported flag bit [high order flag bit is 0 etc.]", for the highest of them.
     pub const fn unsupported_flag(flags: u64) -> Self {

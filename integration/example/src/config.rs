@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::config::{AddressTranslation, Boot, Cpus, MachineConfig, Memory, PseriesOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,9 @@ impl MachineConfig for VmConfig {
     }
     fn boot(&self) -> Boot<'_> {
         Boot::new(&self.payload.cmdline)
+    }
+    fn mmu(&self) -> AddressTranslation {
+        self.machine.mmu
     }
     fn x_vof(&self) -> bool {
         self.machine.x_vof.unwrap_or(true)

@@ -64,6 +64,8 @@ struct Parts {
 impl Board {
     pub(crate) fn new(hypervisor: Box<dyn Hypervisor>, config: VmConfig) -> Result<Self> {
         let machine = Machine::new(&config)?.on_host(hypervisor.host_pvr()?)?;
+        let mmu = hypervisor.mmu(machine.wanted_mmu())?;
+        let machine = machine.with_mmu(mmu);
         Ok(Self {
             hypervisor,
             config,
@@ -107,9 +109,9 @@ impl Board {
 
     /// A VM with its memory and devices.
     fn assemble(&self, numbers: InterruptNumbers) -> Result<Parts> {
-        let machine = &self.machine;
-        let ram = Arc::new(memory::create(machine.memory_map())?);
-        let vm = self.hypervisor.create_vm(machine)?;
+        let ram = Arc::new(memory::create(self.machine.memory_map())?);
+        let vm = self.hypervisor.create_vm(&self.machine)?;
+        let machine = &vm.fit(&self.machine);
         // SAFETY: whoever has a CPU of the VM has the RAM as well, and drops it last.
         #[allow(unsafe_code)]
         unsafe {

@@ -1,18 +1,27 @@
 //! `/dev/kvm` and what is asked of it alone.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arch_ppc64::cas::{Mmu, Support};
+use arch_ppc64::hpt::{HashPage, Order, SEGMENT_PAGE_SIZES, SLB_ENTRIES, SegmentPageSizes};
+
 use crate::error::KvmError;
+use crate::hpt::{self, NO_HASH};
+use crate::memory::host_page_bytes;
 use crate::registers::{ARCH_COMPAT, DEC_EXPIRY, TB_OFFSET};
 use crate::sys;
 use crate::time::{HostTime, OFFSET_STEP};
 
 const PATH: &str = "/dev/kvm";
+
+/// Why a host refuses that has no radix trees.
+const NO_RADIX: &str = "KVM of this host has hashed page tables only: it translates by one itself (its \
+                        kernel was started with disable_radix)";
 
 /// The open device.
 #[derive(Debug)]
@@ -21,6 +30,10 @@ pub(crate) struct Device {
     pub(crate) run_area_bytes: usize,
     /// The architecture levels that were asked for, and whether the host has them.
     levels: Mutex<BTreeMap<u32, bool>>,
+    /// How guests can translate addresses; known when it was asked for.
+    mmu: OnceLock<Support<Mmu>>,
+    /// The pages of a hashed page table; known with that.
+    hash_pages: OnceLock<Vec<HashPage>>,
 }
 
 impl Device {
@@ -46,20 +59,27 @@ impl Device {
         }
         for (capability, what) in [
             (sys::CAP_PPC_PAPR, "PAPR guests"),
-            (sys::CAP_PPC_MMU_RADIX, "radix guests"),
             (sys::CAP_IRQ_XICS, "an XICS interrupt controller"),
             (sys::CAP_IMMEDIATE_EXIT, "immediate exits"),
         ] {
             if capability_of(&file, capability)? == 0 {
-                return Err(KvmError::Unsuitable(format!(
-                    "KVM of this host cannot do {what}; a POWER9 or later host in radix mode \
-                     with the module kvm-hv is needed"
-                )));
+                return Err(cannot(what));
             }
+        }
+        let translations = [sys::CAP_PPC_MMU_RADIX, sys::CAP_PPC_ALLOC_HTAB];
+        if translations.iter().map(|&has| capability_of(&file, has)).all(|has| matches!(has, Ok(0)))
+        {
+            return Err(cannot("guests with radix trees or hashed page tables"));
         }
         let run_area_bytes = sys::with_value(&file, sys::GET_VCPU_MMAP_SIZE, 0)
             .map_err(KvmError::kernel("ask KVM for the size of its run area"))?;
-        Ok(Self { file, run_area_bytes: run_area_bytes as usize, levels: Mutex::default() })
+        Ok(Self {
+            file,
+            run_area_bytes: run_area_bytes as usize,
+            levels: Mutex::default(),
+            mmu: OnceLock::new(),
+            hash_pages: OnceLock::new(),
+        })
     }
 
     /// What KVM says of a capability, 0 for one that it does not know.
@@ -71,6 +91,66 @@ impl Device {
         sys::with_value(&self.file, sys::CREATE_VM, sys::VM_PPC_HV)
             .map(sys::owned)
             .map_err(KvmError::kernel("create a virtual machine"))
+    }
+
+    /// The pages of a hashed page table, where there is such.
+    pub(crate) fn hash_pages(&self) -> Vec<HashPage> {
+        self.hash_pages.get().cloned().unwrap_or_default()
+    }
+
+    /// How guests can translate addresses. It is found out once.
+    pub(crate) fn mmu(&self) -> Result<Support<Mmu>, KvmError> {
+        match self.mmu.get() {
+            Some(mmu) => Ok(*mmu),
+            // Another may be first meanwhile, and finds the same.
+            None => self.try_mmu().map(|mmu| *self.mmu.get_or_init(|| mmu)),
+        }
+    }
+
+    fn try_mmu(&self) -> Result<Support<Mmu>, KvmError> {
+        let has_radix = self.capability(sys::CAP_PPC_MMU_RADIX)? != 0;
+        match (has_radix, self.has_hash(has_radix)?) {
+            (true, true) => Ok(Support::Either),
+            (true, false) => Ok(Support::Only(Mmu::Radix)),
+            (false, true) => Ok(Support::Only(Mmu::Hash)),
+            (false, false) => Err(cannot("guests with radix trees or hashed page tables")),
+        }
+    }
+
+    /// Refuses what guests of this host cannot be offered.
+    pub(crate) fn check_mmu(&self, wanted: Support<Mmu>) -> Result<(), KvmError> {
+        // What is usual is not found out by making things.
+        if wanted == Support::Only(Mmu::Radix) && self.capability(sys::CAP_PPC_MMU_RADIX)? != 0 {
+            return Ok(());
+        }
+        match self.mmu()? {
+            Support::Either => Ok(()),
+            only if only == wanted => Ok(()),
+            Support::Only(Mmu::Radix) => Err(KvmError::Unsuitable(NO_HASH.to_owned())),
+            Support::Only(Mmu::Hash) => Err(KvmError::Unsuitable(NO_RADIX.to_owned())),
+        }
+    }
+
+    fn has_hash(&self, has_radix: bool) -> Result<bool, KvmError> {
+        let vm = self.create_vm()?;
+        match hpt::allocate(&vm, Order::MIN) {
+            Ok(()) => {}
+            // A host that is a guest itself says the former.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOTTY)) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(KvmError::kernel("make a hashed page table")(error)),
+        }
+        let mut info = sys::SmmuInfo::default();
+        sys::with_struct(&vm, sys::PPC_GET_SMMU_INFO, &mut info)
+            .map_err(KvmError::kernel("ask KVM for its hash translation"))?;
+        let is_apart =
+            self.capability(sys::CAP_PPC_MMU_HASH_V3)? != 0 || !has_radix || !has_siblings();
+        let pages = pages(&info, host_page_bytes().ilog2());
+        // Guests count on small pages, and on what the tree says of the segment lookaside buffer.
+        let is_usual = pages.iter().any(|page| page.shift == 12) && info.slb_size >= SLB_ENTRIES;
+        let _ = self.hash_pages.set(pages);
+        Ok(is_apart && is_usual)
     }
 
     /// A CPU of a VM of its own that never runs, to find out what the host does with it.
@@ -126,7 +206,73 @@ impl Device {
     }
 }
 
+/// The pages of a hashed page table that the host knows by the usual codes, and that are not larger than
+/// its own, of which it makes them.
+fn pages(info: &sys::SmmuInfo, largest: u32) -> Vec<HashPage> {
+    let mut found = Vec::new();
+    for &SegmentPageSizes { base_shift, slb_code, pages, .. } in &SEGMENT_PAGE_SIZES {
+        let is_segment = |segment: &&sys::SegmentPageSize| {
+            (segment.base_shift, segment.slb_code) == (base_shift, slb_code)
+        };
+        let Some(known) = info.segments.iter().find(is_segment) else { continue };
+        for &(shift, code) in pages.iter().filter(|(shift, _)| *shift <= largest) {
+            if known.pages.iter().any(|page| (page.shift, page.code) == (shift, code)) {
+                found.push(HashPage { base_shift, shift });
+            }
+        }
+    }
+    found
+}
+
+/// Whether several threads of a core run on this host: a POWER9 before DD 2.2 cannot have some of them
+/// translate by radix trees and others by a hashed page table.
+fn has_siblings() -> bool {
+    const SIBLINGS: &str = "/sys/devices/system/cpu/cpu0/topology/thread_siblings_list";
+    // A host that does not say may have them.
+    fs::read_to_string(SIBLINGS).map_or(true, |list| list.trim().parse::<u32>().is_err())
+}
+
+fn cannot(what: &str) -> KvmError {
+    KvmError::Unsuitable(format!(
+        "KVM of this host cannot do {what}; a POWER9 or later host with the module kvm-hv is needed"
+    ))
+}
+
 fn capability_of(file: &File, capability: u32) -> Result<i32, KvmError> {
     sys::with_value(file, sys::CHECK_EXTENSION, capability.into())
         .map_err(KvmError::kernel("ask KVM what it can do"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As KVM-HV of Linux 6.1 says it.
+    fn kvm_hv() -> sys::SmmuInfo {
+        let mut info = sys::SmmuInfo { slb_size: 32, ..Default::default() };
+        let segments = [
+            (12, 0, &[(12, 0), (24, 0x38)][..]),
+            (16, 0x110, &[(16, 1), (24, 8)]),
+            (24, 0x100, &[(24, 0)]),
+        ];
+        for (known, (base_shift, slb_code, pages)) in info.segments.iter_mut().zip(segments) {
+            (known.base_shift, known.slb_code) = (base_shift, slb_code);
+            for (page, &(shift, code)) in known.pages.iter_mut().zip(pages) {
+                *page = sys::PageSize { shift, code };
+            }
+        }
+        info
+    }
+
+    #[test]
+    fn pages_are_those_of_the_host_at_most() {
+        let of = |largest| {
+            let found = pages(&kvm_hv(), largest).into_iter();
+            found.map(|page| (page.base_shift, page.shift)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(12), [(12, 12)]);
+        assert_eq!(of(16), [(12, 12), (16, 16)]);
+        assert_eq!(of(24), [(12, 12), (12, 24), (16, 16), (16, 24), (24, 24)]);
+        assert_eq!(pages(&sys::SmmuInfo::default(), 24), []);
+    }
 }

@@ -4,6 +4,8 @@
 mod device;
 mod enter;
 mod error;
+mod hpt;
+mod hpt_calls;
 mod interrupts;
 mod memory;
 mod modes;
@@ -14,13 +16,14 @@ mod state;
 mod sys;
 mod threads;
 mod time;
+mod translation;
 mod vcpu;
 mod vm;
 
 pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
 pub use interrupts::Xics;
-pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, VcpuState};
+pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, Segment, VcpuState};
 pub use sys::IOCTLS;
 pub use time::TimePolicy;
 pub use vcpu::Vcpu;

@@ -1,4 +1,4 @@
-//! What is set for all CPUs of a VM at once: how interrupts are taken, where the process table is,
+//! What is set for all CPUs of a VM at once: how interrupts are taken, how addresses are translated,
 //! the architecture level, and time.
 
 use std::io;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arch_ppc64::Kick;
+use arch_ppc64::hpt::HashPage;
 
 use crate::device::Device;
 use crate::error::KvmError;
@@ -14,16 +15,13 @@ use crate::registers::{ARCH_COMPAT, LPCR_64};
 use crate::run_area::RunArea;
 use crate::sys;
 use crate::time::{self, HostTime, TimePolicy};
+use crate::translation::{self, Translation};
 
 /// Interrupts are taken in little-endian mode (Power ISA Book III §2.2, LPCR).
 const LPCR_ILE: u64 = 1 << 25;
 /// Where interrupts are taken, two bits: 0 at the architected addresses, 3 in the kernel's map.
 const LPCR_AIL_SHIFT: u32 = 23;
 const LPCR_AIL: u64 = 3 << LPCR_AIL_SHIFT;
-
-/// KVM's mark of a radix process table, in the partition table entry (Power ISA 3.0B, Book III
-/// §5.7.6.1, bit 0 "Host Radix").
-const PROCESS_TABLE_RADIX: u64 = 1 << 63;
 
 /// The modes of a VM.
 ///
@@ -35,7 +33,8 @@ pub(crate) struct Modes {
     device: Arc<Device>,
     vm: Arc<OwnedFd>,
     time_policy: TimePolicy,
-    set: Mutex<Set>,
+    set: Mutex<Wanted>,
+    translation: Translation,
     /// Counts the changes of what is `wanted`.
     generation: AtomicU64,
     /// Whether the host keeps AIL = 3 when it is told so; known with the first CPU.
@@ -45,29 +44,12 @@ pub(crate) struct Modes {
     time_correction: AtomicU64,
 }
 
-/// What was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Set {
-    wanted: Wanted,
-    /// As KVM was told: it does not tell it again.
-    process_table: Option<MmuConfig>,
-}
-
 /// What every CPU is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Wanted {
     /// The bits of ILE and AIL.
     lpcr: u64,
     compat: Option<u32>,
-}
-
-/// A process table, in KVM's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MmuConfig {
-    /// Guest Translation Shootdown Enable: the guest may invalidate translations by itself.
-    pub(crate) gtse: bool,
-    /// Address and size, as in the partition table.
-    pub(crate) table: u64,
 }
 
 /// What a CPU has.
@@ -94,12 +76,12 @@ impl Applied {
 }
 
 /// The modes as they are saved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) little_endian_interrupts: bool,
     pub(crate) ail: u8,
     pub(crate) compat: Option<u32>,
-    pub(crate) process_table: Option<MmuConfig>,
+    pub(crate) translation: translation::Snapshot,
     pub(crate) time: HostTime,
 }
 
@@ -107,6 +89,7 @@ impl Modes {
     pub(crate) fn new(
         device: Arc<Device>,
         vm: Arc<OwnedFd>,
+        translation: Translation,
         compat: Option<u32>,
         time_policy: TimePolicy,
     ) -> Self {
@@ -114,7 +97,8 @@ impl Modes {
             device,
             vm,
             time_policy,
-            set: Mutex::new(Set { wanted: Wanted { lpcr: 0, compat }, process_table: None }),
+            set: Mutex::new(Wanted { lpcr: 0, compat }),
+            translation,
             // No CPU has applied it yet.
             generation: AtomicU64::new(1),
             ail: OnceLock::new(),
@@ -141,7 +125,7 @@ impl Modes {
         if has.generation == generation {
             return Ok(());
         }
-        let wanted = self.lock().wanted;
+        let wanted = *self.lock();
         if has.compat != Some(wanted.compat) {
             sys::set_one_reg(vcpu, ARCH_COMPAT, wanted.compat.unwrap_or(0).into())?;
             has.compat = Some(wanted.compat);
@@ -153,10 +137,20 @@ impl Modes {
         Ok(())
     }
 
+    /// The pages of a hashed page table.
+    pub(crate) fn hash_pages(&self) -> Vec<HashPage> {
+        self.device.hash_pages()
+    }
+
+    /// Refuses a level that the host does not have.
+    pub(crate) fn check_level(&self, level: Option<u32>) -> Result<(), KvmError> {
+        check_level(&self.device, level)
+    }
+
     /// Holds all CPUs to an architecture level, or lets go of it (`None`): each before it next
     /// enters the guest.
     pub(crate) fn set_compat(&self, level: Option<u32>) -> Result<(), KvmError> {
-        check_level(&self.device, level)?;
+        self.check_level(level)?;
         self.change(|wanted| wanted.compat = level);
         Ok(())
     }
@@ -188,13 +182,9 @@ impl Modes {
         }
     }
 
-    pub(crate) fn set_process_table(&self, config: MmuConfig) -> io::Result<()> {
-        let mut set = self.lock();
-        let flags = sys::MMUV3_RADIX | if config.gtse { sys::MMUV3_GTSE } else { 0 };
-        let mut told = sys::MmuV3Config { flags, process_table: config.table };
-        sys::with_struct(&self.vm, sys::PPC_CONFIGURE_V3_MMU, &mut told)?;
-        set.process_table = Some(config);
-        Ok(())
+    /// How addresses are translated.
+    pub(crate) fn translation(&self) -> &Translation {
+        &self.translation
     }
 
     /// What the host says that the processor does against speculation attacks, or `None` where it
@@ -212,12 +202,12 @@ impl Modes {
 
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
     pub(crate) fn snapshot(&self) -> Result<Snapshot, KvmError> {
-        let Set { wanted, process_table } = *self.lock();
+        let wanted = *self.lock();
         Ok(Snapshot {
             little_endian_interrupts: wanted.lpcr & LPCR_ILE != 0,
             ail: ((wanted.lpcr & LPCR_AIL) >> LPCR_AIL_SHIFT) as u8,
             compat: wanted.compat,
-            process_table,
+            translation: self.translation.snapshot()?,
             time: self.device.host_time()?,
         })
     }
@@ -232,17 +222,10 @@ impl Modes {
                 if self.has_location(3) { "0 and 3" } else { "0, or has no CPU yet" }
             )));
         }
-        if let Some(MmuConfig { table, .. }) = saved.process_table {
-            if table & PROCESS_TABLE_RADIX == 0 {
-                return Err(KvmError::State(format!("{table:#x} is no radix process table")));
-            }
-        }
-        check_level(&self.device, saved.compat)?;
+        self.translation.check(&saved.translation)?;
+        self.check_level(saved.compat)?;
         let now = self.device.host_time()?;
-        if let Some(config) = saved.process_table {
-            self.set_process_table(config)
-                .map_err(KvmError::kernel("set the guest's process table"))?;
-        }
+        self.translation.restore(&saved.translation)?;
         let ile = if saved.little_endian_interrupts { LPCR_ILE } else { 0 };
         let lpcr = ile | u64::from(saved.ail) << LPCR_AIL_SHIFT;
         self.change(|wanted| *wanted = Wanted { lpcr, compat: saved.compat });
@@ -253,9 +236,9 @@ impl Modes {
 
     fn change(&self, change: impl FnOnce(&mut Wanted)) {
         let mut set = self.lock();
-        let before = set.wanted;
-        change(&mut set.wanted);
-        if set.wanted == before {
+        let before = *set;
+        change(&mut set);
+        if *set == before {
             return;
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
@@ -266,7 +249,7 @@ impl Modes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Set> {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -35,8 +35,8 @@ const fn several(name: &'static str, id: u64, first: u32, count: u32) -> Group {
 /// KVM refuses otherwise; time comes last.
 ///
 /// Left out: the floating-point registers, which are halves of VSR0 to 31; PTCR, which belongs to
-/// guests that have guests; SREGS, which is the processor version and the segments of hash guests;
-/// transactional memory; and the state of a native XIVE.
+/// guests that have guests; SREGS, which is the processor version, and the segments of hash
+/// guests, a field of its own; transactional memory; and the state of a native XIVE.
 const GROUPS: &[Group] = &[
     one("ARCH_COMPAT", ARCH_COMPAT),
     one("LPCR", LPCR_64),

@@ -24,7 +24,25 @@ pub struct VcpuState {
     /// the guest registered (address, and length in the upper half where there is one); ICP is the
     /// presentation of interrupts; TB_OFFSET and DEC_EXPIRY are time, in ticks.
     pub registers: BTreeMap<String, RegisterValue>,
+    /// The valid entries of the segment lookaside buffer: of a guest with a hashed page table.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub segments: Vec<Segment>,
 }
+
+/// An entry of the segment lookaside buffer, in the two registers that `slbmte` takes it from (Power
+/// ISA 3.0B, Book III §5.9.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+pub struct Segment {
+    /// RB: the effective segment, the bit of a valid entry, and its number.
+    pub esid: u64,
+    /// RS: the virtual segment, and how it is used.
+    pub vsid: u64,
+}
+
+/// The bit of [`Segment::esid`] of a valid entry.
+const SEGMENT_VALID: u64 = 1 << 27;
 
 /// What KVM gives out at once (`struct kvm_regs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,7 +126,9 @@ pub(crate) fn read(index: CpuIndex, vcpu: &OwnedFd) -> Result<VcpuState, KvmErro
             }
         }
     }
-    Ok(VcpuState { core: regs.into(), registers: values })
+    let segments = sregs(vcpu)?.slb.into_iter().filter(|entry| entry.esid & SEGMENT_VALID != 0);
+    let segments = segments.map(|sys::SlbEntry { esid, vsid }| Segment { esid, vsid }).collect();
+    Ok(VcpuState { core: regs.into(), registers: values, segments })
 }
 
 /// Sets all of it, with `time_correction` added to TB_OFFSET.
@@ -119,6 +139,7 @@ pub(crate) fn write(
     time_correction: u64,
 ) -> Result<(), KvmError> {
     let writes = in_order(state, time_correction)?;
+    set_segments(vcpu, &state.segments)?;
     let mut regs = sys::Regs::from(state.core);
     sys::with_struct(vcpu, sys::SET_REGS, &mut regs)
         .map_err(KvmError::kernel("set the registers of a virtual CPU"))?;
@@ -133,6 +154,7 @@ const AT_RESET: [(&str, u128); 4] =
 
 /// Sets what a CPU that was in use has outside its registers as it is of a new one.
 pub(crate) fn reset(index: CpuIndex, vcpu: &OwnedFd) -> Result<(), KvmError> {
+    set_segments(vcpu, &[])?;
     at_reset().try_for_each(|(register, value)| set(index, vcpu, register, value))
 }
 
@@ -141,6 +163,30 @@ fn at_reset() -> impl Iterator<Item = (Register, u128)> {
         let register = registers::all().find(|register| register.name == name)?;
         Some((register, value))
     })
+}
+
+fn sregs(vcpu: &OwnedFd) -> Result<sys::Sregs, KvmError> {
+    let mut sregs = sys::Sregs::default();
+    sys::with_struct(vcpu, sys::GET_SREGS, &mut sregs)
+        .map_err(KvmError::kernel("read the segments of a virtual CPU"))?;
+    Ok(sregs)
+}
+
+/// Sets the segments, and no others. The kernel wants its own processor version with them.
+fn set_segments(vcpu: &OwnedFd, segments: &[Segment]) -> Result<(), KvmError> {
+    let mut sregs = sregs(vcpu)?;
+    let most = sregs.slb.len();
+    if segments.len() > most {
+        let count = segments.len();
+        return Err(KvmError::State(format!("a CPU has at most {most} segments, not {count}")));
+    }
+    sregs.slb.fill(sys::SlbEntry::default());
+    for (entry, &Segment { esid, vsid }) in sregs.slb.iter_mut().zip(segments) {
+        *entry = sys::SlbEntry { esid, vsid };
+    }
+    sys::with_struct(vcpu, sys::SET_SREGS, &mut sregs)
+        .map_err(KvmError::kernel("set the segments of a virtual CPU"))?;
+    Ok(())
 }
 
 fn set(index: CpuIndex, vcpu: &OwnedFd, register: Register, value: u128) -> Result<(), KvmError> {
@@ -204,7 +250,7 @@ mod tests {
             .iter()
             .map(|&(name, value)| (name.to_owned(), RegisterValue(value)))
             .collect();
-        VcpuState { core: CoreRegisters::default(), registers }
+        VcpuState { core: CoreRegisters::default(), registers, segments: vec![] }
     }
 
     #[test]

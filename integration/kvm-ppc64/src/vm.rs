@@ -4,6 +4,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use arch_ppc64::cas::{Mmu, Support};
+use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::hpt::Order;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::platform::SourceNumber;
 use arch_ppc64::topology::CpuTopology;
@@ -17,6 +20,7 @@ use crate::modes::{self, Modes};
 use crate::sys;
 use crate::threads;
 use crate::time::TimePolicy;
+use crate::translation::{Offer, Translation};
 
 /// KVM of this host.
 #[derive(Debug)]
@@ -39,6 +43,22 @@ impl Kvm {
         self.0.host_pvr()
     }
 
+    /// What a guest of this host is offered of radix trees and hashed page tables, where it is to
+    /// translate addresses as `wanted`. Whether there are hashed page tables is found out by making a
+    /// small one: what KVM says of them (KVM_CAP_PPC_MMU_HASH_V3) is whether radix and hash guests go
+    /// together on the threads of a core.
+    ///
+    /// # Errors
+    /// [`KvmError::Unsuitable`] says what there is not; [`KvmError::Kernel`] when the host fails.
+    pub fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, KvmError> {
+        let wanted = match wanted {
+            AddressTranslation::Radix => Support::Only(Mmu::Radix),
+            AddressTranslation::Hash => Support::Only(Mmu::Hash),
+            _ => return self.0.mmu(),
+        };
+        self.0.check_mmu(wanted).map(|()| wanted)
+    }
+
     /// Checks that VMs of this host can have such CPUs: their number, and that of a core's threads.
     ///
     /// # Errors
@@ -59,6 +79,7 @@ impl Kvm {
     pub fn create_vm(&self, options: VmOptions) -> Result<Arc<Vm>, KvmError> {
         modes::check_level(&self.0, options.compat)?;
         self.check_topology(&options.topology)?;
+        self.0.check_mmu(options.translation.mmu)?;
         let fd = Arc::new(self.0.create_vm()?);
         let servers_per_core = options.topology.servers_per_core();
         if servers_per_core != 1 {
@@ -68,8 +89,11 @@ impl Kvm {
         }
         let xics = Arc::new(Xics::create(&fd, &options.topology)?);
         xics.define_rtas_calls()?;
+        let translation = Translation::new(fd.clone(), options.translation)?;
+        translation.enable_calls()?;
+        let (compat, time_policy) = (options.compat, options.time_policy);
         let modes =
-            Arc::new(Modes::new(self.0.clone(), fd.clone(), options.compat, options.time_policy));
+            Arc::new(Modes::new(self.0.clone(), fd.clone(), translation, compat, time_policy));
         Ok(Arc::new(Vm {
             fd,
             run_area_bytes: self.0.run_area_bytes,
@@ -88,6 +112,7 @@ pub struct VmOptions {
     kick_signal: i32,
     compat: Option<u32>,
     time_policy: TimePolicy,
+    translation: Offer,
 }
 
 impl VmOptions {
@@ -103,6 +128,7 @@ impl VmOptions {
             kick_signal,
             compat: None,
             time_policy: TimePolicy::Frozen,
+            translation: Offer::RADIX,
         }
     }
 
@@ -111,6 +137,19 @@ impl VmOptions {
     #[must_use]
     pub fn with_compat(self, level: Option<u32>) -> Self {
         Self { compat: level, ..self }
+    }
+
+    /// The same with what guests are offered of radix trees and hashed page tables
+    /// ([`Kvm::mmu`] says what there is), and for the latter, the size that suits their memory
+    /// (`arch_ppc64::Machine::hpt_order`), and how much of it follows address 0 in one piece. Without
+    /// this, there are radix trees only.
+    ///
+    /// Where there is no choice but a hashed page table, the VM has one from its start on: a smaller one
+    /// with a warning where the host has no room for such, which [`Vm::fit`] tells the machine. Else
+    /// the table is made when a guest has agreed on it.
+    #[must_use]
+    pub fn with_mmu(self, mmu: Support<Mmu>, hpt_order: Order, real_mode_bytes: u64) -> Self {
+        Self { translation: Offer { mmu, hpt_order, real_mode_bytes }, ..self }
     }
 
     /// The same with what a restored guest's time does.

@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
+use arch_ppc64::cas::{Mmu, Support};
+use arch_ppc64::config::AddressTranslation;
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
-use kvm_ppc64::{MemoryFlags, VmOptions};
+use kvm_ppc64::{KvmError, MemoryFlags, VmOptions};
 use pseries_devices::virtio::NotifyEvents;
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
@@ -53,6 +55,18 @@ impl Backend for Kvm {
         Ok(())
     }
 
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {
+        self.0.mmu(wanted).map_err(|error| match (error, wanted) {
+            (KvmError::Unsuitable(why), AddressTranslation::Hash) => {
+                BackendError::Unsuitable(format!("{why}; mmu=auto and mmu=radix are possible"))
+            }
+            (KvmError::Unsuitable(why), AddressTranslation::Radix) => {
+                BackendError::Unsuitable(format!("{why}; mmu=auto and mmu=hash are possible"))
+            }
+            (error, _) => error.into(),
+        })
+    }
+
     fn create(
         &self,
         machine: &Machine,
@@ -62,8 +76,10 @@ impl Backend for Kvm {
         // Its arrival is what ends a run.
         register_signal_handler(SIGRTMIN(), on_kick)
             .map_err(|error| BackendError::Signal(io::Error::from_raw_os_error(error.errno())))?;
-        let options =
-            VmOptions::new(machine.topology(), SIGRTMIN()).with_compat(machine.cpu().compat());
+        let real_mode_bytes = machine.memory_map().rma().bytes;
+        let options = VmOptions::new(machine.topology(), SIGRTMIN())
+            .with_compat(machine.cpu().compat())
+            .with_mmu(machine.mmu(), machine.hpt_order(), real_mode_bytes);
         let vm = self.0.create_vm(options)?;
         let growing = Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });
         for region in ram.regions() {
@@ -72,6 +88,7 @@ impl Backend for Kvm {
         let vcpus =
             machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
+            machine: vm.fit(machine.clone()),
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),

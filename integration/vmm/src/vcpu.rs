@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::platform::{Device, InterruptController};
-use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, Machine, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
 use vm_memory::GuestAddress;
 
@@ -56,7 +56,9 @@ pub trait Vcpu: Send {
 
 /// The parts of a virtual machine that a back end made.
 pub struct VirtualMachine {
-    /// The CPUs, in the order of [`arch_ppc64::Machine::vcpus`].
+    /// The machine, fitted to what was made for it.
+    pub machine: Machine,
+    /// The CPUs, in the order of [`Machine::vcpus`].
     pub vcpus: Vec<Box<dyn Vcpu>>,
     /// The back end's own devices: what only it can answer.
     pub devices: Vec<Arc<dyn Device>>,
@@ -198,7 +200,7 @@ pub trait Backend: std::fmt::Debug {
     ///
     /// # Errors
     /// [`BackendError::Unsuitable`] says what it cannot be.
-    fn check(&self, machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
+    fn check(&self, machine: &Machine) -> Result<(), BackendError> {
         one_thread_a_core(machine)
     }
 
@@ -239,13 +241,13 @@ pub trait Backend: std::fmt::Debug {
     /// [`BackendError`] when the host fails or cannot do what the machine needs.
     fn create(
         &self,
-        machine: &arch_ppc64::Machine,
+        machine: &Machine,
         ram: &Arc<dyn HostRam>,
     ) -> Result<VirtualMachine, BackendError>;
 }
 
 /// Checks that the CPUs of a machine are no threads of one core.
-pub(crate) fn one_thread_a_core(machine: &arch_ppc64::Machine) -> Result<(), BackendError> {
+pub(crate) fn one_thread_a_core(machine: &Machine) -> Result<(), BackendError> {
     match machine.topology().threads_per_core() {
         1 => Ok(()),
         threads => Err(BackendError::Unsuitable(format!(
@@ -284,7 +286,6 @@ impl From<kvm_ppc64::KvmError> for BackendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arch_ppc64::Machine;
     use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
     use arch_ppc64::topology::{CpuTopology, CpuTopologyError};
 

@@ -297,9 +297,9 @@ impl Life {
         stats: &Arc<Mutex<Stats>>,
         nth: &Nth,
     ) -> Result<Self, VmmError> {
-        let machine = &nth.machine;
         let host_ram: Arc<dyn HostRam> = ram.clone();
-        let vm = setup.backend.create(machine, &host_ram)?;
+        let vm = setup.backend.create(&nth.machine, &host_ram)?;
+        let machine = &vm.machine;
         let mailboxes = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
         for (index, vcpu) in machine.vcpus().zip(&vm.vcpus) {
             // The mailboxes are new, and a machine has each CPU once.

@@ -25,8 +25,9 @@ const FILES: &[PackageFile] = &[
 
 /// Programs of its own, in `/bin`: with `autorun=/bin/NAME` on the kernel's command line, the guest
 /// runs one and switches itself off.
-const TASKS: [(&str, &str); 3] = [
+const TASKS: [(&str, &str); 4] = [
     ("cpus", include_str!("../guest/cpus")),
+    ("hpt", include_str!("../guest/hpt")),
     ("nodes", include_str!("../guest/nodes")),
     ("resizes", include_str!("../guest/resizes")),
 ];

@@ -3,7 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{Decision, Negotiated};
+use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
+use arch_ppc64::config::AddressTranslation;
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next};
 use interp::PageMap;
@@ -36,9 +37,16 @@ impl Hypervisor for Kvm {
         Ok(self.0.host_pvr()?)
     }
 
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>> {
+        Ok(self.0.mmu(wanted)?)
+    }
+
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {
-        let options = VmOptions::new(machine.topology(), SIGRTMIN());
-        let vm = self.0.create_vm(options.with_compat(machine.cpu().compat()))?;
+        let real_mode_bytes = machine.memory_map().rma().bytes;
+        let options = VmOptions::new(machine.topology(), SIGRTMIN())
+            .with_compat(machine.cpu().compat())
+            .with_mmu(machine.mmu(), machine.hpt_order(), real_mode_bytes);
+        let vm = self.0.create_vm(options)?;
         Ok(Arc::new(KvmVm(vm)))
     }
 }
@@ -75,6 +83,10 @@ impl Vm for KvmVm {
 
     fn negotiated(&self, decision: &Decision) -> Negotiated {
         self.0.negotiated(decision)
+    }
+
+    fn fit(&self, machine: &Machine) -> Machine {
+        self.0.fit(machine.clone())
     }
 
     fn state(&self) -> &dyn SaveState {

@@ -7,7 +7,8 @@ mod software;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arch_ppc64::cas::{Decision, Negotiated};
+use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
+use arch_ppc64::config::AddressTranslation;
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Kick, Machine, Next, VcpuExit};
 use interp::PageMap;
@@ -22,6 +23,9 @@ pub(crate) trait Hypervisor: Send + Sync {
 
     /// The version register (PVR) of the processor that guests run on.
     fn host_pvr(&self) -> Result<u32>;
+
+    /// What its guests are offered of radix trees and hashed page tables, as wanted.
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>>;
 
     /// A VM without memory and CPUs. A machine that starts again gets a new one.
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>>;
@@ -56,6 +60,9 @@ pub(crate) trait Vm: Send + Sync {
 
     /// What its CPUs make of an agreement with the guest.
     fn negotiated(&self, decision: &Decision) -> Negotiated;
+
+    /// The machine, fitted to the VM that was made for it.
+    fn fit(&self, machine: &Machine) -> Machine;
 
     /// What is set for all CPUs at once. Restored when the CPUs are made, before they are restored.
     fn state(&self) -> &dyn SaveState;

@@ -3,7 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{Decision, Negotiated};
+use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
+use arch_ppc64::config::AddressTranslation;
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next};
@@ -25,10 +26,21 @@ impl Hypervisor for Software {
         Ok(CpuModel::Power9.pvr())
     }
 
+    fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>> {
+        Ok(match wanted {
+            AddressTranslation::Radix => Support::Only(Mmu::Radix),
+            AddressTranslation::Hash => Support::Only(Mmu::Hash),
+            _ => Support::Either,
+        })
+    }
+
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {
         let (cpu, clock) = (machine.cpu(), Arc::new(Clock::of_host()));
-        let options = VmOptions::new(machine.topology(), clock).with_pvr(cpu.pvr());
-        Ok(Arc::new(SoftwareVm(board::create_vm(options.with_compat(cpu.compat())))))
+        let options = VmOptions::new(machine.topology(), clock)
+            .with_pvr(cpu.pvr())
+            .with_compat(cpu.compat())
+            .with_mmu(machine.mmu(), machine.hpt_order());
+        Ok(Arc::new(SoftwareVm(board::create_vm(options))))
     }
 }
 
@@ -65,6 +77,10 @@ impl Vm for SoftwareVm {
 
     fn negotiated(&self, decision: &Decision) -> Negotiated {
         self.0.negotiated(decision)
+    }
+
+    fn fit(&self, machine: &Machine) -> Machine {
+        machine.clone()
     }
 
     fn state(&self) -> &dyn SaveState {

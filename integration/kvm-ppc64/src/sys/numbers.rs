@@ -1,8 +1,8 @@
 //! Numbers: ioctls, capabilities, exits.
 
 use super::structs::{
-    CpuCharacteristics, CreateDevice, DeviceAttr, DirtyLog, EnableCap, IoEventFd, IrqFd, IrqLevel,
-    MemoryRegion, MmuV3Config, OneReg, Regs, RtasToken, Sregs,
+    CpuCharacteristics, CreateDevice, DeviceAttr, DirtyLog, EnableCap, HtabFd, IoEventFd, IrqFd,
+    IrqLevel, MemoryRegion, MmuV3Config, OneReg, Regs, ResizeHpt, RtasToken, SmmuInfo, Sregs,
 };
 
 /// Number of a KVM ioctl as POWER encodes it: 3 bits of direction, 13 of size, type 0xae.
@@ -47,10 +47,16 @@ ioctls! {
     GET_REGS = (READ, 0x81, Regs), 0x4188_ae81;
     SET_REGS = (WRITE, 0x82, Regs), 0x8188_ae82;
     GET_SREGS = (READ, 0x83, Sregs), 0x44d0_ae83;
+    SET_SREGS = (WRITE, 0x84, Sregs), 0x84d0_ae84;
     ENABLE_CAP = (WRITE, 0xa3, EnableCap), 0x8068_aea3;
+    PPC_GET_SMMU_INFO = (READ, 0xa6, SmmuInfo), 0x4250_aea6;
+    PPC_ALLOCATE_HTAB = (READ | WRITE, 0xa7, u32), 0xc004_aea7;
+    PPC_GET_HTAB_FD = (WRITE, 0xaa, HtabFd), 0x8020_aeaa;
     GET_ONE_REG = (WRITE, 0xab, OneReg), 0x8010_aeab;
     SET_ONE_REG = (WRITE, 0xac, OneReg), 0x8010_aeac;
     PPC_RTAS_DEFINE_TOKEN = (WRITE, 0xac, RtasToken), 0x8080_aeac;
+    PPC_RESIZE_HPT_PREPARE = (READ, 0xad, ResizeHpt), 0x4010_aead;
+    PPC_RESIZE_HPT_COMMIT = (READ, 0xae, ResizeHpt), 0x4010_aeae;
     PPC_CONFIGURE_V3_MMU = (WRITE, 0xaf, MmuV3Config), 0x8010_aeaf;
     PPC_GET_CPU_CHAR = (READ, 0xb1, CpuCharacteristics), 0x4020_aeb1;
     CREATE_DEVICE = (READ | WRITE, 0xe0, CreateDevice), 0xc00c_aee0;
@@ -67,8 +73,12 @@ pub(crate) const VM_PPC_HV: u64 = 1;
 pub(crate) const CAP_PPC_SMT: u32 = 64;
 pub(crate) const CAP_MAX_VCPUS: u32 = 66;
 pub(crate) const CAP_PPC_PAPR: u32 = 68;
+pub(crate) const CAP_PPC_ALLOC_HTAB: u32 = 80;
 pub(crate) const CAP_IRQ_XICS: u32 = 92;
+pub(crate) const CAP_PPC_ENABLE_HCALL: u32 = 104;
 pub(crate) const CAP_PPC_MMU_RADIX: u32 = 134;
+/// Radix and hash guests at once, also on the threads of one core.
+pub(crate) const CAP_PPC_MMU_HASH_V3: u32 = 135;
 pub(crate) const CAP_IMMEDIATE_EXIT: u32 = 136;
 /// A bit for each number of interrupt servers a core may have: bit n for 2^n.
 pub(crate) const CAP_PPC_SMT_POSSIBLE: u32 = 147;

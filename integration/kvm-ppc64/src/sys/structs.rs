@@ -73,17 +73,85 @@ pub(crate) struct Regs {
     pub(crate) gpr: [u64; 32],
 }
 
-/// Only the PVR of it is used.
+/// As KVM-HV has it: the processor version and the segments.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sregs {
     pub(crate) pvr: u32,
-    reserved: [u32; 307],
+    pad: u32,
+    sdr1: u64,
+    pub(crate) slb: [SlbEntry; 64],
+    others: [u64; 24],
 }
 
 impl Default for Sregs {
     fn default() -> Self {
-        Self { pvr: 0, reserved: [0; 307] }
+        Self { pvr: 0, pad: 0, sdr1: 0, slb: [SlbEntry::default(); 64], others: [0; 24] }
+    }
+}
+
+/// An entry of the segment lookaside buffer, as `slbmte` takes it: RB with the entry's number, and RS.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SlbEntry {
+    pub(crate) esid: u64,
+    pub(crate) vsid: u64,
+}
+
+/// What hash translation has on the host.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SmmuInfo {
+    pub(crate) flags: u64,
+    pub(crate) slb_size: u32,
+    pub(crate) data_keys: u16,
+    pub(crate) instruction_keys: u16,
+    pub(crate) segments: [SegmentPageSize; 8],
+}
+
+/// A base page size, and the pages that a segment of it may have; those that have no size are none.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SegmentPageSize {
+    pub(crate) base_shift: u32,
+    pub(crate) slb_code: u32,
+    pub(crate) pages: [PageSize; 8],
+}
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PageSize {
+    pub(crate) shift: u32,
+    pub(crate) code: u32,
+}
+
+/// Asks for a file of the hashed page table.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HtabFd {
+    pub(crate) flags: u64,
+    pub(crate) start_index: u64,
+    reserved: [u64; 2],
+}
+
+impl HtabFd {
+    pub(crate) fn new(flags: u64) -> Self {
+        Self { flags, ..Self::default() }
+    }
+}
+
+/// Another size for the hashed page table: 2 to the power of this many bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ResizeHpt {
+    pub(crate) flags: u64,
+    pub(crate) shift: u32,
+    pad: u32,
+}
+
+impl ResizeHpt {
+    pub(crate) fn new(flags: u64, shift: u32) -> Self {
+        Self { flags, shift, pad: 0 }
     }
 }
 
@@ -202,6 +270,8 @@ const _: () = {
     assert!(size_of::<Regs>() == 0x188 && offset_of!(Regs, msr) == 0x28);
     assert!(offset_of!(Regs, gpr) == 0x88);
     assert!(size_of::<Sregs>() == 0x4d0 && offset_of!(Sregs, pvr) == 0);
+    assert!(offset_of!(Sregs, slb) == 0x10 && size_of::<SmmuInfo>() == 0x250);
+    assert!(offset_of!(SmmuInfo, segments) == 0x10 && size_of::<SegmentPageSize>() == 0x48);
     assert!(size_of::<EnableCap>() == 0x68 && size_of::<RtasToken>() == 0x80);
     assert!(size_of::<IrqFd>() == 32 && size_of::<IoEventFd>() == 64);
     assert!(offset_of!(IoEventFd, fd) == 20 && offset_of!(IoEventFd, flags) == 24);
@@ -232,5 +302,9 @@ kernel_structs!(
     RtasToken,
     MmuV3Config,
     CpuCharacteristics,
-    CreateDevice
+    CreateDevice,
+    SmmuInfo,
+    HtabFd,
+    ResizeHpt,
+    u32
 );

@@ -98,6 +98,7 @@ impl Backend for Software {
         let vcpus =
             machine.vcpus().map(|index| growing.create_vcpu(index)).collect::<Result<_, _>>()?;
         Ok(VirtualMachine {
+            machine: machine.clone(),
             vcpus,
             devices: vm.devices(),
             interrupts: vm.interrupts().clone(),
