@@ -59,6 +59,11 @@ enum Suite {
         /// What the guest uses
         #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
         what: io_bench::What,
+
+        /// Measure on a host whose clock goes by the instructions that it executes, whatever else
+        /// this machine does: a partition, as the emulator cannot have bare metal do that
+        #[arg(long)]
+        counted: bool,
     },
     /// An installed Debian from start to GRUB's menu and to a login on the processor in software,
     /// beside QEMU with SLOF
@@ -105,7 +110,7 @@ impl Bench {
             }
             Suite::Kexec => boot_bench::kexec(),
             Suite::Largest => largest_bench::run(),
-            Suite::Io { runs, what } => io_bench::run(runs, what),
+            Suite::Io { runs, what, counted } => io_bench::run(runs, what, counted),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }

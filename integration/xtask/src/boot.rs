@@ -63,7 +63,7 @@ impl Boot {
         let files = vec![kernel, initramfs];
         let host = HostMachine::default();
         let (memory, disks) = ("4G".into(), Vec::new());
-        OnPower { files, disks, host, memory, timeout: Some(0), command }.run()
+        OnPower { files, disks, host, counted: false, memory, timeout: Some(0), command }.run()
     }
 
     /// What is given takes the place of what is usual: options may be said only once.

@@ -51,8 +51,9 @@ impl What {
     }
 }
 
-/// Runs all in turns, `runs` times, and prints the figures beside the target.
-pub(crate) fn run(runs: u32, what: What) -> Result<u8> {
+/// Runs all in turns, `runs` times, and prints the figures beside the target: on bare metal, or on a
+/// partition whose clock goes by the instructions that it executes.
+pub(crate) fn run(runs: u32, what: What, is_counted: bool) -> Result<u8> {
     packages::ensure(&Tool::FOR_HOST)?;
     let guest = guest::make(false)?;
     let iperf = iperf::make()?;
@@ -61,6 +62,9 @@ pub(crate) fn run(runs: u32, what: What) -> Result<u8> {
     let script = folders::workspace().join("integration/xtask/host/io");
     let mut xtask = cargo();
     xtask.current_dir(folders::workspace()).args(["xtask", "on-power", "--disk"]).arg(&peer);
+    if is_counted {
+        xtask.args(["--host", "pseries9", "--counted"]);
+    }
     for file in [&guest.kernel, &initramfs, &iperf, &script] {
         xtask.arg("--file").arg(file);
     }
@@ -81,7 +85,7 @@ pub(crate) fn run(runs: u32, what: What) -> Result<u8> {
     if rates.is_empty() || of(OURS) != of(PEER) || of(OURS) % runs as usize != 0 {
         return Err(Failure::new(format!("a guest did not end as it should; it said\n{console}")));
     }
-    print(&rates, runs);
+    print(&rates, runs, is_counted);
     Ok(0)
 }
 

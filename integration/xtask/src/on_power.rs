@@ -40,6 +40,11 @@ pub(crate) struct OnPower {
     #[arg(long, value_name = "MACHINE", value_enum, default_value_t)]
     pub(crate) host: HostMachine,
 
+    /// Have the host's clock go by the instructions that it executes: what is measured there is the
+    /// same whatever else this machine does. For pseries9 and pseries10
+    #[arg(long)]
+    pub(crate) counted: bool,
+
     /// RAM of the emulated host, such as 4G or 1536M
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = memory)]
     pub(crate) memory: String,
@@ -62,6 +67,9 @@ impl OnPower {
             self.files.iter().cloned().partition(|file| guest::is_made(file));
         check_files(&given)?;
         check_disks(&self.disks)?;
+        if self.counted && !self.host.is_partition() {
+            return Err(Failure::new("--counted needs --host pseries9 or pseries10"));
+        }
         // Before the long downloads: not everybody can install packages.
         packages::ensure(&Tool::FOR_HOST)?;
         let guest = guest::make(false)?;
@@ -83,6 +91,7 @@ impl OnPower {
             files,
             disks: self.disks.clone(),
             vmm,
+            is_counted: self.counted,
         };
         // From here on there is something to be put back.
         let mut signals = Signals::take().attempt(|| "handle signals".into())?;
