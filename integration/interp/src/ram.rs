@@ -208,10 +208,8 @@ pub(crate) trait Word: Copy + Eq {
     fn load(ram: &VolatileSlice<'_>, at: usize) -> Result<Self, NoRam>;
     fn store(ram: &VolatileSlice<'_>, at: usize, value: Self) -> Result<(), NoRam>;
     fn exchange(ram: &VolatileSlice<'_>, at: usize, old: Self, new: Self) -> Result<bool, NoRam>;
-    /// From the order of memory to the host's, or back.
-    fn big_endian_value(self) -> Self;
-    /// From the order of memory to the host's, or back.
-    fn little_endian_value(self) -> Self;
+    /// From a byte order of memory to the host's, or back.
+    fn ordered(self, big_endian: bool) -> Self;
     /// The first bytes, as they lie in memory.
     fn from_memory(bytes: &[u8; 8]) -> Self;
     /// As it lies in memory, and zeros behind.
@@ -258,13 +256,8 @@ macro_rules! word {
             }
 
             #[inline(always)]
-            fn big_endian_value(self) -> Self {
-                <$word>::from_be(self)
-            }
-
-            #[inline(always)]
-            fn little_endian_value(self) -> Self {
-                <$word>::from_le(self)
+            fn ordered(self, big_endian: bool) -> Self {
+                if big_endian { <$word>::from_be(self) } else { <$word>::from_le(self) }
             }
 
             fn from_memory(bytes: &[u8; 8]) -> Self {

@@ -1,5 +1,6 @@
 /* Compute loops for the core: the workload of the number in r3, as often as r4 says. Ends with
- * `sc 1` and the checksum in r4. Built by build.sh; the bytes are in loops.bin.
+ * `sc 1` and the checksum in r4. Built by build.sh, in both byte orders; the bytes are in
+ * loops.bin and loops-big-endian.bin.
  */
 typedef unsigned char u8;
 typedef unsigned int u32;
@@ -30,6 +31,12 @@ static u64 crc32(void)
 	return ~crc;
 }
 
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define BIG_ENDIAN_WORD(x) (x)
+#else
+#define BIG_ENDIAN_WORD(x) __builtin_bswap32(x)
+#endif
+
 #define ROTATE(x, n) ((x) >> (n) | (x) << (32 - (n)))
 
 static u64 sha256(void)
@@ -39,7 +46,7 @@ static u64 sha256(void)
 	for (u8 *block = buffer; block < buffer + BYTES; block += 64) {
 		u32 w[64], s[8];
 		for (int i = 0; i < 16; i++)
-			w[i] = __builtin_bswap32(((u32 *)block)[i]);
+			w[i] = BIG_ENDIAN_WORD(((u32 *)block)[i]);
 		for (int i = 16; i < 64; i++) {
 			u32 a = w[i - 15], b = w[i - 2];
 			w[i] = w[i - 16] + (ROTATE(a, 7) ^ ROTATE(a, 18) ^ a >> 3) +

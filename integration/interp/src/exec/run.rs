@@ -32,8 +32,24 @@ pub(crate) enum Leave {
 
 /// Executes at most about `limit` instructions from the program counter on, which is on the
 /// decoded page `page`.
-#[expect(clippy::cast_lossless, reason = "one macro for the loads of all widths")]
 pub(crate) fn run(
+    s: &mut State,
+    ram: &Ram<'_>,
+    cache: &Cache,
+    bus: &dyn CpuBus,
+    page: u32,
+    limit: i64,
+) -> Leave {
+    match s.big_endian {
+        true => run_in_order::<true>(s, ram, cache, bus, page, limit),
+        false => run_in_order::<false>(s, ram, cache, bus, page, limit),
+    }
+}
+
+/// The loop for one byte order: whatever changes that leaves the loop.
+#[inline(never)]
+#[expect(clippy::cast_lossless, reason = "one macro for the loads of all widths")]
+fn run_in_order<const BIG_ENDIAN: bool>(
     s: &mut State,
     ram: &Ram<'_>,
     cache: &Cache,
@@ -136,12 +152,12 @@ pub(crate) fn run(
     }
     macro_rules! load {
         ($op:expr, $ea:expr, $word:ty, $wide:ty) => {{
-            let value = check!(s.load::<$word>(ram, $ea));
+            let value = check!(s.load_ordered::<$word>(ram, $ea, BIG_ENDIAN));
             gpr!($op.a) = value as $wide as u64;
         }};
         (update $op:expr, $ea:expr, $word:ty, $wide:ty) => {{
             let ea: u64 = $ea;
-            let value = check!(s.load::<$word>(ram, ea));
+            let value = check!(s.load_ordered::<$word>(ram, ea, BIG_ENDIAN));
             gpr!($op.b) = ea;
             gpr!($op.a) = value as $wide as u64;
         }};
@@ -149,12 +165,12 @@ pub(crate) fn run(
     macro_rules! store {
         ($op:expr, $ea:expr, $word:ty) => {{
             let value = gpr!($op.a) as $word;
-            check!(s.store::<$word>(ram, $ea, value));
+            check!(s.store_ordered::<$word>(ram, $ea, value, BIG_ENDIAN));
         }};
         (update $op:expr, $ea:expr, $word:ty) => {{
             let ea: u64 = $ea;
             let value = gpr!($op.a) as $word;
-            check!(s.store::<$word>(ram, ea, value));
+            check!(s.store_ordered::<$word>(ram, ea, value, BIG_ENDIAN));
             gpr!($op.b) = ea;
         }};
     }

@@ -12,11 +12,22 @@ impl State {
     /// Loads in the current byte order.
     #[inline(always)]
     pub(crate) fn load<T: Word>(&mut self, ram: &Ram<'_>, ea: u64) -> Result<T, Trap> {
+        self.load_ordered(ram, ea, self.big_endian)
+    }
+
+    /// Loads in the current byte order, which the caller knows: nothing is left to be found out.
+    #[inline(always)]
+    pub(crate) fn load_ordered<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        big_endian: bool,
+    ) -> Result<T, Trap> {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
             if let Ok(value) = ram.load_first::<T>(entry.at(ea)) {
-                return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
+                return Ok(value.ordered(big_endian));
             }
         }
         self.load_slow(ram, ea)
@@ -34,7 +45,7 @@ impl State {
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.read == tlb::tag(ea, T::BYTES, self.tlb.context) {
             if let Ok(value) = ram.load_first::<T>(entry.at(ea)) {
-                return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
+                return Ok(value.ordered(self.big_endian));
             }
         }
         self.load_of(ram, ea, operand)
@@ -49,11 +60,22 @@ impl State {
     /// Stores in the current byte order.
     #[inline(always)]
     pub(crate) fn store<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
+        self.store_ordered(ram, ea, value, self.big_endian)
+    }
+
+    /// Stores in the current byte order, which the caller knows.
+    #[inline(always)]
+    pub(crate) fn store_ordered<T: Word>(
+        &mut self,
+        ram: &Ram<'_>,
+        ea: u64,
+        value: T,
+        big_endian: bool,
+    ) -> Result<(), Trap> {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            let value = if self.big_endian { big(value) } else { value.little_endian_value() };
-            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value) {
+            if let Ok(()) = ram.store_first::<T>(entry.at(ea), value.ordered(big_endian)) {
                 return Ok(());
             }
         }
@@ -72,7 +94,7 @@ impl State {
         let ea = ea & self.ea_mask;
         let entry = &self.tlb.entries[tlb::slot(ea)];
         if entry.write == tlb::tag(ea, T::BYTES, self.tlb.context) {
-            let value = if self.big_endian { big(value) } else { value.little_endian_value() };
+            let value = value.ordered(self.big_endian);
             if let Ok(()) = ram.store_first::<T>(entry.at(ea), value) {
                 return Ok(());
             }
@@ -100,7 +122,7 @@ impl State {
                 None => ram.load::<T>(self.real(ram, ea, false)?),
             };
             if let Ok(value) = loaded {
-                return Ok(if self.big_endian { big(value) } else { value.little_endian_value() });
+                return Ok(value.ordered(self.big_endian));
             }
         }
         self.load_of(ram, ea, Operand::new(ea, T::BYTES, T::BYTES))
@@ -110,7 +132,7 @@ impl State {
     #[inline(never)]
     fn store_slow<T: Word>(&mut self, ram: &Ram<'_>, ea: u64, value: T) -> Result<(), Trap> {
         if self.is_plain(ea, T::BYTES) {
-            let ordered = if self.big_endian { big(value) } else { value.little_endian_value() };
+            let ordered = value.ordered(self.big_endian);
             let stored = match self.tlb.find(ea, true) {
                 Some(at) => ram.store_at::<T>(at, ordered),
                 None => {
@@ -150,7 +172,7 @@ impl State {
                 Place::Outside(..) => return Err(self.load_outside(ram, operand)),
             },
         };
-        Ok(if self.big_endian { big(value) } else { value.little_endian_value() })
+        Ok(value.ordered(self.big_endian))
     }
 
     #[cold]
@@ -165,7 +187,7 @@ impl State {
         if self.is_stored() {
             return Ok(());
         }
-        let value = if self.big_endian { big(value) } else { value.little_endian_value() };
+        let value = value.ordered(self.big_endian);
         if self.collects() {
             return self.store_outside(ram, operand, ea, value);
         }
@@ -315,8 +337,7 @@ impl State {
             return Ok(false);
         }
         self.note_store(real);
-        let order =
-            |value: T| if self.big_endian { big(value) } else { value.little_endian_value() };
+        let order = |value: T| value.ordered(self.big_endian);
         let old = T::narrow(kept.value as u64);
         ram.exchange(real, order(old), order(value)).map_err(|NoRam| self.alignment(ea))
     }
@@ -334,11 +355,4 @@ impl State {
         self.note_store(real);
         ram.fill_zero(real, 128).map_err(|NoRam| self.alignment(ea))
     }
-}
-
-/// The other byte order is rare: a branch, not a selection that every access waits for.
-#[cold]
-#[inline(never)]
-fn big<T: Word>(value: T) -> T {
-    value.big_endian_value()
 }

@@ -83,11 +83,7 @@ impl State {
         new: [T; 2],
     ) -> Result<bool, Trap> {
         self.note_store(first.1);
-        let order = |value: T| match self.big_endian {
-            true => value.big_endian_value(),
-            false => value.little_endian_value(),
-        };
-        let [old, new] = [old, new].map(|pair| pair.map(order));
+        let [old, new] = [old, new].map(|pair| pair.map(|value| value.ordered(self.big_endian)));
         let system = self.system.clone();
         let _whole = system.whole();
         for ((ea, real), old) in [first, second].into_iter().zip(old) {
