@@ -96,7 +96,17 @@ pub(crate) fn build(
     files: &[&PathBuf],
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    let folder = folder();
+    build_in(&folder(), name, source, files, make)
+}
+
+/// The same in another folder.
+pub(crate) fn build_in(
+    folder: &Path,
+    name: &str,
+    source: &str,
+    files: &[&PathBuf],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let stamp = folder.join(format!("{name}.stamp"));
     let is_new = || {
         let are_there = files.iter().all(|file| file.is_file());
@@ -105,7 +115,7 @@ pub(crate) fn build(
     if is_new() {
         return Ok(());
     }
-    folders::make(&folder)?;
+    folders::make(folder)?;
     // Somebody may be at it already, and then it is made.
     let _lock = locked::take(&folder.join(format!("{name}.lock")))?;
     if is_new() {
@@ -117,7 +127,7 @@ pub(crate) fn build(
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         removed => removed.attempt(|| format!("remove {}", stamp.display()))?,
     }
-    let unpacked = TemporaryFolder::make(&folder, "unpacked")?;
+    let unpacked = TemporaryFolder::make(folder, "unpacked")?;
     make(unpacked.path())?;
     folders::write(&stamp, source.as_bytes())
 }

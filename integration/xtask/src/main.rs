@@ -4,6 +4,7 @@ mod access;
 mod again;
 mod apt;
 mod bench;
+mod big_endian;
 mod boot;
 mod boot_bench;
 mod bootdisk_bench;
@@ -97,12 +98,21 @@ enum Task {
     /// Log in as root, without a password. rescue-cd.iso is a CD: GRUB, vmlinux-6.1 and
     /// initramfs.cpio.gz. `pseries-vmm --disk path=FILE` starts either.
     ///
+    /// With --big-endian, vmlinux-6.1-big-endian and big-endian.cpio are made, and nothing else: no
+    /// release of Debian has such a kernel, so it is built here from Debian's source. Its init checks
+    /// what depends on the byte order, on each CPU, and powers off; with `autoreboot` it restarts
+    /// once before.
+    ///
     /// Packages come by apt-get with a private root, from the package sources of this machine:
     /// nothing on it is changed. When the cache has what is needed, the network is left alone.
     Guest {
         /// Look for newer packages, even if the cache has what is needed
         #[arg(long)]
         refresh: bool,
+
+        /// Build the big-endian kernel instead: some minutes, once
+        #[arg(long)]
+        big_endian: bool,
     },
     /// Fetch Debian's GRUB for POWER, and put it together with a menu and the guest's kernel
     ///
@@ -138,7 +148,8 @@ enum Task {
 fn main() -> ExitCode {
     let (result, own) = match Cli::parse().task {
         Task::Boot(boot) => (boot.run(), NOT_THE_COMMANDS),
-        Task::Guest { refresh } => (make_guest(refresh), 1),
+        Task::Guest { refresh, big_endian: false } => (make_guest(refresh), 1),
+        Task::Guest { refresh, big_endian: true } => (make_big_endian(refresh), 1),
         Task::Grub { refresh } => (make_grub(refresh), 1),
         Task::OnPower(on_power) => (on_power.run(), NOT_THE_COMMANDS),
         Task::Test(test) => (test.run(), 1),
@@ -169,6 +180,14 @@ fn make_guest(refresh: bool) -> Result<u8> {
     let tools = tools::initramfs(&guest, refresh)?;
     let debian = debian::make(&guest, refresh)?;
     for file in [&guest.kernel, &newer, &guest.initramfs, &tools, &petitboot, &cd, &debian] {
+        println!("{}", file.display());
+    }
+    Ok(0)
+}
+
+fn make_big_endian(refresh: bool) -> Result<u8> {
+    let guest = big_endian::make(refresh)?;
+    for file in [&guest.kernel, &guest.initramfs] {
         println!("{}", file.display());
     }
     Ok(0)

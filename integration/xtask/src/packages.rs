@@ -37,13 +37,22 @@ pub(crate) enum Tool {
     Passt,
     /// Folders of the host for guests.
     Virtiofsd,
+    /// A compiler of big-endian POWER programs.
+    BigEndianCompiler,
+    /// A C library for them.
+    BigEndianLibrary,
+    /// What Linux is built with.
+    Make,
+    Flex,
+    Bison,
+    Calculator,
 }
 
 impl Tool {
     /// What a command on the emulated host needs, building for it included.
     pub(crate) const FOR_HOST: [Self; 3] = [Self::Qemu, Self::PowerCompiler, Self::PowerLibrary];
 
-    /// What the tests need.
+    /// What the tests need, but for the long ones.
     pub(crate) const ALL: [Self; 12] = [
         Self::Qemu,
         Self::PowerCompiler,
@@ -80,6 +89,16 @@ impl Tool {
             Self::Passt => (Sign::Program("passt"), "passt"),
             Self::Virtiofsd => (Sign::File(VIRTIOFSD), "qemu-system-common"),
             Self::Libfdt => (Sign::File("/usr/include/libfdt.h"), "libfdt-dev"),
+            Self::BigEndianCompiler => {
+                (Sign::Program("powerpc64-linux-gnu-gcc"), "gcc-powerpc64-linux-gnu")
+            }
+            Self::BigEndianLibrary => {
+                (Sign::File("/usr/powerpc64-linux-gnu/lib/libc.a"), "libc6-dev-ppc64-cross")
+            }
+            Self::Make => (Sign::Program("make"), "make"),
+            Self::Flex => (Sign::Program("flex"), "flex"),
+            Self::Bison => (Sign::Program("bison"), "bison"),
+            Self::Calculator => (Sign::Program("bc"), "bc"),
         }
     }
 

@@ -24,23 +24,32 @@ impl UserProgram {
         format!("/bin/{}", self.name)
     }
 
-    /// Compiles and links it, with the C library inside.
     fn build(&self, folder: &Path) -> Result<Vec<u8>> {
-        let source = format!("integration/xtask/guest/{}.c", self.name);
-        let source = folders::workspace().join(source);
-        if !source.is_file() {
-            return Err(Failure::new(format!("there is no {}", source.display())));
-        }
-        let program = folder.join(self.name);
-        let mut compiler = Command::new("powerpc64le-linux-gnu-gcc");
-        compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-s"]);
-        compiler.args(self.options).arg("-o").arg(&program).arg(source);
-        let said = output_of(&mut compiler)?;
-        if !said.is_empty() {
-            return Err(Failure::new(format!("{} said: {said}", line(&compiler))));
-        }
-        folders::read(&program)
+        compile("powerpc64le-linux-gnu-gcc", self.options, self.name, folder)
     }
+}
+
+/// Compiles and links `guest/NAME.c` of this package, with the C library inside, in a folder for
+/// what is made meanwhile.
+pub(crate) fn compile(
+    compiler: &str,
+    options: &[&str],
+    name: &str,
+    folder: &Path,
+) -> Result<Vec<u8>> {
+    let source = folders::workspace().join(format!("integration/xtask/guest/{name}.c"));
+    if !source.is_file() {
+        return Err(Failure::new(format!("there is no {}", source.display())));
+    }
+    let program = folder.join("program");
+    let mut compiler = Command::new(compiler);
+    compiler.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-s"]);
+    compiler.args(options).arg("-o").arg(&program).arg(source);
+    let said = output_of(&mut compiler)?;
+    if !said.is_empty() {
+        return Err(Failure::new(format!("{} said: {said}", line(&compiler))));
+    }
+    folders::read(&program)
 }
 
 /// Runs all programs of a disk.

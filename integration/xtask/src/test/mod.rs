@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI checks, step by step, up to the first that fails.
 
+mod big_endian;
 mod boot_disk;
 mod boots;
 mod checks;
@@ -165,6 +166,8 @@ const STEPS: &[Step] = &[
     host("pipe", "a guest takes its commands from a pipe", boots::pipe),
     host("shell", "`boot --on-power` gives a shell, then the terminal back", boots::shell),
     host("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
+    long("soft-be", "big-endian guests boot on the processor in software", big_endian::software),
+    long("be", "big-endian guests boot on KVM", big_endian::kvm),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
     long("bootdisk-all", "each form of the disk and the CD start in all places", boot_disk::all),
     long("bootdisk-own", "what grub-install makes in the guest starts", boot_disk::installed),
