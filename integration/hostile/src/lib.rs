@@ -25,6 +25,7 @@ pub mod elf;
 pub mod fat;
 pub mod from_blob;
 pub mod hotplug;
+pub mod hpt;
 pub mod iso9660;
 pub mod json;
 pub mod labels;
@@ -68,6 +69,7 @@ pub const TARGETS: &[Target] = &[
     target!(rtas, &[]),
     target!(nvram, &[]),
     target!(hotplug, &[]),
+    target!(hpt, &[]),
     target!(bus, bus::BEYOND),
     target!(pci_config, &[]),
     target!(virtio_common, &[]),

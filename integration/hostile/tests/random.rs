@@ -53,6 +53,11 @@ fn hotplug() {
 }
 
 #[test]
+fn hpt() {
+    survives("hpt", 300, 1000);
+}
+
+#[test]
 fn bus() {
     survives("bus", 200, 1000);
 }

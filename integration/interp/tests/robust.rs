@@ -3,9 +3,12 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use interp::{Cpu, CpuBus, Exit, ProcessTable, RamRegion, Registers, System, disassemble};
+use interp::{
+    Cpu, CpuBus, Exit, GonePage, HashTable, PageEntry, ProcessTable, RamRegion, Registers, System,
+    VirtualPage, disassemble,
+};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
@@ -92,6 +95,64 @@ fn random_words_in_random_states() {
         drop(cpu.complete_mmio(random.next().to_ne_bytes()));
     }
     assert!(cpu.instructions() > 0);
+}
+
+/// A hashed page table that has every page, and says something else of it each time.
+#[derive(Debug)]
+struct AnyTable(Mutex<Random>);
+
+impl HashTable for AnyTable {
+    fn find(&self, page: &VirtualPage) -> Option<PageEntry> {
+        assert!(page.offset >> page.segment_shift == 0 && page.segment_shift <= 40);
+        let mut random = self.0.lock().unwrap();
+        let second = match random.next() % 4 {
+            0 => random.next(),
+            _ => (random.next() % RAM_BYTES) & !0xfff | 0x192,
+        };
+        let shift = [12, 16, 24][(random.next() % 3) as usize];
+        (random.next() % 8 != 0).then_some(PageEntry { number: 0, second, shift })
+    }
+
+    fn record(&self, _: &PageEntry, _: u64) -> bool {
+        self.0.lock().unwrap().next() % 4 != 0
+    }
+}
+
+/// Whatever segments a guest makes, and whatever is in its table, from one moment to the next.
+#[test]
+fn random_words_in_random_segments() {
+    let mut random = Random(5);
+    let mut ram = vec![0; RAM_BYTES as usize];
+    let ram = VolatileSlice::from(ram.as_mut_slice());
+    let board = Board([RamRegion::new(GuestAddress(0), ram)]);
+    let system = Arc::new(System::new(1));
+    system.set_hash_table(Arc::new(AnyTable(Mutex::new(Random(6)))));
+    let mut cpu = Cpu::new(0, 0x004e_1203, system.clone());
+    cpu.use_hash(true);
+    for round in 0..50_000 {
+        if round % 4096 == 0 {
+            for at in (0..RAM_BYTES).step_by(8) {
+                // Loads, stores, and what is in opcode 31: segments, keys, translation.
+                let word = random.next() as u32 & 0x03ff_ffff
+                    | [31, 31, 32, 36, 58, 62][(random.next() % 6) as usize] << 26;
+                let segment = [402, 434, 466, 498, 851, 915, 979][(random.next() % 7) as usize];
+                let segment = 31 << 26 | random.next() as u32 & 0x03ff_f800 | segment << 1;
+                ram.write_obj((u64::from(word) << 32 | u64::from(segment)).to_be(), at as usize)
+                    .unwrap();
+            }
+        }
+        let mut state = cpu.state().unwrap();
+        state.slb = (0..random.next() % 33)
+            .map(|_| (random.next() & 3 << 62 | random.next() & 0x1fff_ffff, random.next()))
+            .collect();
+        state.gpr = std::array::from_fn(|_| value(&mut random));
+        (state.msr, state.pc) = (1 << 63 | 1 << 12 | 3 << 4, (random.next() % RAM_BYTES) & !3);
+        cpu.set_state(&state).unwrap();
+        drop(cpu.run(&board, 64));
+        drop(cpu.complete_mmio(random.next().to_ne_bytes()));
+        while cpu.complete_mmio([0; 8]).is_some() {}
+        system.pages_gone(&[GonePage { offset: random.next(), shift: 12 }]);
+    }
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Tlb {
             self.flush();
             return;
         }
-        for page in 0..1 << (shift - PAGE_SHIFT) {
+        for page in 0..1 << shift.saturating_sub(PAGE_SHIFT) {
             let at = offset.wrapping_add(page << PAGE_SHIFT);
             self.replace(slot(at), Entry::default());
             self.code[code_slot(at)] = CodeEntry::default();

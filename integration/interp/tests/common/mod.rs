@@ -113,6 +113,7 @@ pub(crate) const EXECUTE: u64 = 1;
 pub(crate) const KERNEL: u64 = 0xc000_0000_0000_0000;
 
 /// G. Steele and others, "Fast splittable pseudorandom number generators".
+#[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -45,6 +45,7 @@ const TARGETS: &[Target] = &[
     target("rtas", 2048, "RTAS: argument buffers of anything, anywhere"),
     target("nvram", 1024, "NVRAM: files of anything, calls and restarts, as a plain model says"),
     target("hotplug", 1024, "hotplug: calls about connectors, and a VMM that plugs and unplugs"),
+    target("hpt", 1024, "hashed page tables: hypercalls, and CPUs that look for pages"),
     target("bus", 2048, "hypercalls: any registers, on a bus with all handlers"),
     target(
         "pci_config",

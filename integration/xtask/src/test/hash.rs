@@ -1,4 +1,4 @@
-//! The step that has guests on KVM translate addresses by hashed page tables.
+//! The steps that have guests translate addresses by hashed page tables, in software and on KVM.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use crate::kexec;
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
 use super::on_host::OneHost;
+use super::software::{are_the_same, run};
 
 /// What a guest's `/proc/cpuinfo` says of its translation.
 const HASH: &str = "MMU\t\t: Hash";
@@ -30,6 +31,32 @@ const MACHINES: [Machine; 5] = [
     Machine { options: "mmu=auto", task: "autotest", mmu: RADIX, starts: 1 },
     Machine { options: "mmu=radix", task: "disable_radix autotest", mmu: RADIX, starts: 1 },
 ];
+
+/// In software each kernel with four CPUs, a kernel that a kernel starts, and a run that is the same
+/// twice.
+pub(super) fn software(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let newer = guest::newer_kernel(false)?;
+    for (kernel, machines) in [(&guest.kernel, &MACHINES[..]), (&newer, &MACHINES[..3])] {
+        for Machine { options, task, mmu, starts } in machines {
+            let arguments = ["--cpus", "boot=4", "--machine", options];
+            let console = run(log, kernel, &guest.initramfs, task, &arguments)?;
+            shows_times(&console, mmu, *starts)?;
+            shows_times(&console, "processor\t: ", 4 * starts)?;
+        }
+    }
+    let arguments = ["--cpus", "boot=2", "--machine", "mmu=hash", "--memory", "size=1G"];
+    let initramfs = kexec::initramfs(&guest)?;
+    let console = run(log, &guest.kernel, &initramfs, "autokexec", &arguments)?;
+    shows_times(&console, &format!("{} with 2 CPUs", kexec::KEXECS), 1)?;
+    shows_times(&console, "] Linux version 6.1.", 2)?;
+    shows(&console, &["GUEST-READY", HASH])?;
+    let arguments = ["--icount", "--stats", "--cpus", "boot=2", "--machine", "mmu=hash"];
+    let mut counted = || run(log, &guest.kernel, &guest.initramfs, "autotest", &arguments);
+    let (first, second) = (counted()?, counted()?);
+    shows(&first, &[HASH])?;
+    are_the_same(&first, &second, "mmu=hash")
+}
 
 /// On a POWER9 host each kernel, on a POWER10 host the older one.
 pub(super) fn kvm(log: &mut Log) -> Result<()> {

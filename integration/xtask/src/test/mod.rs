@@ -122,6 +122,7 @@ const STEPS: &[Step] = &[
     soft("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     soft("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
     soft("soft-xive", "guests take interrupts by XIVE or XICS, as they agree", interrupts::all),
+    soft("soft-hash", "guests translate by hashed page tables, where they may", hash::software),
     soft(
         "soft-power",
         "a guest shuts down at the press of its power button",

@@ -69,12 +69,17 @@ pub(super) fn icount(log: &mut Log) -> Result<()> {
         let mut run = || run(log, &guest.kernel, &guest.initramfs, "autotest", &arguments);
         let (first, second) = (run()?, run()?);
         shows(&first, &["GUEST-READY"])?;
-        if repeatable(&first) != repeatable(&second) {
-            let message = format!("two runs with --icount of {cpus} did not show the same");
-            return Err(Failure::new(message));
-        }
+        are_the_same(&first, &second, cpus)?;
     }
     Ok(())
+}
+
+/// Whether two runs with `--icount` have shown the same.
+pub(super) fn are_the_same(first: &str, second: &str, of: &str) -> Result<()> {
+    match repeatable(first) == repeatable(second) {
+        true => Ok(()),
+        false => Err(Failure::new(format!("two runs with --icount of {of} did not show the same"))),
+    }
 }
 
 /// What was said, without what depends on the host: how long it took, and how often threads of CPUs
