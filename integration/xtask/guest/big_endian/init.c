@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -333,6 +334,8 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	/* The kernel says only what is urgent from here on, or it would do so in the midst of a line. */
+	klogctl(8, NULL, 1);
 	uname(&name);
 	printf("GUEST-READY\n%s %s %s\n", name.sysname, name.release, name.machine);
 	show("/proc/cpuinfo");
