@@ -45,7 +45,7 @@ pub use hypercall::{
     StopReason, TRACE_TARGET,
 };
 pub use machine::{ConfigError, Machine};
-pub use ram::{GuestRam, MemoryFault};
+pub use ram::{FillError, GuestRam, MemoryFault};
 pub use vcpu::{
     CpuIndex, CpuState, EntryRegisters, Kick, NoCpus, ServerNumber, StartError, VcpuExit, VcpuHost,
     start_cpu,

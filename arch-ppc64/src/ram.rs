@@ -1,5 +1,7 @@
 //! What the machine needs of guest memory, and nothing more.
 
+use std::io;
+
 use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{Bytes, GuestAddress, VolatileMemoryError, VolatileSlice, WriteVolatile};
 
@@ -22,6 +24,18 @@ impl MemoryFault {
     pub const fn new(at: GuestAddress, len: usize) -> Self {
         Self { at, len }
     }
+}
+
+/// Why a file is not, or not all, in guest memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FillError {
+    /// There is no RAM for it.
+    #[error(transparent)]
+    Ram(#[from] MemoryFault),
+    /// The file cannot be read, or it is shorter ([`io::ErrorKind::UnexpectedEof`]).
+    #[error("cannot read it")]
+    File(#[from] io::Error),
 }
 
 /// Guest RAM as the hypercall handlers see it: bytes at real addresses.
@@ -67,7 +81,42 @@ pub trait GuestRam: Send + Sync {
     /// # Errors
     /// [`MemoryFault`] if a byte of the range is not RAM.
     fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault>;
+
+    /// Fills guest memory at `at` with `bytes` bytes of a file, from `offset` of it on. A kernel is
+    /// tens of megabytes.
+    ///
+    /// They go through a buffer. RAM that is memory of this process can have the host read straight
+    /// into it, in several threads, which takes a third of the time: whoever implements this does the
+    /// same otherwise, and notes what is written as with [`write`](Self::write).
+    ///
+    /// # Errors
+    /// [`FillError`]; a part of it may have been written.
+    #[cfg(unix)]
+    fn fill(
+        &self,
+        at: GuestAddress,
+        bytes: u64,
+        file: &std::fs::File,
+        offset: u64,
+    ) -> Result<(), FillError> {
+        use std::os::unix::fs::FileExt;
+        self.check_ram(at, bytes)?;
+        let mut buffer = vec![0; usize::try_from(bytes).map_or(FILL_BYTES, |n| n.min(FILL_BYTES))];
+        let mut done = 0;
+        while done < bytes {
+            let count = (bytes - done).min(FILL_BYTES as u64);
+            let piece = buffer.get_mut(..count as usize).unwrap_or_default();
+            file.read_exact_at(piece, offset + done)?;
+            self.write(GuestAddress(at.0 + done), piece)?;
+            done += count;
+        }
+        Ok(())
+    }
 }
+
+/// How much of a file is read at once: what a processor's cache takes.
+#[cfg(unix)]
+const FILL_BYTES: usize = 128 << 10;
 
 impl<M: Bytes<GuestAddress> + Send + Sync + ?Sized> GuestRam for M {
     fn read(&self, at: GuestAddress, buf: &mut [u8]) -> Result<(), MemoryFault> {
@@ -134,5 +183,45 @@ impl dyn GuestRam + '_ {
     /// [`MemoryFault`] if the cell is not wholly in RAM.
     pub fn write_be_u32(&self, at: GuestAddress, value: u32) -> Result<(), MemoryFault> {
         self.write(at, &value.to_be_bytes())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+    use vm_memory::GuestMemoryMmap;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn files_come_into_ram() {
+        let memory: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[
+            (GuestAddress(0), MIB as usize),
+            (GuestAddress(2 * MIB), MIB as usize),
+        ])
+        .unwrap();
+        let ram: &dyn GuestRam = &memory;
+        // A file that is long enough, and is there: these tests.
+        let file = File::open(std::env::current_exe().unwrap()).unwrap();
+        let bytes = 3 * FILL_BYTES as u64 + 17;
+        let mut expected = vec![0; bytes as usize];
+        file.read_exact_at(&mut expected, 5).unwrap();
+        ram.fill(GuestAddress(0x1001), bytes, &file, 5).unwrap();
+        let mut found = vec![0; bytes as usize];
+        ram.read(GuestAddress(0x1001), &mut found).unwrap();
+        assert_eq!(found, expected);
+
+        let end = file.metadata().unwrap().len();
+        let error = ram.fill(GuestAddress(0), 8, &file, end - 7).unwrap_err();
+        let FillError::File(error) = error else { panic!("{error}") };
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        for (at, bytes) in [(MIB - 8, 16), (MIB - 8, MIB + 16), (u64::MAX, 2), (2 * MIB, u64::MAX)]
+        {
+            let error = ram.fill(GuestAddress(at), bytes, &file, 0).unwrap_err();
+            assert!(matches!(error, FillError::Ram(_)), "{at:#x}: {error}");
+        }
+        ram.fill(GuestAddress(MIB), 0, &file, 0).unwrap();
     }
 }

@@ -44,7 +44,7 @@ impl Part {
         source.read_bytes(offset, buf).map_err(|error| self.cannot_be_read(error))
     }
 
-    fn cannot_be_read(self, error: io::Error) -> LoadError {
+    pub(super) fn cannot_be_read(self, error: io::Error) -> LoadError {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => LoadError::Shrunk { part: self },
             _ => LoadError::Read { part: self, source: error.into() },

@@ -21,7 +21,7 @@
 //! The smallest real mode area of `IBM,RPA-Client-Config` is more than programs that have it need.
 //!
 //! Files are not trusted: every size and address in them is checked. They are not read as a whole
-//! either: first the headers, and what fits into RAM then goes straight there, piece by piece.
+//! either: first the headers, and what fits into RAM then goes straight there ([`GuestRam::fill`]).
 //!
 //! ```no_run
 //! use std::fs::File;
@@ -53,6 +53,8 @@ use std::ops::Range;
 
 use vm_memory::GuestAddress;
 
+#[cfg(unix)]
+use crate::ram::FillError;
 use crate::ram::GuestRam;
 pub use error::{LoadError, Part, ReadError};
 pub use placement::{FIRMWARE_BYTES, KERNEL_BASE, Placement, PlanRequest};
@@ -212,6 +214,14 @@ impl Copier<'_> {
         mut offset: u64,
         to: Range<u64>,
     ) -> Result<(), LoadError> {
+        #[cfg(unix)]
+        if let Some(file) = source.file() {
+            let filled = self.ram.fill(GuestAddress(to.start), to.end - to.start, file, offset);
+            return filled.map_err(|error| match error {
+                FillError::Ram(fault) => fault.into(),
+                FillError::File(error) => part.cannot_be_read(error),
+            });
+        }
         self.each_piece(to, |ram, at, piece| {
             part.read_bytes(source, offset, piece)?;
             offset += piece.len() as u64;

@@ -28,6 +28,13 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The host's, or [`io::ErrorKind::UnexpectedEof`] where there are not so many.
     fn read_bytes(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// The file that it is, where it is one, byte for byte: RAM can be [filled](crate::GuestRam::fill)
+    /// from that with fewer copies.
+    #[cfg(unix)]
+    fn file(&self) -> Option<&std::fs::File> {
+        None
+    }
 }
 
 impl Source for &[u8] {
@@ -66,5 +73,9 @@ impl Source for std::fs::File {
 
     fn read_bytes(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(self, buf, offset)
+    }
+
+    fn file(&self) -> Option<&std::fs::File> {
+        Some(self)
     }
 }

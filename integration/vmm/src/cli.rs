@@ -11,6 +11,7 @@ use crate::config::{
     BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NumaConfig, NvramConfig,
     PayloadConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
 };
+use crate::moments::Moment;
 use crate::quoted;
 
 /// Runs a POWER (pseries) guest
@@ -91,10 +92,10 @@ pub struct Cli {
 
     /// RAM, as size=512M or size=2G, in bytes or with K, M, G or T; a multiple of 64K.
     /// hotplug_size=S is how much more may be plugged while the machine runs, a multiple of 256M. The
-    /// rest is how it is had from the host: with shared=off no other program can have it, as those of
-    /// --fs have to; hugepages=on takes huge pages, of hugepage_size=S; prefault=on takes all of it
+    /// rest is how it is had from the host: with shared=on other programs can have it, as those of --fs
+    /// have to, and do where it is not said; hugepages=on takes huge pages, of hugepage_size=S; prefault=on takes all of it
     /// before the machine starts, in place of each page when it is used [default:
-    /// size=1G,shared=on,hugepages=off,prefault=off]
+    /// size=1G,hugepages=off,prefault=off; shared=on with --fs, else off]
     #[arg(long, value_name = "OPTIONS", value_parser = MemoryFlag::parse)]
     pub memory: Option<MemoryFlag>,
 
@@ -192,7 +193,8 @@ pub struct Cli {
     #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
     pub backend: BackendChoice,
 
-    /// Tell on standard error at the end what the machine did: instructions, exits, calls
+    /// Tell on standard error at the end what the machine did: instructions, exits, calls, and when it
+    /// got how far
     #[arg(long)]
     pub stats: bool,
 
@@ -232,6 +234,10 @@ pub struct Cli {
     /// line, to a file (--trace=FILE), or to standard error where no file is given
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub trace: Option<Option<PathBuf>>,
+
+    /// When the command line was looked at, which is when the program began.
+    #[arg(skip)]
+    pub started: Option<Moment>,
 }
 
 /// What runs the guest's instructions.
@@ -283,7 +289,8 @@ impl Cli {
     /// # Errors
     /// The text that was asked for instead: help, or the version.
     pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        Self::try_parse_from(arguments).map_err(|error| {
+        let started = Some(Moment::now());
+        let parsed = Self::try_parse_from(arguments).map_err(|error| {
             if !error.use_stderr() {
                 return error.render().to_string();
             }
@@ -293,7 +300,8 @@ impl Cli {
                 let _ = writeln!(io::stderr(), "{}", quoted::message(line));
             }
             std::process::exit(error.exit_code());
-        })
+        })?;
+        Ok(Self { started, ..parsed })
     }
 
     /// The configuration that the arguments describe, with that of the file beneath it.

@@ -80,7 +80,7 @@ impl HostConsole {
     /// A console that shows its text in `output`.
     pub(crate) fn new(output: File) -> io::Result<Self> {
         let (drained, arrived_event) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
-        let output = Lane::open(output, "standard output", OUTPUT_LIMIT_BYTES)?;
+        let output = Lane::open(output, "standard output", OUTPUT_LIMIT_BYTES)?.at_once();
         Ok(Self {
             input: Mutex::default(),
             arrived: Condvar::new(),

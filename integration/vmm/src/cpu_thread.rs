@@ -11,6 +11,7 @@ use vmm_sys_util::signal::SIGRTMIN;
 
 use crate::end::{End, Why, lock};
 use crate::error::VmmError;
+use crate::moments::Phase;
 use crate::outlet;
 use crate::signals;
 use crate::stats::Stats;
@@ -65,6 +66,7 @@ impl CpuThread {
                     if let Err(error) = self.vcpu.start(&registers) {
                         return Some(Why::Host(error.into()));
                     }
+                    self.stats.moments.reach(Phase::Entered);
                 }
                 Order::Run => {}
                 // Nobody wants anything of this thread.
@@ -95,7 +97,7 @@ impl CpuThread {
                     let client_call = (call.token == token::VOF_CLIENT).then(Instant::now);
                     let next = self.shared.bus.dispatch(self.index, &*self.shared.ram, call);
                     if let Some(start) = client_call {
-                        self.stats.count_client_time(start.elapsed());
+                        self.stats.count_client_time(start);
                     }
                     match next {
                         Next::Resume => {}

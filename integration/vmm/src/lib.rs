@@ -32,6 +32,7 @@ mod host_file;
 mod input;
 pub mod kvm;
 pub mod logger;
+mod moments;
 mod nvram;
 mod outlet;
 pub mod program;
@@ -60,6 +61,7 @@ pub use consoles::{ConsoleError, Consoles};
 pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
 pub use dump::DumpError;
 pub use error::VmmError;
+pub use moments::{Moment, Moments, Phase};
 pub use nvram::{KeptNvram, NvramOpenError};
 pub use outlet::{finish, is_reader_gone};
 pub use signals::{die_of, take_limits_as_errors};
@@ -174,6 +176,8 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
+    let mut moments = Moments::since(cli.started);
+    moments.reach(Phase::Understood);
     let (config, machine) = machine(cli)?;
     let from = BootFrom::open(&config, &machine).map_err(Failure::Payload)?;
     if let BootFrom::Payload(payload) = &from {
@@ -181,6 +185,7 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
             log::warn!("{hint}");
         }
     }
+    moments.reach(Phase::Configured);
     let timer = Arc::new(if cli.icount { Clock::of_instructions() } else { Clock::of_host() });
     let backend = backend(cli, &timer)?;
     let unusable = |source| Failure::Backend { name: backend.name(), source };
@@ -214,7 +219,8 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
         devices,
         control,
     };
-    let stats = Arc::new(Mutex::new(Stats::default()));
+    moments.reach(Phase::Opened);
+    let stats = Arc::new(Mutex::new(Stats { moments, ..Stats::default() }));
     let start = Instant::now();
     let ending = vmm::run(&setup, consoles, &stats);
     kept.finish();

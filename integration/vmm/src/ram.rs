@@ -3,10 +3,11 @@
 mod region;
 
 use std::any::Any;
+use std::fs::File;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use arch_ppc64::{GuestRam, MemoryFault};
+use arch_ppc64::{FillError, GuestRam, MemoryFault};
 use interp::PageMap;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{
@@ -64,6 +65,16 @@ impl GuestRam for SharedRam {
 
     fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
         self.0.as_guest().check_ram(at, bytes)
+    }
+
+    fn fill(
+        &self,
+        at: GuestAddress,
+        bytes: u64,
+        file: &File,
+        offset: u64,
+    ) -> Result<(), FillError> {
+        self.0.as_guest().fill(at, bytes, file, offset)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::hypercall::token;
+
+use crate::moments::Moments;
 
 /// The counts of a run, over all CPUs and all restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Stats {
     pub client_calls: BTreeMap<&'static str, u64>,
     /// What they took of the host's time, on all CPUs.
     pub client_time: ClientTime,
+    /// When the run got how far.
+    pub moments: Moments,
 }
 
 /// The host's time in calls of the client interface, as a CPU that makes them sees it: waiting for
@@ -58,10 +62,13 @@ impl Stats {
         }
     }
 
-    /// Counts the time of a call of the client interface.
-    pub(crate) fn count_client_time(&mut self, time: Duration) {
+    /// Counts the time of a call of the client interface that was made at `start` and has its answer.
+    pub(crate) fn count_client_time(&mut self, start: Instant) {
+        let end = Instant::now();
+        let time = end.saturating_duration_since(start);
         self.client_time.all += time;
         self.client_time.longest = self.client_time.longest.max(time);
+        self.moments.answer_client(end);
     }
 
     /// Adds the counts of a part of the run. The time is that of the whole run already.
@@ -84,6 +91,7 @@ impl Stats {
         }
         self.client_time.all += part.client_time.all;
         self.client_time.longest = self.client_time.longest.max(part.client_time.longest);
+        self.moments.add(&part.moments);
     }
 }
 
@@ -124,7 +132,7 @@ impl fmt::Display for Stats {
             writeln!(f, "  {:<32}{:>12.6} s", "all of it", all.as_secs_f64())?;
             writeln!(f, "  {:<32}{:>12.6} s", "the longest", longest.as_secs_f64())?;
         }
-        Ok(())
+        write!(f, "{}", self.moments)
     }
 }
 
@@ -144,8 +152,8 @@ mod tests {
             for token in [token::PUT_TERM_CHAR, token::PUT_TERM_CHAR, 0xabc, u64::MAX] {
                 part.count_hypercall(token);
             }
-            part.count_client_time(Duration::from_micros(2));
-            part.count_client_time(Duration::from_micros(instructions));
+            let time = Duration::from_micros(instructions);
+            part.client_time = ClientTime { all: time + Duration::from_micros(2), longest: time };
             part
         };
         let mut all = Stats { wall: Duration::from_secs(2), ..Stats::default() };

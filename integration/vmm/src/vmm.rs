@@ -24,6 +24,7 @@ use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::input::{Connected, EventLoop, Input, Wire};
+use crate::moments::Phase;
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::resize::{self, Control, Notes, Resizer};
@@ -108,6 +109,7 @@ pub fn run(
         }
         Err(error) => return Err(error.into()),
     };
+    lock(stats).moments.reach(Phase::Ram);
     let board = Board {
         console: serial.console(),
         is_on_terminal: matches!(serial, Serial::Terminal(_)),
@@ -198,13 +200,18 @@ fn live(
         };
         outside.connect(Some(&life));
         let why = end.wait();
+        lock(stats).moments.reach(Phase::Stopped);
         outside.connect(None);
         let restarts = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
+        if restarts {
+            lock(stats).moments.ask_for_restart();
+        }
         if let Some(terminal) = outside.terminal.filter(|_| !restarts) {
             terminal.stop(matches!(why, Why::Left | Why::Signal(_)));
         }
         let present;
         (nth.boot_arguments, nth.boot_device, present) = life.end();
+        lock(stats).moments.reach(Phase::Ended);
         // Something may have come while the CPUs stopped.
         let why = if restarts { end.take().unwrap_or(why) } else { why };
         match why {
@@ -299,6 +306,7 @@ impl Life {
     ) -> Result<Self, VmmError> {
         let host_ram: Arc<dyn HostRam> = ram.clone();
         let vm = setup.backend.create(&nth.machine, &host_ram)?;
+        lock(stats).moments.reach(Phase::Machine);
         let machine = &vm.machine;
         let mailboxes = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
         for (index, vcpu) in machine.vcpus().zip(&vm.vcpus) {
@@ -319,6 +327,7 @@ impl Life {
             stopping: end.stopping(),
         };
         let boot = boot::prepare(machine, &setup.from, board, parts)?;
+        lock(stats).moments.reach(Phase::Loaded);
         let shared = cpu_thread::Shared {
             bus: boot.platform.hypercalls().clone(),
             mmio: boot.platform.mmio().clone(),

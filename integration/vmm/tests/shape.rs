@@ -129,8 +129,8 @@ fn the_hosts_memory_is_checked() {
 fn limits_of_the_process_are_told() {
     for (limit, memory) in [
         (libc::RLIMIT_AS, "size=8T"),
-        (libc::RLIMIT_AS, "size=8T,shared=off"),
-        (libc::RLIMIT_FSIZE, "size=8T"),
+        (libc::RLIMIT_AS, "size=8T,shared=on"),
+        (libc::RLIMIT_FSIZE, "size=8T,shared=on"),
     ] {
         let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
         vmm.args(["--backend", "interp", "--memory", memory, "--kernel"]);
@@ -273,7 +273,7 @@ fn the_largest_machine_is_described() {
 #[test]
 fn guests_run_in_every_kind_of_memory() {
     let (_, plain, _) = run::run("client64.elf", "restart", &[]);
-    for memory in ["shared=off", "prefault=on", "shared=off,prefault=on"] {
+    for memory in ["shared=on", "prefault=on", "shared=on,prefault=on"] {
         let memory = format!("size=64M,{memory}");
         let (status, shown, complaint) =
             run::run("client64.elf", "restart", &["--memory", &memory]);

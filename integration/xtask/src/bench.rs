@@ -13,6 +13,7 @@ use crate::io_bench;
 use crate::largest_bench;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, ended, line, run};
+use crate::start_bench;
 
 /// Measure what things cost, beside their targets
 ///
@@ -72,6 +73,22 @@ enum Suite {
         #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         runs: u32,
     },
+    /// A guest from the start of a process to its first instruction, its kernel, its first program and
+    /// its end, and the memory that goes for it, beside QEMU: in software, and on KVM in an emulated
+    /// POWER host
+    Start {
+        /// How often each is run
+        #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+
+        /// Where
+        #[arg(long, value_name = "PLACE", value_enum, default_value_t)]
+        place: start_bench::Where,
+
+        /// Write the figures to a file, for docs/performance/phases.py
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+    },
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {
         /// How often each is run
@@ -112,6 +129,7 @@ impl Bench {
             Suite::Largest => largest_bench::run(),
             Suite::Io { runs, what, counted } => io_bench::run(runs, what, counted),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
+            Suite::Start { runs, place, csv } => start_bench::run(runs, place, csv),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

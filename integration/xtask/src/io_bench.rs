@@ -2,7 +2,6 @@
 //! beside QEMU there.
 
 mod figures;
-mod processor_time;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use crate::iperf;
 use crate::modules;
 use crate::packages::{self, Tool};
 use crate::peer;
+use crate::processor_time;
 use crate::program::{cargo, ended, line, progress};
 use crate::user_programs::{self, UserProgram};
 

@@ -18,8 +18,8 @@ use crate::program::{output_of, progress};
 
 const PROGRAM: &str = "usr/bin/qemu-system-ppc64";
 
-/// Its firmware for `x-vof=on`.
-const FIRMWARE: &str = "usr/share/qemu/vof.bin";
+/// Its firmware: for `x-vof=on`, and the usual one.
+const FIRMWARE: [&str; 2] = ["vof.bin", "slof.bin"];
 
 /// Disks have sectors of so many bytes.
 const SECTOR_BYTES: usize = 512;
@@ -48,7 +48,8 @@ pub(crate) fn make() -> Result<PathBuf> {
     packages::ensure(&[Tool::PowerCompiler])?;
     let fetched = packages().fetch(false)?;
     let path = guest::folder().join("peer.cpio");
-    guest::build("peer", &fetched.manifest, &[&path], |unpacked| {
+    let source = format!("{}{FIRMWARE:?}", fetched.manifest);
+    guest::build("peer", &source, &[&path], |unpacked| {
         progress!("unpacking QEMU for the emulated host");
         for package in fetched.all() {
             deb::unpack(package, unpacked, &[])?;
@@ -56,7 +57,10 @@ pub(crate) fn make() -> Result<PathBuf> {
         let mut archive = Archive::default();
         archive.folder("lib");
         archive.program("qemu-system-ppc64", &folders::read(&unpacked.join(PROGRAM))?);
-        archive.file("vof.bin", &folders::read(&unpacked.join(FIRMWARE))?);
+        for name in FIRMWARE {
+            let image = folders::read(&unpacked.join("usr/share/qemu").join(name))?;
+            archive.file(name, &image);
+        }
         for (name, library) in libraries(unpacked, PROGRAM)? {
             archive.program(&format!("lib/{name}"), &folders::read(&library)?);
         }

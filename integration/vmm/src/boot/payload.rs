@@ -145,6 +145,10 @@ impl Source for Named {
     fn read_bytes(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
 }
 
 impl Stamp {

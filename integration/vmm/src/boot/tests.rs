@@ -8,7 +8,7 @@ use arch_ppc64::{MemoryFault, NoConsole, NoCpus};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::*;
-use crate::config::{MemoryConfig, PayloadConfig, Size, VmConfig};
+use crate::config::{Backing, MemoryConfig, PayloadConfig, Size, VmConfig};
 use crate::devices::Needs;
 
 /// A 64-bit little-endian ELF file with one segment: eight bytes of code in 64 KiB.
@@ -111,14 +111,16 @@ fn each_file_is_named_in_what_is_said_of_it() {
 fn memory_that_is_cleared_is_as_new() {
     let files = Files::new("clear");
     let machine = Machine::new(&files.config(true)).unwrap();
-    let ram = plain_ram(&machine);
+    // Of a file one can tell what it takes.
+    let (plan, goes_on) = (RamPlan::uniform(Backing::default().shared()), Stopping::new(|| false));
+    let ram = create_ram(machine.memory_map(), &plan, &goes_on).unwrap();
     let memory = ram.memory();
     let ram = memory.memory();
     let places = [0, 1 << 20, (64 << 20) - 8];
     for at in places {
         ram.write_obj(u64::MAX, GuestAddress(at)).unwrap();
     }
-    clear_ram(memory, &RamPlan::default(), &Stopping::new(|| false)).unwrap();
+    clear_ram(memory, &plan, &goes_on).unwrap();
     // Nothing of it takes memory of the host.
     let region = ram.iter().next().unwrap();
     assert_eq!(region.file_offset().unwrap().file().metadata().unwrap().blocks(), 0);

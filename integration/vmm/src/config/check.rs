@@ -97,7 +97,7 @@ impl VmConfig {
         for fs in &self.fs {
             owners.take("tag", fs.tag.to_string(), &fs.label())?;
         }
-        let zones = self.memory.zones();
+        let zones = self.zones();
         let private = zones.iter().find(|zone| !zone.backing.shared);
         if let (Some(fs), Some(zone)) = (self.fs.first(), private) {
             let (device, zone) = (fs.label(), zone.to_string());
@@ -351,6 +351,9 @@ mod tests {
         config(&zones(r#""size": "1G""#)).check_devices().unwrap();
         // Huge pages are shared.
         config(&with(r#""shared": false, "hugepages": true"#)).check_devices().unwrap();
+        // Without such a program, nobody needs it.
+        let shared = |text: &str| config(text).zones()[0].backing.shared;
+        assert!(shared(&with("")) && !shared("{}") && shared(r#"{"memory": {"shared": true}}"#));
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl VmConfig {
                 return Err(LayoutError::Topology { topology, product, max });
             }
         }
-        let zones = self.memory.zones();
+        let zones = self.zones();
         self.check_zones(&zones)?;
         if self.numa.is_empty() {
             return Ok(());
@@ -177,9 +177,15 @@ impl VmConfig {
         self.check_distances()
     }
 
+    /// The parts of memory. Those of which nothing is said are shared where the programs of devices need
+    /// them.
+    pub(super) fn zones(&self) -> Vec<Zone> {
+        self.memory.zones(!self.fs.is_empty())
+    }
+
     /// How each part of memory is had, and where that begins.
     pub(crate) fn backings(&self) -> impl Iterator<Item = (GuestAddress, Backing)> + use<> {
-        self.memory.zones().into_iter().flat_map(|zone| {
+        self.zones().into_iter().flat_map(|zone| {
             let ranges = zone.ranges(NumaNode::default());
             ranges.map(move |range| (range.start, zone.backing)).collect::<Vec<_>>()
         })

@@ -25,7 +25,7 @@ pub struct MemoryConfig {
     /// must be made of such, too. It is behind all RAM. Zones have their own.
     pub hotplug_size: Size,
     /// Whether other programs of the host can have this memory, as those of `fs` do; when left out,
-    /// they can. Huge pages always are shared.
+    /// they can where there is `fs`. Huge pages always are shared.
     pub shared: Option<bool>,
     /// Whether it is made of the host's huge pages; when left out, it is not.
     pub hugepages: Option<bool>,
@@ -116,9 +116,9 @@ impl Default for MemoryConfig {
 }
 
 impl Default for Backing {
-    /// As memory is that nothing is said of: shared, in small pages, taken when it is used.
+    /// As memory is that nothing is said of: of this process only, in small pages, taken when it is used.
     fn default() -> Self {
-        Self { shared: true, pages: Pages::Small, prefault: false }
+        Self { shared: false, pages: Pages::Small, prefault: false }
     }
 }
 
@@ -136,23 +136,24 @@ impl Backing {
         Self { shared, pages, ..self }
     }
 
-    /// The same in usual pages that no other program can have.
+    /// The same for other programs as well.
     #[must_use]
-    pub const fn private(self) -> Self {
-        Self { shared: false, pages: Pages::Small, ..self }
+    pub const fn shared(self) -> Self {
+        Self { shared: true, ..self }
     }
 }
 
 impl MemoryConfig {
     /// All of it as one number.
     pub(super) fn in_one(&self) -> Memory {
-        let zones = self.zones();
+        let zones = self.zones(false);
         let sum = |part: fn(&Zone) -> u64| zones.iter().map(part).fold(0, u64::saturating_add);
         Memory::of_size(sum(|zone| zone.bytes)).with_hotplug(sum(|zone| zone.hotplug_bytes))
     }
 
-    /// Where each zone is. Sums beyond 64 bits stay at the end of them, where no memory can be.
-    pub(super) fn zones(&self) -> Vec<Zone> {
+    /// Where each zone is, and how it is had: `shared` where nothing is said of that. Sums beyond 64 bits
+    /// stay at the end of them, where no memory can be.
+    pub(super) fn zones(&self, shared: bool) -> Vec<Zone> {
         let mut end = 0;
         let mut place = |start: Option<Size>, bytes: u64| {
             let start = start.map_or(end, |Size(start)| start);
@@ -166,7 +167,7 @@ impl MemoryConfig {
                 bytes: self.size.0,
                 hotplug_start: GuestAddress(0),
                 hotplug_bytes: self.hotplug_size.0,
-                backing: self.backing(None),
+                backing: self.backing(None, shared),
             }],
             zones => zones
                 .iter()
@@ -176,7 +177,7 @@ impl MemoryConfig {
                     bytes: zone.size.0,
                     hotplug_start: GuestAddress(0),
                     hotplug_bytes: zone.hotplug_size.0,
-                    backing: self.backing(Some(zone)),
+                    backing: self.backing(Some(zone), shared),
                 })
                 .collect(),
         };
@@ -197,9 +198,9 @@ impl MemoryConfig {
         (wanted.unwrap_or(false), size)
     }
 
-    fn backing(&self, zone: Option<&ZoneConfig>) -> Backing {
+    fn backing(&self, zone: Option<&ZoneConfig>, shared: bool) -> Backing {
         let (is_huge, size) = self.huge_pages(zone);
-        let shared = zone.and_then(|zone| zone.shared).or(self.shared).unwrap_or(true);
+        let shared = zone.and_then(|zone| zone.shared).or(self.shared).unwrap_or(shared);
         let prefault = zone.and_then(|zone| zone.prefault).or(self.prefault).unwrap_or(false);
         let backing = Backing { shared, pages: Pages::Small, prefault };
         match is_huge {
@@ -279,7 +280,7 @@ mod tests {
         let place = |zone: Zone| {
             [zone.start.0, zone.bytes, zone.hotplug_start.0, zone.hotplug_bytes].map(|n| n >> 20)
         };
-        memory.zones().into_iter().map(place).collect()
+        memory.zones(false).into_iter().map(place).collect()
     }
 
     #[test]
@@ -301,7 +302,10 @@ mod tests {
         assert_eq!(places(&memory), expected);
         assert_eq!(memory.in_one(), Memory::of_size(2 << 30).with_hotplug(1792 << 20));
         let ranges = |zone: usize| -> Vec<_> {
-            memory.zones()[zone].ranges(NumaNode(3)).map(|range| (range.kind, range.node)).collect()
+            memory.zones(false)[zone]
+                .ranges(NumaNode(3))
+                .map(|range| (range.kind, range.node))
+                .collect()
         };
         use arch_ppc64::topology::MemoryKind::{Hotplug, Ram};
         assert_eq!(ranges(0), [(Ram, NumaNode(3)), (Hotplug, NumaNode(3))]);
@@ -313,16 +317,16 @@ mod tests {
     fn a_size_is_a_zone_as_well() {
         let memory = MemoryConfig { hotplug_size: Size(256 << 20), ..Default::default() };
         assert_eq!(places(&memory), [[0, 1024, 1024, 256]]);
-        let zone = &memory.zones()[0];
+        let zone = &memory.zones(false)[0];
         assert_eq!((zone.name(), zone.to_string().as_str()), ("mem0", "--memory"));
         assert_eq!(zone.backing, Backing::default());
-        assert_eq!(self::memory(&["id=x,size=1G"]).zones()[0].name(), "x");
+        assert_eq!(self::memory(&["id=x,size=1G"]).zones(false)[0].name(), "x");
     }
 
     #[test]
     fn what_a_zone_does_not_say_is_said_of_all() {
         let backings = |memory: &MemoryConfig| -> Vec<Backing> {
-            memory.zones().into_iter().map(|zone| zone.backing).collect()
+            memory.zones(true).into_iter().map(|zone| zone.backing).collect()
         };
         let mut memory = memory(&[
             "id=a,size=1G",
@@ -334,14 +338,18 @@ mod tests {
         memory.prefault = Some(true);
         let early = Backing::default().with_prefault(true);
         let expected = [
-            early.private(),
-            Backing::default(),
+            early,
+            Backing::default().shared(),
             early.with_pages(Pages::Huge(Some(2 << 20))),
             early.with_pages(Pages::Huge(None)),
         ];
         assert_eq!(backings(&memory), expected);
+        // Where nothing is said, it depends on who is there to share it.
+        memory.shared = None;
+        assert!(backings(&memory).iter().all(|backing| backing.shared));
+        assert!(!memory.zones(false)[0].backing.shared);
         // Huge pages are shared, whatever is said.
-        assert!(early.private().with_pages(Pages::Huge(None)).shared);
+        assert!(early.with_pages(Pages::Huge(None)).shared);
     }
 
     #[test]
@@ -360,7 +368,7 @@ mod tests {
     #[test]
     fn no_sum_wraps() {
         let memory = memory(&["id=a,size=1G", "id=b,size=18446744073709551615,hotplug_size=1G"]);
-        let zones = memory.zones();
+        let zones = memory.zones(false);
         assert_eq!(zones[1].hotplug_start.0, u64::MAX);
         assert_eq!(memory.in_one().size_bytes, u64::MAX);
     }

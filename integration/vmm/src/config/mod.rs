@@ -157,7 +157,7 @@ impl MachineConfig for VmConfig {
     }
 
     fn memory_map(&self) -> Result<MemoryMap, MemoryMapError> {
-        let zones = self.memory.zones();
+        let zones = self.zones();
         MemoryMap::new(zones.iter().flat_map(|zone| {
             let node = self.node_of_zone(zone).unwrap_or_default();
             zone.ranges(node)

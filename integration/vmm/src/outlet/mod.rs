@@ -3,11 +3,13 @@
 //! A pipe may be full, a terminal hung, a disk away. So nobody writes but a thread for each file,
 //! and nobody waits for that thread without an end: what is to be written is queued up to a limit.
 //! What does not fit is the sender's to keep (the console's text), or is left out and counted
-//! (messages and the trace). A thread that is stuck ends with the process.
+//! (messages and the trace). A thread that is stuck ends with the process. The console's text goes past
+//! the thread where the file takes it at once.
 //!
 //! The descriptors are blocking ones, if they were that: whether they are is a property of what is
 //! open, which other processes share.
 
+mod direct;
 mod queue;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,6 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{signals, terminal};
+use direct::Direct;
 use queue::{LaneState, Piece, State};
 
 /// How much is written at once. A write of more than there is room for comes back only when all
@@ -79,6 +82,8 @@ struct Outlet {
 pub(crate) struct Lane {
     outlet: Arc<Outlet>,
     index: usize,
+    /// How text gets there when nothing else waits to be written.
+    direct: Option<Direct>,
 }
 
 impl Lane {
@@ -113,7 +118,7 @@ impl Lane {
             state.lanes.push(lane);
             let index = state.lanes.len() - 1;
             drop(state);
-            return Ok(Self { outlet, index });
+            return Ok(Self { outlet, index, direct: None });
         }
         let state = State { lanes: vec![lane], ..State::default() };
         let outlet = Arc::new(Outlet {
@@ -127,7 +132,18 @@ impl Lane {
         // Whoever takes the signals that end the process puts the terminal back first.
         signals::without(&signals::TAKEN, || thread.spawn(move || writer.write_out()))?;
         outlets.push(Arc::downgrade(&outlet));
-        Ok(Self { outlet, index: 0 })
+        Ok(Self { outlet, index: 0, direct: None })
+    }
+
+    /// The same, and text that is sent is written at once by whoever sends it, without a wait, where
+    /// that is possible: a console's pieces are small, and to wake a thread for each takes longer.
+    pub(crate) fn at_once(mut self) -> Self {
+        let (file, is_terminal) = {
+            let lane = &self.outlet.lock().lanes[self.index];
+            (lane.file.clone(), lane.chunk_bytes == TERMINAL_CHUNK_BYTES)
+        };
+        self.direct = Direct::open(&file, is_terminal);
+        self
     }
 
     /// The same, for messages that are called so.
@@ -142,11 +158,13 @@ impl Lane {
         let mut state = self.outlet.lock();
         let mut sent = 0;
         loop {
-            let lane = &state.lanes[self.index];
-            if lane.closed {
+            if state.lanes[self.index].closed {
                 return text.len();
             }
+            let direct = self.direct.as_ref().filter(|_| state.is_done());
+            sent += direct.map_or(0, |direct| direct.write(&text[sent..]));
             let rest = &text[sent..];
+            let lane = &state.lanes[self.index];
             let fits = rest.len().min(lane.limit_bytes.saturating_sub(lane.used_bytes));
             let patience = if lane.hurried { Duration::ZERO } else { patience };
             self.push(&mut state, &rest[..fits]);

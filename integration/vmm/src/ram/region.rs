@@ -22,19 +22,33 @@ pub(crate) struct RamRegion {
     start: GuestAddress,
     file: Option<FileOffset>,
     pages: PageMap,
+    /// Whether it is of a range that is kept free.
+    is_part: bool,
 }
 
 impl RamRegion {
-    /// All of a mapping.
-    pub(crate) fn whole(mapping: Arc<MmapRegion>, start: GuestAddress) -> Self {
-        let (bytes, file) = (mapping.size(), mapping.file_offset().cloned());
-        Self { mapping, offset: 0, bytes, start, file, pages: PageMap::new(bytes) }
+    /// These bytes of a mapping, which has them: all, or all but the ends.
+    pub(crate) fn new(
+        mapping: Arc<MmapRegion>,
+        offset: usize,
+        bytes: u64,
+        start: GuestAddress,
+    ) -> Self {
+        let pages = PageMap::new(bytes as usize);
+        Self { pages, ..Self::room(mapping, offset, bytes, start) }
     }
 
     /// A range that is kept free: only [parts](Self::part) of it are ever shown to anybody.
-    pub(crate) fn room(mapping: Arc<MmapRegion>, start: GuestAddress) -> Self {
-        let (bytes, file) = (mapping.size(), mapping.file_offset().cloned());
-        Self { mapping, offset: 0, bytes, start, file, pages: PageMap::default() }
+    pub(crate) fn room(
+        mapping: Arc<MmapRegion>,
+        offset: usize,
+        bytes: u64,
+        start: GuestAddress,
+    ) -> Self {
+        let bytes = bytes as usize;
+        debug_assert!(offset + bytes <= mapping.size());
+        let file = mapping.file_offset().cloned();
+        Self { mapping, offset, bytes, start, file, pages: PageMap::default(), is_part: false }
     }
 
     /// These bytes of it, as a region of their own, of which nobody has noted anything. `None` where
@@ -55,6 +69,7 @@ impl RamRegion {
             start,
             file: self.file.as_ref().map(at),
             pages: PageMap::new(bytes),
+            is_part: true,
         })
     }
 
@@ -63,9 +78,9 @@ impl RamRegion {
         &self.mapping
     }
 
-    /// Whether it is a part of a mapping only.
-    pub(crate) fn is_part(&self) -> bool {
-        self.bytes != self.mapping.size()
+    /// Whether it is a part of a range that is kept free.
+    pub(crate) const fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// Where it begins there.

@@ -1,12 +1,14 @@
 //! The RAM of a machine as it is right now: what is plugged comes and goes.
 
+use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
 use arch_ppc64::hotplug::MemoryBlock;
 use arch_ppc64::topology::MemoryMap;
-use arch_ppc64::{GuestRam, MemoryFault};
+use arch_ppc64::{FillError, GuestRam, MemoryFault};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
+use super::fill;
 use super::mapping::{self, Reserve};
 use super::sweep::{self, Piece, Sweep};
 use super::{RamError, RamPlan, huge};
@@ -44,8 +46,10 @@ impl MachineRam {
             if MemoryBlock::BYTES % page_bytes != 0 {
                 return Err(RamError::PartOfPage { bytes: MemoryBlock::BYTES, page_bytes });
             }
-            let mapping = Arc::new(mapping::map(backing, range.bytes, Reserve::Later)?);
-            rooms.push(Room { all: RamRegion::room(mapping, range.start), backing });
+            let (mapping, offset) =
+                mapping::map_at(range.start, backing, range.bytes, Reserve::Later)?;
+            let all = RamRegion::room(Arc::new(mapping), offset, range.bytes, range.start);
+            rooms.push(Room { all, backing });
         }
         Ok(Self { memory: Memory::new(at_start), rooms })
     }
@@ -111,6 +115,17 @@ impl GuestRam for MachineRam {
 
     fn check_ram(&self, at: GuestAddress, bytes: u64) -> Result<(), MemoryFault> {
         GuestRam::check_ram(&*self.memory.memory(), at, bytes)
+    }
+
+    fn fill(
+        &self,
+        at: GuestAddress,
+        bytes: u64,
+        file: &File,
+        offset: u64,
+    ) -> Result<(), FillError> {
+        self.check_ram(at, bytes)?;
+        fill::fill(&self.memory.memory(), at, bytes, file, offset)
     }
 }
 
@@ -191,7 +206,7 @@ mod tests {
     /// Adjacent parts lie next to each other in this process and in the file.
     #[test]
     fn parts_follow_each_other() {
-        let ram = ram();
+        let ram = of_plan(&RamPlan::uniform(Backing::default().shared()));
         ram.plug(ROOM, MIB).unwrap();
         ram.plug(ROOM.unchecked_add(MIB), MIB).unwrap();
         let regions = ram.regions();
@@ -243,16 +258,11 @@ mod tests {
     /// However memory is had, what is plugged is had so, too.
     #[test]
     fn plugged_memory_is_had_as_the_other() {
-        let shared = Backing::default();
+        let (shared, private) = (Backing::default().shared(), Backing::default());
         let huge = shared.with_pages(Pages::Huge(None));
-        for backing in [
-            shared,
-            shared.private(),
-            shared.with_prefault(true),
-            shared.private().with_prefault(true),
-            huge,
-            huge.private(),
-        ] {
+        for backing in
+            [shared, private, shared.with_prefault(true), private.with_prefault(true), huge]
+        {
             let plan = RamPlan::uniform(backing);
             let bytes = MemoryBlock::BYTES;
             let map = [

@@ -5,7 +5,7 @@ use std::io;
 
 use vm_memory::bitmap::{Bitmap, NewBitmap};
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{FileOffset, MmapRegion};
+use vm_memory::{FileOffset, GuestAddress, MmapRegion};
 use vmm_sys_util::fallocate::{FallocateMode, fallocate};
 
 use super::{RamError, huge};
@@ -19,6 +19,33 @@ pub(crate) enum Reserve {
     Now,
     /// Where they may not be needed.
     Later,
+}
+
+/// The size of the huge pages that hosts make by themselves, or a multiple of it: x86, and radix
+/// translation on POWER.
+const HUGE_BYTES: usize = 2 << 20;
+
+/// Maps memory that is to be at `start` in the guest, as [`map`] does: the mapping, and where in it the
+/// memory begins. Memory that the host can make of huge pages by itself is where a huge page can be one
+/// for the guest, too.
+pub(crate) fn map_at<B: NewBitmap>(
+    start: GuestAddress,
+    backing: Backing,
+    bytes: u64,
+    reserve: Reserve,
+) -> Result<(MmapRegion<B>, usize), RamError> {
+    if backing.shared || bytes < HUGE_BYTES as u64 {
+        return Ok((map(backing, bytes, reserve)?, 0));
+    }
+    let more = map(backing, bytes.saturating_add(HUGE_BYTES as u64), reserve);
+    let mapping = more.map_err(|error| match error {
+        // What was asked for.
+        RamError::Map { source, .. } => RamError::Map { bytes, source },
+        other => other,
+    })?;
+    let wanted = start.0 as usize % HUGE_BYTES;
+    let offset = wanted.wrapping_sub(mapping.as_ptr() as usize) % HUGE_BYTES;
+    Ok((mapping, offset))
 }
 
 /// Maps memory that nobody has, all zero. It costs nothing until it is used, huge pages that are

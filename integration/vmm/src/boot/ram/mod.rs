@@ -1,6 +1,7 @@
 //! Guest RAM: what of the host it is, and how it is zero again for the next start.
 
 mod error;
+mod fill;
 mod huge;
 mod machine;
 mod mapping;
@@ -37,7 +38,7 @@ impl RamPlan {
 
     /// All of it had in this way.
     #[cfg(test)]
-    fn uniform(backing: Backing) -> Self {
+    pub(super) fn uniform(backing: Backing) -> Self {
         Self { parts: vec![(GuestAddress(0), backing)] }
     }
 
@@ -59,8 +60,8 @@ pub(crate) fn create(
 ) -> Result<MachineRam, BootError> {
     let mut regions = Vec::new();
     for (start, bytes, backing) in stretches(map, plan) {
-        let mapping = Arc::new(mapping::map(backing, bytes, Reserve::Now)?);
-        regions.push(RamRegion::whole(mapping, start));
+        let (mapping, offset) = mapping::map_at(start, backing, bytes, Reserve::Now)?;
+        regions.push(RamRegion::new(Arc::new(mapping), offset, bytes, start));
     }
     let ram = Ram::from_regions(regions).map_err(|_| RamError::Place { bytes: map.ram_bytes() })?;
     let ram = MachineRam::new(ram, map, plan)?;

@@ -26,14 +26,14 @@ fn places(ranges: &[(u64, u64)]) -> impl Iterator<Item = (u64, GuestAddress)> {
 
 #[test]
 fn ranges_are_apart_and_cleared() {
-    let shared = Backing::default();
+    let (shared, private) = (Backing::default().shared(), Backing::default());
     // A hole, two that touch, and a hole up to 4 GiB.
     let ranges = [(0, MIB), (4 * MIB, 2 * MIB), (6 * MIB, MIB), (1 << 32, MIB)];
     for plan in [
         RamPlan::default(),
-        plan(&[(0, shared.private())]),
+        plan(&[(0, private)]),
         plan(&[(0, shared.with_prefault(true))]),
-        plan(&[(0, shared.private().with_prefault(true))]),
+        plan(&[(0, private.with_prefault(true))]),
     ] {
         let machine_ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
         let ram = machine_ram.memory().memory();
@@ -60,8 +60,8 @@ fn ranges_are_apart_and_cleared() {
 
 #[test]
 fn each_zone_is_had_in_its_own_way() {
-    let shared = Backing::default();
-    let plan = plan(&[(0, shared), (2 * MIB, shared.private()), (4 * MIB, shared)]);
+    let (shared, private) = (Backing::default().shared(), Backing::default());
+    let plan = plan(&[(0, shared), (2 * MIB, private), (4 * MIB, shared)]);
     let ranges = [(0, MIB), (MIB, MIB), (2 * MIB, 2 * MIB), (4 * MIB, MIB)];
     let machine_ram = create(&map(&ranges), &plan, &goes_on()).unwrap();
     let ram = machine_ram.memory().memory();
@@ -126,7 +126,7 @@ fn huge_pages_are_cleared() {
 /// As much as a machine can have costs nothing, as long as it is not used.
 #[test]
 fn the_largest_memory_costs_nothing() {
-    for backing in [Backing::default(), Backing::default().private()] {
+    for backing in [Backing::default(), Backing::default().shared()] {
         let ram = mapping::map::<()>(backing, 16 << 40, Reserve::Now).unwrap();
         assert_eq!(ram.size(), 16 << 40);
         let last = vm_memory::VolatileMemory::as_volatile_slice(&ram);

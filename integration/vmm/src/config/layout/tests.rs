@@ -68,11 +68,11 @@ fn memory_of_a_size_is_a_zone() {
 
 #[test]
 fn backings_are_found_by_place() {
-    let zones = ["id=a,size=256M,shared=off", "id=b,size=256M,hotplug_size=1G,prefault=on"];
+    let zones = ["id=a,size=256M,shared=on", "id=b,size=256M,hotplug_size=1G,prefault=on"];
     let backings: Vec<_> = config(&zones, &[], "boot=1").backings().collect();
-    let (private, early) = (Backing::default().private(), Backing::default().with_prefault(true));
+    let (shared, early) = (Backing::default().shared(), Backing::default().with_prefault(true));
     let at = |mib: u64| GuestAddress(mib * MIB);
-    assert_eq!(backings, [(at(0), private), (at(256), early), (at(512), early)]);
+    assert_eq!(backings, [(at(0), shared), (at(256), early), (at(512), early)]);
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! How long processors have worked for a process and those that it started.
+//! How long processors have worked for processes.
 
 use std::fs;
 
 use crate::failure::{Attempt, Result};
 
 /// Of all processes below this one, in seconds, those that have ended aside.
-pub(super) fn below(process: u32) -> Result<f64> {
+pub(crate) fn below(process: u32) -> Result<f64> {
     let entries = fs::read_dir("/proc").attempt(|| "list /proc".into())?;
     let stats = entries.flatten().filter_map(|entry| {
         entry.file_name().to_str()?.parse::<u32>().ok()?;
@@ -14,9 +14,33 @@ pub(super) fn below(process: u32) -> Result<f64> {
     let stats: Vec<Stat> = stats.collect();
     let ticks: u64 =
         stats.iter().filter(|stat| is_below(stat, process, &stats)).map(|s| s.ticks).sum();
+    Ok(seconds(ticks))
+}
+
+/// Of a process, while it is there.
+pub(crate) fn of(process: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(seconds(Stat::parse(&stat)?.ticks))
+}
+
+/// Of those that this process started and that have ended, to the microsecond.
+pub(crate) fn of_ended_children() -> f64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: fills the structure, of which all zeros is a valid value.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    [usage.ru_utime, usage.ru_stime]
+        .map(|time| time.tv_sec as f64 + time.tv_usec as f64 / 1e6)
+        .iter()
+        .sum()
+}
+
+fn seconds(ticks: u64) -> f64 {
     // SAFETY: takes a number and touches no memory.
     let in_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(ticks as f64 / in_a_second as f64)
+    ticks as f64 / in_a_second as f64
 }
 
 /// What is of interest of a line of `/proc/PID/stat` (proc(5)).
