@@ -179,11 +179,9 @@ impl Translation {
         Ok(())
     }
 
-    /// Whether a guest may have such a table: one that takes more of the host than twice what its
-    /// memory needs is not for its sake.
+    /// Whether a guest may have such a table.
     fn may_be(&self, order: u32) -> bool {
-        let (own, least) = (self.offer.hpt_order, *self.orders.start());
-        order <= own.max(least).get() + 1
+        order <= largest_order(self.offer.hpt_order.max(*self.orders.start()))
     }
 
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
@@ -249,6 +247,12 @@ impl Translation {
     }
 }
 
+/// The largest table that a guest may have whose memory takes one of `own`: twice that. More of the
+/// host's memory is not for its sake.
+fn largest_order(own: Order) -> u32 {
+    own.get() + 1
+}
+
 /// As KVM has it for a new VM.
 const RADIX_AT_START: MmuConfig = MmuConfig { gtse: true, table: PROCESS_TABLE_RADIX };
 
@@ -308,6 +312,12 @@ mod tests {
         let said = no_room(order(27), order(19)).to_string();
         assert!(said.contains("no 128 MiB (nor 512 KiB) in one piece"), "{said}");
         assert!(no_room(order(30), order(30)).to_string().contains("no 1 GiB in one piece"));
+    }
+
+    #[test]
+    fn tables_are_of_twice_the_size_at_most() {
+        assert_eq!(largest_order(order(22)), 23);
+        assert_eq!(largest_order(Order::MAX), 47);
     }
 
     #[test]

@@ -7,13 +7,18 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arch_ppc64::cas::{Decision, Mmu, Negotiated, Platform, Support};
+use arch_ppc64::config::{AddressTranslation, Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::hpt::Order;
 use arch_ppc64::layout::TIMEBASE_HZ;
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptKind, SaveState, Signal, SourceNumber,
 };
 use arch_ppc64::topology::CpuTopology;
-use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, VcpuExit};
-use kvm_ppc64::{Kvm, KvmError, MemoryFlags, RegisterValue, Vcpu, VcpuState, Vm, VmOptions};
+use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Machine, VcpuExit};
+use kvm_ppc64::{
+    Kvm, KvmError, MemoryFlags, RegisterValue, Segment, Vcpu, VcpuState, Vm, VmOptions,
+};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
@@ -71,6 +76,9 @@ mod isa {
     pub(crate) fn mtctr(s: u32) -> u32 {
         31 << 26 | s << 21 | 9 << 16 | 467 << 1
     }
+    pub(crate) fn slbmte(s: u32, b: u32) -> u32 {
+        31 << 26 | s << 21 | b << 11 | 402 << 1
+    }
     pub(crate) fn mfctr(t: u32) -> u32 {
         31 << 26 | t << 21 | 9 << 16 | 339 << 1
     }
@@ -93,21 +101,27 @@ struct Guest {
     vcpu: Vcpu,
     vm: Arc<Vm>,
     ram: Arc<GuestMemoryMmap>,
+    mmu: Support<Mmu>,
 }
 
 impl Guest {
     /// `None` where there is no KVM for pseries guests.
     fn new(code: &[u32]) -> Option<Self> {
+        Self::with(code, Support::Only(Mmu::Radix))
+    }
+
+    /// The same that is offered this, where the host has it.
+    fn with(code: &[u32], mmu: Support<Mmu>) -> Option<Self> {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
         for (nth, instruction) in (0..).zip(code) {
             ram.write_slice(&instruction.to_be_bytes(), GuestAddress(CODE.0 + nth * 4)).unwrap();
         }
-        let mut guest = Self::around(Arc::new(ram))?;
+        let mut guest = Self::around(Arc::new(ram), mmu)?;
         guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
         Some(guest)
     }
 
-    fn around(ram: Arc<GuestMemoryMmap>) -> Option<Self> {
+    fn around(ram: Arc<GuestMemoryMmap>, mmu: Support<Mmu>) -> Option<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| register_signal_handler(SIGRTMIN(), nothing).unwrap());
@@ -119,7 +133,13 @@ impl Guest {
             }
             Err(error) => panic!("{error}"),
         };
-        let vm = kvm.create_vm(VmOptions::new(&CpuTopology::new(2), SIGRTMIN())).unwrap();
+        let there_is = kvm.mmu(AddressTranslation::Auto).unwrap();
+        if there_is != Support::Either && there_is != mmu {
+            eprintln!("skipped: the host has {there_is}");
+            return None;
+        }
+        let options = VmOptions::new(&CpuTopology::new(2), SIGRTMIN());
+        let vm = kvm.create_vm(options.with_mmu(mmu, Order::MIN, RAM_BYTES)).unwrap();
         let host = NonNull::new(ram.get_host_address(GuestAddress(0)).unwrap()).unwrap();
         // SAFETY: mapped as long as `ram`, which is dropped after the CPU; vm-memory accesses it
         // by volatile operations only.
@@ -128,7 +148,7 @@ impl Guest {
         }
         let vcpu = vm.create_vcpu(CpuIndex(0)).unwrap();
         vm.interrupts().claim(SOURCE, InterruptKind::Edge).unwrap();
-        Some(Self { vcpu, vm, ram })
+        Some(Self { vcpu, vm, ram, mmu })
     }
 
     /// Runs to the next hypercall, and gives its first two arguments.
@@ -146,11 +166,11 @@ impl Guest {
         let vm = self.vm.save().unwrap();
         let sources = controller(&self.vm).state().unwrap().save().unwrap();
         let saved = serde_json::to_string(&(vm, self.vcpu.save().unwrap(), sources)).unwrap();
-        let ram = self.ram.clone();
+        let (ram, mmu) = (self.ram.clone(), self.mmu);
         drop(self);
         thread::sleep(pause);
 
-        let mut guest = Self::around(ram).unwrap();
+        let mut guest = Self::around(ram, mmu).unwrap();
         let (vm, cpu, sources): (_, VcpuState, _) = serde_json::from_str(&saved).unwrap();
         guest.vm.restore(1, &vm).unwrap();
         guest.vcpu.restore(&cpu).unwrap();
@@ -226,6 +246,69 @@ fn a_saved_guest_goes_on_in_another_vm() {
 }
 
 /// A guest that was not there for a second has not seen it pass, and its time did not go back.
+/// Makes an entry of its hashed page table and one of its segment lookaside buffer, and reads the former
+/// again.
+#[test]
+fn a_hashed_page_table_goes_along() {
+    const H_ENTER: u16 = 0x8;
+    const H_READ: u16 = 0xc;
+    /// An entry that is valid, of a page of 4 KiB at 0x2000, which is memory (WIMG 2) that may be written.
+    const ENTRY: (u16, u16) = (1, 0x2012);
+    const NUMBER: u16 = 16;
+    /// R and C are the processor's to set.
+    const RECORDED: u64 = 0x180;
+    let enter = [li(3, H_ENTER), li(4, 0), li(5, NUMBER), li(6, ENTRY.0), li(7, ENTRY.1), SC_1];
+    let segment = [mr(31, 4), lis(8, 0x0800), ori(8, 8, 3), lis(9, 1), slbmte(9, 8)];
+    let first = [token().as_slice(), &[mr(4, 31), SC_1]].concat();
+    let read = [li(3, H_READ), li(4, 0), mr(5, 31), SC_1];
+    let second = [token().as_slice(), &[SC_1]].concat();
+    let code = [enter.as_slice(), &segment, &first, &read, &second].concat();
+    let Some(mut guest) = Guest::with(&code, Support::Only(Mmu::Hash)) else { return };
+    assert_eq!(guest.call().0, u64::from(NUMBER));
+    assert!(guest.vcpu.complete().unwrap().is_none());
+    let segments = guest.vcpu.save().unwrap().segments;
+    assert_eq!(segments, [Segment { esid: 0x0800_0003, vsid: 0x1_0000 }]);
+    let mut guest = guest.moved();
+    assert_eq!(guest.vcpu.save().unwrap().segments, segments);
+    let (first, second) = guest.call();
+    assert_eq!((first, second & !RECORDED), (u64::from(ENTRY.0), u64::from(ENTRY.1)));
+}
+
+/// As the guest runs, and back.
+#[test]
+fn translation_changes_as_agreed() {
+    struct Small;
+    impl MachineConfig for Small {
+        fn memory(&self) -> Memory {
+            Memory::of_size(64 << 20)
+        }
+        fn cpus(&self) -> Cpus {
+            Cpus::new(1, Default::default())
+        }
+        fn boot(&self) -> Boot<'_> {
+            Boot::new("")
+        }
+        fn x_vof(&self) -> bool {
+            true
+        }
+    }
+    let code = [li(31, 0), addi(31, 31, 1), token()[0], token()[1], mr(4, 31), SC_1, b(-5)];
+    let Some(mut guest) = Guest::with(&code, Support::Either) else { return };
+    let machine = guest.vm.fit(Machine::new(&Small).unwrap().with_mmu(Support::Either));
+    let usual = Decision::default_for(&Platform::of(&machine));
+    assert_eq!((usual.mmu, usual.hpt_order), (Mmu::Radix, None));
+    for (nth, mmu) in (1..).zip([Mmu::Radix, Mmu::Hash, Mmu::Hash, Mmu::Radix, Mmu::Hash]) {
+        let mut decision = usual;
+        (decision.mmu, decision.hpt_order) = (mmu, (mmu == Mmu::Hash).then_some(Order::MIN));
+        assert_eq!(guest.vm.negotiated(&decision), Negotiated::Live, "{nth}");
+        assert_eq!(guest.call().0, nth);
+    }
+    let Some(radix) = Guest::new(&code) else { return };
+    let mut decision = usual;
+    decision.mmu = Mmu::Hash;
+    assert_eq!(radix.vm.negotiated(&decision), Negotiated::Refused);
+}
+
 #[test]
 fn time_stands_still_while_a_guest_is_saved() {
     let code = [li(3, 0), ori(3, 3, TOKEN as u16), mftb(4), SC_1, b(-4)];
