@@ -52,7 +52,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use arch_ppc64::cpu::CpuError;
+use arch_ppc64::cas::Support;
+use arch_ppc64::cpu::{CpuError, CpuModel};
 use arch_ppc64::rtas::RealTimeClock;
 use arch_ppc64::{ConfigError, Machine};
 
@@ -126,6 +127,15 @@ pub enum Failure {
     /// The back end cannot be what the machine is.
     #[error("the machine cannot be")]
     Unsuitable(#[source] BackendError),
+    /// The processor needs a hashed page table, which the back end does not have.
+    #[error("a {model} guest needs a hashed page table; guests of cpu=POWER9 do not")]
+    NeedsHash {
+        /// The processor.
+        model: CpuModel,
+        /// What the back end has.
+        #[source]
+        source: BackendError,
+    },
     /// KVM's time is the host's.
     #[error("--icount needs --backend interp: KVM does not count a guest's instructions")]
     Icount,
@@ -144,7 +154,10 @@ impl Failure {
             Self::File(error) if error.is_the_users() => 2,
             Self::Config(_) | Self::Layout(_) | Self::Device(_) => 2,
             Self::NoVof | Self::Cpu(_) => 2,
-            Self::Unsuitable(_) | Self::Icount | Self::DebugUnimplemented => 2,
+            Self::Unsuitable(_)
+            | Self::NeedsHash { .. }
+            | Self::Icount
+            | Self::DebugUnimplemented => 2,
             Self::Dump(DumpError::Create { .. }) => 2,
             Self::Payload(error)
             | Self::Dump(DumpError::Boot(error))
@@ -246,7 +259,11 @@ pub fn dump_fdt(cli: &Cli, path: &std::path::Path) -> Result<(), Failure> {
 fn offered(machine: Machine, backend: &dyn Backend) -> Result<Machine, Failure> {
     let interrupts =
         backend.interrupts(machine.wanted_interrupts()).map_err(Failure::Unsuitable)?;
-    let mmu = backend.mmu(machine.wanted_mmu()).map_err(Failure::Unsuitable)?;
+    let model = machine.cpu().model();
+    let mmu = backend.mmu(machine.wanted_mmu()).map_err(|source| match model.mmu() {
+        Support::Only(_) => Failure::NeedsHash { model, source },
+        Support::Either => Failure::Unsuitable(source),
+    })?;
     Ok(machine.with_interrupts(interrupts).with_mmu(mmu))
 }
 

@@ -17,15 +17,15 @@ const SCRIPT: &str = include_str!("../../guest/interrupts");
 const DISK_BYTES: usize = 4 << 20;
 
 /// Says which controller the guest has, and how its disk interrupts it.
-const TASK: &str = "autorun=/bin/interrupts";
+pub(super) const TASK: &str = "autorun=/bin/interrupts";
 
-const XIVE: Seen =
+pub(super) const XIVE: Seen =
     Seen { node: "/proc/device-tree/interrupt-controller@60302031b0000", chip: "XIVE" };
-const XICS: Seen = Seen { node: "/proc/device-tree/interrupt-controller", chip: "XICS" };
+pub(super) const XICS: Seen = Seen { node: "/proc/device-tree/interrupt-controller", chip: "XICS" };
 
 /// What a guest shows of a controller.
 #[derive(Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     node: &'static str,
     /// The name of the chip of inter-processor interrupts in `/proc/interrupts` begins with this.
     chip: &'static str,
@@ -68,7 +68,7 @@ pub(super) fn all(log: &mut Log) -> Result<()> {
 }
 
 /// The usual guest with the script, and the modules for a disk.
-fn initramfs(guest: &Guest) -> Result<PathBuf> {
+pub(super) fn initramfs(guest: &Guest) -> Result<PathBuf> {
     let mut disk = folders::read(&guest.initramfs)?;
     let mut archive = Archive::default();
     archive.program("bin/interrupts", SCRIPT.as_bytes());
@@ -81,12 +81,16 @@ fn initramfs(guest: &Guest) -> Result<PathBuf> {
 }
 
 /// How a disk interrupts: the end of its line in `/proc/interrupts`, and what is in it.
-type Kind = (&'static str, [&'static str; 2]);
+pub(super) type Kind = (&'static str, [&'static str; 2]);
 
 const MESSAGE: Kind = ("virtio0-req.0", ["MSI", "Edge"]);
 const LEVEL: Kind = ("virtio0", ["Level", ""]);
 
-fn check(console: &str, seen: Seen, disk: Option<Kind>) -> std::result::Result<(), String> {
+pub(super) fn check(
+    console: &str,
+    seen: Seen,
+    disk: Option<Kind>,
+) -> std::result::Result<(), String> {
     let lines = || console.lines().map(str::trim_end);
     let nodes: Vec<_> =
         lines().filter(|line| line.starts_with("/proc/device-tree/interrupt-controller")).collect();

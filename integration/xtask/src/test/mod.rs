@@ -19,6 +19,7 @@ mod lane;
 mod largest;
 mod log;
 mod lspci;
+mod matrix;
 mod members;
 mod netboot;
 mod network;
@@ -170,6 +171,7 @@ const STEPS: &[Step] = &[
     long("soft-be", "big-endian guests boot on the processor in software", big_endian::software),
     long("be", "big-endian guests boot on KVM", big_endian::kvm),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
+    long("matrix", "what each host offers boots, what it has not is refused", matrix::all),
     long("bootdisk-all", "each form of the disk and the CD start in all places", boot_disk::all),
     long("bootdisk-own", "what grub-install makes in the guest starts", boot_disk::installed),
     long("bootdisk-peer", "the same disks and CD start in QEMU, with SLOF", boot_disk::peer),

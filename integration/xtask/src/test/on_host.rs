@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::boot;
 use crate::failure::{Failure, Result};
 use crate::folders;
 use crate::guest;
@@ -13,6 +14,9 @@ use super::log::Log;
 
 /// What the host says before each of several machines.
 const RUNS: &str = "HOST-RUNS";
+
+/// The VMM's status for what its user has to change.
+const REFUSED: u8 = 2;
 
 /// `cargo xtask` as users have it. Not this executable: another step may have replaced it.
 pub(super) fn xtask() -> Command {
@@ -51,7 +55,11 @@ pub(super) fn on_host_with<'a>(
 /// A host, and the machines that it is to run, one after the other: to start a host takes as long as
 /// most of them do.
 pub(super) struct OneHost {
-    xtask: Command,
+    shell: Command,
+    /// The VMM with its back end.
+    vmm: [String; 3],
+    /// Files are in the folder that this runs in, whatever their paths are here.
+    has_files: bool,
     script: String,
     count: usize,
 }
@@ -59,8 +67,17 @@ pub(super) struct OneHost {
 impl OneHost {
     /// A host with these files.
     pub(super) fn new<'a>(host: &str, files: impl IntoIterator<Item = &'a PathBuf>) -> Self {
-        let xtask = on_host_with(host, files, &["sh", "-c"]);
-        Self { xtask, script: "true".into(), count: 0 }
+        let shell = on_host_with(host, files, &["sh", "-c"]);
+        let vmm = ["pseries-vmm", "--backend", "kvm"].map(str::to_owned);
+        Self { shell, vmm, has_files: true, script: "true".into(), count: 0 }
+    }
+
+    /// This machine, with the processor in software.
+    pub(super) fn here() -> Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.arg("-c");
+        let vmm = [path(&boot::build()?)?, "--backend", "interp"].map(str::to_owned);
+        Ok(Self { shell, vmm, has_files: false, script: "true".into(), count: 0 })
     }
 
     /// Adds a machine that starts a kernel, which is one of the files, as the initial RAM disk is.
@@ -70,19 +87,38 @@ impl OneHost {
         cmdline: &str,
         arguments: &[&str],
     ) -> Result<()> {
-        let (kernel, initramfs) = (base_name(kernel)?, base_name(initramfs)?);
-        let usual = ["pseries-vmm", "--backend", "kvm", "--kernel", kernel];
-        let words = [&usual[..], &["--initramfs", initramfs, "--cmdline", cmdline], arguments];
-        let words: Vec<String> = words.concat().iter().map(|word| quoted(word.as_ref())).collect();
-        // In one line, so that what is looked for is no line of the command's.
-        self.script += &format!(" && echo {RUNS} {} && {}", self.count, words.join(" "));
-        self.count += 1;
+        let (kernel, initramfs) = (self.name(kernel)?, self.name(initramfs)?);
+        let usual = ["--kernel", kernel, "--initramfs", initramfs, "--cmdline", cmdline];
+        let words = self.words(&[&usual[..], arguments].concat());
+        self.push(&words);
         Ok(())
     }
 
-    /// Runs them all, each of which has to end with status 0. Gives what each showed.
+    /// Adds a machine that the VMM has to refuse, as what its user asks for cannot be.
+    pub(super) fn add_refused(&mut self, kernel: &Path, arguments: &[&str]) -> Result<()> {
+        let words = self.words(&[&["--kernel", self.name(kernel)?][..], arguments].concat());
+        self.push(&format!("{{ {words}; [ $? = {REFUSED} ]; }}"));
+        Ok(())
+    }
+
+    fn name<'a>(&self, file: &'a Path) -> Result<&'a str> {
+        if self.has_files { base_name(file) } else { path(file) }
+    }
+
+    fn words(&self, arguments: &[&str]) -> String {
+        let words = self.vmm.iter().map(String::as_str).chain(arguments.iter().copied());
+        words.map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" ")
+    }
+
+    fn push(&mut self, command: &str) {
+        // In one line, so that what is looked for is no line of the command's.
+        self.script += &format!(" && echo {RUNS} {} && {command}", self.count);
+        self.count += 1;
+    }
+
+    /// Runs them all, each of which has to end with status 0, or to be refused. Gives what each showed.
     pub(super) fn run(mut self, log: &mut Log) -> Result<Vec<String>> {
-        let said = log.run_with_input(self.xtask.arg(&self.script), "")?;
+        let said = log.run_with_input(self.shell.arg(&self.script), "")?;
         let consoles = consoles(&said);
         match consoles.len() == self.count {
             true => Ok(consoles),
@@ -93,6 +129,11 @@ impl OneHost {
             ))),
         }
     }
+}
+
+fn path(file: &Path) -> Result<&str> {
+    let why = || Failure::new(format!("{} is no path that a shell can be told", file.display()));
+    file.to_str().ok_or_else(why)
 }
 
 /// What is said behind each line that says that another machine runs.
