@@ -5,6 +5,7 @@
 //! and leaves that to the back end's [`ProcessorModes`]. [`DispatchCalls`] is for back ends whose
 //! CPUs do not sleep in KVM.
 
+mod characteristics;
 mod dispatch;
 mod mode;
 mod process_table;
@@ -19,6 +20,7 @@ use crate::ram::GuestRam;
 use crate::topology::CpuTopology;
 use crate::vcpu::{CpuIndex, ServerNumber};
 
+pub use characteristics::CpuCharacteristics;
 pub use dispatch::{DispatchCalls, Prod};
 pub use mode::Mode;
 pub use process_table::ProcessTable;
@@ -29,16 +31,6 @@ pub use reset::ResetTargets;
 pub struct PaprCalls {
     topology: CpuTopology,
     characteristics: Option<CpuCharacteristics>,
-}
-
-/// What the processor does, and what the guest should do, against attacks by speculation: the
-/// two doublewords of H_GET_CPU_CHARACTERISTICS, as Linux's `asm/hvcall.h` names their bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CpuCharacteristics {
-    /// What the processor has (`H_CPU_CHAR_…`).
-    pub character: u64,
-    /// What the system on it should do (`H_CPU_BEHAV_…`).
-    pub behaviour: u64,
 }
 
 impl PaprCalls {

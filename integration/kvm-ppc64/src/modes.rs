@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arch_ppc64::Kick;
 use arch_ppc64::hpt::HashPage;
+use arch_ppc64::papr::CpuCharacteristics;
 
 use crate::device::Device;
 use crate::error::KvmError;
@@ -189,10 +190,12 @@ impl Modes {
 
     /// What the host says that the processor does against speculation attacks, or `None` where it
     /// does not say.
-    pub(crate) fn cpu_characteristics(&self) -> Option<[u64; 2]> {
-        let mut known = sys::CpuCharacteristics::default();
-        sys::with_struct(&self.vm, sys::PPC_GET_CPU_CHAR, &mut known).ok()?;
-        Some([known.character & known.character_mask, known.behaviour & known.behaviour_mask])
+    pub(crate) fn cpu_characteristics(&self) -> Option<CpuCharacteristics> {
+        let mut said = sys::CpuCharacteristics::default();
+        sys::with_struct(&self.vm, sys::PPC_GET_CPU_CHAR, &mut said).ok()?;
+        let of = |character, behaviour| CpuCharacteristics { character, behaviour };
+        let masks = of(said.character_mask, said.behaviour_mask);
+        of(said.character, said.behaviour).known(masks)
     }
 
     /// What a CPU that is restored adds to its TB_OFFSET.

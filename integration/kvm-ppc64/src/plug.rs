@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::fdt::{FdtError, Tree};
-use arch_ppc64::papr::{CpuCharacteristics, ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
+use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal,
     SourceNumber,
@@ -27,10 +27,7 @@ impl Vm {
     ///
     /// One of the devices stands for what else the kernel answers by itself.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
-        let characteristics = self
-            .modes()
-            .cpu_characteristics()
-            .map(|[character, behaviour]| CpuCharacteristics { character, behaviour });
+        let characteristics = self.modes().cpu_characteristics();
         let mut devices: Vec<Arc<dyn Device>> = vec![
             self.interrupts().clone(),
             Arc::new(KernelCalls::new(&["hcall-splpar"])),

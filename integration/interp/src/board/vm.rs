@@ -8,7 +8,7 @@ use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::hpt::{HashedPageTable, Order};
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
-use arch_ppc64::papr::{DispatchCalls, ModeCalls, PaprCalls};
+use arch_ppc64::papr::{CpuCharacteristics, DispatchCalls, ModeCalls, PaprCalls};
 use arch_ppc64::platform::Device;
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xive::XicsOrXive;
@@ -256,7 +256,7 @@ impl Vm {
     /// are, who sleeps and wakes, the interrupt controller. Before or after CPUs are made.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
         let mut devices: Vec<Arc<dyn Device>> = vec![
-            Arc::new(PaprCalls::new(self.topology(), None)),
+            Arc::new(PaprCalls::new(self.topology(), Some(CpuCharacteristics::IN_ORDER))),
             Arc::new(ModeCalls::new(self.topology(), self.modes.clone())),
             self.dispatch.clone(),
             self.interrupts.clone(),

@@ -37,12 +37,12 @@ const PLACES: [Place; 5] = [
 ];
 
 const fn bare_metal(name: &'static str, processor: u32) -> Place {
-    Place { name, host: Some(name), processor, has_hash: true, has_xive: true }
+    Place { name, host: Some(name), processor, has_hash: true, has_xive: false }
 }
 
 /// Nested KVM-HV has neither hashed page tables nor XIVE.
 const fn partition(name: &'static str, processor: u32) -> Place {
-    Place { has_hash: false, has_xive: false, ..bare_metal(name, processor) }
+    Place { has_hash: false, ..bare_metal(name, processor) }
 }
 
 const PROCESSORS: [u32; 4] = [8, 9, 10, 11];
