@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use arch_ppc64::cas::{self, Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::hpt::Order;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::{Platform, PlatformBuilder, SaveState, StateValue};
 use arch_ppc64::smp::Mailboxes;
@@ -132,6 +133,48 @@ fn platform(vm: &Vm) -> Platform {
     let mut builder = PlatformBuilder::new(&machine, vm.interrupts().clone());
     builder.add_all(vm.devices());
     builder.build().unwrap()
+}
+
+/// A guest that translates by a hashed page table goes on elsewhere: segments, table and all.
+#[test]
+fn a_hash_guest_goes_on_in_another_machine() {
+    const EA: u64 = 0xc000_0000_0000_0000;
+    const VSID: u64 = 0x55;
+    let ram = ram();
+    // ld r3,0(r9); sc 1; b .-8
+    put(&ram, CODE, &[0xe869_0000, END, 0x4bff_fff8]);
+    ram.write_obj(0x1234_u64.to_be(), GuestAddress(0x2_0000)).unwrap();
+    let machine = |mmu| {
+        let options = VmOptions::new(&CpuTopology::new(1), Arc::new(Clock::of_instructions()));
+        let vm = create_vm(options.with_mmu(mmu, Order::MIN));
+        plug(&vm, 0, &ram).unwrap();
+        vm
+    };
+    let first = machine(Support::Only(Mmu::Hash));
+    let devices = platform(&first);
+    let mut call = Hypercall::new(token::ENTER, &[0, VSID * 8, VSID << 12 | 1, 0x2_0000 | 0x12]);
+    let _ = devices.hypercalls().dispatch(CpuIndex(0), &ram, &mut call);
+    assert_eq!((call.status(), call.args[0]), (Status::SUCCESS, VSID * 8));
+    let mut vcpu = started(&first, 0);
+    let mut state = vcpu.save().unwrap();
+    state.cpu.slb = vec![(EA | 1 << 27, VSID << 12)];
+    state.cpu.gpr[9] = EA;
+    state.cpu.msr |= 1 << 4;
+    vcpu.restore(&state).unwrap();
+    assert_eq!(next_token(&mut vcpu), 0x1234);
+    assert!(vcpu.complete().unwrap().is_none());
+    let vm = through_json(&first.save().unwrap());
+    let cpu = through_json(&vcpu.save().unwrap());
+    let saved = through_json(&devices.save().unwrap());
+    let second = machine(Support::Either);
+    second.restore(first.version(), &vm).unwrap();
+    let mut vcpu = second.create_vcpu(CpuIndex(0)).unwrap();
+    vcpu.restore(&cpu).unwrap();
+    platform(&second).restore(&saved).unwrap();
+    assert_eq!(next_token(&mut vcpu), 0x1234);
+    // A machine that has no such tables does not go on as something else.
+    let third = machine(Support::Only(Mmu::Radix));
+    assert!(third.restore(first.version(), &vm).is_err());
 }
 
 /// The modes that a guest has set are the machine's: of the CPU that goes on, and of one that is

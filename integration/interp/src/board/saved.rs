@@ -38,6 +38,10 @@ impl SaveState for Vm {
         }
         let VmState { modes, clock, turn } = state.get()?;
         modes.check()?;
+        if !self.options.mmu.includes(&modes.mmu()) {
+            let what = format!("a guest of {} translation in a machine without", modes.mmu());
+            return Err(StateError::Value(what));
+        }
         self.clock().check_state(clock)?;
         let is_ours = |turn| self.turns.as_ref().is_some_and(|turns| turns.has(turn));
         if turn.is_some_and(|turn| !is_ours(turn)) {

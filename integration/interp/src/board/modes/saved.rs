@@ -1,5 +1,6 @@
 //! Modes that are taken up.
 
+use arch_ppc64::cas::Mmu;
 use arch_ppc64::platform::StateError;
 
 use super::{Modes, ModesState};
@@ -13,6 +14,11 @@ impl Modes {
 }
 
 impl ModesState {
+    /// How addresses are translated.
+    pub(in crate::board) fn mmu(&self) -> Mmu {
+        if self.hash { Mmu::Hash } else { Mmu::Radix }
+    }
+
     /// Whether a machine can have these modes.
     pub(in crate::board) fn check(&self) -> Result<(), StateError> {
         check_modes(self.ail, self.table).map_err(|error| StateError::Value(error.to_string()))
