@@ -35,6 +35,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::cas::{Decision, Negotiated};
 use crate::vcpu::{CpuIndex, CpuState, EntryRegisters, Kick, StartError, VcpuHost};
@@ -73,6 +74,11 @@ pub enum RunState {
     /// Runs guest code, or would if it were not paused.
     Running,
 }
+
+/// A CPU that does not leave guest code when it is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} does not come out of the guest")]
+pub struct StillRunning(pub CpuIndex);
 
 /// The mailboxes of all CPUs of a machine. CPUs are known by their index; there may be gaps, and they
 /// may come and go.
@@ -236,16 +242,39 @@ impl Mailboxes {
     ///
     /// Not to be called by the thread of a CPU, which would wait for itself.
     pub fn await_paused(&self) -> bool {
-        for slot in self.all() {
+        self.await_paused_until(None) == Ok(true)
+    }
+
+    /// The same, in this time.
+    ///
+    /// # Errors
+    /// [`StillRunning`] names a CPU that is still in guest code, or in a call of the guest that does
+    /// not end, when the time is over. The machine stays paused.
+    pub fn await_paused_for(&self, limit: Duration) -> Result<bool, StillRunning> {
+        self.await_paused_until(Some(Instant::now() + limit))
+    }
+
+    fn await_paused_until(&self, until: Option<Instant>) -> Result<bool, StillRunning> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (index, slot) in slots {
             let mut mail = slot.lock();
             while !mail.is_out() {
                 if self.ending() || !self.is_paused() {
-                    return false;
+                    return Ok(false);
                 }
-                mail = slot.went_out.wait(mail).unwrap_or_else(PoisonError::into_inner);
+                let Some(until) = until else {
+                    mail = slot.went_out.wait(mail).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(StillRunning(index));
+                }
+                let waited = slot.went_out.wait_timeout(mail, left);
+                mail = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
-        self.is_paused() && !self.ending()
+        Ok(self.is_paused() && !self.ending())
     }
 
     /// Lets the CPUs of a paused machine go on.

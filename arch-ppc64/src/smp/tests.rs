@@ -124,6 +124,22 @@ fn a_paused_machine_has_no_cpu_in_guest_code() {
 }
 
 #[test]
+fn who_does_not_come_out_is_not_waited_for() {
+    let (cpus, _) = two();
+    let one = CpuIndex(1);
+    cpus.set_run_state(one, RunState::Running).unwrap();
+    cpus.pause();
+    assert_eq!(cpus.await_paused_for(Duration::from_millis(5)), Err(StillRunning(one)));
+    assert!(cpus.is_paused());
+    thread::scope(|scope| {
+        scope.spawn(|| cpus.wait(one));
+        assert_eq!(cpus.await_paused_for(Duration::from_secs(600)), Ok(true));
+        cpus.end();
+    });
+    assert_eq!(cpus.await_paused_for(Duration::from_secs(600)), Ok(false));
+}
+
+#[test]
 fn a_thread_looks_whatever_its_cpu_does() {
     let (cpus, guests) = two();
     let zero = CpuIndex(0);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arch_ppc64::boot::Boot;
 use arch_ppc64::hvterm::{self, HvTerm};
@@ -28,6 +29,9 @@ use crate::memory::{self, Ram};
 use crate::pause::PauseAfter;
 use crate::pci;
 use crate::snapshot::{Folder, Snapshot, Versioned};
+
+/// How long devices may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What stays over restarts of the machine.
 pub(crate) struct Board {
@@ -177,21 +181,26 @@ impl RunningMachine {
         Ok(board.console.serve(self.cpus.mailboxes(), &self.input, &board.pause)?)
     }
 
-    /// Gets every CPU out of the guest. False when the machine ended instead.
-    pub(crate) fn pause(&self) -> bool {
+    /// Gets every CPU out of the guest, and has the devices rest. False when the machine ended
+    /// instead.
+    pub(crate) fn pause(&self) -> Result<bool> {
         self.cpus.mailboxes().pause();
-        self.cpus.mailboxes().await_paused()
+        if !self.cpus.mailboxes().await_paused() {
+            return Ok(false);
+        }
+        self.platform.pause(PATIENCE)?;
+        Ok(true)
     }
 
-    pub(crate) fn resume(&self) {
+    /// Devices first: CPUs rely on them.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.platform.resume()?;
         self.cpus.mailboxes().resume();
+        Ok(())
     }
 
     /// Writes the paused machine into a folder.
     pub(crate) fn save(&self, board: &Board, folder: &Folder) -> Result<()> {
-        if board.config.rng.is_some() {
-            return Err("a machine with an entropy device cannot be saved yet".into());
-        }
         // CPUs come first: what they have left open may still change devices.
         let cpus = self.cpus.save()?;
         let vm = Versioned::save(self.vm.state())?;

@@ -98,10 +98,10 @@ fn run(cli: &Cli) -> Result<()> {
     loop {
         // Its moment may have come as the machine before it ended: then it stays paused.
         if !(save.is_some() && board.pause.has_come()) {
-            machine.resume();
+            machine.resume()?;
         }
         machine.attend(&board)?;
-        if machine.pause() {
+        if machine.pause()? {
             let Some(folder) = save.take() else { continue };
             machine.save(&board, &folder)?;
             board.console.show();

@@ -3,17 +3,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arch_ppc64::pci::{
     self, Doorbell, HostBridge, HostBridgeOptions, PciAddress, PciBus, PciPins, PciWindow,
     PciWindows,
 };
-use arch_ppc64::platform::PlatformBuilder;
+use arch_ppc64::platform::{PlatformBuilder, SaveState, StateError, StateValue};
 use pseries_devices::pci::PciFunction;
 use pseries_devices::rng::{Rng, Source};
 use pseries_devices::virtio::{Connection, VirtioPci};
 
-use crate::Result;
+use crate::Error;
 use crate::memory::Ram;
 
 /// The number of the first device, and how far the registers of one are from those of the next.
@@ -28,7 +29,7 @@ pub(crate) fn add_entropy(
     builder: &mut PlatformBuilder<'_>,
     ram: &Arc<Ram>,
     source: &Path,
-) -> Result<()> {
+) -> Result<(), Error> {
     let windows = PciWindows::of_bridge(0);
     let pins = PciPins::claim(builder, &pci::id_of(0))?;
     let doorbell = Doorbell::new(builder.controller().clone(), &windows);
@@ -107,5 +108,40 @@ impl PciBus for Segment {
             device.write_config(BAR_0, &(place as u32).to_le_bytes());
             device.write_config(BAR_0 + 4, &((place >> 32) as u32).to_le_bytes());
         }
+    }
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        self.devices.iter().try_for_each(|device| device.pause(until))
+    }
+    fn resume(&self) -> Result<(), StateError> {
+        self.devices.iter().try_for_each(|device| device.resume())
+    }
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
+}
+
+/// The states of its devices, in their order, with their versions.
+impl SaveState for Segment {
+    fn save(&self) -> Result<StateValue, StateError> {
+        let state = |device: &Box<dyn PciFunction>| {
+            let state =
+                device.state().ok_or_else(|| StateError::Unsupported(device.id().into()))?;
+            Ok::<_, StateError>((state.version(), state.save()?))
+        };
+        StateValue::of(&self.devices.iter().map(state).collect::<Result<Vec<_>, _>>()?)
+    }
+    fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
+        if version > self.version() {
+            return Err(StateError::Version { found: version, newest: self.version() });
+        }
+        let saved: Vec<(u32, StateValue)> = state.get()?;
+        if saved.len() != self.devices.len() {
+            return Err(StateError::Value(format!("{} devices on the PCI bus", saved.len())));
+        }
+        self.devices.iter().zip(saved).try_for_each(|(device, (version, saved))| {
+            let state =
+                device.state().ok_or_else(|| StateError::Unsupported(device.id().into()))?;
+            state.restore(version, &saved).map_err(|error| error.of(device.id()))
+        })
     }
 }

@@ -21,6 +21,7 @@ pub mod arguments;
 pub mod bootinfo;
 pub mod bus;
 pub mod cas;
+pub mod device_states;
 pub mod elf;
 pub mod fat;
 pub mod from_blob;
@@ -74,6 +75,7 @@ pub const TARGETS: &[Target] = &[
     target!(pci_config, &[]),
     target!(virtio_common, &[]),
     target!(virtio_chains, &[]),
+    target!(device_states, &[]),
     target!(labels, &[]),
     target!(iso9660, &[]),
     target!(fat, &[]),

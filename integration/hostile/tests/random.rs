@@ -88,6 +88,11 @@ fn virtio_chains() {
 }
 
 #[test]
+fn device_states() {
+    survives("device_states", 200, 100);
+}
+
+#[test]
 fn labels() {
     survives("labels", 300, 300);
 }

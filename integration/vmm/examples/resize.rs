@@ -1,5 +1,5 @@
 //! `pseries-vmm` with a file, such as a named pipe, in which it is told to make the machine larger
-//! and smaller while it runs.
+//! and smaller while it runs, and to have it stand still.
 //!
 //! ```console
 //! $ mkfifo control
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! The lines are `cpus N` and `memory SIZE`, which say how many CPUs and how much memory the machine
-//! is to have in all; `info`; and `wait SECONDS`, which says how long the guest has for each of the
-//! next ones. Each but the last has one line of answer, on standard error, once the guest has done
+//! is to have in all; `info`; `pause` and `resume`; and `wait SECONDS`, which says how long the machine
+//! has for each of the next ones. Each but the last has one line of answer, on standard error, once the guest has done
 //! what it was asked for, has said no, or its time is over.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pseries_vmm::config::Size;
+use pseries_vmm::pause::PauseError;
 use pseries_vmm::resize::{Amount, Control, Info, ResizeError};
 use pseries_vmm::{program, take_limits_as_errors};
 
@@ -68,11 +69,19 @@ fn obey(lines: impl BufRead, control: &Control) {
                 Ok(size) => say(&format!("{line}: {}", resize_memory(control, size, limit))),
                 Err(error) => say(&format!("{line}: {error}")),
             },
+            None if line == "pause" => say(&format!("pause: {}", result(control.pause(limit)))),
+            None if line == "resume" => say(&format!("resume: {}", result(control.resume()))),
             None if line == "info" => say(&format!("info: {}", describe(control.info()))),
             _ if line.is_empty() => {}
-            _ => say(&format!("{line}: not one of cpus N, memory SIZE, info, wait SECONDS")),
+            _ => say(&format!(
+                "{line}: not one of cpus N, memory SIZE, info, pause, resume, wait SECONDS"
+            )),
         }
     }
+}
+
+fn result(result: Result<(), PauseError>) -> String {
+    result.map_or_else(|error| chain(&error), |()| "done".to_owned())
 }
 
 fn resize_cpus(control: &Control, cpus: u32, limit: Duration) -> String {

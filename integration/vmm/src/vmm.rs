@@ -23,6 +23,7 @@ use crate::cpus::Cpus;
 use crate::devices::{Devices, Plugged, Wires};
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
+use crate::halves::Halves;
 use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::moments::Phase;
 use crate::outlet;
@@ -75,7 +76,7 @@ pub struct Setup {
     pub ram: RamPlan,
     /// What is on the PCI bus.
     pub devices: Arc<Devices>,
-    /// Makes it larger and smaller while it runs.
+    /// Makes it larger and smaller while it runs, and has it stand still.
     pub control: Control,
 }
 
@@ -285,6 +286,7 @@ struct Life {
     input: InterruptLine,
     power_button: PowerButton,
     hotplug: Option<Hotplug>,
+    control: Control,
     resizer: Option<Resizer>,
     devices: Option<Plugged>,
     client: Option<ClientReporter>,
@@ -341,6 +343,7 @@ impl Life {
             input: boot.input,
             power_button: boot.power_button,
             hotplug: boot.hotplug,
+            control: setup.control.clone(),
             resizer: None,
             devices: boot.plugged,
             client: boot.client,
@@ -351,6 +354,9 @@ impl Life {
             life.end();
             return Err(error);
         }
+        // From here on it may stand still.
+        let halves = Halves::new(mailboxes.clone(), Arc::new(boot.platform));
+        life.control.begin_halves(halves);
         for vcpu in machine.vcpus().take(1) {
             // It is stopped, as all are.
             let _ = mailboxes.start(vcpu, boot.registers);
@@ -386,6 +392,7 @@ impl Life {
 
     /// Stops every CPU and waits for it.
     fn end(self) -> Left {
+        self.control.end_halves();
         self.cpus.end();
         if let Some(resizer) = self.resizer {
             resizer.end();

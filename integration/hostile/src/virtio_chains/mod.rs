@@ -12,8 +12,10 @@ mod queue;
 mod rng;
 mod vsock;
 
+use pseries_devices::virtio::VirtioDevice;
+
 use crate::Reach;
-use crate::device_ram::address;
+use crate::device_ram::{Memory, address};
 use crate::input::Input;
 
 use self::bench::Bench;
@@ -37,6 +39,19 @@ const KINDS: [Kind; 5] = [
     Kind { name: "net", goals: net::GOALS, make: net::make },
     Kind { name: "console", goals: console::GOALS, make: console::make },
 ];
+
+/// What a device works with, for as long as it is there.
+pub(crate) struct Others(#[expect(dead_code, reason = "it is only kept")] Box<dyn kind::Host>);
+
+/// One of each device, by its name, made by a byte of flags.
+pub(crate) fn all(
+    flags: u8,
+) -> impl Iterator<Item = (&'static str, Box<dyn VirtioDevice<Memory>>, Others)> {
+    KINDS.iter().map(move |kind| {
+        let kind::Made { device, host } = (kind.make)(flags);
+        (kind.name, device, Others(host))
+    })
+}
 
 /// See [`Target::goals`](crate::Target::goals): the same of each device, and what it does.
 pub fn goals() -> Vec<String> {

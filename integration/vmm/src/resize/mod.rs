@@ -29,10 +29,11 @@ mod worker;
 mod tests;
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::end::lock;
+use crate::halves::Halves;
 
 pub use error::ResizeError;
 use notes::Message;
@@ -85,7 +86,8 @@ impl Info {
     }
 }
 
-/// A handle of a machine that runs, or will run: see the [module](self). Clones are the same.
+/// A handle of a machine that runs, or will run: see the [module](self), and [pause](crate::pause).
+/// Clones are the same.
 ///
 /// The machine that [`vmm::run`](crate::vmm::run) is given it with is the one that it controls; for
 /// one machine at a time.
@@ -99,9 +101,20 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     phase: Phase,
     info: Info,
+    /// It is to stand still, whatever start of it there is.
+    pub(crate) paused: bool,
+    /// What of it stands still.
+    pub(crate) halves: Option<Halves>,
+}
+
+impl State {
+    /// There is no machine yet, or none any more.
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.halves.is_none()
+    }
 }
 
 /// Where the machine is.
@@ -137,7 +150,7 @@ impl Control {
         cpus: Option<u32>,
         memory_bytes: Option<u64>,
     ) -> Result<Info, ResizeError> {
-        let worker = match &lock(&self.0.state).phase {
+        let worker = match &self.lock().phase {
             Phase::Running(worker) => worker.clone(),
             phase => return Err(phase.error()),
         };
@@ -146,7 +159,7 @@ impl Control {
         let sent = worker.send(Message::Resize { cpus, memory_bytes, reply });
         match sent.ok().and_then(|()| answer.recv().ok()) {
             Some(result) => result,
-            None => Err(lock(&self.0.state).phase.error()),
+            None => Err(self.lock().phase.error()),
         }
     }
 
@@ -155,7 +168,7 @@ impl Control {
     /// # Errors
     /// [`ResizeError::NotRunning`] and [`ResizeError::Restarting`].
     pub fn info(&self) -> Result<Info, ResizeError> {
-        let state = lock(&self.0.state);
+        let state = self.lock();
         match &state.phase {
             Phase::Running(_) | Phase::Fixed => Ok(state.info),
             phase => Err(phase.error()),
@@ -184,7 +197,7 @@ impl Control {
         mut is_reached: impl FnMut(&Info) -> bool,
     ) -> Result<Info, ResizeError> {
         let start = Instant::now();
-        let mut state = lock(&self.0.state);
+        let mut state = self.lock();
         loop {
             let left = limit.saturating_sub(start.elapsed());
             match &state.phase {
@@ -204,26 +217,32 @@ impl Control {
     /// The machine has started, and has this. Who plugs things is `worker`, if there is room.
     fn begin(&self, worker: Option<Sender<Message>>, info: Info) {
         let phase = worker.map_or(Phase::Fixed, Phase::Running);
-        *lock(&self.0.state) = State { phase, info };
+        let mut state = self.lock();
+        (state.phase, state.info) = (phase, info);
+        drop(state);
         self.0.changed.notify_all();
     }
 
     /// It has that now.
     fn publish(&self, info: Info) {
-        lock(&self.0.state).info = info;
+        self.lock().info = info;
         self.0.changed.notify_all();
     }
 
     /// The start is over. There may be another one.
-    fn pause(&self) {
-        lock(&self.0.state).phase = Phase::Restarting;
+    fn restarting(&self) {
+        self.lock().phase = Phase::Restarting;
         self.0.changed.notify_all();
     }
 
     /// There is no other start.
     pub(crate) fn end(&self) {
-        lock(&self.0.state).phase = Phase::Idle;
+        *self.lock() = State::default();
         self.0.changed.notify_all();
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
     }
 }
 

@@ -62,7 +62,7 @@ impl Resizer {
 
     /// Ends it. CPUs that are to end are told before: it may wait for one.
     pub(crate) fn end(self) {
-        self.control.pause();
+        self.control.restarting();
         if let Some((shared, worker, thread)) = self.worker {
             // What it has been told before does not hold it up; the message only wakes it.
             shared.end();

@@ -8,7 +8,7 @@ pub(crate) mod rebuild;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -54,11 +54,13 @@ impl Run {
     /// Starts one with nothing but these arguments, on the processor in software.
     pub(crate) fn of_arguments(arguments: &[&str]) -> Self {
         let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
-        vmm.args(["--backend", "interp"])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        vmm.args(["--backend", "interp"]).args(arguments);
+        Self::of(vmm)
+    }
+
+    /// Starts another program that is the same.
+    pub(crate) fn of(mut vmm: Command) -> Self {
+        vmm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         with_default_signals(&mut vmm);
         let mut child = vmm.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
@@ -127,6 +129,11 @@ impl Run {
         }
         let complaint = self.complaint();
         (status, std::mem::take(&mut self.shown), complaint)
+    }
+
+    /// Takes its standard error.
+    pub(crate) fn take_stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
     }
 
     fn complaint(&mut self) -> String {

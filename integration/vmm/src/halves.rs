@@ -1,0 +1,70 @@
+//! The two halves of a machine that stands still: CPUs and devices.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arch_ppc64::platform::{Platform, PlatformError};
+use arch_ppc64::smp::{Mailboxes, StillRunning};
+
+use crate::end::lock;
+
+/// Why a machine does not stand still, or does not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PauseError {
+    /// There is no machine yet, or none any more.
+    #[error("no machine is running")]
+    NotRunning,
+    /// A CPU is at something that does not end.
+    #[error("the machine cannot be paused")]
+    Cpu(#[from] StillRunning),
+    /// A device is, or cannot go on.
+    #[error(transparent)]
+    Device(#[from] PlatformError),
+}
+
+/// What of a machine stands still.
+#[derive(Clone)]
+pub(crate) struct Halves {
+    mailboxes: Arc<Mailboxes>,
+    platform: Arc<Platform>,
+    /// Who pauses it or has it go on does so alone.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Halves {
+    pub(crate) fn new(mailboxes: Arc<Mailboxes>, platform: Arc<Platform>) -> Self {
+        Self { mailboxes, platform, turn: Arc::default() }
+    }
+
+    pub(crate) fn pause(&self, limit: Duration) -> Result<(), PauseError> {
+        let _turn = lock(&self.turn);
+        let until = Instant::now() + limit;
+        self.mailboxes.pause();
+        // One that ends instead does nothing more, and the next is paused from its start on.
+        if self.mailboxes.await_paused_for(limit)? {
+            self.platform.pause(until.saturating_duration_since(Instant::now()))?;
+        }
+        Ok(())
+    }
+
+    /// What is about to start stands still from then on: its devices do nothing yet.
+    pub(crate) fn hold(&self) {
+        self.mailboxes.pause();
+        let _ = self.platform.pause(Duration::ZERO);
+    }
+
+    /// The CPUs go on in any case: one of their devices that does not needs a reset.
+    pub(crate) fn resume(&self) -> Result<(), PlatformError> {
+        let _turn = lock(&self.turn);
+        let resumed = self.platform.resume();
+        self.mailboxes.resume();
+        resumed
+    }
+}
+
+impl std::fmt::Debug for Halves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Halves").field("cpus", &self.mailboxes).finish_non_exhaustive()
+    }
+}
