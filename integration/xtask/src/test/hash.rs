@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::failure::Result;
 use crate::guest::{self, Guest, NO_WATCHDOGS};
 use crate::kexec;
+use crate::tools;
 
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
@@ -65,6 +66,7 @@ pub(super) fn kvm(log: &mut Log) -> Result<()> {
     boots(log, "powernv9", &guest, &guest.kernel, &MACHINES)?;
     boots(log, "powernv9", &guest, &newer, &MACHINES[..3])?;
     boots(log, "powernv10", &guest, &guest.kernel, &MACHINES[..3])?;
+    resizes(log, &guest)?;
     kexecs(log, &guest)
 }
 
@@ -86,6 +88,20 @@ fn boots(
         shows_times(console, "processor\t: ", 2 * machine.starts)?;
         let by_vof = if machine.options.contains("x-vof=off") { 0 } else { machine.starts };
         shows_times(console, VOF_LINES[1], by_vof)?;
+    }
+    Ok(())
+}
+
+/// The guest has its table resized, and not more than is its due.
+fn resizes(log: &mut Log, guest: &Guest) -> Result<()> {
+    let initramfs = tools::initramfs(guest, false)?;
+    let files = [&guest.kernel, &initramfs];
+    let mut host = OneHost::new("powernv9", files);
+    let arguments = ["--memory", "size=512M", "--cpus", "boot=2", "--machine", "mmu=hash"];
+    let cmdline = format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} autorun=/bin/hpt");
+    host.add(files, &cmdline, &arguments)?;
+    for console in host.run(log)? {
+        shows(&console, &["GUEST-RESIZED", "GUEST-RAN /bin/hpt: 0"])?;
     }
     Ok(())
 }

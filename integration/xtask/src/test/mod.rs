@@ -162,7 +162,6 @@ const STEPS: &[Step] = &[
     host("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
     host("saves", "guests are saved at random points, and go on", saves::kvm),
     host("hash", "guests on KVM translate by hashed page tables, or choose", hash::kvm),
-    host("hash-hotplug", "a guest has its hashed page table resized", resizes::kvm_hash),
     host("power10", "guests of each level boot on a POWER10 host", power10::levels),
     host("refusals", "what a POWER host cannot do is refused", boots::refusals),
     host("pipe", "a guest takes its commands from a pipe", boots::pipe),

@@ -37,20 +37,6 @@ pub(super) fn software(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn kvm(log: &mut Log) -> Result<()> {
-    resized(log, &mut on_kvm()?)
-}
-
-/// The guest's kernel has its hashed page table resized as its memory changes.
-pub(super) fn kvm_hash(log: &mut Log) -> Result<()> {
-    let mut command = on_kvm()?;
-    command.args(["--cpus", "boot=2", "--memory", "size=512M,hotplug_size=1G"]);
-    let cmdline = format!("{QUICK} {NO_WATCHDOGS} movable_node disable_radix autorun=/bin/hpt");
-    let console = log.run_with_input(command.arg("--cmdline").arg(cmdline), "")?;
-    shows(&console, &["GUEST-HAS-RESIZED 2\n", "MMU\t\t: Hash", "GUEST-RAN /bin/hpt: 0\n"])
-}
-
-/// The machine on an emulated host, but for its size and its task.
-fn on_kvm() -> Result<Command> {
     let program = power::build_example(RESIZE)?;
     let guest = guest::make(false)?;
     let initramfs = tools::initramfs(&guest, false)?;
@@ -60,7 +46,7 @@ fn on_kvm() -> Result<Command> {
     command.arg(format!("./{RESIZE}")).args(["--backend", "kvm"]);
     command.args(["--kernel", base_name(&guest.kernel)?]);
     command.args(["--initramfs", base_name(&initramfs)?]);
-    Ok(command)
+    resized(log, &mut command)
 }
 
 fn script() -> PathBuf {
