@@ -96,7 +96,7 @@ const QUERY_VAS_CAPABILITIES: u64 = 0x398;
 const GET_PERF_COUNTER_INFO: u64 = 0xf080;
 
 /// Those of XIVE.
-pub(crate) const XIVE_CALLS: &[u64] = &[
+pub const XIVE_CALLS: &[u64] = &[
     INT_GET_SOURCE_INFO,
     INT_SET_SOURCE_CONFIG,
     INT_GET_SOURCE_CONFIG,

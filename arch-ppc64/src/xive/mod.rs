@@ -65,6 +65,8 @@ mod either;
 mod esb;
 mod mmio;
 mod queue;
+#[cfg(feature = "serde")]
+mod saved;
 mod server;
 mod state;
 
@@ -81,6 +83,8 @@ pub use controller::{Assignment, EventQueue, SourceInfo, SourcePages, XiveContro
 pub use device::KernelXive;
 pub use either::XicsOrXive;
 pub use esb::{Load, Pq};
+#[cfg(feature = "serde")]
+pub use saved::{SavedEither, SavedQueue, SavedServer, SavedSource, SavedXive};
 use server::Server;
 use state::State;
 

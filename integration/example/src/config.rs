@@ -5,7 +5,9 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use arch_ppc64::config::{AddressTranslation, Boot, Cpus, MachineConfig, Memory, PseriesOptions};
+use arch_ppc64::config::{
+    AddressTranslation, Boot, Cpus, Interrupts, MachineConfig, Memory, PseriesOptions,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,9 @@ impl MachineConfig for VmConfig {
     }
     fn boot(&self) -> Boot<'_> {
         Boot::new(&self.payload.cmdline)
+    }
+    fn interrupts(&self) -> Interrupts {
+        self.machine.interrupts
     }
     fn mmu(&self) -> AddressTranslation {
         self.machine.mmu

@@ -68,6 +68,8 @@ struct Parts {
 impl Board {
     pub(crate) fn new(hypervisor: Box<dyn Hypervisor>, config: VmConfig) -> Result<Self> {
         let machine = Machine::new(&config)?.on_host(hypervisor.host_pvr()?)?;
+        let interrupts = hypervisor.interrupts(machine.wanted_interrupts())?;
+        let machine = machine.with_interrupts(interrupts);
         let mmu = hypervisor.mmu(machine.wanted_mmu())?;
         let machine = machine.with_mmu(mmu);
         Ok(Self {

@@ -9,9 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arch_ppc64::cas::{Mmu, Support};
 use arch_ppc64::hpt::{HashPage, Order, SEGMENT_PAGE_SIZES, SLB_ENTRIES, SegmentPageSizes};
+use arch_ppc64::layout::PAGE_BYTES;
 
 use crate::error::KvmError;
 use crate::hpt::{self, NO_HASH};
+use crate::interrupts;
 use crate::memory::host_page_bytes;
 use crate::registers::{ARCH_COMPAT, DEC_EXPIRY, TB_OFFSET};
 use crate::sys;
@@ -34,6 +36,8 @@ pub(crate) struct Device {
     mmu: OnceLock<Support<Mmu>>,
     /// The pages of a hashed page table; known with that.
     hash_pages: OnceLock<Vec<HashPage>>,
+    /// Why the host has no XIVE for guests, if it has none; known when it was asked for.
+    no_xive: OnceLock<Option<String>>,
 }
 
 impl Device {
@@ -79,6 +83,7 @@ impl Device {
             levels: Mutex::default(),
             mmu: OnceLock::new(),
             hash_pages: OnceLock::new(),
+            no_xive: OnceLock::new(),
         })
     }
 
@@ -184,6 +189,33 @@ impl Device {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
             Err(error) => Err(KvmError::kernel("ask for an architecture level")(error)),
+        }
+    }
+
+    /// Why guests cannot take interrupts by XIVE here; `None` where they can. It is found out once.
+    pub(crate) fn no_xive(&self) -> Result<Option<&str>, KvmError> {
+        if self.no_xive.get().is_none() {
+            // Another may be first meanwhile, and finds the same.
+            let _ = self.no_xive.set(self.try_xive()?);
+        }
+        Ok(self.no_xive.get().and_then(Option::as_deref))
+    }
+
+    fn try_xive(&self) -> Result<Option<String>, KvmError> {
+        if self.capability(sys::CAP_PPC_IRQ_XIVE)? == 0 {
+            return Ok(Some("its KVM has none for them".to_owned()));
+        }
+        let page = host_page_bytes();
+        if page != PAGE_BYTES {
+            return Ok(Some(format!(
+                "its pages are of {page:#x} bytes, and KVM has XIVE for guests with pages of \
+                 {PAGE_BYTES:#x} only"
+            )));
+        }
+        match interrupts::has_xive(&self.create_vm()?) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some("it is a guest itself".to_owned())),
+            Err(error) => Err(KvmError::kernel("create a XIVE")(error)),
         }
     }
 

@@ -12,6 +12,7 @@ mod modes;
 mod plug;
 mod registers;
 mod run_area;
+mod seat;
 mod state;
 mod sys;
 mod threads;
@@ -22,7 +23,7 @@ mod vm;
 
 pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
-pub use interrupts::Xics;
+pub use interrupts::XicsOrXive;
 pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, Segment, VcpuState};
 pub use sys::IOCTLS;
 pub use time::TimePolicy;
@@ -35,5 +36,5 @@ const _: () = {
     shared::<Kvm>();
     shared::<Vm>();
     shared::<Vcpu>();
-    shared::<Xics>();
+    shared::<XicsOrXive>();
 };

@@ -11,9 +11,25 @@ use vm_memory::GuestAddress;
 use crate::error::KvmError;
 use crate::sys;
 
-/// The slots of a VM.
-#[derive(Debug, Default)]
-pub(crate) struct Slots(Mutex<BTreeMap<u32, Slot>>);
+/// The slots of a VM. The last ones are its own.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    used: Mutex<BTreeMap<u32, Slot>>,
+    /// How many there are for others.
+    count: u32,
+}
+
+/// A slot that is for registers of the VM's devices.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OwnSlot {
+    /// The pages of a XIVE's sources.
+    Sources,
+    /// The thread interrupt management area.
+    Threads,
+}
+
+/// How many of them there are.
+const OWN: u32 = 2;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -37,9 +53,58 @@ impl Slot {
 }
 
 impl Slots {
+    /// Those of a VM whose kernel has so many.
+    pub(crate) fn new(of_kernel: u32) -> Self {
+        Self { used: Mutex::default(), count: of_kernel.saturating_sub(OWN) }
+    }
+
     /// # Safety
     /// That of [`Vm::set_memory_region`](crate::Vm::set_memory_region).
     pub(crate) unsafe fn set(
+        &self,
+        vm: &OwnedFd,
+        number: u32,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+        flags: MemoryFlags,
+    ) -> Result<(), KvmError> {
+        if number >= self.count {
+            let last = self.count.saturating_sub(1);
+            let message = format!("there is no memory slot {number}: the last one is {last}");
+            return Err(KvmError::Refused(message));
+        }
+        // SAFETY: says the caller.
+        unsafe { self.set_any(vm, number, at, host, bytes, flags) }
+    }
+
+    /// The same for one of the VM's own.
+    ///
+    /// # Safety
+    /// As [`set`](Self::set), but that what is mapped is no memory.
+    pub(crate) unsafe fn set_own(
+        &self,
+        vm: &OwnedFd,
+        slot: OwnSlot,
+        at: GuestAddress,
+        host: NonNull<u8>,
+        bytes: u64,
+    ) -> Result<(), KvmError> {
+        // SAFETY: says the caller.
+        unsafe { self.set_any(vm, self.own(slot), at, host, bytes, MemoryFlags::PLAIN) }
+    }
+
+    pub(crate) fn remove_own(&self, vm: &OwnedFd, slot: OwnSlot) -> Result<(), KvmError> {
+        self.remove(vm, self.own(slot))
+    }
+
+    fn own(&self, slot: OwnSlot) -> u32 {
+        self.count + slot as u32
+    }
+
+    /// # Safety
+    /// As [`set`](Self::set).
+    unsafe fn set_any(
         &self,
         vm: &OwnedFd,
         number: u32,
@@ -106,7 +171,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated};
 use arch_ppc64::fdt::{FdtError, Tree};
+use arch_ppc64::hypercall::token;
 use arch_ppc64::papr::{ModeCalls, PaprCalls, ProcessTable, ProcessorModes};
 use arch_ppc64::platform::{
     Describe, Device, InterruptController, InterruptError, InterruptKind, KernelCalls, Signal,
     SourceNumber,
 };
 use arch_ppc64::rtas::RtasHandler;
-use arch_ppc64::{Machine, Status};
+use arch_ppc64::{CpuIndex, GuestRam, Hypercall, HypercallHandler, Machine, Next, Status};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::hpt_calls::HptCalls;
-use crate::interrupts::Xics;
+use crate::interrupts::XicsOrXive;
 use crate::modes::Modes;
 use crate::translation::MmuConfig;
 use crate::vm::Vm;
@@ -54,15 +55,28 @@ impl Vm {
 
 impl Vm {
     /// What its CPUs make of an agreement between a guest and its platform, for
-    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): XICS they do, a level that the host
-    /// has each takes before its next entry, and the translation changes at once, as long as nobody but
-    /// the caller runs.
+    /// [`VcpuHost::negotiated`](arch_ppc64::VcpuHost::negotiated): a level that the host
+    /// has each takes before its next entry, they get the interrupt controller that the VM can be, out
+    /// of guest code, and the translation changes at once, as long as nobody but the caller runs.
     pub fn negotiated(&self, decision: &Decision) -> Negotiated {
-        let agreed = decision.interrupts == InterruptMode::Xics
-            && self.modes().check_level(decision.compat).is_ok()
+        let before = self.interrupts().mode();
+        let agreed = self.modes().check_level(decision.compat).is_ok()
+            && self.agree_on_interrupts(decision.interrupts)
             && self.agree_on_translation(decision)
             && self.set_compat(decision.compat).is_ok();
-        if agreed { Negotiated::Live } else { Negotiated::Refused }
+        if !agreed {
+            self.agree_on_interrupts(before);
+            return Negotiated::Refused;
+        }
+        Negotiated::Live
+    }
+
+    fn agree_on_interrupts(&self, mode: InterruptMode) -> bool {
+        self.interrupts().switch(mode).unwrap_or_else(|error| {
+            let error = with_source(&error);
+            log::error!("the guest does not get its interrupt controller: {error}");
+            false
+        })
     }
 
     fn agree_on_translation(&self, decision: &Decision) -> bool {
@@ -112,23 +126,26 @@ fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or(error.to_string(), |source| format!("{error}: {source}"))
 }
 
-/// What the tree says of it, and the sources as its state. A platform with it is restored after the
-/// CPUs.
-impl Device for Xics {
+/// A platform with it is restored after the CPUs.
+impl Device for XicsOrXive {
     fn id(&self) -> &str {
-        self.described.id()
+        self.described().id()
     }
 
     fn describe(&self, tree: &mut Tree, cx: &Describe<'_>) -> Result<(), FdtError> {
-        self.described.describe(tree, cx)
+        self.described().describe(tree, cx)
+    }
+
+    fn hypercalls(&self) -> Option<&dyn HypercallHandler> {
+        self.modes().includes(&InterruptMode::Xive).then_some(self)
     }
 
     fn function_sets(&self) -> &[&'static str] {
-        self.described.function_sets()
+        self.described().function_sets()
     }
 
     fn rtas(&self) -> Option<&dyn RtasHandler> {
-        self.described.rtas()
+        self.described().rtas()
     }
 
     #[cfg(feature = "serde")]
@@ -137,7 +154,18 @@ impl Device for Xics {
     }
 }
 
-impl InterruptController for Xics {
+/// Those of XICS, the kernel answers.
+impl HypercallHandler for XicsOrXive {
+    fn tokens(&self) -> &[u64] {
+        token::XIVE_CALLS
+    }
+
+    fn handle(&self, _caller: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {
+        self.answer(ram, call)
+    }
+}
+
+impl InterruptController for XicsOrXive {
     fn claim(&self, source: SourceNumber, kind: InterruptKind) -> Result<(), InterruptError> {
         self.add(source, kind)
             .map_err(|reason| InterruptError::Controller { source_number: source, reason })
@@ -171,10 +199,9 @@ mod saved {
     use arch_ppc64::platform::{SaveState, StateError, StateValue};
     use serde::{Deserialize, Serialize};
 
-    use super::{MmuConfig, Vm, Xics};
+    use super::{MmuConfig, Vm};
     use crate::error::KvmError;
     use crate::hpt::{ENTRY_BYTES, Run};
-    use crate::interrupts::SourceState;
     use crate::modes::Snapshot;
     use crate::time::HostTime;
     use crate::translation;
@@ -316,26 +343,6 @@ mod saved {
                 time: HostTime { timebase: saved.timebase, unix_ns: saved.unix_ns },
             };
             self.modes().restore(&snapshot).map_err(state_error)
-        }
-    }
-
-    /// [`Xics`], saved.
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct XicsState {
-        sources: Vec<SourceState>,
-    }
-
-    /// Restored after the states of all CPUs are.
-    impl SaveState for Xics {
-        fn save(&self) -> Result<StateValue, StateError> {
-            StateValue::of(&XicsState { sources: self.snapshot()? })
-        }
-
-        fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-            check_version(version)?;
-            let saved: XicsState = state.get()?;
-            Self::restore(self, &saved.sources).map_err(state_error)
         }
     }
 

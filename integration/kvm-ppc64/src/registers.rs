@@ -8,6 +8,10 @@ const U32: u64 = 0x1020_0000_0000_0000;
 const U64: u64 = 0x1030_0000_0000_0000;
 const U128: u64 = 0x1040_0000_0000_0000;
 
+/// How interrupts are presented to a CPU, where there is an XICS.
+pub(crate) const ICP_STATE: u64 = U64 | 0x8c;
+/// The same where there is a XIVE: what it is in its controller's state.
+pub(crate) const VP_STATE: u64 = U128 | 0x8d;
 pub(crate) const TB_OFFSET: u64 = U64 | 0x9c;
 pub(crate) const LPCR_64: u64 = U64 | 0xb5;
 pub(crate) const ARCH_COMPAT: u64 = U32 | 0xb7;
@@ -36,7 +40,8 @@ const fn several(name: &'static str, id: u64, first: u32, count: u32) -> Group {
 ///
 /// Left out: the floating-point registers, which are halves of VSR0 to 31; PTCR, which belongs to
 /// guests that have guests; SREGS, which is the processor version, and the segments of hash
-/// guests, a field of its own; transactional memory; and the state of a native XIVE.
+/// guests, a field of its own; transactional memory; and the state of a native XIVE, which is its
+/// controller's.
 const GROUPS: &[Group] = &[
     one("ARCH_COMPAT", ARCH_COMPAT),
     one("LPCR", LPCR_64),
@@ -97,7 +102,7 @@ const GROUPS: &[Group] = &[
     one("VPA", U64 | 0x82),
     one("SLB_SHADOW", U128 | 0x83),
     one("DTL", U128 | 0x84),
-    one("ICP", U64 | 0x8c),
+    one("ICP", ICP_STATE),
     one("TB_OFFSET", TB_OFFSET),
     one("DEC_EXPIRY", DEC_EXPIRY),
 ];

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
 use arch_ppc64::CpuIndex;
+use arch_ppc64::cas::InterruptMode;
 
 use crate::error::KvmError;
-use crate::registers::{self, Register, TB_OFFSET};
+use crate::registers::{self, ICP_STATE, Register, TB_OFFSET};
 use crate::sys;
 
 /// The state of a virtual CPU between two instructions.
@@ -22,7 +23,7 @@ pub struct VcpuState {
     /// All others by their names: those that the host's kernel knows. VSR0 to VSR31 have the
     /// floating-point registers in their upper halves; VPA, SLB_SHADOW and DTL are the areas that
     /// the guest registered (address, and length in the upper half where there is one); ICP is the
-    /// presentation of interrupts; TB_OFFSET and DEC_EXPIRY are time, in ticks.
+    /// presentation of interrupts by XICS; TB_OFFSET and DEC_EXPIRY are time, in ticks.
     pub registers: BTreeMap<String, RegisterValue>,
     /// The valid entries of the segment lookaside buffer: of a guest with a hashed page table.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
@@ -109,12 +110,17 @@ impl From<RegisterValue> for String {
 }
 
 /// Reads all that there is.
-pub(crate) fn read(index: CpuIndex, vcpu: &OwnedFd) -> Result<VcpuState, KvmError> {
+pub(crate) fn read(
+    index: CpuIndex,
+    vcpu: &OwnedFd,
+    interrupts: InterruptMode,
+) -> Result<VcpuState, KvmError> {
     let mut regs = sys::Regs::default();
     sys::with_struct(vcpu, sys::GET_REGS, &mut regs)
         .map_err(KvmError::kernel("read the registers of a virtual CPU"))?;
     let mut values = BTreeMap::new();
-    for Register { name, id } in registers::all() {
+    for Register { name, id } in registers::all().filter(|register| is_there(register, interrupts))
+    {
         match sys::get_one_reg(vcpu, id) {
             Ok(value) => {
                 values.insert(name, RegisterValue(value));
@@ -136,9 +142,17 @@ pub(crate) fn write(
     index: CpuIndex,
     vcpu: &OwnedFd,
     state: &VcpuState,
+    interrupts: InterruptMode,
     time_correction: u64,
 ) -> Result<(), KvmError> {
     let writes = in_order(state, time_correction)?;
+    if let Some((register, _)) = writes.iter().find(|(register, _)| !is_there(register, interrupts))
+    {
+        return Err(KvmError::State(format!(
+            "the register {} is of another interrupt controller than {interrupts}",
+            register.name
+        )));
+    }
     set_segments(vcpu, &state.segments)?;
     let mut regs = sys::Regs::from(state.core);
     sys::with_struct(vcpu, sys::SET_REGS, &mut regs)
@@ -153,9 +167,20 @@ const AT_RESET: [(&str, u128); 4] =
     [("DTL", 0), ("SLB_SHADOW", 0), ("VPA", 0), ("ICP", 0xffff_0000)];
 
 /// Sets what a CPU that was in use has outside its registers as it is of a new one.
-pub(crate) fn reset(index: CpuIndex, vcpu: &OwnedFd) -> Result<(), KvmError> {
+pub(crate) fn reset(
+    index: CpuIndex,
+    vcpu: &OwnedFd,
+    interrupts: InterruptMode,
+) -> Result<(), KvmError> {
     set_segments(vcpu, &[])?;
-    at_reset().try_for_each(|(register, value)| set(index, vcpu, register, value))
+    at_reset()
+        .filter(|(register, _)| is_there(register, interrupts))
+        .try_for_each(|(register, value)| set(index, vcpu, register, value))
+}
+
+/// Whether a CPU has a register where it takes interrupts so.
+fn is_there(register: &Register, interrupts: InterruptMode) -> bool {
+    register.id != ICP_STATE || interrupts == InterruptMode::Xics
 }
 
 fn at_reset() -> impl Iterator<Item = (Register, u128)> {

@@ -1,6 +1,5 @@
 //! A virtual CPU.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::enter::Entrance;
 use crate::error::KvmError;
 use crate::modes::Applied;
 use crate::run_area::RunArea;
+use crate::seat::Seat;
 use crate::state::{self, VcpuState};
 use crate::sys;
 use crate::vm::Vm;
@@ -41,8 +41,8 @@ impl Vm {
 /// another each time.
 #[derive(Debug)]
 pub struct Vcpu {
-    index: CpuIndex,
-    fd: OwnedFd,
+    seat: Arc<Seat>,
+    fd: Arc<OwnedFd>,
     area: Arc<RunArea>,
     entrance: Entrance,
     /// What of the VM's modes the CPU has.
@@ -68,19 +68,20 @@ impl Vcpu {
             .map_err(KvmError::kernel("map the run area of a virtual CPU"))?;
         let entrance = Entrance::new()
             .map_err(KvmError::kernel("map the stack that a virtual CPU is entered from"))?;
+        let (fd, area) = (Arc::new(fd), Arc::new(area));
         let mut vcpu = Self {
-            index,
+            seat: Arc::new(Seat::new(index, server, fd.clone(), area.clone())),
             fd,
-            area: Arc::new(area),
+            area,
             entrance,
             applied: Applied::fresh(),
             open: Open::Nothing,
             vm: vm.clone(),
         };
-        vcpu.enable(sys::CAP_PPC_PAPR, 0, 0)
+        vcpu.seat
+            .enable(sys::CAP_PPC_PAPR, 0, 0)
             .map_err(KvmError::kernel("make a virtual CPU a PAPR one"))?;
-        vcpu.enable(sys::CAP_IRQ_XICS, vm.interrupts().device_number(), server.0.into())
-            .map_err(KvmError::kernel("connect a virtual CPU to the XICS"))?;
+        vm.interrupts().connect(&vcpu.seat)?;
         vm.modes()
             .know(&vcpu.fd, &vcpu.area)
             .map_err(KvmError::kernel("find out about the host's interrupt modes"))?;
@@ -90,7 +91,7 @@ impl Vcpu {
 
     /// Its place among the CPUs of the machine.
     pub fn index(&self) -> CpuIndex {
-        self.index
+        self.seat.index
     }
 
     /// The VM that it belongs to.
@@ -131,7 +132,8 @@ impl Vcpu {
         while self.complete()?.is_some() {}
         // It was for whoever ran it.
         self.area.take_kick();
-        state::reset(self.index, &self.fd)
+        self.vm.interrupts().reset_server(self.seat.index)?;
+        state::reset(self.seat.index, &self.fd, self.vm.interrupts().mode())
     }
 
     /// Runs guest code until something needs the VMM. What an exit lends out is to be answered
@@ -144,8 +146,9 @@ impl Vcpu {
     /// [`KvmError`] when the host fails; the machine cannot go on then.
     pub fn run(&mut self) -> Result<VcpuExit<'_>, KvmError> {
         self.area.runs_here();
+        self.vm.interrupts().await_change();
         self.apply_modes()?;
-        let entered = self.entrance.run(&self.fd);
+        let entered = self.enter();
         if let Err(error) = entered {
             self.open = Open::Nothing;
             return match error.raw_os_error() {
@@ -158,7 +161,7 @@ impl Vcpu {
                 Some(libc::EINVAL | libc::EFAULT) => Ok(VcpuExit::Crashed(format!(
                     "KVM cannot go on with {} ({error}): the guest gave a bad pointer to a call \
                      that the kernel answers, or the host cannot have a page of its memory",
-                    self.index
+                    self.seat.index
                 ))),
                 _ => Err(KvmError::kernel("run a virtual CPU")(error)),
             };
@@ -180,7 +183,7 @@ impl Vcpu {
             return Ok(None);
         }
         self.area.set_immediate_exit(true);
-        let entered = self.entrance.run(&self.fd);
+        let entered = self.enter();
         self.area.end_immediate_exit();
         self.open = Open::Nothing;
         match entered {
@@ -212,7 +215,7 @@ impl Vcpu {
     /// when the host fails.
     pub fn save(&self) -> Result<VcpuState, KvmError> {
         self.check_closed()?;
-        state::read(self.index, &self.fd)
+        state::read(self.seat.index, &self.fd, self.vm.interrupts().mode())
     }
 
     /// Takes up a state, here or on another host. The [`Vm`] is restored before it, and the platform
@@ -223,7 +226,8 @@ impl Vcpu {
     /// not know a register or not such a value of it. The CPU cannot run then.
     pub fn restore(&mut self, state: &VcpuState) -> Result<(), KvmError> {
         self.check_closed()?;
-        state::write(self.index, &self.fd, state, self.vm.modes().time_correction())?;
+        let (mode, correction) = (self.vm.interrupts().mode(), self.vm.modes().time_correction());
+        state::write(self.seat.index, &self.fd, state, mode, correction)?;
         // The level and LPCR are the state's now: what the VM wants is set before the next entry.
         self.applied = Applied::unknown();
         Ok(())
@@ -232,10 +236,16 @@ impl Vcpu {
     fn check_closed(&self) -> Result<(), KvmError> {
         match self.open {
             Open::Nothing => Ok(()),
-            Open::Hypercall | Open::Mmio => {
-                Err(KvmError::State(format!("the last exit of {} was not completed", self.index)))
-            }
+            Open::Hypercall | Open::Mmio => Err(KvmError::State(format!(
+                "the last exit of {} was not completed",
+                self.seat.index
+            ))),
         }
+    }
+
+    fn enter(&mut self) -> std::io::Result<i32> {
+        let _inside = self.seat.enter();
+        self.entrance.run(&self.fd)
     }
 
     fn apply_modes(&mut self) -> Result<(), KvmError> {
@@ -243,12 +253,6 @@ impl Vcpu {
             .modes()
             .apply(&self.fd, &mut self.applied)
             .map_err(KvmError::kernel("change the modes of a virtual CPU"))
-    }
-
-    fn enable(&self, capability: u32, first: u64, second: u64) -> io::Result<()> {
-        let mut request = sys::EnableCap::new(capability, first, second);
-        sys::with_struct(&self.fd, sys::ENABLE_CAP, &mut request)?;
-        Ok(())
     }
 
     /// What the kernel says that the entry ended for.
@@ -259,7 +263,7 @@ impl Vcpu {
             sys::EXIT_MMIO => Open::Mmio,
             _ => Open::Nothing,
         };
-        let failed = |reason| Err(KvmError::Entry { vcpu: self.index, reason });
+        let failed = |reason| Err(KvmError::Entry { vcpu: self.seat.index, reason });
         // SAFETY: the kernel touches the area only inside RUN, which this thread is not in and,
         // with `self` borrowed, cannot get into while the reference lives. The byte that other
         // threads write, `immediate_exit`, is not part of it.

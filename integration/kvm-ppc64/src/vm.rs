@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use arch_ppc64::cas::{Mmu, Support};
-use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::cas::{InterruptMode, Mmu, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::hpt::Order;
 use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 use arch_ppc64::platform::SourceNumber;
@@ -14,7 +14,7 @@ use vm_memory::GuestAddress;
 
 use crate::device::Device;
 use crate::error::KvmError;
-use crate::interrupts::{self, Xics};
+use crate::interrupts::{self, XicsOrXive};
 use crate::memory::Slots;
 use crate::modes::{self, Modes};
 use crate::sys;
@@ -69,6 +69,38 @@ impl Kvm {
         threads::check(topology, most, modes).map_err(KvmError::Unsuitable)
     }
 
+    /// What guests are offered of XICS and XIVE where they are to take interrupts as `wanted`: either,
+    /// if the host has both and nobody says more. XIVE takes a host that is no guest itself, and whose
+    /// pages are of 64 KiB.
+    ///
+    /// # Errors
+    /// [`KvmError::Unsuitable`] says why there is no XIVE, where it is to be that;
+    /// [`KvmError::Kernel`] when the host fails.
+    pub fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, KvmError> {
+        let offered = Support::from(wanted);
+        match self.check_interrupts(offered) {
+            Ok(()) => Ok(offered),
+            Err(KvmError::Unsuitable(why)) if offered.includes(&InterruptMode::Xics) => {
+                log::debug!("{why}");
+                Ok(Support::Only(InterruptMode::Xics))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_interrupts(&self, modes: Support<InterruptMode>) -> Result<(), KvmError> {
+        if !modes.includes(&InterruptMode::Xive) {
+            return Ok(());
+        }
+        match self.0.no_xive()? {
+            None => Ok(()),
+            Some(why) => Err(KvmError::Unsuitable(format!(
+                "guests cannot take interrupts by XIVE on this host, as {why}: interrupts=auto and \
+                 interrupts=xics are possible"
+            ))),
+        }
+    }
+
     /// Makes a virtual machine that has an interrupt controller, and neither memory nor CPUs. The
     /// kernel answers the RTAS calls about interrupt sources (`ibm,set-xive` and its kin), by the
     /// tokens that they have in every machine (`arch_ppc64::rtas::token_of`).
@@ -80,6 +112,7 @@ impl Kvm {
         modes::check_level(&self.0, options.compat)?;
         self.check_topology(&options.topology)?;
         self.0.check_mmu(options.translation.mmu)?;
+        self.check_interrupts(options.interrupts)?;
         let fd = Arc::new(self.0.create_vm()?);
         let servers_per_core = options.topology.servers_per_core();
         if servers_per_core != 1 {
@@ -87,8 +120,8 @@ impl Kvm {
             sys::with_struct(&fd, sys::ENABLE_CAP, &mut request)
                 .map_err(KvmError::kernel("set the number of interrupt servers of a core"))?;
         }
-        let xics = Arc::new(Xics::create(&fd, &options.topology)?);
-        xics.define_rtas_calls()?;
+        let slots = Arc::new(Slots::new(self.0.capability(sys::CAP_NR_MEMSLOTS)? as u32));
+        let interrupts = XicsOrXive::create(&fd, &slots, &options.topology, options.interrupts)?;
         let translation = Translation::new(fd.clone(), options.translation)?;
         translation.enable_calls()?;
         let (compat, time_policy) = (options.compat, options.time_policy);
@@ -98,9 +131,9 @@ impl Kvm {
             fd,
             run_area_bytes: self.0.run_area_bytes,
             options,
-            xics,
+            interrupts: Arc::new(interrupts),
             modes,
-            slots: Slots::default(),
+            slots,
         }))
     }
 }
@@ -113,6 +146,7 @@ pub struct VmOptions {
     compat: Option<u32>,
     time_policy: TimePolicy,
     translation: Offer,
+    interrupts: Support<InterruptMode>,
 }
 
 impl VmOptions {
@@ -129,6 +163,7 @@ impl VmOptions {
             compat: None,
             time_policy: TimePolicy::Frozen,
             translation: Offer::RADIX,
+            interrupts: Support::Only(InterruptMode::Xics),
         }
     }
 
@@ -137,6 +172,13 @@ impl VmOptions {
     #[must_use]
     pub fn with_compat(self, level: Option<u32>) -> Self {
         Self { compat: level, ..self }
+    }
+
+    /// The same with another interrupt controller than XICS, or a choice of two: what the machine
+    /// says of it (`arch_ppc64::Machine::interrupts`). [`Kvm::interrupts`] tells what the host has.
+    #[must_use]
+    pub fn with_interrupts(self, interrupts: Support<InterruptMode>) -> Self {
+        Self { interrupts, ..self }
     }
 
     /// The same with what guests are offered of radix trees and hashed page tables
@@ -171,9 +213,9 @@ pub struct Vm {
     fd: Arc<OwnedFd>,
     run_area_bytes: usize,
     options: VmOptions,
-    xics: Arc<Xics>,
+    interrupts: Arc<XicsOrXive>,
     modes: Arc<Modes>,
-    slots: Slots,
+    slots: Arc<Slots>,
 }
 
 impl Vm {
@@ -233,8 +275,8 @@ impl Vm {
     }
 
     /// Its interrupt controller.
-    pub fn interrupts(&self) -> &Arc<Xics> {
-        &self.xics
+    pub fn interrupts(&self) -> &Arc<XicsOrXive> {
+        &self.interrupts
     }
 
     pub(crate) fn modes(&self) -> &Arc<Modes> {

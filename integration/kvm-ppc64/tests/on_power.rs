@@ -7,15 +7,16 @@ use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arch_ppc64::cas::{Decision, Mmu, Negotiated, Platform, Support};
-use arch_ppc64::config::{AddressTranslation, Boot, Cpus, MachineConfig, Memory};
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Platform, Support};
+use arch_ppc64::config::{AddressTranslation, Boot, Cpus, Interrupts, MachineConfig, Memory};
 use arch_ppc64::hpt::Order;
+use arch_ppc64::hypercall::token as calls;
 use arch_ppc64::layout::TIMEBASE_HZ;
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptKind, SaveState, Signal, SourceNumber,
 };
 use arch_ppc64::topology::CpuTopology;
-use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Machine, VcpuExit};
+use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Machine, Status, VcpuExit};
 use kvm_ppc64::{
     Kvm, KvmError, MemoryFlags, RegisterValue, Segment, Vcpu, VcpuState, Vm, VmOptions,
 };
@@ -30,6 +31,7 @@ const DEVICE: GuestAddress = GuestAddress(0x4000_0000);
 /// A hypercall that nobody answers in the kernel.
 const TOKEN: u32 = 0xf100;
 const SOURCE: SourceNumber = SourceNumber(0x1000);
+const LEVEL: SourceNumber = SourceNumber(0x1001);
 const POWER9: u32 = 0x0f00_0005;
 
 /// The instructions that the guests are made of (Power ISA 3.0B, Book I).
@@ -122,6 +124,20 @@ impl Guest {
     }
 
     fn around(ram: Arc<GuestMemoryMmap>, mmu: Support<Mmu>) -> Option<Self> {
+        Self::of(ram, mmu, Support::Only(InterruptMode::Xics))
+    }
+
+    /// One with these interrupt controllers, and radix trees.
+    fn with(ram: Arc<GuestMemoryMmap>, modes: Support<InterruptMode>) -> Option<Self> {
+        Self::of(ram, Support::Only(Mmu::Radix), modes)
+    }
+
+    /// `None`, too, where the host has no such.
+    fn of(
+        ram: Arc<GuestMemoryMmap>,
+        mmu: Support<Mmu>,
+        modes: Support<InterruptMode>,
+    ) -> Option<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| register_signal_handler(SIGRTMIN(), nothing).unwrap());
@@ -138,8 +154,16 @@ impl Guest {
             eprintln!("skipped: the host has {there_is}");
             return None;
         }
-        let options = VmOptions::new(&CpuTopology::new(2), SIGRTMIN());
-        let vm = kvm.create_vm(options.with_mmu(mmu, Order::MIN, RAM_BYTES)).unwrap();
+        if modes != Support::Only(InterruptMode::Xics) {
+            if let Err(error) = kvm.interrupts(Interrupts::Xive) {
+                eprintln!("skipped: {error}");
+                return None;
+            }
+        }
+        let options = VmOptions::new(&CpuTopology::new(2), SIGRTMIN())
+            .with_mmu(mmu, Order::MIN, RAM_BYTES)
+            .with_interrupts(modes);
+        let vm = kvm.create_vm(options).unwrap();
         let host = NonNull::new(ram.get_host_address(GuestAddress(0)).unwrap()).unwrap();
         // SAFETY: mapped as long as `ram`, which is dropped after the CPU; vm-memory accesses it
         // by volatile operations only.
@@ -148,6 +172,7 @@ impl Guest {
         }
         let vcpu = vm.create_vcpu(CpuIndex(0)).unwrap();
         vm.interrupts().claim(SOURCE, InterruptKind::Edge).unwrap();
+        vm.interrupts().claim(LEVEL, InterruptKind::Level).unwrap();
         Some(Self { vcpu, vm, ram, mmu })
     }
 
@@ -167,14 +192,15 @@ impl Guest {
         let sources = controller(&self.vm).state().unwrap().save().unwrap();
         let saved = serde_json::to_string(&(vm, self.vcpu.save().unwrap(), sources)).unwrap();
         let (ram, mmu) = (self.ram.clone(), self.mmu);
+        let modes = self.vm.interrupts().modes();
         drop(self);
         thread::sleep(pause);
 
-        let mut guest = Self::around(ram, mmu).unwrap();
+        let mut guest = Self::of(ram, mmu, modes).unwrap();
         let (vm, cpu, sources): (_, VcpuState, _) = serde_json::from_str(&saved).unwrap();
         guest.vm.restore(1, &vm).unwrap();
         guest.vcpu.restore(&cpu).unwrap();
-        controller(&guest.vm).state().unwrap().restore(1, &sources).unwrap();
+        controller(&guest.vm).state().unwrap().restore(2, &sources).unwrap();
         guest
     }
 }
@@ -341,6 +367,195 @@ fn what_cannot_be_restored_is_refused_by_name() {
     guest.vcpu.restore(&good).unwrap();
 }
 
+/// The hypercalls of XIVE, which a guest's kernel makes.
+impl Guest {
+    fn int(&self, token: u64, args: &[u64]) -> Hypercall {
+        let mut call = Hypercall::new(token, args);
+        let controller = controller(&self.vm);
+        let _ = controller.hypercalls().unwrap().handle(CpuIndex(0), &*self.ram, &mut call);
+        call
+    }
+
+    fn sets(&self, token: u64, args: &[u64]) {
+        assert_eq!(self.int(token, args).status(), Status::SUCCESS, "{token:#x} {args:x?}");
+    }
+
+    /// A load of a source's management page.
+    fn esb(&self, source: SourceNumber, offset: u64) -> u64 {
+        let call = self.int(calls::INT_ESB, &[0, source.0.into(), offset, 0]);
+        assert_eq!(call.status(), Status::SUCCESS);
+        call.args[0]
+    }
+
+    /// An entry of the one queue.
+    fn entry(&self, index: u64) -> u32 {
+        self.ram.read_obj::<u32>(GuestAddress(QUEUE + index * 4)).unwrap().to_be()
+    }
+
+    /// The queue of CPU 0, and both sources for it, on.
+    fn takes_interrupts(&self) {
+        self.sets(calls::INT_SET_SOURCE_CONFIG, &[2, SOURCE.0.into(), 0, 6, 0x123]);
+        // Where there is no queue yet, nothing comes, and nobody complains.
+        self.esb(SOURCE, 0xc00);
+        self.vm.interrupts().signal(SOURCE, Signal::Pulse);
+        self.esb(SOURCE, 0xd00);
+        self.sets(calls::INT_SET_QUEUE_CONFIG, &[1, 0, 6, QUEUE, 16]);
+        self.sets(calls::INT_SET_SOURCE_CONFIG, &[2, LEVEL.0.into(), 0, 6, 0x456]);
+        self.esb(SOURCE, 0xc00);
+        self.esb(LEVEL, 0xc00);
+    }
+}
+
+/// Where the queue is.
+const QUEUE: u64 = 0x10_0000;
+const EITHER: Support<InterruptMode> = Support::Either;
+
+#[test]
+fn a_guest_gets_xive_while_its_hypercall_is_open() {
+    let [a, b_] = token();
+    let Some(plain) = Guest::new(&[a, b_, SC_1, b(-3)]) else { return };
+    assert!(!plain.vm.interrupts().switch(InterruptMode::Xive).unwrap());
+    let ram = plain.ram.clone();
+    drop(plain);
+    let Some(mut guest) = Guest::with(ram, EITHER) else { return };
+    let mut second = guest.vm.create_vcpu(CpuIndex(1)).unwrap();
+    guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
+    second.start(&EntryRegisters::at(CODE).with_arguments([0, 9, 0])).unwrap();
+    let controller = guest.vm.interrupts().clone();
+    assert_eq!(controller.mode(), InterruptMode::Xics);
+    let refused = guest.int(calls::INT_RESET, &[0]).status();
+    assert_eq!(refused, Status::FUNCTION);
+    // One that runs all the time is got out of guest code for it.
+    thread::scope(|scope| {
+        let (done, is_done) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            while is_done.try_recv().is_err() {
+                call(&mut second);
+            }
+        });
+        for mode in [InterruptMode::Xive, InterruptMode::Xics, InterruptMode::Xive] {
+            guest.call();
+            assert!(controller.switch(mode).unwrap());
+            assert_eq!(controller.mode(), mode);
+            guest.call();
+        }
+        done.send(()).unwrap();
+    });
+    guest.takes_interrupts();
+    controller.signal(SOURCE, Signal::Pulse);
+    guest.sets(calls::INT_SYNC, &[0, SOURCE.0.into()]);
+    assert_eq!(guest.entry(0), 0x8000_0123);
+    // P is set until the end of it.
+    assert_eq!(guest.esb(SOURCE, 0x800), 2);
+    controller.signal(SOURCE, Signal::Pulse);
+    assert_eq!((guest.esb(SOURCE, 0x800), guest.entry(1)), (3, 0));
+    assert_eq!(guest.esb(SOURCE, 0), 1);
+    guest.sets(calls::INT_SYNC, &[0, SOURCE.0.into()]);
+    assert_eq!(guest.entry(1), 0x8000_0123);
+    // A file, as well.
+    guest.esb(SOURCE, 0xc00);
+    controller.irqfd(SOURCE).unwrap().unwrap().write(1).unwrap();
+    while guest.entry(2) == 0 {
+        thread::yield_now();
+    }
+    guest.sets(calls::INT_RESET, &[0]);
+    let queue = guest.int(calls::INT_GET_QUEUE_CONFIG, &[0, 0, 6]);
+    assert_eq!((queue.status(), queue.args[1]), (Status::SUCCESS, 0));
+}
+
+#[test]
+fn a_level_comes_again_until_it_is_low() {
+    let Some(guest) = Guest::new(&[B_SELF]) else { return };
+    let ram = guest.ram.clone();
+    drop(guest);
+    let Some(guest) = Guest::with(ram, Support::Only(InterruptMode::Xive)) else { return };
+    let info = guest.int(calls::INT_GET_SOURCE_INFO, &[0, LEVEL.0.into()]);
+    assert_eq!(info.args[..4], [0xc, u64::MAX, u64::MAX, 16]);
+    guest.takes_interrupts();
+    let controller = guest.vm.interrupts();
+    controller.signal(LEVEL, Signal::High);
+    for index in 0..3 {
+        guest.sets(calls::INT_SYNC, &[0, LEVEL.0.into()]);
+        assert_eq!((guest.entry(index), guest.entry(index + 1)), (0x8000_0456, 0));
+        assert_eq!(guest.esb(LEVEL, 0), 1);
+    }
+    controller.signal(LEVEL, Signal::Low);
+    assert_eq!(guest.esb(LEVEL, 0), 0);
+    guest.sets(calls::INT_SYNC, &[0, LEVEL.0.into()]);
+    assert_eq!(guest.entry(4), 0);
+}
+
+#[test]
+fn what_a_guest_passes_to_xive_is_answered() {
+    let Some(guest) = Guest::new(&[B_SELF]) else { return };
+    let ram = guest.ram.clone();
+    drop(guest);
+    let Some(mut guest) = Guest::with(ram, Support::Only(InterruptMode::Xive)) else { return };
+    let refused = |token, args: &[u64]| guest.int(token, args).status();
+    for (token, args, status) in [
+        // There is no CPU 1 yet; none of server 2 ever.
+        (calls::INT_SET_QUEUE_CONFIG, [1, 1, 6, QUEUE, 16], Status::P2),
+        (calls::INT_SET_QUEUE_CONFIG, [1, 2, 6, QUEUE, 16], Status::P2),
+        (calls::INT_SET_QUEUE_CONFIG, [1, 0, 7, QUEUE, 16], Status::P3),
+        (calls::INT_SET_QUEUE_CONFIG, [1, 0, 6, QUEUE, 12], Status::P5),
+        (calls::INT_SET_QUEUE_CONFIG, [1, 0, 6, RAM_BYTES, 16], Status::P4),
+        (calls::INT_SET_QUEUE_CONFIG, [0, 0, 6, QUEUE, 16], Status::PARAMETER),
+        (calls::INT_SET_SOURCE_CONFIG, [0, 0x1002, 0, 6, 1], Status::P2),
+        (calls::INT_SET_SOURCE_CONFIG, [2, 0x1000, 0, 6, 1 << 31], Status::P5),
+        (calls::INT_ESB, [0, 0x1002, 0, 0, 0], Status::P2),
+        (calls::INT_SET_OS_REPORTING_LINE, [0, 0, 0, 0, 0], Status::FUNCTION),
+    ] {
+        assert_eq!(refused(token, &args), status, "{token:#x} {args:x?}");
+    }
+    // A queue is set over one that there is, as a kernel does that another one has started.
+    for _ in 0..3 {
+        guest.sets(calls::INT_SET_QUEUE_CONFIG, &[1, 0, 6, QUEUE, 16]);
+    }
+    guest.sets(calls::INT_SET_QUEUE_CONFIG, &[1, 0, 6, 0, 0]);
+    // A CPU that comes again has none of its queues.
+    guest.takes_interrupts();
+    guest.vcpu.reset().unwrap();
+    assert_eq!(guest.int(calls::INT_GET_QUEUE_CONFIG, &[0, 0, 6]).args[1], 0);
+}
+
+#[test]
+fn a_xive_that_is_saved_goes_on_in_another_vm() {
+    let code = [token()[0], token()[1], SC_1, b(-3)];
+    let Some(guest) = Guest::new(&code) else { return };
+    let ram = guest.ram.clone();
+    drop(guest);
+    let Some(mut guest) = Guest::with(ram, EITHER) else { return };
+    guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
+    guest.call();
+    assert!(guest.vm.interrupts().switch(InterruptMode::Xive).unwrap());
+    guest.takes_interrupts();
+    guest.vm.interrupts().signal(LEVEL, Signal::High);
+    // One is in its queue, another waits for its end, and CPU 0 takes none yet.
+    guest.vm.interrupts().signal(SOURCE, Signal::Pulse);
+    guest.vm.interrupts().signal(SOURCE, Signal::Pulse);
+    let presented = |guest: &Guest| {
+        let state = serde_json::to_value(controller(&guest.vm).state().unwrap().save().unwrap());
+        let state = state.unwrap()["state"].clone();
+        (state["servers"].clone(), state["sources"].clone())
+    };
+    let before = presented(&guest);
+    assert_eq!(before.0[0]["pending"], 2, "{before:?}");
+    assert_eq!(before.0[0]["queues"][0]["index"], 2);
+    guest = guest.moved();
+    assert_eq!(guest.vm.interrupts().mode(), InterruptMode::Xive);
+    assert_eq!(presented(&guest), before);
+    guest.call();
+    // The entries of both go behind those of before.
+    assert_eq!((guest.esb(SOURCE, 0x800), guest.esb(LEVEL, 0x800)), (3, 2));
+    assert_eq!(guest.esb(SOURCE, 0), 1);
+    assert_eq!(guest.esb(LEVEL, 0), 1);
+    guest.sets(calls::INT_SYNC, &[0, LEVEL.0.into()]);
+    assert_eq!([2, 3, 4].map(|at| guest.entry(at)), [0x8000_0123, 0x8000_0456, 0]);
+    guest.vcpu.complete().unwrap();
+    let state = guest.vcpu.save().unwrap();
+    assert!(!registers(&state).contains_key("ICP"));
+}
+
 #[test]
 fn a_level_holds_from_the_next_entry_on() {
     let [a, b_] = token();
@@ -408,15 +623,15 @@ fn the_kernel_writes_and_reads_eventfds() {
 
     let irqfd = guest.vm.interrupts().irqfd(SOURCE).unwrap().unwrap();
     irqfd.write(1).unwrap();
-    let unclaimed = guest.vm.interrupts().irqfd(SourceNumber(0x1001)).unwrap_err();
+    let unclaimed = guest.vm.interrupts().irqfd(SourceNumber(0x1009)).unwrap_err();
     assert_eq!(
         unclaimed.to_string(),
-        "the interrupt controller cannot have interrupt source 0x1001"
+        "the interrupt controller cannot have interrupt source 0x1009"
     );
     guest.vm.register_irqfd(borrowed, SOURCE).unwrap();
     guest.vm.unregister_irqfd(borrowed, SOURCE).unwrap();
     let controller = guest.vm.interrupts();
-    assert!(controller.attach(SourceNumber(0x1001), &file).is_err());
+    assert!(controller.attach(SourceNumber(0x1009), &file).is_err());
     for _ in 0..2 {
         assert!(controller.attach(SOURCE, &file).unwrap());
         controller.detach(SOURCE, &file).unwrap();

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{Mmu, Support};
-use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::cas::{InterruptMode, Mmu, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use kvm_ppc64::{KvmError, MemoryFlags, VmOptions};
 use pseries_devices::virtio::NotifyEvents;
@@ -55,6 +55,10 @@ impl Backend for Kvm {
         Ok(())
     }
 
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, BackendError> {
+        Ok(self.0.interrupts(wanted)?)
+    }
+
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {
         self.0.mmu(wanted).map_err(|error| match (error, wanted) {
             (KvmError::Unsuitable(why), AddressTranslation::Hash) => {
@@ -79,6 +83,7 @@ impl Backend for Kvm {
         let real_mode_bytes = machine.memory_map().rma().bytes;
         let options = VmOptions::new(machine.topology(), SIGRTMIN())
             .with_compat(machine.cpu().compat())
+            .with_interrupts(machine.interrupts())
             .with_mmu(machine.mmu(), machine.hpt_order(), real_mode_bytes);
         let vm = self.0.create_vm(options)?;
         let growing = Arc::new(KvmVm { vm: vm.clone(), ram: ram.clone(), slots: Mutex::default() });

@@ -3,8 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
-use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next};
 use interp::PageMap;
@@ -37,6 +37,10 @@ impl Hypervisor for Kvm {
         Ok(self.0.host_pvr()?)
     }
 
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>> {
+        Ok(self.0.interrupts(wanted)?)
+    }
+
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>> {
         Ok(self.0.mmu(wanted)?)
     }
@@ -45,6 +49,7 @@ impl Hypervisor for Kvm {
         let real_mode_bytes = machine.memory_map().rma().bytes;
         let options = VmOptions::new(machine.topology(), SIGRTMIN())
             .with_compat(machine.cpu().compat())
+            .with_interrupts(machine.interrupts())
             .with_mmu(machine.mmu(), machine.hpt_order(), real_mode_bytes);
         let vm = self.0.create_vm(options)?;
         Ok(Arc::new(KvmVm(vm)))

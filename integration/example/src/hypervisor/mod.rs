@@ -7,8 +7,8 @@ mod software;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
-use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Hypercall, Kick, Machine, Next, VcpuExit};
 use interp::PageMap;
@@ -23,6 +23,9 @@ pub(crate) trait Hypervisor: Send + Sync {
 
     /// The version register (PVR) of the processor that guests run on.
     fn host_pvr(&self) -> Result<u32>;
+
+    /// What guests are offered of XICS and XIVE where they are to take interrupts as `wanted`.
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>>;
 
     /// What its guests are offered of radix trees and hashed page tables, as wanted.
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>>;

@@ -3,8 +3,8 @@
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use arch_ppc64::cas::{Decision, Mmu, Negotiated, Support};
-use arch_ppc64::config::AddressTranslation;
+use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
+use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::cpu::CpuModel;
 use arch_ppc64::platform::{Device, InterruptController, SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, Next};
@@ -26,6 +26,10 @@ impl Hypervisor for Software {
         Ok(CpuModel::Power9.pvr())
     }
 
+    fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>> {
+        Ok(wanted.into())
+    }
+
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>> {
         Ok(match wanted {
             AddressTranslation::Radix => Support::Only(Mmu::Radix),
@@ -39,6 +43,7 @@ impl Hypervisor for Software {
         let options = VmOptions::new(machine.topology(), clock)
             .with_pvr(cpu.pvr())
             .with_compat(cpu.compat())
+            .with_interrupts(machine.interrupts())
             .with_mmu(machine.mmu(), machine.hpt_order());
         Ok(Arc::new(SoftwareVm(board::create_vm(options))))
     }

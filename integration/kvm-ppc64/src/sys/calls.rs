@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::numbers::{
-    GET_DEVICE_ATTR, GET_DIRTY_LOG, GET_ONE_REG, IOCTLS, SET_DEVICE_ATTR, SET_ONE_REG,
-    SET_USER_MEMORY_REGION,
+    DEV_XIVE_GRP_EQ_CONFIG, GET_DEVICE_ATTR, GET_DIRTY_LOG, GET_ONE_REG, IOCTLS, SET_DEVICE_ATTR,
+    SET_ONE_REG, SET_USER_MEMORY_REGION,
 };
-use super::structs::{DeviceAttr, DirtyLog, KernelStruct, MemoryRegion, OneReg};
+use super::structs::{DeviceAttr, DirtyLog, KernelStruct, MemoryRegion, OneReg, XiveEq};
 
 /// An ioctl that takes a number.
 pub(crate) fn with_value(fd: &impl AsRawFd, request: u64, value: u64) -> io::Result<i32> {
@@ -83,6 +83,29 @@ pub(crate) fn set_device_attr(
     let mut attr = DeviceAttr { flags: 0, group, attr, addr };
     // SAFETY: attributes of the groups of this module are 64-bit numbers, which the kernel reads
     // from `value`.
+    unsafe { ioctl_pointer(device.as_raw_fd(), SET_DEVICE_ATTR, (&raw mut attr).cast()) }?;
+    Ok(())
+}
+
+/// Reads a queue of a XIVE.
+pub(crate) fn get_event_queue(device: &impl AsRawFd, number: u64) -> io::Result<XiveEq> {
+    let mut queue = XiveEq::default();
+    let addr = std::ptr::from_mut(&mut queue) as u64;
+    let mut attr = DeviceAttr { flags: 0, group: DEV_XIVE_GRP_EQ_CONFIG, attr: number, addr };
+    // SAFETY: attributes of this group are such structures, which the kernel writes to `queue`.
+    unsafe { ioctl_pointer(device.as_raw_fd(), GET_DEVICE_ATTR, (&raw mut attr).cast()) }?;
+    Ok(queue)
+}
+
+/// Sets a queue of a XIVE, or takes it away.
+pub(crate) fn set_event_queue(
+    device: &impl AsRawFd,
+    number: u64,
+    mut queue: XiveEq,
+) -> io::Result<()> {
+    let addr = std::ptr::from_mut(&mut queue) as u64;
+    let mut attr = DeviceAttr { flags: 0, group: DEV_XIVE_GRP_EQ_CONFIG, attr: number, addr };
+    // SAFETY: attributes of this group are such structures, which the kernel reads from `queue`.
     unsafe { ioctl_pointer(device.as_raw_fd(), SET_DEVICE_ATTR, (&raw mut attr).cast()) }?;
     Ok(())
 }

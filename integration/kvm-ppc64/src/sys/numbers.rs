@@ -70,6 +70,7 @@ pub(crate) const API_VERSION: i32 = 12;
 /// Argument of [`CREATE_VM`]: HV, hardware virtualisation.
 pub(crate) const VM_PPC_HV: u64 = 1;
 
+pub(crate) const CAP_NR_MEMSLOTS: u32 = 10;
 pub(crate) const CAP_PPC_SMT: u32 = 64;
 pub(crate) const CAP_MAX_VCPUS: u32 = 66;
 pub(crate) const CAP_PPC_PAPR: u32 = 68;
@@ -82,6 +83,7 @@ pub(crate) const CAP_PPC_MMU_HASH_V3: u32 = 135;
 pub(crate) const CAP_IMMEDIATE_EXIT: u32 = 136;
 /// A bit for each number of interrupt servers a core may have: bit n for 2^n.
 pub(crate) const CAP_PPC_SMT_POSSIBLE: u32 = 147;
+pub(crate) const CAP_PPC_IRQ_XIVE: u32 = 169;
 
 pub(crate) const MEM_LOG_DIRTY_PAGES: u32 = 1;
 
@@ -99,6 +101,32 @@ pub(crate) const XICS_MASKED: u64 = 1 << 41;
 pub(crate) const XICS_PENDING: u64 = 1 << 42;
 pub(crate) const XICS_PRESENTED: u64 = 1 << 43;
 pub(crate) const XICS_QUEUED: u64 = 1 << 44;
+
+// Of a XIVE (`Documentation/virt/kvm/devices/xive.rst`).
+pub(crate) const DEV_TYPE_XIVE: u32 = 9;
+pub(crate) const DEV_XIVE_GRP_CTRL: u32 = 1;
+pub(crate) const DEV_XIVE_RESET: u64 = 1;
+#[cfg_attr(not(feature = "serde"), allow(dead_code))]
+pub(crate) const DEV_XIVE_EQ_SYNC: u64 = 2;
+pub(crate) const DEV_XIVE_NR_SERVERS: u64 = 3;
+pub(crate) const DEV_XIVE_GRP_SOURCE: u32 = 2;
+pub(crate) const DEV_XIVE_GRP_SOURCE_CONFIG: u32 = 3;
+pub(crate) const DEV_XIVE_GRP_EQ_CONFIG: u32 = 4;
+pub(crate) const DEV_XIVE_GRP_SOURCE_SYNC: u32 = 5;
+
+pub(crate) const XIVE_LEVEL_SENSITIVE: u64 = 1;
+// Where a source goes: priority in bits 0–2, the server, whether it goes anywhere, and what the
+// entries of the queue say.
+pub(crate) const XIVE_SOURCE_PRIORITY_SHIFT: u32 = 0;
+pub(crate) const XIVE_SOURCE_MASKED: u64 = 1 << 32;
+pub(crate) const XIVE_SOURCE_EISN_SHIFT: u32 = 33;
+/// Of a source and of the number of a queue, whose priority is in bits 0–2, too.
+pub(crate) const XIVE_SERVER_SHIFT: u32 = 3;
+pub(crate) const XIVE_EQ_ALWAYS_NOTIFY: u32 = 1;
+
+// Where its pages are in its file, in pages.
+pub(crate) const XIVE_TIMA_PAGE: u64 = 0;
+pub(crate) const XIVE_ESB_PAGE: u64 = 4;
 
 pub(crate) const EXIT_MMIO: u32 = 6;
 pub(crate) const EXIT_FAIL_ENTRY: u32 = 9;

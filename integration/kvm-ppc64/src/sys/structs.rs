@@ -226,6 +226,19 @@ pub(crate) struct DeviceAttr {
     pub(crate) addr: u64,
 }
 
+/// A queue of a XIVE.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct XiveEq {
+    pub(crate) flags: u32,
+    /// Its size as a power of two; 0 for none.
+    pub(crate) shift: u32,
+    pub(crate) address: u64,
+    pub(crate) toggle: u32,
+    pub(crate) index: u32,
+    pub(crate) pad: [u64; 5],
+}
+
 /// The head of the area that a vCPU and the kernel share, up to what the exits used here need.
 #[repr(C)]
 #[derive(Debug)]
@@ -277,6 +290,7 @@ const _: () = {
     assert!(offset_of!(IoEventFd, fd) == 20 && offset_of!(IoEventFd, flags) == 24);
     assert!(offset_of!(Run, immediate_exit) == 1 && offset_of!(Run, exit_reason) == 8);
     assert!(offset_of!(Run, exit) == 0x20 && size_of::<Hypercall>() == 88);
+    assert!(size_of::<XiveEq>() == 64 && offset_of!(XiveEq, index) == 20);
     assert!(offset_of!(Mmio, data) == 8 && offset_of!(Mmio, len) == 16);
     assert!(offset_of!(Mmio, is_write) == 20);
     // The whole of the kernel's structure is longer; the mapping covers it.

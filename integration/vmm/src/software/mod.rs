@@ -61,12 +61,7 @@ impl Backend for Software {
     }
 
     fn interrupts(&self, wanted: Interrupts) -> Result<Support<InterruptMode>, BackendError> {
-        // Either where nobody says more, so that a guest takes what it can.
-        Ok(match wanted {
-            Interrupts::Xics => Support::Only(InterruptMode::Xics),
-            Interrupts::Xive => Support::Only(InterruptMode::Xive),
-            _ => Support::Either,
-        })
+        Ok(wanted.into())
     }
 
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {

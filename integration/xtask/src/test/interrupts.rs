@@ -1,15 +1,19 @@
-//! The step that has guests take interrupts by XIVE and by XICS, on the processor in software.
+//! The steps that have guests take interrupts by XIVE and by XICS.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cpio::Archive;
 use crate::failure::{Failure, Result};
 use crate::folders;
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::host::base_name;
+use crate::kexec;
 use crate::modules;
 
+use super::boots::{shows, shows_times};
 use super::log::Log;
-use super::software::run;
+use super::on_host::{OneHost, on_host_with};
+use super::software::{self, QUICK};
 
 /// Uses CPUs and the disk, if there is one, and shows who has interrupted whom.
 const SCRIPT: &str = include_str!("../../guest/interrupts");
@@ -31,40 +35,137 @@ pub(super) struct Seen {
     chip: &'static str,
 }
 
-/// Both kernels with four CPUs, both ways in, a disk with MSI and without, and who decides.
-pub(super) fn all(log: &mut Log) -> Result<()> {
+/// A guest and its machine.
+struct Case {
+    /// With the newer kernel, which has no disk: the modules are those of the older one.
+    is_newer: bool,
+    machine: &'static str,
+    words: &'static str,
+    seen: Seen,
+}
+
+const fn case(machine: &'static str, words: &'static str, seen: Seen) -> Case {
+    Case { is_newer: false, machine, words, seen }
+}
+
+/// Both kernels, both ways in, a disk with MSI and without, and who decides.
+const CASES: [Case; 8] = [
+    Case { is_newer: true, machine: "interrupts=xive", words: "", seen: XIVE },
+    case("interrupts=xive", "", XIVE),
+    case("interrupts=xive", "pci=nomsi", XIVE),
+    case("interrupts=xive,x-vof=off", "", XIVE),
+    case("interrupts=xics", "", XICS),
+    // The guest has the choice, and takes the newer unless it is told not to.
+    case("interrupts=auto", "", XIVE),
+    case("interrupts=auto", "xive=off", XICS),
+    case("interrupts=auto,x-vof=off", "", XICS),
+];
+
+impl Case {
+    /// The VMM's arguments, with four CPUs and the disk at this path.
+    fn arguments(&self, disk: &str) -> Vec<String> {
+        let mut arguments =
+            ["--cpus", "boot=4", "--machine", self.machine].map(str::to_owned).to_vec();
+        if !self.is_newer {
+            arguments.extend(["--disk".to_owned(), format!("path={disk},readonly=on")]);
+        }
+        arguments
+    }
+
+    fn cmdline(&self) -> String {
+        format!("{} {TASK}", self.words)
+    }
+
+    /// That the guest took interrupts so.
+    fn shown(&self, console: &str) -> Result<()> {
+        let kind = match (self.is_newer, self.words.contains("nomsi")) {
+            (true, _) => None,
+            (false, true) => Some(LEVEL),
+            (false, false) => Some(MESSAGE),
+        };
+        let Self { machine, words, seen, .. } = self;
+        check(console, *seen, kind)
+            .map_err(|why| Failure::new(format!("{machine} {words}: {why}\n{console}")))
+    }
+}
+
+/// On the processor in software.
+pub(super) fn software(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
     let newer = guest::newer_kernel(false)?;
-    let initramfs = initramfs(&guest)?;
-    // The modules are those of the older kernel: the newer one has no disk.
+    let (initramfs, disk) = (initramfs(&guest)?, disk()?);
+    for case in &CASES {
+        let kernel = if case.is_newer { &newer } else { &guest.kernel };
+        let arguments = case.arguments(&disk.display().to_string());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let console = software::run(log, kernel, &initramfs, &case.cmdline(), &arguments)?;
+        case.shown(&console)?;
+    }
+    Ok(())
+}
+
+/// On KVM: the same, and guests that restart their machine, or start another kernel themselves.
+pub(super) fn kvm(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let newer = guest::newer_kernel(false)?;
+    let (initramfs, disk) = (initramfs(&guest)?, disk()?);
+    let kexec = kexec::initramfs(&guest)?;
+    // One kernel at a time: both are more than the host takes.
+    for is_newer in [false, true] {
+        let kernel = if is_newer { &newer } else { &guest.kernel };
+        let mut host = OneHost::new("powernv9", [kernel, &initramfs, &disk]);
+        let cases: Vec<_> = CASES.iter().filter(|case| case.is_newer == is_newer).collect();
+        for case in &cases {
+            let arguments = case.arguments(base_name(&disk)?);
+            let arguments: Vec<&str> = ["--memory", "size=512M"]
+                .into_iter()
+                .chain(arguments.iter().map(String::as_str))
+                .collect();
+            let cmdline = format!("{QUICK} {NO_WATCHDOGS} {}", case.cmdline());
+            host.add([kernel, &initramfs], &cmdline, &arguments)?;
+        }
+        for (console, case) in host.run(log)?.iter().zip(cases) {
+            case.shown(console)?;
+        }
+    }
+    let (restarts, kexecs) = ("GUEST-REBOOTS", kexec::KEXECS);
+    let words = [("autoreboot", restarts, &guest.initramfs), ("autokexec", kexecs, &kexec)];
+    let mut host = OneHost::new("powernv9", [&guest.kernel, &guest.initramfs, &kexec]);
+    for (word, _, initramfs) in words {
+        let cmdline = format!("{QUICK} {NO_WATCHDOGS} {word}");
+        let arguments = ["--memory", "size=1G", "--cpus", "boot=2", "--machine", "interrupts=auto"];
+        host.add([&guest.kernel, initramfs], &cmdline, &arguments)?;
+    }
+    for (console, (_, announced, _)) in host.run(log)?.iter().zip(words) {
+        shows_times(console, announced, 1)?;
+        shows_times(console, BY_XIVE, 2)?;
+        // The usual guest is what both end with.
+        shows_times(console, "GUEST-READY", if announced == restarts { 2 } else { 1 })?;
+    }
+    // A host that is a guest itself has none, says so, and leaves the choice to nobody.
+    let usual = [&guest.kernel, &guest.initramfs];
+    let mut host = on_host_with("pseries9", usual, &["sh", "-c", NESTED]);
+    shows(&log.run_with_input(&mut host, "")?, &["refused: 2", "GUEST-READY"])
+}
+
+/// What the kernel says of its controller when it takes interrupts by XIVE.
+const BY_XIVE: &str = "xive: Interrupt handling initialized with spapr backend";
+
+/// What a host without XIVE is asked.
+const NESTED: &str = r#"
+vmm="pseries-vmm --backend kvm --kernel vmlinux-6.1 --initramfs initramfs.cpio.gz --memory size=512M"
+said=$($vmm --machine interrupts=xive 2>&1)
+status=$?
+echo "$said"
+case $said in *"cannot take interrupts by XIVE"*) echo "refused: $status" ;; esac
+exec $vmm --machine interrupts=auto --cmdline "console=hvc0 cryptomgr.notests autotest"
+"#;
+
+/// A disk for guests to read.
+fn disk() -> Result<PathBuf> {
     let disk = folders::target().join("test/interrupts.raw");
     folders::write(&disk, &vec![0; DISK_BYTES])?;
-    let disk = format!("path={},readonly=on", disk.display());
-    let mut look = |kernel: &Path, machine: &str, words: &str, seen: Seen| {
-        let mut arguments = vec!["--cpus", "boot=4", "--machine", machine];
-        let has_disk = *kernel == guest.kernel;
-        if has_disk {
-            arguments.extend(["--disk", &disk]);
-        }
-        let console = run(log, kernel, &initramfs, &format!("{words} {TASK}"), &arguments)?;
-        let kind = match (has_disk, words.contains("nomsi")) {
-            (false, _) => None,
-            (true, true) => Some(LEVEL),
-            (true, false) => Some(MESSAGE),
-        };
-        check(&console, seen, kind)
-            .map_err(|why| Failure::new(format!("{machine} {words}: {why}\n{console}")))
-    };
-    let older = &guest.kernel;
-    look(older, "interrupts=xive", "", XIVE)?;
-    look(&newer, "interrupts=xive", "", XIVE)?;
-    look(older, "interrupts=xive", "pci=nomsi", XIVE)?;
-    look(older, "interrupts=xive,x-vof=off", "", XIVE)?;
-    look(older, "interrupts=xics", "", XICS)?;
-    // The guest has the choice, and takes the newer unless it is told not to.
-    look(older, "interrupts=auto", "", XIVE)?;
-    look(older, "interrupts=auto", "xive=off", XICS)?;
-    look(older, "interrupts=auto,x-vof=off", "", XICS)
+    Ok(disk)
 }
 
 /// The usual guest with the script, and the modules for a disk.

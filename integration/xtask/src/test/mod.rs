@@ -122,7 +122,11 @@ const STEPS: &[Step] = &[
     soft("soft-kexec", "guests of 1, 2, 4 CPUs start another kernel, and crash", software::kexec),
     soft("soft-shell", "`cargo xtask boot` gives a shell, then the terminal back", software::shell),
     soft("soft-ctrl-a", "Ctrl-A X leaves a guest, the terminal is given back", software::ctrl_a_x),
-    soft("soft-xive", "guests take interrupts by XIVE or XICS, as they agree", interrupts::all),
+    soft(
+        "soft-xive",
+        "guests take interrupts by XIVE or XICS, as they agree",
+        interrupts::software,
+    ),
     soft("soft-hash", "guests translate by hashed page tables, where they may", hash::software),
     soft(
         "soft-power",
@@ -155,6 +159,7 @@ const STEPS: &[Step] = &[
     host("cpus", "CPUs and threads on KVM go off and on", cpus::kvm),
     host("numa", "numactl shows the nodes of a guest on KVM", nodes::kvm),
     host("hotplug", "a guest on KVM gets more and gives it back", resizes::kvm),
+    host("xive", "guests on KVM take interrupts by XIVE or XICS", interrupts::kvm),
     host("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     host("examples", "configuration files boot, with older and newer kernels", boots::examples),
     host("disk", "a Debian starts on KVM from a disk of the POWER host", disk::kvm),

@@ -4,60 +4,43 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arch_ppc64::ServerNumber;
-use arch_ppc64::platform::{InterruptKind, Signal, SourceNumber};
 use arch_ppc64::rtas::{self, RtasHandler};
 use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::xics::KernelXics;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::sources::Sources;
 use crate::error::KvmError;
+use crate::seat::Seat;
 use crate::sys;
-
-/// The numbers that sources can have: those below are inter-processor interrupts.
-const FIRST_SOURCE: u32 = 16;
-const LAST_SOURCE: u32 = 0xf_ffff;
 
 /// Priority of a source that is not to interrupt anybody (LoPAPR §15.2).
 const LEAST_FAVORED: u8 = 0xff;
 
-/// The kernel's XICS: the interrupt controller of a VM.
-///
-/// It is a device of the machine (`arch_ppc64::platform::Device`), with its sources for state if
-/// there is the feature `serde`, and the `InterruptController` of the others.
+/// The kernel's XICS. What it knows goes when it is dropped.
 #[derive(Debug)]
-pub struct Xics {
+pub(super) struct Xics {
     vm: Arc<OwnedFd>,
     device: OwnedFd,
-    topology: CpuTopology,
-    /// What the machine sees of it.
-    pub(crate) described: KernelXics,
-    claimed: Mutex<BTreeMap<u32, Source>>,
-}
-
-#[derive(Debug)]
-struct Source {
-    is_level: bool,
-    /// Its file, if somebody asked for it.
-    irqfd: Option<EventFd>,
+    calls: KernelXics,
 }
 
 /// A source as it is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
-pub(crate) struct SourceState {
-    pub(crate) number: u32,
+pub(super) struct SourceState {
+    number: u32,
     /// The interrupt server that it goes to.
-    pub(crate) server: u32,
-    pub(crate) priority: u8,
-    pub(crate) level: bool,
-    pub(crate) masked: bool,
-    pub(crate) pending: bool,
-    pub(crate) presented: bool,
-    pub(crate) queued: bool,
+    server: u32,
+    priority: u8,
+    level: bool,
+    masked: bool,
+    pending: bool,
+    presented: bool,
+    queued: bool,
 }
 
 impl SourceState {
@@ -101,25 +84,21 @@ impl SourceState {
 }
 
 impl Xics {
-    pub(crate) fn create(vm: &Arc<OwnedFd>, topology: &CpuTopology) -> Result<Self, KvmError> {
-        let mut device = sys::CreateDevice { kind: sys::DEV_TYPE_XICS, ..Default::default() };
-        sys::with_struct(vm, sys::CREATE_DEVICE, &mut device)
+    /// One without sources and CPUs. The kernel answers H_RTAS with the calls about its sources
+    /// from here on.
+    pub(super) fn create(vm: &Arc<OwnedFd>, topology: &CpuTopology) -> Result<Self, KvmError> {
+        let device = super::create_device(vm, sys::DEV_TYPE_XICS)
             .map_err(KvmError::kernel("create the XICS"))?;
-        let device = sys::owned(device.fd as i32);
-        Ok(Self {
-            vm: vm.clone(),
-            device,
-            topology: topology.clone(),
-            described: KernelXics::new(topology),
-            claimed: Mutex::default(),
-        })
+        let xics = Self { vm: vm.clone(), device, calls: KernelXics::new(topology) };
+        xics.define_calls(rtas::token_of)?;
+        Ok(xics)
     }
 
     /// Tells the kernel the tokens of the RTAS calls that it answers by itself, so that H_RTAS with
-    /// one of them does not exit.
-    pub(crate) fn define_rtas_calls(&self) -> Result<(), KvmError> {
-        for name in self.described.calls().iter().map(|call| call.name) {
-            let call = rtas::token_of(name).and_then(|token| sys::RtasToken::new(name, token));
+    /// one of them does not exit. That of 0 is none.
+    fn define_calls(&self, token_of: impl Fn(&str) -> Option<u32>) -> Result<(), KvmError> {
+        for name in self.calls.calls().iter().map(|call| call.name) {
+            let call = token_of(name).and_then(|token| sys::RtasToken::new(name, token));
             let mut call = call.ok_or_else(|| KvmError::Refused(format!("{name} has no token")))?;
             sys::with_struct(&self.vm, sys::PPC_RTAS_DEFINE_TOKEN, &mut call)
                 .map_err(KvmError::kernel("give an RTAS call to the kernel"))?;
@@ -127,97 +106,46 @@ impl Xics {
         Ok(())
     }
 
-    /// What KVM connects a CPU to.
-    pub(crate) fn device_number(&self) -> u64 {
-        self.device.as_raw_fd() as u64
+    /// Has a CPU interrupted by it.
+    pub(super) fn connect(&self, cpu: &Seat) -> Result<(), KvmError> {
+        cpu.enable(sys::CAP_IRQ_XICS, self.device.as_raw_fd() as u64, cpu.server.0.into())
+            .map_err(KvmError::kernel("connect a virtual CPU to the XICS"))
     }
 
-    /// Makes a source. Again for the same one is no error.
-    pub(crate) fn add(&self, source: SourceNumber, kind: InterruptKind) -> io::Result<()> {
-        let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        if !(FIRST_SOURCE..=LAST_SOURCE).contains(&source.0) {
-            return invalid("XICS sources are from 0x10 to 0xfffff");
-        }
-        let is_level = kind == InterruptKind::Level;
-        let mut claimed = self.lock();
-        match claimed.get(&source.0) {
-            Some(known) if known.is_level == is_level => return Ok(()),
-            Some(_) => return invalid("it was claimed as one of the other kind"),
-            None => {}
-        }
-        self.set(SourceState::fresh(source.0, is_level))?;
-        claimed.insert(source.0, Source { is_level, irqfd: None });
-        Ok(())
+    /// Makes a source, masked.
+    pub(super) fn add(&self, number: u32, is_level: bool) -> io::Result<()> {
+        self.set(SourceState::fresh(number, is_level))
     }
 
-    /// What the device of a source does.
-    pub(crate) fn tell(&self, source: SourceNumber, signal: Signal) {
-        let Some(is_level) = self.lock().get(&source.0).map(|source| source.is_level) else {
-            return;
-        };
-        let levels: &[u32] = match (signal, is_level) {
-            // The kernel takes a pulse as it comes.
-            (Signal::Pulse | Signal::High, false) => &[1],
-            (Signal::Pulse, true) => &[1, 0],
-            (Signal::High, true) => &[1],
-            (Signal::Low, true) => &[0],
-            // The end of a pulse is nothing.
-            _ => &[],
-        };
-        for &level in levels {
-            let mut line = sys::IrqLevel { irq: source.0, level };
-            if let Err(error) = sys::with_struct(&self.vm, sys::IRQ_LINE, &mut line) {
-                log::warn!("cannot signal {source}: {error}");
-            }
+    /// What the line of a source is from here on; of an edge, one that is high is an interrupt.
+    pub(super) fn set_line(&self, number: u32, high: bool) {
+        let mut line = sys::IrqLevel { irq: number, level: high.into() };
+        if let Err(error) = sys::with_struct(&self.vm, sys::IRQ_LINE, &mut line) {
+            log::warn!("cannot signal interrupt source {number:#x}: {error}");
         }
-    }
-
-    /// The file of a source; the same one each time.
-    pub(crate) fn file(&self, source: SourceNumber) -> io::Result<EventFd> {
-        let mut claimed = self.lock();
-        let Some(known) = claimed.get_mut(&source.0) else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "it was not claimed"));
-        };
-        if let Some(file) = &known.irqfd {
-            return file.try_clone();
-        }
-        let file = EventFd::new(EFD_NONBLOCK)?;
-        irqfd(&self.vm, &file, source, 0)?;
-        known.irqfd.insert(file).try_clone()
-    }
-
-    /// Has the kernel pulse a source when a file is written to.
-    pub(crate) fn attach(&self, source: SourceNumber, file: &EventFd) -> io::Result<()> {
-        // The kernel takes any number, and loses what comes for one that it does not know.
-        if !self.lock().contains_key(&source.0) {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "it was not claimed"));
-        }
-        irqfd(&self.vm, file, source, 0)
-    }
-
-    /// No longer.
-    pub(crate) fn detach(&self, source: SourceNumber, file: &EventFd) -> io::Result<()> {
-        irqfd(&self.vm, file, source, sys::IRQFD_DEASSIGN)
     }
 
     /// All sources that were claimed. Reading the first of them has the kernel look at all queues,
     /// and no CPU may run until the last was read.
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
-    pub(crate) fn snapshot(&self) -> io::Result<Vec<SourceState>> {
-        let claimed = self.lock();
-        let read = |&number: &u32| {
+    pub(super) fn snapshot(&self, sources: &Sources) -> io::Result<Vec<SourceState>> {
+        let read = |(number, _): (u32, bool)| {
             let group = sys::DEV_XICS_GRP_SOURCES;
             let value = sys::get_device_attr(&self.device, group, number.into())?;
             Ok(SourceState::of_kvm(number, value))
         };
-        claimed.keys().map(read).collect()
+        sources.kinds().into_iter().map(read).collect()
     }
 
     /// Takes up what was saved of the sources that were claimed here: of each of them.
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
-    pub(crate) fn restore(&self, saved: &[SourceState]) -> Result<(), KvmError> {
-        let claimed = self.lock();
-        check(saved, &claimed, &self.topology)?;
+    pub(super) fn restore(
+        &self,
+        saved: &[SourceState],
+        sources: &Sources,
+        topology: &CpuTopology,
+    ) -> Result<(), KvmError> {
+        check(saved, &sources.kinds().into_iter().collect(), topology)?;
         for &source in saved {
             self.set(source).map_err(KvmError::kernel("restore an interrupt source"))?;
         }
@@ -228,9 +156,14 @@ impl Xics {
         let group = sys::DEV_XICS_GRP_SOURCES;
         sys::set_device_attr(&self.device, group, source.number.into(), source.to_kvm())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Source>> {
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Xics {
+    /// Without it, the calls would be about another controller's sources.
+    fn drop(&mut self) {
+        if let Err(error) = self.define_calls(|_| Some(0)) {
+            log::warn!("cannot take an RTAS call from the kernel: {error}");
+        }
     }
 }
 
@@ -238,7 +171,7 @@ impl Xics {
 #[cfg_attr(not(feature = "serde"), allow(dead_code))]
 fn check(
     saved: &[SourceState],
-    claimed: &BTreeMap<u32, Source>,
+    claimed: &BTreeMap<u32, bool>,
     topology: &CpuTopology,
 ) -> Result<(), KvmError> {
     let refused = |number, why| Err(KvmError::State(format!("interrupt source {number:#x} {why}")));
@@ -246,7 +179,7 @@ fn check(
     for source in saved {
         let wrong = match claimed.get(&source.number) {
             None => "was not claimed",
-            Some(known) if known.is_level != source.level => "is of the other kind",
+            Some(&is_level) if is_level != source.level => "is of the other kind",
             Some(_) if !seen.insert(source.number) => "is there twice",
             Some(_) if topology.index(ServerNumber(source.server)).is_none() => {
                 "is for a server that there is not"
@@ -258,19 +191,6 @@ fn check(
     if let Some(&missing) = claimed.keys().find(|number| !seen.contains(number)) {
         return refused(missing, "is not in the state");
     }
-    Ok(())
-}
-
-/// Has the kernel pulse a source when a file is written to, or no longer (`IRQFD_DEASSIGN`).
-pub(crate) fn irqfd(
-    vm: &OwnedFd,
-    file: &impl AsRawFd,
-    source: SourceNumber,
-    flags: u32,
-) -> io::Result<()> {
-    let fd = file.as_raw_fd() as u32;
-    let mut request = sys::IrqFd { fd, gsi: source.0, flags, ..Default::default() };
-    sys::with_struct(vm, sys::IRQFD, &mut request)?;
     Ok(())
 }
 
@@ -300,8 +220,7 @@ mod tests {
 
     #[test]
     fn sources_that_cannot_be_are_refused_by_name() {
-        let edge = |is_level| Source { is_level, irqfd: None };
-        let claimed = BTreeMap::from([(0x1000, edge(false)), (0x1001, edge(true))]);
+        let claimed = BTreeMap::from([(0x1000, false), (0x1001, true)]);
         let topology = CpuTopology::new(4).with_threads(2, 8).unwrap();
         let good = [SourceState::fresh(0x1000, false), SourceState::fresh(0x1001, true)];
         assert!(check(&good, &claimed, &topology).is_ok());
