@@ -36,6 +36,7 @@ pub mod rtas;
 pub mod sequences;
 pub mod virtio_chains;
 pub mod virtio_common;
+pub mod xive;
 
 pub use reach::Reach;
 
@@ -72,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     target!(hotplug, &[]),
     target!(hpt, &[]),
     target!(bus, bus::BEYOND),
+    target!(xive, &[]),
     target!(pci_config, &[]),
     target!(virtio_common, &[]),
     target!(virtio_chains, &[]),

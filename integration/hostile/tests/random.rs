@@ -63,6 +63,11 @@ fn bus() {
 }
 
 #[test]
+fn xive() {
+    survives("xive", 300, 1000);
+}
+
+#[test]
 fn arguments() {
     survives("arguments", 300, 1000);
 }

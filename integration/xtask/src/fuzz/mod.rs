@@ -47,6 +47,7 @@ const TARGETS: &[Target] = &[
     target("hotplug", 1024, "hotplug: calls about connectors, and a VMM that plugs and unplugs"),
     target("hpt", 1024, "hashed page tables: hypercalls, and CPUs that look for pages"),
     target("bus", 2048, "hypercalls: any registers, on a bus with all handlers"),
+    target("xive", 1024, "XIVE: hypercalls and accesses of its pages, of anything, in any order"),
     target(
         "pci_config",
         1024,
