@@ -128,7 +128,7 @@ impl Guest {
     }
 
     /// One with these interrupt controllers, and radix trees.
-    fn with(ram: Arc<GuestMemoryMmap>, modes: Support<InterruptMode>) -> Option<Self> {
+    fn by(ram: Arc<GuestMemoryMmap>, modes: Support<InterruptMode>) -> Option<Self> {
         Self::of(ram, Support::Only(Mmu::Radix), modes)
     }
 
@@ -417,7 +417,7 @@ fn a_guest_gets_xive_while_its_hypercall_is_open() {
     assert!(!plain.vm.interrupts().switch(InterruptMode::Xive).unwrap());
     let ram = plain.ram.clone();
     drop(plain);
-    let Some(mut guest) = Guest::with(ram, EITHER) else { return };
+    let Some(mut guest) = Guest::by(ram, EITHER) else { return };
     let mut second = guest.vm.create_vcpu(CpuIndex(1)).unwrap();
     guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
     second.start(&EntryRegisters::at(CODE).with_arguments([0, 9, 0])).unwrap();
@@ -468,7 +468,7 @@ fn a_level_comes_again_until_it_is_low() {
     let Some(guest) = Guest::new(&[B_SELF]) else { return };
     let ram = guest.ram.clone();
     drop(guest);
-    let Some(guest) = Guest::with(ram, Support::Only(InterruptMode::Xive)) else { return };
+    let Some(guest) = Guest::by(ram, Support::Only(InterruptMode::Xive)) else { return };
     let info = guest.int(calls::INT_GET_SOURCE_INFO, &[0, LEVEL.0.into()]);
     assert_eq!(info.args[..4], [0xc, u64::MAX, u64::MAX, 16]);
     guest.takes_interrupts();
@@ -490,7 +490,7 @@ fn what_a_guest_passes_to_xive_is_answered() {
     let Some(guest) = Guest::new(&[B_SELF]) else { return };
     let ram = guest.ram.clone();
     drop(guest);
-    let Some(mut guest) = Guest::with(ram, Support::Only(InterruptMode::Xive)) else { return };
+    let Some(mut guest) = Guest::by(ram, Support::Only(InterruptMode::Xive)) else { return };
     let refused = |token, args: &[u64]| guest.int(token, args).status();
     for (token, args, status) in [
         // There is no CPU 1 yet; none of server 2 ever.
@@ -524,7 +524,7 @@ fn a_xive_that_is_saved_goes_on_in_another_vm() {
     let Some(guest) = Guest::new(&code) else { return };
     let ram = guest.ram.clone();
     drop(guest);
-    let Some(mut guest) = Guest::with(ram, EITHER) else { return };
+    let Some(mut guest) = Guest::by(ram, EITHER) else { return };
     guest.vcpu.start(&EntryRegisters::at(CODE)).unwrap();
     guest.call();
     assert!(guest.vm.interrupts().switch(InterruptMode::Xive).unwrap());

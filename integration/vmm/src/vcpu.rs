@@ -213,7 +213,7 @@ pub trait Backend: std::fmt::Debug {
         match wanted {
             Interrupts::Auto | Interrupts::Xics => Ok(Support::Only(InterruptMode::Xics)),
             _ => Err(BackendError::Unsuitable(format!(
-                "there is no XIVE on {} yet: interrupts=auto and interrupts=xics are possible",
+                "there is no XIVE on {}: interrupts=auto and interrupts=xics are possible",
                 self.name()
             ))),
         }
