@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::cas::decision::{InterruptMode, Support};
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
 use crate::topology::{
@@ -224,6 +225,17 @@ pub enum Interrupts {
     Xics,
     /// XIVE only, in exploitation mode: the guest works the controller itself.
     Xive,
+}
+
+/// What a back end that has both offers where guests are to take interrupts so.
+impl From<Interrupts> for Support<InterruptMode> {
+    fn from(wanted: Interrupts) -> Self {
+        match wanted {
+            Interrupts::Auto => Self::Either,
+            Interrupts::Xics => Self::Only(InterruptMode::Xics),
+            Interrupts::Xive => Self::Only(InterruptMode::Xive),
+        }
+    }
 }
 
 impl FromStr for Interrupts {

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use crate::config::Interrupts;
 use crate::hpt::Order;
 
 /// How a guest translates addresses (option vector 5, byte 24).
@@ -88,17 +87,6 @@ impl Support<Mmu> {
         match self {
             Self::Only(Mmu::Hash) => Mmu::Hash,
             Self::Only(Mmu::Radix) | Self::Either => Mmu::Radix,
-        }
-    }
-}
-
-/// What a back end that has both offers where guests are to take interrupts so.
-impl From<Interrupts> for Support<InterruptMode> {
-    fn from(wanted: Interrupts) -> Self {
-        match wanted {
-            Interrupts::Auto => Self::Either,
-            Interrupts::Xics => Self::Only(InterruptMode::Xics),
-            Interrupts::Xive => Self::Only(InterruptMode::Xive),
         }
     }
 }

@@ -8,9 +8,8 @@
 use vm_memory::GuestAddress;
 
 use super::PAGE_SHIFT;
-use super::controller::{Assignment, EventQueue, SourceInfo, XiveController};
+use super::controller::{Assignment, EventQueue, NO_PRIORITY, SourceInfo, XiveController};
 use super::esb::Load;
-use super::server::NO_PRIORITY;
 use crate::hypercall::{Hypercall, Next, Status, token};
 use crate::layout::{XIVE_LAST_PRIORITY, XIVE_QUEUE_SHIFT as QUEUE_SHIFT};
 use crate::ram::GuestRam;

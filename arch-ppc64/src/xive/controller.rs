@@ -4,14 +4,24 @@
 use vm_memory::GuestAddress;
 
 use super::esb::Load;
-use super::server::NO_PRIORITY;
 use crate::hypercall::Status;
-use crate::layout::XIVE_LAST_PRIORITY;
+use crate::layout::{XIVE_LAST_PRIORITY, XIVE_QUEUE_SHIFT};
 use crate::topology::CpuTopology;
 use crate::vcpu::CpuIndex;
 
 /// An entry of a queue has 31 bits of data: the other one tells it from those of the round before.
 pub(super) const DATA_MASK: u32 = 0x7fff_ffff;
+
+/// No priority at all; as that of a CPU: any interrupt is more favoured.
+pub(super) const NO_PRIORITY: u8 = 0xff;
+
+pub(super) const ENTRY_BYTES: u64 = 4;
+
+/// How long a queue is.
+const QUEUE_BYTES: u64 = 1 << XIVE_QUEUE_SHIFT;
+
+/// How many entries a queue has.
+pub(super) const ENTRIES: u32 = (QUEUE_BYTES / ENTRY_BYTES) as u32;
 
 /// Where the events of a source go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +95,7 @@ impl EventQueue {
     /// Whether a queue can be so, as far as its numbers go, for who has it from elsewhere. Where RAM
     /// is, this does not know.
     pub const fn is_possible(&self) -> bool {
-        self.at.0 % super::queue::BYTES == 0 && self.index < super::queue::ENTRIES
+        self.at.0 % QUEUE_BYTES == 0 && self.index < ENTRIES
     }
 }
 

@@ -2,18 +2,9 @@
 
 use vm_memory::GuestAddress;
 
-use super::controller::{DATA_MASK, EventQueue};
+use super::controller::{DATA_MASK, ENTRIES, ENTRY_BYTES, EventQueue};
 use super::esb::Pq;
-use crate::layout::XIVE_QUEUE_SHIFT as QUEUE_SHIFT;
 use crate::ram::{GuestRam, MemoryFault};
-
-const ENTRY_BYTES: u64 = 4;
-
-/// How long a queue is.
-pub(super) const BYTES: u64 = 1 << QUEUE_SHIFT;
-
-/// How many entries a queue has.
-pub(super) const ENTRIES: u32 = (BYTES / ENTRY_BYTES) as u32;
 
 /// A queue of a server and a priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
-use super::controller::{Assignment, EventQueue};
+use super::controller::{Assignment, EventQueue, NO_PRIORITY};
 use super::esb::Pq;
-use super::server::{NO_PRIORITY, PRIORITIES, QUEUES};
+use super::server::{PRIORITIES, QUEUES};
 use crate::cas::decision::{InterruptMode, Support};
 use crate::layout::XIVE_QUEUE_SHIFT;
 use crate::platform::{StateError, StateValue};

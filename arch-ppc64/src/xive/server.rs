@@ -1,5 +1,6 @@
 //! The presentation of interrupts to one CPU: the operating system's ring of its thread context.
 
+use super::controller::NO_PRIORITY;
 use super::queue::Queue;
 use crate::layout::XIVE_LAST_PRIORITY as LAST_PRIORITY;
 
@@ -8,9 +9,6 @@ pub(super) const PRIORITIES: usize = 8;
 
 /// How many queues a server can have.
 pub(super) const QUEUES: usize = LAST_PRIORITY as usize + 1;
-
-/// No priority at all; as that of a CPU: any interrupt is more favoured.
-pub(super) const NO_PRIORITY: u8 = 0xff;
 
 /// NSR: the operating system has an exception.
 pub(super) const EXCEPTION: u8 = 0x80;

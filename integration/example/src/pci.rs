@@ -123,12 +123,13 @@ impl PciBus for Segment {
 /// The states of its devices, in their order, with their versions.
 impl SaveState for Segment {
     fn save(&self) -> Result<StateValue, StateError> {
-        let state = |device: &Box<dyn PciFunction>| {
+        let state = |device: &dyn PciFunction| {
             let state =
                 device.state().ok_or_else(|| StateError::Unsupported(device.id().into()))?;
             Ok::<_, StateError>((state.version(), state.save()?))
         };
-        StateValue::of(&self.devices.iter().map(state).collect::<Result<Vec<_>, _>>()?)
+        let states = self.devices.iter().map(|device| state(&**device));
+        StateValue::of(&states.collect::<Result<Vec<_>, _>>()?)
     }
     fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
         if version > self.version() {

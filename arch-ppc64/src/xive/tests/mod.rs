@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-use super::queue::ENTRIES;
+use super::controller::ENTRIES;
 use super::*;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::layout::{XIVE_OS_PAGE, XIVE_SOURCES};

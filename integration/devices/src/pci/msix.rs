@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch_ppc64::pci::Doorbell;
+use arch_ppc64::platform::StateError;
 
 use super::saved::VectorState;
 
@@ -161,9 +162,21 @@ impl Msix {
         }
     }
 
-    /// All vectors as they are.
-    pub(super) fn vectors(&self) -> impl Iterator<Item = VectorState> {
-        self.vectors.iter().map(|vector| lock(vector).state())
+    /// Its vectors, for a state to be saved. Message control is in configuration space.
+    pub fn state(&self) -> Vec<VectorState> {
+        self.vectors.iter().map(|vector| lock(vector).state()).collect()
+    }
+
+    /// Whether a function with these messages can have such a state.
+    ///
+    /// # Errors
+    /// [`StateError::Value`] for another number of vectors.
+    pub fn check_state(&self, saved: &[VectorState]) -> Result<(), StateError> {
+        if saved.len() == usize::from(self.len()) {
+            return Ok(());
+        }
+        let (saved, own) = (saved.len(), self.len());
+        Err(StateError::Value(format!("{saved} vectors of messages, and not {own}")))
     }
 
     /// What was saved of other ones is that of these, from the first on. Nothing is sent: what is

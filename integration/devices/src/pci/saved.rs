@@ -1,10 +1,9 @@
-//! What every function has to be saved of: its configuration space and its messages.
+//! What every function has to be saved of: its configuration space, and the form of its messages.
 
 use arch_ppc64::platform::StateError;
 use serde::{Deserialize, Serialize};
 
 use super::config_space::ConfigSpace;
-use super::msix::Msix;
 
 /// A vector of messages as it is saved: its entry of the table, and its pending bit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,24 +46,5 @@ impl ConfigSpace {
         let mut space = self.clone();
         space.set_bytes(saved);
         Ok(space)
-    }
-}
-
-impl Msix {
-    /// Its vectors, for a state to be saved. Message control is in configuration space.
-    pub fn state(&self) -> Vec<VectorState> {
-        self.vectors().collect()
-    }
-
-    /// Whether a function with these messages can have such a state.
-    ///
-    /// # Errors
-    /// [`StateError::Value`] for another number of vectors.
-    pub fn check_state(&self, saved: &[VectorState]) -> Result<(), StateError> {
-        if saved.len() == usize::from(self.len()) {
-            return Ok(());
-        }
-        let (saved, own) = (saved.len(), self.len());
-        Err(StateError::Value(format!("{saved} vectors of messages, and not {own}")))
     }
 }

@@ -13,7 +13,6 @@ use vm_memory::GuestAddressSpace;
 use super::connection::{Connection, give_up};
 use super::daemon::Daemon;
 use super::error::VhostUserError;
-use super::saved;
 use super::spec::{Configuration, DeviceSpec};
 use super::watcher::{Heirs, Watcher};
 use crate::vhost::vring::Vrings;
@@ -206,7 +205,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
         if let Err(error) = daemon.pause() {
             // There is no telling what it is at.
             daemon.leave();
-            return Err(saved::failed(error));
+            return Err(error.into());
         }
         let memory = memory.memory();
         daemon.queues().iter().try_for_each(|queue| queue.await_rest(&*memory, until))

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use arch_ppc64::platform::StateError;
 use vm_memory::GuestAddress;
 
 /// A daemon that cannot be worked with.
@@ -45,4 +46,11 @@ pub enum VhostUserError {
         /// What is missing.
         what: String,
     },
+}
+
+/// A device whose daemon fails can be neither saved nor restored.
+impl From<VhostUserError> for StateError {
+    fn from(error: VhostUserError) -> Self {
+        io::Error::other(error).into()
+    }
 }

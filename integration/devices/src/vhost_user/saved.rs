@@ -26,14 +26,14 @@ impl VhostUser {
         let connection = self.daemon.as_ref();
         let mut daemon = match connection.map(|connection| connection.daemon()) {
             Some(daemon) if !daemon.is_gone() => daemon,
-            _ => return Err(failed(self.gone())),
+            _ => return Err(self.gone().into()),
         };
         let configuration = to_hex(&self.configuration);
         // Without a driver, it knows nothing.
         let knows = self.spec.has_state && !daemon.queues().is_empty();
         let known = if knows {
             self.check_state(daemon.has_state())?;
-            Some(to_hex(&daemon.save().map_err(failed)?))
+            Some(to_hex(&daemon.save()?))
         } else {
             None
         };
@@ -55,7 +55,7 @@ impl VhostUser {
             Some(Some(known)) => Some(known),
             Some(None) => return refused("what a daemon knows is two hexadecimal digits a byte"),
         };
-        let connection = self.meet().map_err(failed)?;
+        let connection = self.meet()?;
         if from_hex(&configuration).as_ref() != Some(&self.configuration) {
             return refused("the configuration of another device than the one here");
         }
@@ -65,7 +65,7 @@ impl VhostUser {
         daemon.restore(&known).map_err(|error| {
             // It may know something by now, or not.
             daemon.leave();
-            failed(error)
+            error.into()
         })
     }
 
@@ -84,8 +84,4 @@ impl VhostUser {
         let (socket, source) = (self.socket.clone(), io::ErrorKind::NotConnected.into());
         VhostUserError::Talk { socket, request: "give its state", source }
     }
-}
-
-pub(super) fn failed(error: VhostUserError) -> StateError {
-    io::Error::other(error).into()
 }
