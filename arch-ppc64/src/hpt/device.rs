@@ -60,7 +60,7 @@ pub(super) struct Contents {
     pub(super) table: Arc<Table>,
     /// The one that takes its place when the guest says so.
     pub(super) prepared: Option<Prepared>,
-    /// How far H_CLEAR_HPT has got.
+    /// How far H_CLEAR_HPT has got: there are no entries before.
     pub(super) cleared: u64,
 }
 
@@ -112,6 +112,7 @@ impl Contents {
 
     pub(super) fn enter(&mut self, number: u64, entry: Entry) {
         self.table.enter(number, entry);
+        self.cleared = self.cleared.min(number);
         if let Some(prepared) = &mut self.prepared {
             prepared.entered(number, entry);
         }

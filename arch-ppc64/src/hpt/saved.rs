@@ -51,6 +51,9 @@ impl SaveState for HashedPageTable {
         let table = Table::new(order);
         for (start, digits) in entries {
             let Some(run) = run(&digits) else { return wrong(format!("entries {digits:?}")) };
+            if start >= table.entries() {
+                return wrong(format!("entry {start} of the hashed page table"));
+            }
             for (number, entry) in (start..).zip(run) {
                 let is_new = number < table.entries() && !table.get(number).is_valid();
                 if !is_new || !entry.is_valid() {
