@@ -9,8 +9,9 @@
 //! counts.
 //!
 //! A guest that knows the machine's processor gets it as it is. One that does not, because it is
-//! older, gets the highest architecture level that both know, POWER9's being the lowest: what is
-//! before it has no radix translation. Whoever holds the CPUs to that level hears of it by
+//! older, gets the highest architecture level that both know. The lowest is POWER8's, where the machine
+//! has hashed page tables and XICS, which are all that there is at that level, and POWER9's elsewhere.
+//! Whoever holds the CPUs to that level hears of it by
 //! [`VcpuHost::negotiated`](crate::VcpuHost::negotiated).
 //!
 //! ```
