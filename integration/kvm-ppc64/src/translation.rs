@@ -63,6 +63,14 @@ enum Way {
     Hash(Order),
 }
 
+impl Way {
+    /// Whether there is a table of this size. A boot loader may have agreed on another one than its
+    /// kernel does; of neither there is an entry yet: who has made some negotiates no more.
+    fn has_table(self, order: Order) -> bool {
+        self == Self::Hash(order)
+    }
+}
+
 /// A process table, in KVM's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MmuConfig {
@@ -132,11 +140,12 @@ impl Translation {
                 ))?;
                 *now = Way::Radix(None);
             }
-            // The table has no entries of the guest yet: one that has negotiates no more.
-            (Mmu::Hash, Way::Hash(_)) => {}
-            (Mmu::Hash, Way::Radix(_)) => {
-                let order = order.unwrap_or(self.offer.hpt_order).max(*self.orders.start());
-                *now = Way::Hash(allocate(&self.vm, order, order)?);
+            (Mmu::Hash, way) => {
+                let (least, most) = (*self.orders.start(), *self.orders.end());
+                let order = order.unwrap_or(self.offer.hpt_order).max(least).min(most);
+                if !way.has_table(order) {
+                    *now = Way::Hash(allocate(&self.vm, order, order)?);
+                }
             }
         }
         Ok(())
@@ -305,6 +314,15 @@ mod tests {
 
     fn order(order: u64) -> Order {
         Order::new(order).unwrap()
+    }
+
+    /// The tree says the size that was agreed on last.
+    #[test]
+    fn each_agreement_has_its_table() {
+        assert!(Way::Hash(order(22)).has_table(order(22)));
+        for way in [Way::Hash(order(23)), Way::Radix(None)] {
+            assert!(!way.has_table(order(22)), "{way:?}");
+        }
     }
 
     #[test]
