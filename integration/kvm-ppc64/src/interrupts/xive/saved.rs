@@ -41,11 +41,14 @@ impl Xive {
                 unsafe { self.pages.trigger(source) };
             }
         }
+        let assignments = set.assignments.clone();
+        // Who claims a source has the lock of the sources first, then this one.
+        drop(set);
         let sources = held.into_iter().map(|(number, pq)| SavedSource {
             number,
             pq,
             level: self.sources.level(number),
-            assignment: set.assignments[&number],
+            assignment: assignments[&number],
         });
         Ok(SavedXive { servers: read?, sources: sources.collect() })
     }
