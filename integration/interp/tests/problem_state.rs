@@ -224,6 +224,7 @@ fn a_program_that_is_held_to_version_2_07_has_nothing_newer() {
         ("darn r3,1", 0x7c61_05e6),
         ("mtvsrdd vs0,r4,r4", 0x7c04_2366),
         ("vnegw v0,v0", 0x1006_0602),
+        ("cp_abort", 0x7c00_068c),
         ("xsabsqp v0,v0", 0xfc00_0648),
     ] {
         let held = run(word, PR, Level::V2_07);

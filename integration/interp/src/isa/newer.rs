@@ -23,6 +23,7 @@ pub(super) const NAMES: &[&str] = &[
     "setb",
     // Storage.
     "copy",
+    "cp_abort",
     "ldat",
     "lwat",
     "paste.",
