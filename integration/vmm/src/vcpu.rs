@@ -343,7 +343,7 @@ mod tests {
         let error = Plain.mmu(AddressTranslation::Hash).unwrap_err().to_string();
         assert!(error.contains("on plain yet") && error.contains("mmu=radix"), "{error}");
         let error = Plain.interrupts(Interrupts::Xive).unwrap_err().to_string();
-        assert!(error.contains("on plain yet") && error.contains("interrupts=xics"), "{error}");
+        assert!(error.contains("on plain:") && error.contains("interrupts=xics"), "{error}");
     }
 
     #[test]
