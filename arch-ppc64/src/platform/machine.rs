@@ -25,6 +25,9 @@ use crate::vcpu::CpuIndex;
 #[cfg(feature = "serde")]
 pub use saved::PlatformState;
 
+/// Longer than anybody waits, and no longer than clocks go: of any limit.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1 << 32);
+
 /// A machine from one start to the next. [`PlatformBuilder`](super::PlatformBuilder) makes it.
 ///
 /// Whatever it has, it has from its devices. A restart is a new platform around the same RAM, with
@@ -107,7 +110,7 @@ impl Platform {
     /// # Errors
     /// [`PlatformError::Pause`] names the one that does not; all go on as before then.
     pub fn pause(&self, limit: Duration) -> Result<(), PlatformError> {
-        let until = Instant::now() + limit;
+        let until = Instant::now() + limit.min(LONGEST_PAUSE);
         for (number, device) in self.devices.iter().enumerate() {
             let Err(source) = device.pause(until) else { continue };
             for paused in &self.devices[..number] {

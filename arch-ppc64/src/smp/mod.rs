@@ -245,13 +245,13 @@ impl Mailboxes {
         self.await_paused_until(None) == Ok(true)
     }
 
-    /// The same, in this time.
+    /// The same, in this time; without an end where no clock goes so far.
     ///
     /// # Errors
     /// [`StillRunning`] names a CPU that is still in guest code, or in a call of the guest that does
     /// not end, when the time is over. The machine stays paused.
     pub fn await_paused_for(&self, limit: Duration) -> Result<bool, StillRunning> {
-        self.await_paused_until(Some(Instant::now() + limit))
+        self.await_paused_until(Instant::now().checked_add(limit))
     }
 
     fn await_paused_until(&self, until: Option<Instant>) -> Result<bool, StillRunning> {

@@ -1,12 +1,10 @@
 //! The two halves of a machine that stands still: CPUs and devices.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::platform::{Platform, PlatformError};
 use arch_ppc64::smp::{Mailboxes, StillRunning};
-
-use crate::end::lock;
 
 /// Why a machine does not stand still, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +26,19 @@ pub enum PauseError {
 pub(crate) struct Halves {
     mailboxes: Arc<Mailboxes>,
     platform: Arc<Platform>,
-    /// Who pauses it or has it go on does so alone.
-    turn: Arc<Mutex<()>>,
 }
 
 impl Halves {
     pub(crate) fn new(mailboxes: Arc<Mailboxes>, platform: Arc<Platform>) -> Self {
-        Self { mailboxes, platform, turn: Arc::default() }
+        Self { mailboxes, platform }
     }
 
     pub(crate) fn pause(&self, limit: Duration) -> Result<(), PauseError> {
-        let _turn = lock(&self.turn);
-        let until = Instant::now() + limit;
+        let start = Instant::now();
         self.mailboxes.pause();
         // One that ends instead does nothing more, and the next is paused from its start on.
         if self.mailboxes.await_paused_for(limit)? {
-            self.platform.pause(until.saturating_duration_since(Instant::now()))?;
+            self.platform.pause(limit.saturating_sub(start.elapsed()))?;
         }
         Ok(())
     }
@@ -56,7 +51,6 @@ impl Halves {
 
     /// The CPUs go on in any case: one of their devices that does not needs a reset.
     pub(crate) fn resume(&self) -> Result<(), PlatformError> {
-        let _turn = lock(&self.turn);
         let resumed = self.platform.resume();
         self.mailboxes.resume();
         resumed

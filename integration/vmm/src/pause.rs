@@ -18,10 +18,11 @@ impl Control {
     /// # Errors
     /// [`PauseError`] names what does not come to rest; the machine goes on then.
     pub fn pause(&self, limit: Duration) -> Result<(), PauseError> {
+        let _turn = self.turn();
         let Some(halves) = self.set_paused(true)? else { return Ok(()) };
         halves.pause(limit).inspect_err(|_| {
             // What cannot go on either is told to the guest, and the other reason is the first.
-            let _ = self.resume();
+            let _ = self.go_on();
         })
     }
 
@@ -31,6 +32,11 @@ impl Control {
     /// [`PauseError::Device`] names a device that cannot go on: its driver is told that it needs a
     /// reset, and all else goes on.
     pub fn resume(&self) -> Result<(), PauseError> {
+        let _turn = self.turn();
+        self.go_on()
+    }
+
+    fn go_on(&self) -> Result<(), PauseError> {
         let Some(halves) = self.set_paused(false)? else { return Ok(()) };
         Ok(halves.resume()?)
     }
@@ -62,5 +68,37 @@ impl Control {
     /// It ends.
     pub(crate) fn end_halves(&self) {
         self.lock().halves = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arch_ppc64::platform::outline;
+    use arch_ppc64::smp::Mailboxes;
+    use std::sync::Arc;
+    use std::thread;
+
+    use crate::config::VmConfig;
+
+    /// A machine without CPUs of its own.
+    fn machine() -> (Control, Arc<Mailboxes>) {
+        let machine = arch_ppc64::Machine::new(&VmConfig::default()).unwrap();
+        let (control, mailboxes) = (Control::new(), Arc::new(Mailboxes::new()));
+        let platform = Arc::new(outline(&machine).unwrap());
+        control.begin_halves(Halves::new(mailboxes.clone(), platform));
+        (control, mailboxes)
+    }
+
+    #[test]
+    fn what_is_told_is_what_the_machine_does_whoever_asked_last() {
+        let (control, mailboxes) = machine();
+        for _ in 0..2000 {
+            thread::scope(|scope| {
+                scope.spawn(|| control.pause(Duration::MAX).unwrap());
+                scope.spawn(|| control.resume().unwrap());
+            });
+            assert_eq!(control.is_paused(), mailboxes.is_paused());
+        }
     }
 }

@@ -22,7 +22,7 @@ impl Direct {
         if kind.is_socket() {
             return file.try_clone().ok().map(Self::Socket);
         }
-        if !kind.is_fifo() && !is_terminal {
+        if !kind.is_fifo() && (!is_terminal || is_upper_end(file)) {
             return None;
         }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -38,6 +38,13 @@ impl Direct {
             Self::Socket(socket) => send(socket, text).unwrap_or(0),
         }
     }
+}
+
+/// Whether it is the upper end of a pseudoterminal: whoever opens that once more gets another one.
+fn is_upper_end(file: &File) -> bool {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: fills the number, if it is such an end.
+    unsafe { libc::ioctl(file.as_raw_fd(), libc::TIOCGPTN, &raw mut number) == 0 }
 }
 
 fn send(socket: &File, text: &[u8]) -> io::Result<usize> {
@@ -81,6 +88,25 @@ mod tests {
             reader.read_to_end(&mut read).unwrap();
             assert_eq!(read, vec![7; written]);
         }
+    }
+
+    /// To open the upper end of a pseudoterminal is to make another one, which nobody reads.
+    #[test]
+    fn pseudoterminals_are_written_to_from_below() {
+        let none = std::ptr::null_mut();
+        let mut ends = [0; 2];
+        let [upper, lower] = &mut ends;
+        // SAFETY: fills both, and takes nothing else.
+        let made = unsafe { libc::openpty(upper, lower, none, none.cast(), none.cast()) };
+        assert_eq!(made, 0);
+        // SAFETY: fresh, and nobody else's.
+        let [mut upper, lower] = ends.map(|end| unsafe { File::from_raw_fd(end) });
+        assert!(Direct::open(&upper, true).is_none());
+        let direct = Direct::open(&lower, true).unwrap();
+        assert_eq!(direct.write(b"text"), 4);
+        let mut text = [0; 4];
+        upper.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"text");
     }
 
     #[test]

@@ -98,6 +98,8 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Who has the machine stand still or go on does so alone.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -239,6 +241,10 @@ impl Control {
     pub(crate) fn end(&self) {
         *self.lock() = State::default();
         self.0.changed.notify_all();
+    }
+
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.0.turn)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
