@@ -169,15 +169,22 @@ fn disk() -> Result<PathBuf> {
 }
 
 /// The usual guest with the script, and the modules for a disk.
-pub(super) fn initramfs(guest: &Guest) -> Result<PathBuf> {
-    let mut disk = folders::read(&guest.initramfs)?;
+fn initramfs(guest: &Guest) -> Result<PathBuf> {
+    let modules = modules::archive(guest, "guest-disk", &["virtio_pci", "virtio_blk"])?;
+    with_script(guest, "interrupts.cpio.gz", &folders::read(&modules)?)
+}
+
+/// The same without a disk.
+pub(super) fn diskless(guest: &Guest) -> Result<PathBuf> {
+    with_script(guest, "matrix.cpio.gz", &[])
+}
+
+fn with_script(guest: &Guest, name: &str, modules: &[u8]) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.program("bin/interrupts", SCRIPT.as_bytes());
-    disk.extend_from_slice(&archive.finish());
-    let modules = modules::archive(guest, "guest-disk", &["virtio_pci", "virtio_blk"])?;
-    disk.extend_from_slice(&folders::read(&modules)?);
-    let file = folders::target().join("test/interrupts.cpio.gz");
-    folders::write(&file, &disk)?;
+    let parts = [&folders::read(&guest.initramfs)?, &*archive.finish(), modules];
+    let file = folders::target().join("test").join(name);
+    folders::write(&file, &parts.concat())?;
     Ok(file)
 }
 

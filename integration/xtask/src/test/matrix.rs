@@ -37,12 +37,12 @@ const PLACES: [Place; 5] = [
 ];
 
 const fn bare_metal(name: &'static str, processor: u32) -> Place {
-    Place { name, host: Some(name), processor, has_hash: true, has_xive: false }
+    Place { name, host: Some(name), processor, has_hash: true, has_xive: true }
 }
 
 /// Nested KVM-HV has neither hashed page tables nor XIVE.
 const fn partition(name: &'static str, processor: u32) -> Place {
-    Place { has_hash: false, ..bare_metal(name, processor) }
+    Place { has_hash: false, has_xive: false, ..bare_metal(name, processor) }
 }
 
 const PROCESSORS: [u32; 4] = [8, 9, 10, 11];
@@ -84,10 +84,10 @@ impl Cell {
         let Self { processor, mmu, controller } = self;
         match (mmu, controller) {
             // No place makes a POWER8 what it is not.
-            (Mmu::Radix, _) if processor == 8 => Some("mmu=auto and mmu=hash are possible"),
             (_, Controller::Xive) if processor == 8 => {
                 Some("interrupts=auto and interrupts=xics are possible")
             }
+            (Mmu::Radix, _) if processor == 8 => Some("mmu=auto and mmu=hash are possible"),
             _ if processor > place.processor => Some("or a later processor; this one is a POWER"),
             (_, Controller::Xive) if !place.has_xive => {
                 Some("interrupts=auto and interrupts=xics are possible")
@@ -145,7 +145,7 @@ struct Guest {
 /// All places, one behind the other.
 pub(super) fn all(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
-    let initramfs = interrupts::initramfs(&guest)?;
+    let initramfs = interrupts::diskless(&guest)?;
     let [known, power8] = [NEWER_KNOWN, POWER8.repeat(4).try_into().expect("eight")]
         .map(|pairs: [u32; 8]| pairs.map(u32::to_be_bytes).concat());
     let older = patched::kernel(&guest.kernel, OLDER_KERNEL, &known, &power8)?;
@@ -178,8 +178,8 @@ fn look(log: &mut Log, place: Place, files: [&PathBuf; 3]) -> Result<()> {
     for Guest { cell, starts_by_vof, is_older } in &guests {
         let vof = if *starts_by_vof { "on" } else { "off" };
         let (machine, more) = match is_older {
-            // It would take radix trees, which no POWER8 has.
-            true => (format!("cpu=power{}", place.processor), "disable_radix "),
+            // It would take radix trees and XIVE, which no POWER8 has.
+            true => (format!("cpu=power{}", place.processor), "disable_radix xive=off "),
             false => (cell.to_string(), ""),
         };
         let machine = format!("{machine},x-vof={vof}");
