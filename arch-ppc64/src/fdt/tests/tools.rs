@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::*;
+use crate::cas::Mmu;
 
 /// A file that goes when it is no longer needed.
 struct Scratch(PathBuf);
@@ -60,7 +61,8 @@ fn tools_dtc_accepts_every_shape() {
         let source = run(Command::new("dtc").args(["-I", "dtb", "-O", "dts"]), &blob_of(&config));
         let points = if config.x_vof { "<0x04 0x04>" } else { "<0x04>" };
         assert!(source.contains(&format!("ibm,associativity-reference-points = {points};")));
-        assert!(source.contains("ibm,processor-radix-AP-encodings"));
+        let has_radix = source.contains("ibm,processor-radix-AP-encodings");
+        assert_eq!(has_radix, config.cpus.model.mmu().includes(&Mmu::Radix));
         let has_blocks = source.contains("ibm,dynamic-reconfiguration-memory {");
         assert_eq!(has_blocks, config.memory.hotplug_bytes != 0);
     }
