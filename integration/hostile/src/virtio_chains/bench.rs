@@ -125,6 +125,9 @@ impl Bench {
         let slot = REQUESTS + self.slot * REQUEST_BYTES;
         let mut request = self.host.request(&self.ram, slot, queue, input);
         request.queue %= self.queues.len();
+        for told in request.buffers.iter().filter(|buffer| !buffer.is_writable) {
+            self.driver_writes(told.at..told.at.saturating_add(told.bytes.into()));
+        }
         request
     }
 
@@ -172,13 +175,15 @@ impl Bench {
 
     /// The driver writes whatever it likes, wherever it likes.
     pub(super) fn poke(&mut self, at: u64, data: &[u8]) {
-        let written = at..at.saturating_add(data.len() as u64);
-        let places = self.queues.iter().map(|queue| queue.places);
-        let rings = places.flat_map(|places| [places.written(), places.available_ring()]);
-        let rings: Vec<Range<u64>> = rings.collect();
-        // What is told there is not what the device knows, or has said.
-        self.is_clear &= !overlap(&[written], &rings);
+        self.driver_writes(at..at.saturating_add(data.len() as u64));
         self.ram.poke(at, data);
+    }
+
+    /// The driver writes there. What is told in a ring then is not what the device knows, or has said.
+    fn driver_writes(&mut self, place: Range<u64>) {
+        let rings = self.queues.iter().map(|queue| queue.places);
+        let rings = rings.flat_map(|places| [places.written(), places.available_ring()]);
+        self.is_clear &= !overlap(&[place], &rings.collect::<Vec<_>>());
     }
 
     /// The driver writes the configuration, and reads it.
