@@ -127,16 +127,54 @@ impl Log {
     }
 }
 
-/// All that was printed, without the carriage returns of consoles.
+/// All that was printed, without the carriage returns of consoles, and without what the firmware of an
+/// emulated host says in the middle of its guest's lines.
 fn text(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).replace('\r', "")
+    without_firmware(&String::from_utf8_lossy(&bytes).replace('\r', ""))
+}
+
+/// Text without lines such as `[   61.489703476,3] SBE: …`, wherever they begin.
+fn without_firmware(text: &str) -> String {
+    let mut rest = text;
+    let mut kept = String::with_capacity(text.len());
+    while let Some(at) = rest.find('[') {
+        let (before, from) = rest.split_at(at);
+        kept.push_str(before);
+        rest = match is_firmware(from) {
+            true => from.split_once('\n').map_or("", |(_, after)| after),
+            false => {
+                kept.push('[');
+                &from[1..]
+            }
+        };
+    }
+    kept + rest
+}
+
+/// Whether a line of the firmware begins here: seconds with nine digits, where Linux has six, and a
+/// level.
+fn is_firmware(text: &str) -> bool {
+    let inside = text[1..].split_once("] ").map_or("", |(inside, _)| inside);
+    let Some((seconds, level)) = inside.split_once(',') else { return false };
+    let Some((whole, part)) = seconds.trim_start().split_once('.') else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number(whole) && is_number(part) && part.len() == 9 && is_number(level)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::folders::TemporaryFolder;
+
+    #[test]
+    fn what_the_firmware_says_is_left_out() {
+        let text = "/interrupt-controller@60302031b000[   61.489703476,3] SBE: Timer stuck.\n\
+                    [   61.490277692,3] SBE: slower [I2C].\n0\n[    1.234567] linux, 2] a\n[1] [";
+        let left = "/interrupt-controller@60302031b0000\n[    1.234567] linux, 2] a\n[1] [";
+        assert_eq!(without_firmware(text), left);
+        assert_eq!(without_firmware("a[    0.000000001,5] OPAL"), "a");
+    }
 
     #[test]
     fn a_program_that_prints_nothing_hangs_and_is_ended() {
