@@ -6,6 +6,7 @@ use super::bits;
 use super::device::{Contents, Gone, HashedPageTable};
 use super::entry::Entry;
 use super::table::GROUP;
+use super::tokens::TOKENS;
 use crate::hypercall::{Hypercall, HypercallHandler, Next, Status, token};
 use crate::ram::GuestRam;
 use crate::vcpu::CpuIndex;
@@ -128,17 +129,17 @@ impl HashedPageTable {
                     break;
                 }
             }
+            let kept = RESPONSE | request & !TYPE & !RESERVED;
             let flags = match request & (BY_AVPN | BY_ANDCOND) {
                 0 => 0,
                 BY_AVPN => AVPN,
                 BY_ANDCOND => ANDCOND,
                 _ => {
-                    pair[0] = RESPONSE | WRONG | request & !TYPE & !RESERVED;
+                    pair[0] = kept | WRONG;
                     status = Status::PARAMETER;
                     break;
                 }
             };
-            let kept = RESPONSE | request & !TYPE & !RESERVED;
             let number = request & NUMBER;
             pair[0] = match contents.check(flags, number, wanted) {
                 Ok(()) => {
@@ -257,18 +258,7 @@ fn is_possible(ram: &dyn GuestRam, entry: Entry) -> bool {
 
 impl HypercallHandler for HashedPageTable {
     fn tokens(&self) -> &[u64] {
-        &[
-            token::REMOVE,
-            token::ENTER,
-            token::READ,
-            token::CLEAR_MOD,
-            token::CLEAR_REF,
-            token::PROTECT,
-            token::BULK_REMOVE,
-            token::CLEAR_HPT,
-            token::RESIZE_HPT_PREPARE,
-            token::RESIZE_HPT_COMMIT,
-        ]
+        &TOKENS
     }
 
     fn handle(&self, _: CpuIndex, ram: &dyn GuestRam, call: &mut Hypercall) -> Next {

@@ -7,6 +7,7 @@ use super::entry::Entry;
 use super::order::Order;
 use super::prepared::Prepared;
 use super::table::{GROUP, Table};
+use super::tokens::FUNCTION_SETS;
 use crate::hypercall::HypercallHandler;
 use crate::platform::Device;
 
@@ -147,7 +148,7 @@ impl Device for HashedPageTable {
     }
 
     fn function_sets(&self) -> &[&'static str] {
-        &["hcall-pft", "hcall-bulk", "hcall-hpt-resize"]
+        &FUNCTION_SETS
     }
 
     #[cfg(feature = "serde")]

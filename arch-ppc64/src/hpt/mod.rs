@@ -17,6 +17,7 @@ mod resize;
 #[cfg(feature = "serde")]
 mod saved;
 mod table;
+mod tokens;
 mod virtual_page;
 
 pub use device::{Gone, HashedPageTable, TranslationCaches};
@@ -24,6 +25,7 @@ pub use entry::Entry;
 pub use order::Order;
 pub use pages::{HashPage, SEGMENT_PAGE_SIZES, SLB_ENTRIES, SegmentPageSizes};
 pub use table::{Found, Table};
+pub use tokens::{FUNCTION_SETS, TOKENS};
 pub use virtual_page::VirtualPage;
 
 #[cfg(test)]

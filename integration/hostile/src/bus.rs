@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use arch_ppc64::hpt;
 use arch_ppc64::hvterm::HvTerm;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::layout::{FIRST_INTERRUPT, VTY_UNIT};
@@ -27,26 +28,12 @@ use crate::ram::{WatchedRam, Work, are_within};
 const OF_PCI: [u64; 4] =
     [token::GET_TCE, token::PUT_TCE, token::STUFF_TCE, token::PUT_TCE_INDIRECT];
 
-/// Those of hashed page tables, which have a target of their own.
-const OF_TABLES: [u64; 10] = [
-    token::REMOVE,
-    token::ENTER,
-    token::READ,
-    token::CLEAR_MOD,
-    token::CLEAR_REF,
-    token::PROTECT,
-    token::BULK_REMOVE,
-    token::CLEAR_HPT,
-    token::RESIZE_HPT_PREPARE,
-    token::RESIZE_HPT_COMMIT,
-];
-
 /// Every token that has a name, but those of XIVE, which is not there where XICS is, and of hashed
-/// page tables. New ones are at the end, so that inputs mean what they did.
+/// page tables, which have a target of their own. New ones are at the end, so that inputs mean what they did.
 static TOKENS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let is_xives = |token: &u64| (token::INT_GET_SOURCE_INFO..=token::INT_RESET).contains(token);
     let is_other =
-        |token: &u64| OF_PCI.contains(token) || OF_TABLES.contains(token) || is_xives(token);
+        |token: &u64| OF_PCI.contains(token) || hpt::TOKENS.contains(token) || is_xives(token);
     let known = |token: &u64| token::name(*token).is_some() && !is_other(token);
     (0..0x1_0000).filter(known).chain(OF_PCI).collect()
 });

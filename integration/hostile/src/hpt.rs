@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use arch_ppc64::hpt::{
-    Entry, Gone, HashedPageTable, Order, SEGMENT_PAGE_SIZES, Table, TranslationCaches, VirtualPage,
-    bits,
+    Entry, Gone, HashedPageTable, Order, SEGMENT_PAGE_SIZES, TOKENS, Table, TranslationCaches,
+    VirtualPage, bits,
 };
 use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::Device;
@@ -28,20 +28,11 @@ const ORDER: u64 = 19;
 /// How many steps an input makes at most.
 const STEPS_MAX: usize = 256;
 
-const CALLS: [(&str, u64); 10] = [
-    ("H_REMOVE", token::REMOVE),
-    ("H_ENTER", token::ENTER),
-    ("H_READ", token::READ),
-    ("H_CLEAR_MOD", token::CLEAR_MOD),
-    ("H_CLEAR_REF", token::CLEAR_REF),
-    ("H_PROTECT", token::PROTECT),
-    ("H_BULK_REMOVE", token::BULK_REMOVE),
-    ("H_CLEAR_HPT", token::CLEAR_HPT),
-    ("H_RESIZE_HPT_PREPARE", token::RESIZE_HPT_PREPARE),
-    ("H_RESIZE_HPT_COMMIT", token::RESIZE_HPT_COMMIT),
-];
-
-const FULL: usize = CALLS.len();
+const FULL: usize = TOKENS.len();
+// As many calls as a step has numbers for.
+const _: () = assert!(FULL == 10);
+const ENTERED: usize = 1;
+const _: () = assert!(TOKENS[ENTERED] == token::ENTER);
 const FOUND: usize = FULL + 1;
 const RECORDED: usize = FULL + 2;
 const SAVED: usize = FULL + 3;
@@ -56,7 +47,8 @@ pub fn goals() -> Vec<String> {
         "a saved table",
         "an entry that moves",
     ];
-    CALLS.iter().map(|call| call.0).chain(others).map(str::to_owned).collect()
+    let calls = TOKENS.into_iter().filter_map(token::name);
+    calls.chain(others).map(str::to_owned).collect()
 }
 
 /// What CPUs were told since somebody looked.
@@ -98,7 +90,7 @@ impl World {
         (call.status(), call.args)
     }
 
-    /// What CPUs were told is no less than what changed.
+    /// CPUs were told of each change, once.
     fn told(&self, changed: usize) {
         let gone = std::mem::take(&mut *lock(&self.told.0));
         assert!(gone.len() == changed, "{changed} changed, and CPUs were told {gone:?}");
@@ -195,7 +187,7 @@ fn enter(world: &mut World, args: &[u64], reach: &mut Reach) -> bool {
             let is_cached = entry.second & bits::I == 0 || entry.second & bits::M != 0;
             assert!(is_ram == is_cached || !is_ram && world.ram.room_from(real) == 0);
             assert!(world.model.insert(number, entry).is_none(), "there was one already");
-            reach.add(1);
+            reach.add(ENTERED);
             true
         }
         Status::PTEG_FULL => {
@@ -226,7 +218,7 @@ fn access(world: &mut World, input: &mut Input<'_>, reach: &mut Reach) {
 }
 
 fn guest(world: &mut World, call: usize, input: &mut Input<'_>, reach: &mut Reach) {
-    let (_, token) = CALLS[call];
+    let token = TOKENS[call];
     let number = number(world, input);
     let flags = match input.byte() {
         kind @ 0..=0xdf => [0, 1 << 31, 1 << 30, 1 << 39, 1 << 37, 3][usize::from(kind) % 6],

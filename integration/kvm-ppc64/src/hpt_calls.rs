@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arch_ppc64::hpt::FUNCTION_SETS;
 use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::Device;
 use arch_ppc64::{CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status};
@@ -77,7 +78,7 @@ impl Device for HptCalls {
 
     /// Those of the kernel included.
     fn function_sets(&self) -> &[&'static str] {
-        &["hcall-pft", "hcall-bulk", "hcall-hpt-resize"]
+        &FUNCTION_SETS
     }
 }
 
