@@ -5,11 +5,15 @@
 //! elsewhere. What is judged is how many steps of the plainest interpreter an instruction takes, in
 //! turns with it: that does not depend on the machine, nor on what else it does.
 
+#[path = "../tests/common/ram_only.rs"]
+mod ram_only;
+
 use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use interp::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
+use interp::{Cpu, Exit, RamRegion, Registers, System};
+use ram_only::RamOnly;
 use vm_memory::{GuestAddress, VolatileSlice};
 
 /// The loops in both byte orders, and what MSR.LE is for each.
@@ -36,18 +40,6 @@ const TARGET_STEPS: f64 = 1.3;
 
 /// How often each is run.
 const RUNS: usize = 3;
-
-struct Board<'a>([RamRegion<'a>; 1]);
-
-impl CpuBus for Board<'_> {
-    fn ram(&self) -> &[RamRegion<'_>] {
-        &self.0
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-}
 
 fn main() {
     for order in 0..PROGRAMS.len() {
@@ -85,7 +77,7 @@ fn run(order: usize, number: usize) -> (f64, f64) {
     let mut ram = vec![0; RAM_BYTES];
     ram[ENTRY as usize..][..program.len()].copy_from_slice(program);
     let ram = VolatileSlice::from(ram.as_mut_slice());
-    let board = Board([RamRegion::new(GuestAddress(0), ram)]);
+    let board = RamOnly([RamRegion::new(GuestAddress(0), ram)]);
     let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
     let mut registers = Registers { pc: ENTRY, ..Registers::default() };
     registers.msr |= msr_le;

@@ -9,11 +9,15 @@
 //! that in which they are ready and have to wait for a core is left out, as the host counts it. The
 //! time in which they sleep is not. The second ratio is by the clock, and what the host has to spare.
 
+#[path = "../tests/common/ram_only.rs"]
+mod ram_only;
+
 use std::fs;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
-use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, Registers, System};
+use interp::{Cpu, Exit, PageMap, RamRegion, Registers, System};
+use ram_only::RamOnly;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 type Ram = GuestMemoryMmap<PageMap>;
@@ -96,18 +100,6 @@ const LOOPS: [Loop; 5] = [
     },
 ];
 
-struct Board<'a>([RamRegion<'a>; 1]);
-
-impl CpuBus for Board<'_> {
-    fn ram(&self) -> &[RamRegion<'_>] {
-        &self.0
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-}
-
 fn main() {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     if cores != CORES {
@@ -158,7 +150,7 @@ fn run(guest: &Loop, cpus: usize) -> (f64, f64) {
                 let (ram, system, together) = (&ram, system.clone(), &together);
                 scope.spawn(move || {
                     let region = ram.iter().next().and_then(RamRegion::of).expect("one region");
-                    let board = Board([region]);
+                    let board = RamOnly([region]);
                     let mut registers =
                         Registers { pc: CODE, ctr: guest.times, ..Registers::default() };
                     registers.gpr[3] = (guest.place)(id as u64);

@@ -1,11 +1,14 @@
 //! Both byte orders, of code and of data: in turns, and the compute loops of the benches in each.
 
 mod common;
+#[path = "common/ram_only.rs"]
+mod ram_only;
 
 use std::sync::Arc;
 
 use common::{CODE, END, Random, bench};
-use interp::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
+use interp::{Cpu, Exit, RamRegion, Registers, System};
+use ram_only::RamOnly;
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 const LITTLE: u64 = CODE + 0x1000;
@@ -72,18 +75,6 @@ const CHECKSUMS: [[u64; 2]; 5] = [
     [0xce82_4633_7e33_aff0, 0xf3ae_337e_3246_81cc],
 ];
 
-struct Board<'a>([RamRegion<'a>; 1]);
-
-impl CpuBus for Board<'_> {
-    fn ram(&self) -> &[RamRegion<'_>] {
-        &self.0
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-}
-
 #[test]
 fn loops_of_both_byte_orders_compute_what_they_should() {
     const RAM_BYTES: usize = 2 << 20;
@@ -92,7 +83,7 @@ fn loops_of_both_byte_orders_compute_what_they_should() {
             let mut ram = vec![0; RAM_BYTES];
             ram[CODE as usize..][..program.len()].copy_from_slice(program);
             let ram = VolatileSlice::from(ram.as_mut_slice());
-            let board = Board([RamRegion::new(GuestAddress(0), ram)]);
+            let board = RamOnly([RamRegion::new(GuestAddress(0), ram)]);
             let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
             let mut registers = Registers { pc: CODE, ..Registers::default() };
             registers.msr |= le;

@@ -1,12 +1,15 @@
 //! Translation by segments and a hashed page table: Power ISA 3.0B, Book III §5.7.8 to §5.7.12.
 
 mod common;
+#[path = "common/ram_only.rs"]
+mod ram_only;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use common::{Bench, CODE, EE, END, IR_DR, ME, PR, SF, bench};
 use interp::{GonePage, HashTable, PageEntry, Registers, VirtualPage};
+use ram_only::RamOnly;
 use vm_memory::Bytes;
 
 /// ld r3,0(r4); std r3,0(r4)
@@ -433,18 +436,8 @@ fn other_modes_do_without() {
 /// A CPU executes while pages go: behind that, it loads nothing from there.
 #[test]
 fn no_other_cpu_uses_what_went() {
-    use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, System};
+    use interp::{Cpu, Exit, PageMap, RamRegion, System};
     use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-
-    struct Board<'a>([RamRegion<'a>; 1]);
-    impl CpuBus for Board<'_> {
-        fn ram(&self) -> &[RamRegion<'_>] {
-            &self.0
-        }
-        fn timebase(&self, _: u64) -> u64 {
-            0
-        }
-    }
 
     let ram = GuestMemoryMmap::<PageMap>::from_ranges(&[(GuestAddress(0), common::RAM_BYTES)]);
     let ram = ram.unwrap();
@@ -472,7 +465,7 @@ fn no_other_cpu_uses_what_went() {
                 state.msr = SF | ME | DR;
                 state.gpr[4] = common::KERNEL;
                 cpu.set_state(&state).unwrap();
-                let board = Board([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
+                let board = RamOnly([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
                 let exit = cpu.run(&board, u64::MAX);
                 assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
                 (cpu.registers().pc, cpu.gpr(3))

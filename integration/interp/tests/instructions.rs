@@ -4,10 +4,13 @@
 mod bcd;
 #[path = "instructions/quad.rs"]
 mod quad;
+#[path = "common/ram_only.rs"]
+mod ram_only;
 
 use std::sync::Arc;
 
-use interp::{Cpu, CpuBus, Exit, RamRegion, Registers, System};
+use interp::{Cpu, Exit, RamRegion, Registers, System};
+use ram_only::RamOnly;
 use vm_memory::{Bytes, GuestAddress, VolatileSlice};
 
 const CODE: u64 = 0x1_0000;
@@ -15,18 +18,6 @@ const DATA: u64 = 0x2_0000;
 const END: u32 = 0x4400_0022;
 /// 64-bit, big-endian, with floating point, VMX and VSX.
 const MSR: u64 = 1 << 63 | 1 << 25 | 1 << 23 | 1 << 13 | 1 << 12;
-
-struct Board<'a>([RamRegion<'a>; 1]);
-
-impl CpuBus for Board<'_> {
-    fn ram(&self) -> &[RamRegion<'_>] {
-        &self.0
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-}
 
 /// Executes one word; the registers after it, and the memory at [`DATA`].
 fn execute(word: u32, set: impl FnOnce(&mut Registers)) -> (Registers, Vec<u8>) {
@@ -41,7 +32,7 @@ fn execute(word: u32, set: impl FnOnce(&mut Registers)) -> (Registers, Vec<u8>) 
     let mut registers = Registers { pc: CODE, msr: MSR, ..Registers::default() };
     set(&mut registers);
     cpu.set_registers(&registers);
-    let exit = cpu.run(&Board([RamRegion::new(GuestAddress(0), slice)]), 100);
+    let exit = cpu.run(&RamOnly([RamRegion::new(GuestAddress(0), slice)]), 100);
     assert!(matches!(exit, Exit::Hypercall), "{word:08x}: {exit:?}");
     let after = cpu.registers();
     (after, ram[DATA as usize..][..256].to_vec())
@@ -175,7 +166,7 @@ fn facilities_are_needed() {
         let mut cpu = Cpu::new(0, 0x004e_1203, Arc::new(System::new(1)));
         cpu.start(CODE, true);
         let slice = VolatileSlice::from(ram.as_mut_slice());
-        let exit = cpu.run(&Board([RamRegion::new(GuestAddress(0), slice)]), 100);
+        let exit = cpu.run(&RamOnly([RamRegion::new(GuestAddress(0), slice)]), 100);
         assert!(matches!(exit, Exit::Hypercall), "{word:08x}: {exit:?}");
         assert_eq!(cpu.registers().pc, vector + 4, "{word:08x}");
     }

@@ -3,6 +3,8 @@
 #![cfg(feature = "board")]
 
 mod common;
+#[path = "common/ram_only.rs"]
+mod ram_only;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use arch_ppc64::topology::CpuTopology;
 use arch_ppc64::{CpuIndex, EntryRegisters, VcpuExit};
 use common::{CODE, EE, END, ME, RAM_BYTES, Random, SF};
 use interp::board::{Clock, MemoryFlags, Vcpu, Vm, VmOptions, create_vm};
-use interp::{Cpu, CpuBus, Exit, PageMap, RamRegion, Registers, System};
+use interp::{Cpu, Exit, PageMap, RamRegion, Registers, System};
+use ram_only::RamOnly;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 type Ram = GuestMemoryMmap<PageMap>;
@@ -36,18 +39,6 @@ const fn message(thread: u64) -> u64 {
 
 /// Ends tests that hang.
 const HANG: Duration = Duration::from_secs(600);
-
-struct Board<'a>([RamRegion<'a>; 1]);
-
-impl CpuBus for Board<'_> {
-    fn ram(&self) -> &[RamRegion<'_>] {
-        &self.0
-    }
-
-    fn timebase(&self, instructions: u64) -> u64 {
-        instructions
-    }
-}
 
 fn ram() -> Ram {
     let ram = Ram::from_ranges(&[(GuestAddress(0), RAM_BYTES)]).unwrap();
@@ -83,7 +74,7 @@ impl Cores {
         registers.gpr[3] = r3;
         let cpu = &mut self.cpus[cpu];
         cpu.set_registers(&registers);
-        let board = Board([RamRegion::of(self.ram.iter().next().unwrap()).unwrap()]);
+        let board = RamOnly([RamRegion::of(self.ram.iter().next().unwrap()).unwrap()]);
         let exit = cpu.run(&board, 10_000);
         assert!(matches!(exit, Exit::Hypercall), "{exit:?}");
         cpu.registers()
@@ -218,7 +209,7 @@ fn no_doorbell_is_lost_between_threads_of_the_host() {
                 registers.gpr[4] = message(1 - thread);
                 registers.gpr[5] = 1 << thread;
                 registers.gpr[6] = thread;
-                let board = Board([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
+                let board = RamOnly([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
                 let mut cpu = Cpu::new(id as usize, POWER9, system);
                 cpu.set_registers(&registers);
                 let exit = cpu.run(&board, u64::MAX);
@@ -243,7 +234,7 @@ fn no_increment_is_lost_among_siblings() {
             scope.spawn(move || {
                 let mut registers = Registers { pc: CODE, ctr: EACH, ..Registers::default() };
                 registers.gpr[3] = DATA;
-                let board = Board([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
+                let board = RamOnly([RamRegion::of(ram.iter().next().unwrap()).unwrap()]);
                 let mut cpu = Cpu::new(id, POWER9, system);
                 cpu.set_registers(&registers);
                 assert!(matches!(cpu.run(&board, u64::MAX), Exit::Hypercall));
