@@ -100,10 +100,7 @@ impl Machine {
             wanted_interrupts: wanted_interrupts(cpus.model, config.interrupts())?,
             interrupts: Support::Only(InterruptMode::Xics),
             wanted_mmu: wanted_mmu(cpus.model, config.mmu())?,
-            mmu: Support::Only(match cpus.model.mmu() {
-                Support::Only(mmu) => mmu,
-                Support::Either => Mmu::Radix,
-            }),
+            mmu: Support::Only(cpus.model.mmu().first()),
             hpt_orders: (Order::MIN, Order::MAX),
             hash_pages: None,
         })

@@ -107,8 +107,7 @@ impl Decision {
             let is_level = |level: &CpuModel| level.logical_pvr() == self.cpu_version;
             let level = CpuModel::ALL.into_iter().find(is_level);
             let level = level.unwrap_or(platform.cpu.model());
-            let has_radix = [level.mmu(), platform.mmu].iter().all(|mmu| mmu.includes(&Mmu::Radix));
-            let features = processor_features(level, has_radix);
+            let features = processor_features(level, platform.mmu.includes(&Mmu::Radix));
             changes.push(of_each_cpu(FEATURES_PROPERTY, features));
         }
         if platform.mmu == Support::Either {

@@ -151,11 +151,10 @@ impl State {
     /// What is set as it.
     pub(super) fn queue(
         &self,
-        CpuIndex(number): CpuIndex,
+        target: CpuIndex,
         priority: u8,
     ) -> Result<Option<EventQueue>, Refused> {
-        let server = self.servers.get(number as usize).ok_or(Refused)?;
-        let queue = server.queues.get(usize::from(priority)).ok_or(Refused)?;
+        let queue = self.server(target)?.queues.get(usize::from(priority)).ok_or(Refused)?;
         Ok(queue.map(|queue| queue.entries))
     }
 

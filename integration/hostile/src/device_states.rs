@@ -56,7 +56,7 @@ pub fn run(data: &[u8]) -> Reach {
     let mut reach = Reach::NONE;
     let ram = DeviceRam::new();
     let (drivers, flags) = (input.byte(), input.byte());
-    let machine = Machine::new(&ram, 0);
+    let machine = Machine::new(&ram);
     machine.set_up(&ram, drivers, flags);
     machine.bus.pause(later()).expect("it comes to rest");
     let saved = machine.save();
@@ -70,7 +70,7 @@ pub fn run(data: &[u8]) -> Reach {
     // Whoever goes on with it is alone with memory.
     drop(machine);
 
-    let other = Machine::new(&ram, 0);
+    let other = Machine::new(&ram);
     let before = other.save();
     if let Err(error) = other.restore(&changed) {
         assert_ne!(changed, saved, "{error}");
@@ -112,11 +112,11 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(ram: &DeviceRam, flags: u8) -> Self {
+    fn new(ram: &DeviceRam) -> Self {
         let mut bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let (mut at, mut others) = (Vec::new(), Vec::new());
-        for (id, device, other) in virtio_chains::all(flags) {
+        for (id, device, other) in virtio_chains::all() {
             let place = bus.next_free().expect("there is room");
             let connection = controller.connection(place).with_execution(Execution::Inline);
             let function = VirtioPci::new(id, device, ram.memory().clone(), connection);
@@ -154,7 +154,7 @@ impl Machine {
                 queue.add(&[buffer]);
             }
             if flags & 4 != 0 {
-                driver.enable_messages(self.doorbell(), 0x1300 + 16 * number as u32);
+                driver.enable_messages(PciWindows::new().doorbell, 0x1300 + 16 * number as u32);
             }
             if flags & 8 != 0 {
                 driver.mask(1, true);
@@ -162,11 +162,6 @@ impl Machine {
             driver.driver_ok();
             (0..count).for_each(|index| driver.notify(index));
         }
-    }
-
-    fn doorbell(&self) -> u64 {
-        let _ = &self.controller;
-        PciWindows::new().doorbell
     }
 
     fn notify_all(&self) {

@@ -200,7 +200,7 @@ pub fn run(data: &[u8]) -> Reach {
         if input.is_empty() {
             break;
         }
-        let told_before = lines_and_rings(&world);
+        let told_before = rings(&world);
         let step = input.byte() % 16;
         match step {
             0..=5 => hypercall(&mut world, &mut input, &mut reach),
@@ -214,7 +214,7 @@ pub fn run(data: &[u8]) -> Reach {
         }
         if world.check(&mut reach) {
             reached(&mut reach, "an entry of a queue");
-            if lines_and_rings(&world) == told_before {
+            if rings(&world) == told_before {
                 reached(&mut reach, "an entry that nobody is told of");
             }
         }
@@ -222,7 +222,7 @@ pub fn run(data: &[u8]) -> Reach {
     reach
 }
 
-fn lines_and_rings(world: &World) -> Vec<[u8; 4]> {
+fn rings(world: &World) -> Vec<[u8; 4]> {
     (0..CPUS).map(|cpu| world.ring(cpu)).collect()
 }
 

@@ -55,8 +55,8 @@ impl Cpu {
     }
 
     /// Sets all registers to what they are when a CPU starts: real mode, big-endian, at `pc`,
-    /// everything else zero. What belongs to the partition stays: the interrupt modes and the
-    /// process table.
+    /// everything else zero. What belongs to the partition stays: the interrupt modes, how
+    /// addresses are translated and by which table, and the level.
     pub fn start(&mut self, pc: u64, is_64bit: bool) {
         let old = &self.state;
         let mut state = State::new(old.id, self.pvr, old.system.clone());

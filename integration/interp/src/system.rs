@@ -9,7 +9,8 @@
 //! So nobody waits for code: a CPU that has seen what another one stored behind `icbi` and `sync`
 //! sees the number that grew before (Power ISA 3.0B, Book II, instruction storage). It grows at the
 //! `sync`, once for all `icbi` before. Only `ptesync` behind `tlbie` promises that no other CPU
-//! still uses the old translation (Book III §5.10.1), and waits for those that may: see [`wait`].
+//! still uses the old translation (Book III §5.10.1), and waits for those that may: see [`wait`]. So
+//! does who changes the hashed page table.
 
 mod doorbells;
 mod gone;

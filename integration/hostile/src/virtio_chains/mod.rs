@@ -43,12 +43,10 @@ const KINDS: [Kind; 5] = [
 /// What a device works with, for as long as it is there.
 pub(crate) struct Others(#[expect(dead_code, reason = "it is only kept")] Box<dyn kind::Host>);
 
-/// One of each device, by its name, made by a byte of flags.
-pub(crate) fn all(
-    flags: u8,
-) -> impl Iterator<Item = (&'static str, Box<dyn VirtioDevice<Memory>>, Others)> {
-    KINDS.iter().map(move |kind| {
-        let kind::Made { device, host } = (kind.make)(flags);
+/// One of each device, by its name.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, Box<dyn VirtioDevice<Memory>>, Others)> {
+    KINDS.iter().map(|kind| {
+        let kind::Made { device, host } = (kind.make)(0);
         (kind.name, device, Others(host))
     })
 }

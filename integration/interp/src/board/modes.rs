@@ -15,7 +15,7 @@ use crate::cpu::Cpu;
 use crate::level::Level;
 
 /// The modes that the guest sets for all of its CPUs: the byte order and the place of interrupts,
-/// and where translations are.
+/// and where translations are; and those that it agrees on: how it translates, and the level.
 #[derive(Debug)]
 pub(super) struct Modes {
     wanted: Mutex<ModesState>,
@@ -47,14 +47,6 @@ impl Modes {
         Self { wanted, generation: AtomicU64::new(1), lines, mmu }
     }
 
-    /// Translation is to be this from here on.
-    pub(super) fn translate_by(&self, mmu: Mmu) {
-        let hash = mmu == Mmu::Hash;
-        if self.state().hash != hash {
-            let _ = self.change(|wanted| wanted.hash = hash);
-        }
-    }
-
     /// Sets what `cpu` should have, if that changed since it last did so.
     pub(super) fn apply(&self, cpu: &mut Cpu, seen: &mut u64) {
         let generation = self.generation.load(Ordering::SeqCst);
@@ -70,9 +62,13 @@ impl Modes {
         *seen = generation;
     }
 
-    /// Holds all CPUs to a level: each before it next executes anything.
-    pub(super) fn set_level(&self, level: Level) {
-        let _ = self.change(|wanted| wanted.level = level);
+    /// Translation is to be this, and all CPUs are held to the level: each before it next executes
+    /// anything.
+    pub(super) fn agree(&self, mmu: Mmu, level: Level) {
+        let _ = self.change(|wanted| {
+            wanted.hash = mmu == Mmu::Hash;
+            wanted.level = level;
+        });
     }
 
     pub(super) fn state(&self) -> ModesState {

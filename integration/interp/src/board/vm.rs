@@ -253,7 +253,8 @@ impl Vm {
     }
 
     /// The devices that only this back end can be: how interrupts are taken and where translations
-    /// are, who sleeps and wakes, the interrupt controller. Before or after CPUs are made.
+    /// are, who sleeps and wakes, the interrupt controller, the hashed page table if there may be one.
+    /// Before or after CPUs are made.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
         let mut devices: Vec<Arc<dyn Device>> = vec![
             Arc::new(PaprCalls::new(self.topology(), Some(CpuCharacteristics::IN_ORDER))),
@@ -284,8 +285,7 @@ impl Vm {
         if !can_be || !self.interrupts.switch(decision.interrupts) {
             return Negotiated::Refused;
         }
-        self.modes.set_level(level);
-        self.modes.translate_by(decision.mmu);
+        self.modes.agree(decision.mmu, level);
         if let (Some(table), Some(order)) = (&self.hash, decision.hpt_order) {
             table.empty(order);
         }

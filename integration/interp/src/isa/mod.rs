@@ -159,8 +159,6 @@ struct Index {
     all: Vec<Insn>,
     /// By the primary opcode and bits 26 to 30 of the word.
     buckets: Vec<Vec<u16>>,
-    /// What each is where programs are held to an older level.
-    limits: Vec<Limit>,
 }
 
 /// What an instruction is to a program that is held to Power ISA 2.07.
@@ -203,9 +201,11 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
             }
         }
     }
-    let limits = all.iter().map(Limit::of).collect();
-    Index { all, buckets, limits }
+    Index { all, buckets }
 });
+
+/// What each instruction is where programs are held to an older level, which few machines ask for.
+static LIMITS: LazyLock<Vec<Limit>> = LazyLock::new(|| INDEX.all.iter().map(Limit::of).collect());
 
 /// All instructions, in the order of their numbers.
 pub(crate) fn table() -> &'static [Insn] {
@@ -260,7 +260,7 @@ pub(crate) fn decode(word: u32) -> Op {
 /// Decodes a word of a program that is held to Power ISA 2.07 ([`crate::Level::V2_07`]).
 pub(crate) fn decode_limited(word: u32) -> Op {
     let Some(number) = find(word) else { return called(ILLEGAL, word) };
-    match INDEX.limits[number] {
+    match LIMITS[number] {
         Limit::None => decode_as(number, word),
         Limit::Illegal => called(ILLEGAL, word),
         Limit::Mffs => decode(word & !newer::RESERVED_IN_MFFS),
