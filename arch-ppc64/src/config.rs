@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::cas::decision::{InterruptMode, Support};
+use crate::cas::decision::{InterruptMode, Mmu, Support};
 use crate::cpu::CpuModel;
 use crate::layout::RAM_START;
 use crate::topology::{
@@ -265,6 +265,17 @@ pub enum AddressTranslation {
     Radix,
     /// By a hashed page table only: for guests of before POWER9, and others that know nothing else.
     Hash,
+}
+
+/// What a back end that has both offers where guests are to translate addresses so.
+impl From<AddressTranslation> for Support<Mmu> {
+    fn from(wanted: AddressTranslation) -> Self {
+        match wanted {
+            AddressTranslation::Auto => Self::Either,
+            AddressTranslation::Radix => Self::Only(Mmu::Radix),
+            AddressTranslation::Hash => Self::Only(Mmu::Hash),
+        }
+    }
 }
 
 impl FromStr for AddressTranslation {

@@ -3,6 +3,8 @@
 use std::io;
 
 use arch_ppc64::CpuIndex;
+#[cfg(feature = "serde")]
+use arch_ppc64::platform::StateError;
 
 /// The host failed, or cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,17 @@ pub enum KvmError {
     /// A saved state is none that can be taken up, or the CPU is not in one that can be saved.
     #[error("{0}")]
     State(String),
+}
+
+/// A state that cannot be, or a host that fails at it.
+#[cfg(feature = "serde")]
+impl From<KvmError> for StateError {
+    fn from(error: KvmError) -> Self {
+        match error {
+            KvmError::State(message) | KvmError::Refused(message) => Self::Value(message),
+            other => Self::Host(io::Error::other(other)),
+        }
+    }
 }
 
 impl KvmError {

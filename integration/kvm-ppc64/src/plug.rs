@@ -23,8 +23,9 @@ use crate::vm::Vm;
 
 impl Vm {
     /// The interrupt controller, and the hypercalls that only KVM can answer, and that it does not
-    /// answer in the kernel: how interrupts are taken, where the process table is, what the
-    /// processor does against speculation attacks. Before or after CPUs are made.
+    /// answer in the kernel: those of XIVE, how interrupts are taken, where the process
+    /// table is, a hashed page table of another size, what the processor does against speculation
+    /// attacks. Before or after CPUs are made.
     ///
     /// One of the devices stands for what else the kernel answers by itself.
     pub fn devices(&self) -> Vec<Arc<dyn Device>> {
@@ -200,7 +201,6 @@ mod saved {
     use serde::{Deserialize, Serialize};
 
     use super::{MmuConfig, Vm};
-    use crate::error::KvmError;
     use crate::hpt::{ENTRY_BYTES, Run};
     use crate::modes::Snapshot;
     use crate::time::HostTime;
@@ -303,7 +303,7 @@ mod saved {
     /// platform with its devices comes after these.
     impl SaveState for Vm {
         fn save(&self) -> Result<StateValue, StateError> {
-            let now = self.modes().snapshot().map_err(state_error)?;
+            let now = self.modes().snapshot()?;
             let (process_table, hashed_page_table) = match now.translation {
                 translation::Snapshot::Radix(table) => (
                     table.map(|MmuConfig { gtse, table }| ProcessTableState { gtse, entry: table }),
@@ -342,7 +342,7 @@ mod saved {
                 translation,
                 time: HostTime { timebase: saved.timebase, unix_ns: saved.unix_ns },
             };
-            self.modes().restore(&snapshot).map_err(state_error)
+            Ok(self.modes().restore(&snapshot)?)
         }
     }
 
@@ -350,13 +350,6 @@ mod saved {
         match found {
             VERSION => Ok(()),
             _ => Err(StateError::Version { found, newest: VERSION }),
-        }
-    }
-
-    fn state_error(error: KvmError) -> StateError {
-        match error {
-            KvmError::State(message) | KvmError::Refused(message) => StateError::Value(message),
-            other => StateError::Host(std::io::Error::other(other)),
         }
     }
 

@@ -51,12 +51,10 @@ impl Kvm {
     /// # Errors
     /// [`KvmError::Unsuitable`] says what there is not; [`KvmError::Kernel`] when the host fails.
     pub fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, KvmError> {
-        let wanted = match wanted {
-            AddressTranslation::Radix => Support::Only(Mmu::Radix),
-            AddressTranslation::Hash => Support::Only(Mmu::Hash),
-            _ => return self.0.mmu(),
-        };
-        self.0.check_mmu(wanted).map(|()| wanted)
+        match Support::from(wanted) {
+            Support::Either => self.0.mmu(),
+            only => self.0.check_mmu(only).map(|()| only),
+        }
     }
 
     /// Checks that VMs of this host can have such CPUs: their number, and that of a core's threads.

@@ -271,7 +271,6 @@ fn a_saved_guest_goes_on_in_another_vm() {
     }
 }
 
-/// A guest that was not there for a second has not seen it pass, and its time did not go back.
 /// Makes an entry of its hashed page table and one of its segment lookaside buffer, and reads the former
 /// again.
 #[test]
@@ -335,6 +334,7 @@ fn translation_changes_as_agreed() {
     assert_eq!(radix.vm.negotiated(&decision), Negotiated::Refused);
 }
 
+/// A guest that was not there for a second has not seen it pass, and its time did not go back.
 #[test]
 fn time_stands_still_while_a_guest_is_saved() {
     let code = [li(3, 0), ori(3, 3, TOKEN as u16), mftb(4), SC_1, b(-4)];

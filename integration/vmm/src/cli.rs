@@ -129,8 +129,8 @@ pub struct Cli {
     /// mmu=auto|radix|hash. With x-vof (the default) the guest finds an Open Firmware client interface;
     /// without, it is started with a flat device tree. With interrupts=auto the guest has XICS or, if it
     /// wants and the host has it, XIVE. With mmu=auto it translates addresses by radix trees
-    /// or, where it chooses that and the back end has it, by a hashed page table
-    /// A POWER8 has the latter and XICS only
+    /// or, where it chooses that and the back end has it, by a hashed page table.
+    /// A POWER8 has the latter and XICS only.
     /// [default: cpu=POWER9,interrupts=auto,mmu=auto]
     #[arg(long, value_name = "OPTIONS", value_parser = MachineFlag::parse)]
     pub machine: Option<MachineFlag>,

@@ -74,31 +74,93 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arch_ppc64::platform::outline;
+    use arch_ppc64::platform::{Device, PlatformError, StateError, outline_with};
     use arch_ppc64::smp::Mailboxes;
-    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Arc, Mutex};
     use std::thread;
+    use std::time::Instant;
 
     use crate::config::VmConfig;
+    use crate::end::lock;
+
+    /// A device that takes its time to come to rest, and says when it begins.
+    struct Slow {
+        begun: Mutex<Sender<()>>,
+        rests: AtomicBool,
+    }
+
+    impl Device for Slow {
+        fn id(&self) -> &str {
+            "slow"
+        }
+
+        fn pause(&self, _: Instant) -> Result<(), StateError> {
+            lock(&self.begun).send(()).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            self.rests.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn resume(&self) -> Result<(), StateError> {
+            self.rests.store(false, Ordering::SeqCst);
+            Ok(())
+        }
+    }
 
     /// A machine without CPUs of its own.
-    fn machine() -> (Control, Arc<Mailboxes>) {
-        let machine = arch_ppc64::Machine::new(&VmConfig::default()).unwrap();
-        let (control, mailboxes) = (Control::new(), Arc::new(Mailboxes::new()));
-        let platform = Arc::new(outline(&machine).unwrap());
-        control.begin_halves(Halves::new(mailboxes.clone(), platform));
-        (control, mailboxes)
+    struct Bench {
+        control: Control,
+        slow: Arc<Slow>,
+        begun: Receiver<()>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (sender, begun) = channel();
+            let slow = Arc::new(Slow { begun: Mutex::new(sender), rests: AtomicBool::new(false) });
+            Self { control: Control::new(), slow, begun }
+        }
+
+        /// It starts.
+        fn starts(&self) -> Arc<Mailboxes> {
+            let machine = arch_ppc64::Machine::new(&VmConfig::default()).unwrap();
+            let mailboxes = Arc::new(Mailboxes::new());
+            let platform = outline_with(&machine, |builder| {
+                builder.add(self.slow.clone());
+                Ok::<_, PlatformError>(())
+            });
+            let halves = Halves::new(mailboxes.clone(), Arc::new(platform.unwrap()));
+            self.control.begin_halves(halves);
+            mailboxes
+        }
+    }
+
+    /// Whoever asks while a machine comes to rest waits for that.
+    #[test]
+    fn what_is_told_is_what_the_machine_does_whoever_asked_last() {
+        let bench = Bench::new();
+        let mailboxes = bench.starts();
+        thread::scope(|scope| {
+            scope.spawn(|| bench.control.pause(Duration::MAX).unwrap());
+            bench.begun.recv().unwrap();
+            bench.control.resume().unwrap();
+        });
+        assert!(!bench.control.is_paused() && !mailboxes.is_paused());
+        assert!(!bench.slow.rests.load(Ordering::SeqCst));
     }
 
     #[test]
-    fn what_is_told_is_what_the_machine_does_whoever_asked_last() {
-        let (control, mailboxes) = machine();
-        for _ in 0..2000 {
-            thread::scope(|scope| {
-                scope.spawn(|| control.pause(Duration::MAX).unwrap());
-                scope.spawn(|| control.resume().unwrap());
-            });
-            assert_eq!(control.is_paused(), mailboxes.is_paused());
-        }
+    fn a_machine_that_starts_again_stands_still_as_before() {
+        let bench = Bench::new();
+        let first = bench.starts();
+        bench.control.pause(Duration::MAX).unwrap();
+        assert!(first.is_paused());
+        bench.control.end_halves();
+        let second = bench.starts();
+        assert!(second.is_paused() && bench.control.is_paused());
+        bench.control.resume().unwrap();
+        assert!(!second.is_paused());
     }
 }

@@ -156,7 +156,7 @@ fn a_guest_at_its_disk_stands_still_and_goes_on() {
     assert!(same, "another machine wrote something else");
 }
 
-/// Whoever is asked to leave does so, and a machine that starts again stands still as before.
+/// Whoever is asked to leave does so.
 #[test]
 fn a_machine_that_stands_still_can_be_ended() {
     let disk = small_disk("pause-end");

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::boot;
 use crate::failure::{Attempt, Failure, Result};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, QUICK};
 use crate::kexec;
 use crate::packages::{self, Tool};
 use crate::program::line;
-
-const QUICK: &str = "console=hvc0 cryptomgr.notests";
 
 /// A boot, and nothing else.
 const TASK: &str = "autotest";

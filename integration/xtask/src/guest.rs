@@ -18,6 +18,9 @@ use crate::program::{filter, progress};
 /// The guest's first program, which becomes `/init`.
 const INIT: &str = include_str!("../guest/init");
 
+/// What the guest's kernel is told before anything else.
+pub(crate) const QUICK: &str = "console=hvc0 cryptomgr.notests";
+
 /// For the kernel's command line: on a machine that is slow, or has others to run, nobody is to be
 /// told in the middle of a line that a CPU had no time. (Linux,
 /// Documentation/admin-guide/kernel-parameters.txt.)

@@ -21,6 +21,7 @@ use virtio_queue::{QueueOwnedT, QueueT};
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::saved::check_version;
 use super::{
     ActivateError, Activation, ActiveQueue, Connection, DeviceKind, Interrupt, QueueHandler,
     VirtioDevice, Worker,
@@ -156,9 +157,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for MockDevice {
     }
 
     fn restore(&mut self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > 1 {
-            return Err(StateError::Version { found: version, newest: 1 });
-        }
+        check_version(version, 1)?;
         self.config = state.get()?;
         Ok(())
     }

@@ -31,11 +31,7 @@ impl Hypervisor for Software {
     }
 
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>> {
-        Ok(match wanted {
-            AddressTranslation::Radix => Support::Only(Mmu::Radix),
-            AddressTranslation::Hash => Support::Only(Mmu::Hash),
-            _ => Support::Either,
-        })
+        Ok(wanted.into())
     }
 
     fn create_vm(&self, machine: &Machine) -> Result<Arc<dyn Vm>> {

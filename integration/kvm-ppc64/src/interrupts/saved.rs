@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::xics::SourceState;
 use super::{Controller, XicsOrXive};
-use crate::error::KvmError;
 
 /// Of an XICS.
 #[derive(Serialize, Deserialize)]
@@ -31,7 +30,7 @@ impl SaveState for XicsOrXive {
                 (InterruptMode::Xics, StateValue::of(&XicsState { sources })?)
             }
             Controller::Xive(xive) => {
-                let saved = xive.snapshot(&self.cpus()).map_err(state_error)?;
+                let saved = xive.snapshot(&self.cpus())?;
                 (InterruptMode::Xive, saved.to_state(&self.topology)?)
             }
             Controller::Gone => return Err(gone()),
@@ -41,15 +40,15 @@ impl SaveState for XicsOrXive {
 
     fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
         let SavedEither { mode, state } = SavedEither::of_state(version, state, self.modes)?;
-        self.switch(mode).map_err(state_error)?;
+        self.switch(mode)?;
         match &*self.now() {
             Controller::Xics(xics) => {
                 let saved: XicsState = state.get()?;
-                xics.restore(&saved.sources, &self.sources, &self.topology).map_err(state_error)
+                Ok(xics.restore(&saved.sources, &self.sources, &self.topology)?)
             }
             Controller::Xive(xive) => {
                 let saved = SavedXive::of_state(&state, &self.topology, xive.numbers())?;
-                xive.restore(&saved, &self.cpus()).map_err(state_error)
+                Ok(xive.restore(&saved, &self.cpus())?)
             }
             Controller::Gone => Err(gone()),
         }
@@ -58,11 +57,4 @@ impl SaveState for XicsOrXive {
 
 fn gone() -> StateError {
     StateError::Host(std::io::Error::other("the VM has no interrupt controller any more"))
-}
-
-fn state_error(error: KvmError) -> StateError {
-    match error {
-        KvmError::State(message) | KvmError::Refused(message) => StateError::Value(message),
-        other => StateError::Host(std::io::Error::other(other)),
-    }
 }

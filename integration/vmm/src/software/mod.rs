@@ -65,11 +65,7 @@ impl Backend for Software {
     }
 
     fn mmu(&self, wanted: AddressTranslation) -> Result<Support<Mmu>, BackendError> {
-        Ok(match wanted {
-            AddressTranslation::Radix => Support::Only(Mmu::Radix),
-            AddressTranslation::Hash => Support::Only(Mmu::Hash),
-            _ => Support::Either,
-        })
+        Ok(wanted.into())
     }
 
     fn create(

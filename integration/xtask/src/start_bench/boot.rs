@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// On the command line of every guest.
-pub(super) const QUICK: &str = "console=hvc0 cryptomgr.notests";
-
 /// A boot, and nothing else; and one that restarts twice.
 pub(super) const TASK: &str = "autotest";
 pub(super) const RESTARTS: &str = "autoreboot=2";

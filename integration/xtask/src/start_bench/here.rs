@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::boot::{
-    Boot, LAST_WORDS, OURS, PEER, PEER_SLOF, Place, QUICK, READY, RESTARTS, TASK, Time, Told,
+    Boot, LAST_WORDS, OURS, PEER, PEER_SLOF, Place, READY, RESTARTS, TASK, Time, Told,
 };
 use crate::boot;
 use crate::failure::{Attempt, Failure, Result};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, QUICK};
 use crate::packages::{self, Tool};
 use crate::processor_time;
 use crate::program::{line, progress};
@@ -27,14 +27,13 @@ pub(super) fn measure(runs: u32) -> Result<Place> {
     packages::ensure(&[Tool::Qemu])?;
     let guest = guest::make(false)?;
     let vmm = boot::build()?;
-    let programs = [
+    let mut programs = [
         (OURS, ours(&vmm, &guest, TASK, 1)),
         (PEER, qemu(&guest, "pseries,x-vof=on")),
         (PEER_SLOF, qemu(&guest, "pseries")),
     ];
     let mut place = Place { name: "processors in software, on this machine", ..Place::default() };
     progress!("what memory they take");
-    let mut programs = programs.map(|(by, command)| (by, command));
     for (by, command) in &mut programs {
         let (_, own_kib) = booted(by, command, true)?;
         place.memory.push((*by, own_kib as f64 / 1024.0));

@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
 
-use super::boot::{Boot, LAST_WORDS, OURS, PEER, PEER_SLOF, Place, QUICK, READY, Time, Told};
+use super::boot::{Boot, LAST_WORDS, OURS, PEER, PEER_SLOF, Place, READY, Time, Told};
 use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
-use crate::guest::{self, NO_WATCHDOGS};
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::packages::{self, Tool};
 use crate::peer;
 use crate::processor_time;

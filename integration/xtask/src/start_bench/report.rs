@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::boot::{Boot, OURS, PEER, PEER_SLOF, Place, Time};
+use crate::boot_bench::median;
 
 /// On this machine, to the guest's first instruction, in seconds.
 const FIRST_TARGET: f64 = 0.010;
@@ -147,10 +148,6 @@ fn figure(what: &str, value: f64, target: Option<f64>) {
 
 fn least(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(f64::INFINITY, f64::min)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    crate::boot_bench::median(values)
 }
 
 #[cfg(test)]

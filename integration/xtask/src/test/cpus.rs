@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::failure::Result;
-use crate::guest::{self, NO_WATCHDOGS};
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::tools;
 
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
 use super::on_host::OneHost;
-use super::software::{self, QUICK};
+use super::software;
 
 /// CPUs of a guest.
 struct Shape {

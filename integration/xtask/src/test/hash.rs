@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::failure::Result;
-use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::guest::{self, Guest, NO_WATCHDOGS, QUICK};
 use crate::kexec;
 use crate::tools;
 
@@ -98,7 +98,7 @@ fn resizes(log: &mut Log, guest: &Guest) -> Result<()> {
     let files = [&guest.kernel, &initramfs];
     let mut host = OneHost::new("powernv9", files);
     let arguments = ["--memory", "size=512M", "--cpus", "boot=2", "--machine", "mmu=hash"];
-    let cmdline = format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} autorun=/bin/hpt");
+    let cmdline = format!("{QUICK} {NO_WATCHDOGS} autorun=/bin/hpt");
     host.add(files, &cmdline, &arguments)?;
     for console in host.run(log)? {
         shows(&console, &["GUEST-RESIZED", "GUEST-RAN /bin/hpt: 0"])?;
@@ -112,7 +112,7 @@ fn kexecs(log: &mut Log, guest: &Guest) -> Result<()> {
     let files = [&guest.kernel, &initramfs];
     let mut host = OneHost::new("powernv9", files);
     let arguments = ["--memory", "size=1G", "--cpus", "boot=2", "--machine", "mmu=hash"];
-    let cmdline = format!("console=hvc0 cryptomgr.notests {NO_WATCHDOGS} autokexec");
+    let cmdline = format!("{QUICK} {NO_WATCHDOGS} autokexec");
     host.add(files, &cmdline, &arguments)?;
     for console in host.run(log)? {
         shows_times(&console, &format!("{} with 2 CPUs", kexec::KEXECS), 1)?;

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use crate::cpio::Archive;
 use crate::failure::{Failure, Result};
 use crate::folders;
-use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::guest::{self, Guest, NO_WATCHDOGS, QUICK};
 use crate::host::base_name;
 use crate::kexec;
 use crate::modules;
 
 use super::boots::{shows, shows_times};
 use super::log::Log;
-use super::on_host::{OneHost, on_host_with};
-use super::software::{self, QUICK};
+use super::on_host::OneHost;
+use super::software;
 
 /// Uses CPUs and the disk, if there is one, and shows who has interrupted whom.
 const SCRIPT: &str = include_str!("../../guest/interrupts");
@@ -144,22 +144,16 @@ pub(super) fn kvm(log: &mut Log) -> Result<()> {
     }
     // A host that is a guest itself has none, says so, and leaves the choice to nobody.
     let usual = [&guest.kernel, &guest.initramfs];
-    let mut host = on_host_with("pseries9", usual, &["sh", "-c", NESTED]);
-    shows(&log.run_with_input(&mut host, "")?, &["refused: 2", "GUEST-READY"])
+    let mut host = OneHost::new("pseries9", usual);
+    host.add_refused(&guest.kernel, &["--machine", "interrupts=xive"])?;
+    let arguments = ["--memory", "size=512M", "--machine", "interrupts=auto"];
+    host.add(usual, &format!("{QUICK} {NO_WATCHDOGS} autotest"), &arguments)?;
+    let said = ["cannot take interrupts by XIVE", "GUEST-READY"];
+    host.run(log)?.iter().zip(said).try_for_each(|(console, said)| shows(console, &[said]))
 }
 
 /// What the kernel says of its controller when it takes interrupts by XIVE.
 const BY_XIVE: &str = "xive: Interrupt handling initialized with spapr backend";
-
-/// What a host without XIVE is asked.
-const NESTED: &str = r#"
-vmm="pseries-vmm --backend kvm --kernel vmlinux-6.1 --initramfs initramfs.cpio.gz --memory size=512M"
-said=$($vmm --machine interrupts=xive 2>&1)
-status=$?
-echo "$said"
-case $said in *"cannot take interrupts by XIVE"*) echo "refused: $status" ;; esac
-exec $vmm --machine interrupts=auto --cmdline "console=hvc0 cryptomgr.notests autotest"
-"#;
 
 /// A disk for guests to read.
 fn disk() -> Result<PathBuf> {

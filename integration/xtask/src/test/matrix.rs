@@ -7,14 +7,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::failure::{Failure, Result};
-use crate::guest::{self, NO_WATCHDOGS};
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::interrupts;
 use super::log::Log;
 use super::on_host::OneHost;
 use super::patched;
-use super::software::QUICK;
 
 /// Where guests run, and what there is.
 #[derive(Clone, Copy)]

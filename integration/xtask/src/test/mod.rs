@@ -199,7 +199,7 @@ pub(crate) struct Test {
     #[arg(long)]
     list: bool,
 
-    /// Run the long steps as well: wide tests, hours of fuzzing
+    /// Run the long steps as well, such as the matrix of hosts, wide tests and hours of fuzzing
     #[arg(long, conflicts_with = "steps")]
     all: bool,
 

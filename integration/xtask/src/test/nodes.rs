@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::failure::{Failure, Result};
-use crate::guest::{self, NO_WATCHDOGS};
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::tools;
 
 use super::boots::{VOF_LINES, shows, shows_times};
 use super::log::Log;
 use super::on_host::OneHost;
 use super::patched;
-use super::software::{self, QUICK};
+use super::software;
 
 /// The MiB of each node. A kernel does not count what it takes for itself at the start: up to a
 /// quarter here, as most of it is on the first node.

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::boot;
 use crate::failure::Result;
 use crate::folders::{self, TemporaryFolder};
-use crate::guest::{self, NO_WATCHDOGS};
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::host::base_name;
 use crate::power;
 use crate::tools;
@@ -14,7 +14,6 @@ use crate::tools;
 use super::boots::{shows, shows_times};
 use super::log::Log;
 use super::on_host::on_host_with;
-use super::software::QUICK;
 
 /// The program that runs a machine and changes it, an example of the VMM's.
 const RESIZE: &str = "resize";

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::boot;
 use crate::failure::{Failure, Result};
-use crate::guest::{self, Guest, NO_WATCHDOGS};
+use crate::guest::{self, Guest, NO_WATCHDOGS, QUICK};
 use crate::kexec;
 
 use super::boots::{PROMPT, VOF_LINES, shows, shows_times};
@@ -13,9 +13,6 @@ use super::log::Log;
 use super::on_host::xtask;
 use super::pty::Pty;
 use super::ranges;
-
-/// What the guest's kernel is told before anything else.
-pub(super) const QUICK: &str = "console=hvc0 cryptomgr.notests";
 
 /// What a person may type, and what has to come of it: text that is not in what is typed.
 const COMMANDS: &[(&str, &str)] = &[

@@ -13,6 +13,7 @@ use super::signals::{ISR_BITS, NO_VECTOR, Told};
 use super::threads::Wait;
 use super::{MESSAGE_CONTROL, Run, State, VirtioPci};
 use crate::pci::{ConfigSpace, VectorState};
+use crate::virtio::saved::check_version;
 
 const STATUS_BITS: u8 = ACKNOWLEDGE | DRIVER | DRIVER_OK | FEATURES_OK | FAILED;
 
@@ -109,9 +110,7 @@ impl<M: GuestAddressSpace + Send + Sync> SaveState for VirtioPci<M> {
 
     /// Where the device itself refuses its state, all of it is as after a reset by the driver.
     fn restore(&self, version: u32, state: &StateValue) -> Result<(), StateError> {
-        if version > self.version() {
-            return Err(StateError::Version { found: version, newest: self.version() });
-        }
+        check_version(version, self.version())?;
         let saved = self.check(state.get()?)?;
         let mut state = self.state();
         match state.run {

@@ -12,6 +12,7 @@ use arch_ppc64::{FillError, MemoryFault};
 use vm_memory::bitmap::{Bitmap, BitmapSlice};
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 
+use super::huge;
 use crate::ram::Ram;
 
 /// What a thread reads at once, from a multiple of it on in the guest: a huge page, which two threads
@@ -135,9 +136,7 @@ fn read_at<B: BitmapSlice>(file: &File, offset: u64, to: &VolatileSlice<'_, B>) 
 /// Has the host take the pages at once that all of will be written to. Where it cannot, the read takes
 /// them one by one.
 fn populate(start: *mut u8, bytes: usize) {
-    // SAFETY: asks for a number.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let page = usize::try_from(page).unwrap_or(4096);
+    let page = huge::small_page_bytes() as usize;
     let before = start.align_offset(page);
     let whole = bytes.saturating_sub(before) / page * page;
     // SAFETY: whole pages of the guest's memory, whose contents this does not change.

@@ -29,7 +29,7 @@ pub(super) fn too_few(bytes: u64, page_bytes: u64) -> RamError {
     RamError::HugePages { bytes, page_bytes, needed, free: free(page_bytes) }
 }
 
-fn small_page_bytes() -> u64 {
+pub(super) fn small_page_bytes() -> u64 {
     // SAFETY: asks for a number.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     // It always has one.
