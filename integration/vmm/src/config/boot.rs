@@ -3,13 +3,13 @@
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::devices::read_as_text;
+use super::devices::as_text;
 use super::options::{OptionError, Options};
 
 /// What is started: `device=DEVICE[,file=FILE]` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct BootConfig {
     /// What the machine starts from, and from nothing else: `disk0`, `disk1` and so on, in the order
@@ -21,13 +21,13 @@ pub struct BootConfig {
     /// The path of a program on a FAT or ISO 9660 file system of the disk or partition, such as
     /// `\boot\grub\powerpc.elf`; of the network's server. When left out, it is what the device has
     /// for that.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Name>,
 }
 
 /// What names something: not empty, and no longer than a device specifier can be.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(inline, extend("minLength" = 1, "maxLength" = NAME_BYTES_MAX))]
 pub struct Name(String);
 
@@ -47,7 +47,7 @@ impl FromStr for Name {
     }
 }
 
-read_as_text!(Name);
+as_text!(Name, |Name(text)| text);
 
 impl BootConfig {
     /// Takes the argument of `--boot` apart.

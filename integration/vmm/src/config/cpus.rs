@@ -4,28 +4,29 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::file;
 
 /// Virtual CPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct CpusConfig {
     /// How many there are at boot, at least 1: whole cores.
     pub boot_vcpus: u32,
     /// How many there may be, those included that can be plugged while the machine runs, at most 2048;
     /// as many as at boot when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vcpus: Option<u32>,
     /// How they are threads of cores; each is a core of its own when left out.
-    #[serde(deserialize_with = "file::some_object")]
+    #[serde(deserialize_with = "file::some_object", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "TopologyConfig")]
     pub topology: Option<TopologyConfig>,
 }
 
 /// How CPUs are threads of cores. The product of all four is how many CPUs there may be. On the command
 /// line it is `threads:cores:dies:packages`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct TopologyConfig {
     /// Threads of a core: 1, 2, 4 or 8.

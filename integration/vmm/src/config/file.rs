@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::{Deserialize, Serialize, Serializer, forward_to_deserialize_any};
 use serde_path_to_error::Track;
 
 use super::VmConfig;
@@ -191,6 +191,17 @@ pub(super) fn one_or_more<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     }
 
     deserializer.deserialize_any(OneOrMore(PhantomData))
+}
+
+/// Gives what [`one_or_more`] takes: one is in no list, as with Cloud Hypervisor.
+pub(super) fn as_one_or_more<T: Serialize, S: Serializer>(
+    all: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match all {
+        [one] => one.serialize(serializer),
+        all => all.serialize(serializer),
+    }
 }
 
 struct Object<T>(T);
@@ -430,5 +441,39 @@ mod tests {
         }
         let (_, error) = VmConfig::parse(b"{\"payload\": {\"kernel\": \"\xe4\"}}").unwrap_err();
         assert!(error.to_string().ends_with("byte 24 is 0xe4"), "{error}");
+    }
+
+    /// What is written is what was read, and has the keys that it is read by.
+    #[test]
+    fn configurations_are_written_as_they_are_read() {
+        let text = r#"{
+            "cpus": {"boot_vcpus": 4, "max_vcpus": 8, "topology":
+                {"threads_per_core": 4, "cores_per_die": 2, "dies_per_package": 1, "packages": 1}},
+            "memory": {"size": 0, "hotplug_size": 0, "shared": true, "zones": [
+                {"id": "a", "size": 536870912, "hotplug_size": 0, "hugepages": true},
+                {"id": "b", "size": 268435456, "start": 1073741824, "hotplug_size": 268435456}]},
+            "numa": [{"guest_numa_id": 0, "cpus": [0, 1], "memory_zones": ["a"],
+                "distances": [{"destination": 1, "distance": 40}]}],
+            "payload": {"initramfs": "i", "cmdline": "a=b",
+                "boot": {"device": "disk0:2", "file": "\\boot\\grub"}},
+            "machine": {"x-vof": false, "cpu": "POWER10", "interrupts": "xive", "mmu": "radix"},
+            "disks": [{"path": "d", "readonly": true, "direct": false, "image_type": "Qcow2",
+                "id": "root", "num_queues": 2, "queue_size": 128}],
+            "net": [{"tap": "tap0", "vhost": true, "mac": "52:54:00:12:34:56"},
+                {"vhost": false, "socket": "s", "id": "lan"}],
+            "rng": {"src": "/dev/urandom"},
+            "vsock": [{"cid": 3, "socket": "v"}, {"cid": 4, "id": "w"}],
+            "fs": [{"tag": "t\u00e4", "socket": "f", "num_queues": 1, "queue_size": 1024}],
+            "nvram": {"path": "n"},
+            "serial": {"mode": "File", "file": "o"},
+            "console": {"mode": "Socket", "socket": "c"}
+        }"#;
+        let read = VmConfig::parse(text.as_bytes()).unwrap();
+        let written = serde_json::to_value(&read).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(text).unwrap());
+        for config in [read, VmConfig::default()] {
+            let written = serde_json::to_vec(&config).unwrap();
+            assert_eq!(VmConfig::parse(&written).unwrap(), config);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use arch_ppc64::config::Memory;
 use arch_ppc64::topology::{MemoryRange, NumaNode};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
 use super::options::{OptionError, Options, Switch};
@@ -15,7 +15,7 @@ use super::{DeviceId, Size, file};
 pub const ONLY_ZONE: &str = "mem0";
 
 /// Memory: a size, or zones.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct MemoryConfig {
     /// RAM at boot, at least 64M, a multiple of 64K, from address 0 on: a zone called `mem0`. 0 where
@@ -26,22 +26,26 @@ pub struct MemoryConfig {
     pub hotplug_size: Size,
     /// Whether other programs of the host can have this memory, as those of `fs` do; when left out,
     /// they can where there is `fs`. Huge pages always are shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
     /// Whether it is made of the host's huge pages; when left out, it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hugepages: Option<bool>,
     /// How large those are: the host's default when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hugepage_size: Option<Size>,
     /// Whether all of it is taken from the host before the machine starts; when left out, each page is
     /// when it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefault: Option<bool>,
     /// Its parts, in place of `size`: each behind the one before. What a zone does not say of how its
     /// memory is had from the host is as it is said here.
-    #[serde(deserialize_with = "file::objects")]
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<ZoneConfig>,
 }
 
 /// A part of memory.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ZoneConfig {
     /// What NUMA nodes know it by.
@@ -51,18 +55,23 @@ pub struct ZoneConfig {
     pub size: Size,
     /// Its first address; when left out, that behind the zone before. What is between two zones is no
     /// memory. The first zone is at 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Size>,
     /// How much more of it may be plugged while the machine runs, a multiple of 256M. What can be
     /// plugged is behind all RAM, in the order of the zones.
     #[serde(default)]
     pub hotplug_size: Size,
     /// As of all memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
     /// As of all memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hugepages: Option<bool>,
     /// As of all memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hugepage_size: Option<Size>,
     /// As of all memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefault: Option<bool>,
 }
 

@@ -3,6 +3,7 @@
 //! A configuration comes from a JSON [file](VmConfig::from_file) and from the
 //! [`flags`] of the command line, which win over the file key by key.
 
+mod absolute;
 mod boot;
 mod check;
 mod cpus;
@@ -25,7 +26,7 @@ use arch_ppc64::topology::{
     CpuTopology, CpuTopologyError, MemoryMap, MemoryMapError, NumaDistanceError, NumaDistances,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use boot::BootConfig;
 pub use check::DeviceError;
@@ -46,7 +47,7 @@ pub const DEFAULT_CMDLINE: &str = "console=hvc0";
 
 /// A machine for pseries-vmm. The keys are those of Cloud Hypervisor's VM configuration, as far as
 /// they are there; `machine`, `nvram` and `payload.boot` are for what only pseries machines have.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct VmConfig {
     /// Virtual CPUs.
@@ -56,7 +57,7 @@ pub struct VmConfig {
     #[serde(deserialize_with = "file::object")]
     pub memory: MemoryConfig,
     /// NUMA nodes; when left out, all is in node 0.
-    #[serde(deserialize_with = "file::objects")]
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub numa: Vec<NumaConfig>,
     /// What is started.
     #[serde(deserialize_with = "file::object")]
@@ -65,24 +66,32 @@ pub struct VmConfig {
     #[serde(deserialize_with = "file::object")]
     pub machine: PseriesOptions,
     /// Disks, in the order in which the guest finds them.
-    #[serde(deserialize_with = "file::objects")]
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskConfig>,
     /// Network interfaces.
-    #[serde(deserialize_with = "file::objects")]
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<NetConfig>,
     /// Sources of randomness: one, or a list.
-    #[serde(deserialize_with = "file::one_or_more")]
+    #[serde(
+        deserialize_with = "file::one_or_more",
+        serialize_with = "file::as_one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(with = "OneOrMore<RngConfig>")]
     pub rng: Vec<RngConfig>,
     /// Sockets between the guest and the host: one device, or a list.
-    #[serde(deserialize_with = "file::one_or_more")]
+    #[serde(
+        deserialize_with = "file::one_or_more",
+        serialize_with = "file::as_one_or_more",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(with = "OneOrMore<VsockConfig>")]
     pub vsock: Vec<VsockConfig>,
     /// Folders of the host.
-    #[serde(deserialize_with = "file::objects")]
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub fs: Vec<FsConfig>,
     /// Where the machine's non-volatile memory is kept; when left out, it is forgotten at the end.
-    #[serde(deserialize_with = "file::some_object")]
+    #[serde(deserialize_with = "file::some_object", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "NvramConfig")]
     pub nvram: Option<NvramConfig>,
     /// The other end of the machine's first console, hvc0; the terminal when left out. Without one
@@ -105,20 +114,23 @@ enum OneOrMore<T> {
 }
 
 /// What is started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct PayloadConfig {
     /// An ELF file: an uncompressed kernel (vmlinux), or another client program.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<PathBuf>,
     /// The kernel command line, at most 2047 bytes; `console=hvc0` when left out. Of a machine that
     /// starts from its devices, the arguments of what is found there: what comes with it when left
     /// out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
     /// What a machine without a kernel starts from. When left out: what its variable `boot-device`
     /// says, then its disks in their order, then its networks.
-    #[serde(deserialize_with = "file::some_object")]
+    #[serde(deserialize_with = "file::some_object", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BootConfig")]
     pub boot: Option<BootConfig>,
 }

@@ -5,30 +5,30 @@ use std::str::FromStr;
 
 use arch_ppc64::layout::MAX_CPUS;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::options::{List, OptionError, Options};
 use super::{DeviceId, file};
 
 /// A NUMA node. Where there is one in the configuration, all CPUs and all memory are in one.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct NumaConfig {
     /// The number that the guest knows it by.
     pub guest_numa_id: u8,
     /// Its CPUs, by their numbers from 0 on, those included that may be plugged: whole cores.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<u32>,
     /// Its memory: ids of zones. Without a list of zones, `mem0` is all of it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory_zones: Vec<DeviceId>,
     /// How far others are from it, and it from them: 20 where neither says so.
-    #[serde(default, deserialize_with = "file::objects")]
+    #[serde(default, deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
     pub distances: Vec<DistanceConfig>,
 }
 
 /// How far a NUMA node is from another. On the command line it is `NODE@DISTANCE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DistanceConfig {
     /// The other.

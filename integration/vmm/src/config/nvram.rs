@@ -1,13 +1,13 @@
 //! Non-volatile memory.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::devices::HostPath;
 use super::options::{OptionError, Options};
 
 /// Where the machine's non-volatile memory is kept: `path=FILE` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct NvramConfig {
     /// The file: made where it is not there.

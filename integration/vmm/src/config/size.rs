@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A number of bytes, written with or without one of the units K, M, G, T (powers of 1,024). In
 /// JSON it is a number of bytes, or such a text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Size(pub u64);
 
 const WRONG: &str = "a size is a number of bytes, or of units as in 64K, 512M, 2G, 1T";

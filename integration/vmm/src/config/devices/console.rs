@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::HostPath;
 
 /// Where the other end of a console is: `tty`, `pty`, `null`, `off`, `file=PATH` or `socket=PATH`
 /// on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "Keys")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "Keys", into = "Keys")]
 #[schemars(!try_from, with = "Keys")]
 pub enum ConsoleConfig {
     /// Nowhere: there is no console.
@@ -28,22 +28,22 @@ pub enum ConsoleConfig {
 }
 
 /// Where the other end of a console is.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[schemars(rename = "ConsoleConfig")]
 struct Keys {
     /// What kind of end it has.
     mode: Mode,
     /// The file of mode `File`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<HostPath>,
     /// The Unix socket of mode `Socket`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     socket: Option<HostPath>,
 }
 
 /// What kind of end a console has.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "ConsoleMode")]
 enum Mode {
     /// There is no console.
@@ -81,6 +81,20 @@ impl TryFrom<Keys> for ConsoleConfig {
             (Mode::Socket, ..) => Err("mode Socket needs the key \"socket\", and no \"file\""),
             _ => Err("only the modes File and Socket have a \"file\" or \"socket\""),
         }
+    }
+}
+
+impl From<ConsoleConfig> for Keys {
+    fn from(config: ConsoleConfig) -> Self {
+        let (mode, file, socket) = match config {
+            ConsoleConfig::Off => (Mode::Off, None, None),
+            ConsoleConfig::Null => (Mode::Null, None, None),
+            ConsoleConfig::Tty => (Mode::Tty, None, None),
+            ConsoleConfig::Pty => (Mode::Pty, None, None),
+            ConsoleConfig::File(path) => (Mode::File, Some(path), None),
+            ConsoleConfig::Socket(path) => (Mode::Socket, None, Some(path)),
+        };
+        Self { mode, file, socket }
     }
 }
 

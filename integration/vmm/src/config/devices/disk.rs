@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::options::{OptionError, Options, Switch};
-use super::{DeviceId, HostPath, QueueCount, QueueSize, read_as_text};
+use super::{DeviceId, HostPath, QueueCount, QueueSize, as_text};
 
 /// A disk: `path=FILE[,readonly=on|off][,direct=on|off][,image_type=raw|qcow2][,id=ID]
 /// [,num_queues=N][,queue_size=N]` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct DiskConfig {
     /// The image: a file, or a block device.
@@ -23,10 +23,10 @@ pub struct DiskConfig {
     pub direct: bool,
     /// What the image is. When left out it is taken as raw, unless it looks like another: then this
     /// has to be said, as the guest could have written what it looks like.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_type: Option<ImageType>,
     /// What the disk is called; `disk0` and so on when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DeviceId>,
     /// How many queues it has.
     #[serde(default)]
@@ -41,8 +41,8 @@ fn usual() -> QueueSize {
 }
 
 /// The format of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(inline, extend("enum" = ["raw", "qcow2", "Raw", "Qcow2"]))]
 pub enum ImageType {
     /// The disk, byte for byte.
@@ -64,7 +64,7 @@ impl FromStr for ImageType {
     }
 }
 
-read_as_text!(ImageType);
+as_text!(ImageType, |format| format!("{format:?}"));
 
 impl DiskConfig {
     /// Takes the argument of `--disk` apart.

@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::options::{OptionError, Options};
-use super::{DeviceId, HostPath, QueueCount, QueueSize, read_as_text};
+use super::{DeviceId, HostPath, QueueCount, QueueSize, as_text};
 use crate::quoted;
 
 /// The longest tag, in bytes (Virtio 1.2 §5.11.4).
@@ -15,7 +15,7 @@ const TAG_BYTES_MAX: usize = 36;
 
 /// A folder of the host that the guest can mount: `tag=TAG,socket=PATH[,id=ID][,num_queues=N]
 /// [,queue_size=N]` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct FsConfig {
     /// What the guest mounts it by.
@@ -23,7 +23,7 @@ pub struct FsConfig {
     /// The Unix socket of the program that has it, such as virtiofsd (vhost-user).
     pub socket: HostPath,
     /// What the device is called; `fs0` and so on when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DeviceId>,
     /// How many queues of requests it has.
     #[serde(default)]
@@ -55,8 +55,10 @@ impl FsConfig {
 }
 
 /// What a guest mounts a folder by: 1 to 36 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(inline, extend("minLength" = 1))]
 pub struct Tag(String);
 
@@ -78,7 +80,7 @@ impl FromStr for Tag {
     }
 }
 
-read_as_text!(Tag);
+as_text!(Tag, |Tag(text)| text);
 
 /// As it can be shown.
 impl fmt::Display for Tag {

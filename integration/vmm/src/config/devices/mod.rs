@@ -22,9 +22,10 @@ pub use queues::{MAX_QUEUES, QueueCount, QueueSize};
 pub use rng::RngConfig;
 pub use vsock::{Cid, VsockConfig};
 
-/// Makes a type that is read from a text, in a file as on the command line, out of its `FromStr`.
-macro_rules! read_as_text {
-    ($name:ident) => {
+/// Makes a type that is a text, in a file as on the command line, out of its `FromStr` and of what gives
+/// the text back.
+macro_rules! as_text {
+    ($name:ident, $text:expr) => {
         impl TryFrom<String> for $name {
             type Error = <Self as std::str::FromStr>::Err;
 
@@ -32,6 +33,13 @@ macro_rules! read_as_text {
                 text.parse()
             }
         }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                let text: fn($name) -> Self = $text;
+                text(value)
+            }
+        }
     };
 }
-pub(in crate::config) use read_as_text;
+pub(in crate::config) use as_text;

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::read_as_text;
+use super::as_text;
 use crate::quoted;
 
 /// The longest id of a device, in bytes.
 const ID_BYTES_MAX: usize = 32;
 
 /// The path of a file on the host, not empty; relative to where the program runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(extend("minLength" = 1))]
 pub struct HostPath(PathBuf);
 
@@ -38,7 +40,7 @@ impl FromStr for HostPath {
     }
 }
 
-read_as_text!(HostPath);
+as_text!(HostPath, |HostPath(path)| path.to_string_lossy().into_owned());
 
 /// As it can be shown.
 impl fmt::Display for HostPath {
@@ -49,8 +51,10 @@ impl fmt::Display for HostPath {
 
 /// What a device is called: letters, digits, `-`, `_` and `.`, at most 32, the first of them no
 /// sign.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$"))]
 pub struct DeviceId(String);
 
@@ -79,7 +83,7 @@ impl FromStr for DeviceId {
     }
 }
 
-read_as_text!(DeviceId);
+as_text!(DeviceId, |DeviceId(id)| id);
 
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,18 +5,18 @@ use std::str::FromStr;
 
 use pseries_devices::net;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::options::{OptionError, Options, Switch};
-use super::{DeviceId, HostPath, read_as_text};
+use super::{DeviceId, HostPath, as_text};
 
 /// The longest name of an interface, in bytes (netdevice(7), IFNAMSIZ without the zero).
 const NAME_BYTES_MAX: usize = 15;
 
 /// A network interface: `tap=NAME[,vhost=on|off]` or `socket=PATH`, `[,mac=MAC][,id=ID]`, on the
 /// command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "Keys")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "Keys", into = "Keys")]
 #[schemars(!try_from, with = "Keys")]
 pub struct NetConfig {
     /// Where its frames go.
@@ -39,7 +39,7 @@ pub enum NetBackend {
 }
 
 /// A network interface: one of `tap` and `socket`, and more.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[schemars(
     rename = "NetConfig",
@@ -48,19 +48,19 @@ pub enum NetBackend {
 struct Keys {
     /// The TAP interface of the host that it is connected with. It is made if there is none and
     /// this process may.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     tap: Option<TapName>,
     /// Whether the host's kernel (/dev/vhost-net) carries frames to and from the TAP interface.
     #[serde(default)]
     vhost: bool,
     /// The Unix socket of a program that is its network, such as passt.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     socket: Option<HostPath>,
     /// The guest's address; a random one when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     mac: Option<MacAddress>,
     /// What the interface is called here; `net0` and so on when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<DeviceId>,
 }
 
@@ -78,6 +78,17 @@ impl TryFrom<Keys> for NetConfig {
             return Err(OptionError::Needs("vhost", "tap"));
         }
         Ok(Self { backend, vhost: keys.vhost, mac: keys.mac, id: keys.id })
+    }
+}
+
+impl From<NetConfig> for Keys {
+    fn from(config: NetConfig) -> Self {
+        let NetConfig { backend, vhost, mac, id } = config;
+        let (tap, socket) = match backend {
+            NetBackend::Tap(tap) => (Some(tap), None),
+            NetBackend::Socket(socket) => (None, Some(socket)),
+        };
+        Self { tap, vhost, socket, mac, id }
     }
 }
 
@@ -100,8 +111,10 @@ impl NetConfig {
 }
 
 /// The name of a network interface of the host: 1 to 15 bytes without blanks and slashes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(inline, extend("minLength" = 1, "maxLength" = 15))]
 pub struct TapName(String);
 
@@ -128,11 +141,11 @@ impl FromStr for TapName {
     }
 }
 
-read_as_text!(TapName);
+as_text!(TapName, |TapName(name)| name);
 
 /// The Ethernet address of an interface: six bytes in hexadecimal, with colons between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 #[schemars(inline, with = "String", extend("pattern" = "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"))]
 pub struct MacAddress(net::MacAddress);
 
@@ -157,7 +170,7 @@ impl FromStr for MacAddress {
     }
 }
 
-read_as_text!(MacAddress);
+as_text!(MacAddress, |address| address.to_string());
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,14 +3,14 @@
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The most queues that a device can be given.
 pub const MAX_QUEUES: u16 = 64;
 
 /// How many queues of requests a device has, from 1 to 64. Each has a thread of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "u64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "u64", into = "u64")]
 #[schemars(inline, extend("minimum" = 1, "maximum" = 64))]
 pub struct QueueCount(u16);
 
@@ -39,6 +39,12 @@ impl TryFrom<u64> for QueueCount {
     }
 }
 
+impl From<QueueCount> for u64 {
+    fn from(QueueCount(count): QueueCount) -> Self {
+        count.into()
+    }
+}
+
 impl FromStr for QueueCount {
     type Err = String;
 
@@ -48,8 +54,8 @@ impl FromStr for QueueCount {
 }
 
 /// How many descriptors a queue has, a power of two from 4 to 32768 (Virtio 1.2 §2.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "u64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "u64", into = "u64")]
 #[schemars(inline, extend("minimum" = 4, "maximum" = 32768))]
 pub struct QueueSize(u16);
 
@@ -74,6 +80,12 @@ impl TryFrom<u64> for QueueSize {
         let number = number.filter(|size| (4..=32768).contains(size) && size.is_power_of_two());
         let wrong = || format!("the size of a queue is a power of two from 4 to 32768, not {size}");
         number.map(Self).ok_or_else(wrong)
+    }
+}
+
+impl From<QueueSize> for u64 {
+    fn from(QueueSize(size): QueueSize) -> Self {
+        size.into()
     }
 }
 

@@ -1,19 +1,19 @@
 //! Randomness.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::options::{OptionError, Options};
 use super::{DeviceId, HostPath};
 
 /// A source of randomness for the guest: `src=FILE[,id=ID]` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct RngConfig {
     /// What it is read from, such as `/dev/urandom`.
     pub src: HostPath,
     /// What the device is called; `rng0` and so on when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DeviceId>,
 }
 

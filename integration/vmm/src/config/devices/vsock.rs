@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::options::{OptionError, Options};
 use super::{DeviceId, HostPath};
@@ -15,7 +15,7 @@ const FIRST: u64 = 3;
 const LAST: u64 = 0xffff_fffe;
 
 /// A device for sockets between guest and host: `cid=N[,socket=PATH][,id=ID]` on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct VsockConfig {
     /// The guest's context id.
@@ -24,10 +24,10 @@ pub struct VsockConfig {
     /// the guest connects to is at this path with `_PORT` behind it.
     /// When it is left out, the host's kernel does the work (`/dev/vhost-vsock`): then guest and host
     /// have sockets of one family, and the context id is one of the whole host.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<HostPath>,
     /// What the device is called; `vsock0` and so on when left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DeviceId>,
 }
 
@@ -47,8 +47,10 @@ impl VsockConfig {
 }
 
 /// A guest's context id, from 3 to 4294967294.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "u64")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(try_from = "u64", into = "u64")]
 #[schemars(inline, extend("minimum" = FIRST, "maximum" = LAST))]
 pub struct Cid(u32);
 
@@ -65,6 +67,12 @@ impl TryFrom<u64> for Cid {
     fn try_from(cid: u64) -> Result<Self, String> {
         let number = u32::try_from(cid).ok().filter(|_| (FIRST..=LAST).contains(&cid));
         number.map(Self).ok_or(format!("a guest's context id is from {FIRST} to {LAST}, not {cid}"))
+    }
+}
+
+impl From<Cid> for u64 {
+    fn from(Cid(cid): Cid) -> Self {
+        cid.into()
     }
 }
 
