@@ -10,6 +10,7 @@ mod cpus;
 mod devices;
 mod file;
 pub mod flags;
+mod foreign;
 mod layout;
 mod memory;
 mod numa;
@@ -36,6 +37,7 @@ pub use devices::{
     MacAddress, NetBackend, NetConfig, QueueCount, QueueSize, RngConfig, Tag, TapName, VsockConfig,
 };
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
+pub use foreign::{Body, BodyError};
 pub use layout::LayoutError;
 pub use memory::{Backing, MemoryConfig, ONLY_ZONE, Pages, ZoneConfig};
 pub use numa::{DistanceConfig, NumaConfig};
