@@ -13,9 +13,11 @@ use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
+use crate::dirty_log::DirtyRange;
 use crate::end::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
+use crate::slots::Slots;
+use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, Vm};
 
 /// KVM counts the pages of a slot in 31 bits: of 4 KiB, they are 8 TiB.
 const MOST_OF_A_SLOT: u64 = 4 << 40;
@@ -129,6 +131,15 @@ impl Vm for KvmVm {
 
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
         lock(&self.slots).remove(start, |slot| Ok(self.vm.remove_memory_region(slot)?))
+    }
+
+    /// The kernel's log has what guests write. What this process writes is in the bitmaps of RAM.
+    fn set_dirty_log(&self, on: bool) -> Result<(), BackendError> {
+        lock(&self.slots).set_dirty_log(on, |slot, on| Ok(self.vm.set_dirty_log(slot, on)?))
+    }
+
+    fn take_dirty(&self) -> Result<Vec<DirtyRange>, BackendError> {
+        lock(&self.slots).take_dirty(|part| Ok(Some(self.vm.dirty_log(part.slot)?)))
     }
 }
 

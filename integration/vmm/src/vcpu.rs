@@ -2,7 +2,6 @@
 //!
 //! Nothing above these traits knows which back end runs.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
@@ -12,7 +11,8 @@ use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, Machine, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
 use vm_memory::GuestAddress;
 
-use crate::ram::{HostRam, HostRegion};
+use crate::dirty_log::DirtyRange;
+use crate::ram::HostRam;
 
 /// A virtual CPU, used by one thread.
 pub trait Vcpu: Send {
@@ -99,73 +99,30 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// [`BackendError`] when there is none, or the host fails.
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError>;
-}
 
-/// Which range of RAM is in which slot of a virtual machine.
-#[derive(Debug, Default)]
-pub(crate) struct Slots {
-    /// By where the range begins: it may need several.
-    used: BTreeMap<u64, Vec<u32>>,
-    /// How many there are in use.
-    count: u32,
-    /// Those that were used once: all others up to that many are.
-    free: BTreeSet<u32>,
-}
-
-impl Slots {
-    /// Finds the range of `ram` that begins at `start` and slots for it, which have at most so many
-    /// bytes, and has each part `set` there.
-    pub(crate) fn add(
-        &mut self,
-        ram: &dyn HostRam,
-        start: GuestAddress,
-        bytes_max: u64,
-        mut set: impl FnMut(u32, HostRegion) -> Result<(), BackendError>,
-    ) -> Result<(), BackendError> {
-        let no_ram = || BackendError::Unsuitable(format!("there is no RAM at {:#x}", start.0));
-        let region = ram.region(start).ok_or_else(no_ram)?;
-        if self.used.contains_key(&start.0) {
-            let message = format!("the RAM at {:#x} is in a slot already", start.0);
-            return Err(BackendError::Unsuitable(message));
+    /// Has the pages of RAM noted that are written to from now on, by the guest or by this process, or
+    /// ends that. What was written before is in no log: whoever copies RAM begins with all of it. When
+    /// this fails, nothing is noted.
+    ///
+    /// No memory is added or removed meanwhile.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails, or the back end has no such log, as by default.
+    fn set_dirty_log(&self, on: bool) -> Result<(), BackendError> {
+        match on {
+            true => Err(BackendError::Unsuitable("nobody notes what the guest writes".to_owned())),
+            false => Ok(()),
         }
-        let mut offset = 0;
-        while offset < region.bytes {
-            let bytes = (region.bytes - offset).min(bytes_max);
-            // SAFETY: within the region, which is mapped.
-            let host = unsafe { region.host.add(offset as usize) };
-            let part = HostRegion {
-                start: GuestAddress(start.0 + offset),
-                host,
-                bytes,
-                pages: region.pages.clone(),
-            };
-            let slot = self.free.first().copied().unwrap_or(self.count);
-            // What was set before belongs to the range all the same, and can be removed.
-            set(slot, part)?;
-            self.free.remove(&slot);
-            self.count += 1;
-            self.used.entry(start.0).or_default().push(slot);
-            offset += bytes;
-        }
-        Ok(())
     }
 
-    /// Has the slot `removed` of the range that begins at `start`.
-    pub(crate) fn remove(
-        &mut self,
-        start: GuestAddress,
-        mut removed: impl FnMut(u32) -> Result<(), BackendError>,
-    ) -> Result<(), BackendError> {
-        let none = || BackendError::Unsuitable(format!("no slot has the RAM at {:#x}", start.0));
-        let slots = self.used.get_mut(&start.0).ok_or_else(none)?;
-        while let Some(&slot) = slots.last() {
-            removed(slot)?;
-            slots.pop();
-            self.free.insert(slot);
-            self.count -= 1;
-        }
-        self.used.remove(&start.0);
-        Ok(())
+    /// The pages that were written to since the log was switched on, or since this was last asked;
+    /// RAM in the order of addresses. While CPUs run, a write may be missing, and is told of the next
+    /// time.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails, or the log is off.
+    fn take_dirty(&self) -> Result<Vec<DirtyRange>, BackendError> {
+        Err(BackendError::Unsuitable("nobody notes what the guest writes".to_owned()))
     }
 }
 

@@ -10,9 +10,11 @@ use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 use vm_memory::GuestAddress;
 
+use crate::dirty_log::DirtyRange;
 use crate::end::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
-use crate::vcpu::{Backend, BackendError, Slots, Vcpu, VirtualMachine, Vm};
+use crate::slots::Slots;
+use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, Vm};
 
 pub use board::{Clock, GuestTime};
 
@@ -128,6 +130,16 @@ impl Vm for SoftVm {
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError> {
         let removed = |slot| self.vm.remove_memory_region(slot).map_err(unsuitable);
         lock(&self.slots).remove(start, removed)
+    }
+
+    /// One bitmap has what CPUs write, and what this process writes.
+    fn set_dirty_log(&self, on: bool) -> Result<(), BackendError> {
+        let set = |slot, on| self.vm.set_dirty_log(slot, on).map_err(unsuitable);
+        lock(&self.slots).set_dirty_log(on, set)
+    }
+
+    fn take_dirty(&self) -> Result<Vec<DirtyRange>, BackendError> {
+        lock(&self.slots).take_dirty(|_| Ok(None))
     }
 }
 

@@ -191,3 +191,44 @@ fn plugged_memory_is_ram_until_it_is_taken_out() {
         kick.kick();
     });
 }
+
+/// What the guest stores and what the VMM writes is in one log, by address.
+#[test]
+fn the_log_has_what_guest_and_vmm_write() {
+    let machine = Machine::new(&Config).unwrap();
+    let ram = Arc::new(plain_ram(&machine));
+    let memory = ram.memory().memory();
+    let program: [u32; 4] = [
+        0x3d20_4000, // lis r9,BEHIND@h
+        0xf869_2008, // std r3,0x2008(r9)
+        0x4400_0022, // sc 1
+        0x4bff_fff8, // b .-8
+    ];
+    for (at, word) in (ENTRY..).step_by(4).zip(program) {
+        memory.write_obj(word.to_be(), GuestAddress(at)).unwrap();
+    }
+    let host: Arc<dyn HostRam> = ram.clone();
+    let mut made = Software::new(Arc::new(Clock::of_host())).create(&machine, &host).unwrap();
+    let (vm, mut vcpu) = (made.vm.unwrap(), made.vcpus.remove(0));
+    vcpu.start(&EntryRegisters::at(GuestAddress(ENTRY))).unwrap();
+    let mut run = || assert!(matches!(vcpu.run(), Ok(VcpuExit::Hypercall(_))));
+    let dirty = || -> Vec<_> {
+        let ranges = vm.take_dirty().unwrap();
+        let all = ranges.iter().flat_map(|range| range.stretches(u64::MAX));
+        all.map(|(at, bytes)| (at.0, bytes)).collect()
+    };
+    run();
+    assert!(vm.take_dirty().is_err());
+    vm.set_dirty_log(true).unwrap();
+    assert_eq!(dirty(), []);
+    memory.write_obj(1_u8, GuestAddress(0x2_0fff)).unwrap();
+    run();
+    assert_eq!(dirty(), [(0x2_0000, 0x1000), (BEHIND + 0x2000, 0x1000)]);
+    // Again, as it was taken.
+    run();
+    assert_eq!(dirty(), [(BEHIND + 0x2000, 0x1000)]);
+    assert_eq!(dirty(), []);
+    vm.set_dirty_log(false).unwrap();
+    run();
+    assert!(vm.take_dirty().is_err());
+}
