@@ -63,7 +63,10 @@ use arch_ppc64::{ConfigError, Machine};
 
 pub use boot::{BootDevices, BootError, BootFrom, Payload, RamError, RamPlan, Randomness};
 pub use consoles::{ConsoleError, Consoles};
-pub use devices::{DeviceOpenError, Devices, Needs, PlugError};
+pub use devices::{
+    DeviceChangeError, DeviceConfig, DeviceInfo, DeviceOpenError, DeviceState, Devices, Needs,
+    PciDeviceInfo, PlugError, Removal,
+};
 pub use dump::DumpError;
 pub use error::VmmError;
 pub use moments::{Moment, Moments, Phase};

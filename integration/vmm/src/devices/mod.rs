@@ -1,6 +1,7 @@
 //! The devices on the machine's PCI bus: what is behind them on the host, and how they are plugged
 //! into each start of the machine.
 
+mod change;
 #[cfg(feature = "vof")]
 mod client_side;
 mod error;
@@ -16,6 +17,9 @@ use pseries_devices::virtio::{Execution, VirtioDevice};
 
 use crate::config::VmConfig;
 
+pub use change::{
+    DeviceChangeError, DeviceConfig, DeviceInfo, DeviceState, PciDeviceInfo, Removal,
+};
 #[cfg(feature = "vof")]
 pub(crate) use client_side::ClientSide;
 pub use error::{DeviceOpenError, PlugError};

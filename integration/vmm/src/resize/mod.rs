@@ -20,6 +20,7 @@
 //! resize nor the end of the machine.
 
 mod check;
+mod devices;
 mod error;
 mod notes;
 mod plan;

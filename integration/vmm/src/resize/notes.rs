@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::hotplug::{HotplugHost, Resource};
 
 use super::{Info, ResizeError};
+use crate::devices::{DeviceChangeError, DeviceConfig, PciDeviceInfo, Removal};
 use crate::end::lock;
 
 /// What the worker is told.
@@ -21,6 +22,12 @@ pub(super) enum Message {
         memory_bytes: Option<u64>,
         reply: Sender<Result<Info, ResizeError>>,
     },
+    /// To give it a device.
+    #[expect(dead_code, reason = "the slots are not there yet")]
+    Add { device: Box<DeviceConfig>, reply: Sender<Result<PciDeviceInfo, DeviceChangeError>> },
+    /// To take a device away.
+    #[expect(dead_code, reason = "the slots are not there yet")]
+    Remove { id: String, reply: Sender<Result<Removal, DeviceChangeError>> },
     /// The guest has done something. No other one is sent until the notes are taken.
     Heard,
     /// The machine's CPUs have ended.

@@ -17,7 +17,7 @@ use super::plan::{Step, plan};
 use super::{Amount, Control, Info, ResizeError, check};
 use crate::boot::MachineRam;
 use crate::cpus::Cpus;
-use crate::devices::Devices;
+use crate::devices::{DeviceChangeError, Devices};
 use crate::error::{VmmError, create};
 use crate::vcpu::{BackendError, Vm};
 
@@ -162,6 +162,12 @@ impl Worker {
                     let info = self.info();
                     self.parts.control.publish(info);
                     let _ = reply.send(result.map(|()| info));
+                }
+                Message::Add { reply, .. } => {
+                    let _ = reply.send(Err(DeviceChangeError::NoSlots));
+                }
+                Message::Remove { reply, .. } => {
+                    let _ = reply.send(Err(DeviceChangeError::NoSlots));
                 }
                 // A guest that takes much says so of each piece: that is one pass, or a few.
                 Message::Heard => {
