@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use arch_ppc64::Kick;
 use arch_ppc64::hpt::HashPage;
@@ -12,10 +13,10 @@ use arch_ppc64::papr::CpuCharacteristics;
 
 use crate::device::Device;
 use crate::error::KvmError;
-use crate::registers::{ARCH_COMPAT, LPCR_64};
+use crate::registers::{ARCH_COMPAT, DEC_EXPIRY, LPCR_64, TB_OFFSET};
 use crate::run_area::RunArea;
 use crate::sys;
-use crate::time::{self, HostTime, TimePolicy};
+use crate::time::{self, HostTime, OFFSET_STEP, TimePolicy};
 use crate::translation::{self, Translation};
 
 /// Interrupts are taken in little-endian mode (Power ISA Book III §2.2, LPCR).
@@ -43,6 +44,8 @@ pub(crate) struct Modes {
     areas: Mutex<Vec<Weak<RunArea>>>,
     /// What a restored CPU adds to its TB_OFFSET.
     time_correction: AtomicU64,
+    /// Since when the guest's time stands still, by the host's clock.
+    paused_at: Mutex<Option<Duration>>,
 }
 
 /// What every CPU is to have.
@@ -51,6 +54,8 @@ struct Wanted {
     /// The bits of ILE and AIL.
     lpcr: u64,
     compat: Option<u32>,
+    /// TB_OFFSET, which is to be the same of all.
+    time_offset: u64,
 }
 
 /// What a CPU has.
@@ -59,6 +64,8 @@ pub(crate) struct Applied {
     generation: u64,
     /// `None`: not known.
     compat: Option<Level>,
+    /// `None`: not known.
+    time_offset: Option<u64>,
 }
 
 /// An architecture level, or none.
@@ -67,12 +74,12 @@ type Level = Option<u32>;
 impl Applied {
     /// A CPU that is new.
     pub(crate) const fn fresh() -> Self {
-        Self { generation: 0, compat: Some(None) }
+        Self { generation: 0, compat: Some(None), time_offset: Some(0) }
     }
 
     /// A CPU that may have anything.
     pub(crate) const fn unknown() -> Self {
-        Self { generation: 0, compat: None }
+        Self { generation: 0, compat: None, time_offset: None }
     }
 }
 
@@ -98,13 +105,14 @@ impl Modes {
             device,
             vm,
             time_policy,
-            set: Mutex::new(Wanted { lpcr: 0, compat }),
+            set: Mutex::new(Wanted { compat, ..Wanted::default() }),
             translation,
             // No CPU has applied it yet.
             generation: AtomicU64::new(1),
             ail: OnceLock::new(),
             areas: Mutex::default(),
             time_correction: AtomicU64::new(0),
+            paused_at: Mutex::default(),
         }
     }
 
@@ -134,6 +142,10 @@ impl Modes {
         let lpcr = sys::get_one_reg(vcpu, LPCR_64)? as u64;
         let lpcr = lpcr & !(LPCR_ILE | LPCR_AIL) | wanted.lpcr;
         sys::set_one_reg(vcpu, LPCR_64, lpcr.into())?;
+        if has.time_offset != Some(wanted.time_offset) {
+            set_time_offset(vcpu, wanted.time_offset)?;
+            has.time_offset = Some(wanted.time_offset);
+        }
         has.generation = generation;
         Ok(())
     }
@@ -203,15 +215,46 @@ impl Modes {
         self.time_correction.load(Ordering::SeqCst)
     }
 
+    /// TB_OFFSET of every CPU, once it enters the guest.
+    pub(crate) fn time_offset(&self) -> u64 {
+        self.lock().time_offset
+    }
+
+    /// TB_OFFSET that a CPU was restored with is that of all.
+    pub(crate) fn set_time_offset(&self, offset: u64) {
+        let rounded = offset.wrapping_add(OFFSET_STEP - 1) & !(OFFSET_STEP - 1);
+        self.change(|wanted| wanted.time_offset = rounded);
+    }
+
+    /// The guest's time stands still from here on, if it did not yet. No CPU is in the guest.
+    pub(crate) fn pause_clock(&self) {
+        self.paused_at().get_or_insert_with(sys::host_clock);
+    }
+
+    /// It goes on, if it stood still: every CPU sets its own before it enters the guest.
+    pub(crate) fn resume_clock(&self) {
+        let Some(at) = self.paused_at().take() else { return };
+        let correction = time::correction_of_pause(sys::host_clock().saturating_sub(at));
+        self.change(|wanted| wanted.time_offset = wanted.time_offset.wrapping_add(correction));
+    }
+
+    fn paused_at(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.paused_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[cfg_attr(not(feature = "serde"), allow(dead_code))]
     pub(crate) fn snapshot(&self) -> Result<Snapshot, KvmError> {
         let wanted = *self.lock();
+        let now = self.device.host_time()?;
+        // Where it stands still, it is what it was.
+        let paused_for =
+            self.paused_at().map_or(Duration::ZERO, |at| sys::host_clock().saturating_sub(at));
         Ok(Snapshot {
             little_endian_interrupts: wanted.lpcr & LPCR_ILE != 0,
             ail: ((wanted.lpcr & LPCR_AIL) >> LPCR_AIL_SHIFT) as u8,
             compat: wanted.compat,
             translation: self.translation.snapshot()?,
-            time: self.device.host_time()?,
+            time: now.before(paused_for),
         })
     }
 
@@ -231,7 +274,7 @@ impl Modes {
         self.translation.restore(&saved.translation)?;
         let ile = if saved.little_endian_interrupts { LPCR_ILE } else { 0 };
         let lpcr = ile | u64::from(saved.ail) << LPCR_AIL_SHIFT;
-        self.change(|wanted| *wanted = Wanted { lpcr, compat: saved.compat });
+        self.change(|wanted| *wanted = Wanted { lpcr, compat: saved.compat, ..*wanted });
         let correction = time::correction(saved.time, now, self.time_policy);
         self.time_correction.store(correction, Ordering::SeqCst);
         Ok(())
@@ -255,6 +298,15 @@ impl Modes {
     fn lock(&self) -> MutexGuard<'_, Wanted> {
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sets TB_OFFSET of a CPU, and leaves its decrementer where it is in the guest's time: Linux before 5.17
+/// keeps that in the host's.
+fn set_time_offset(vcpu: &OwnedFd, offset: u64) -> io::Result<()> {
+    let expiry = sys::get_one_reg(vcpu, DEC_EXPIRY)?;
+    sys::set_one_reg(vcpu, TB_OFFSET, offset.into())?;
+    // That of a CPU which is new has not been set.
+    if expiry == 0 { Ok(()) } else { sys::set_one_reg(vcpu, DEC_EXPIRY, expiry) }
 }
 
 /// Refuses a level that the host does not have.

@@ -30,6 +30,23 @@ pub struct VcpuState {
     pub segments: Vec<Segment>,
 }
 
+impl VcpuState {
+    /// TB_OFFSET, where it is known.
+    pub(crate) fn time_offset(&self) -> Option<u64> {
+        self.registers.get(TIME_OFFSET).map(|value| value.0 as u64)
+    }
+
+    /// Makes TB_OFFSET this, where it is known.
+    pub(crate) fn set_time_offset(&mut self, offset: u64) {
+        if let Some(value) = self.registers.get_mut(TIME_OFFSET) {
+            *value = RegisterValue(offset.into());
+        }
+    }
+}
+
+/// The name of TB_OFFSET.
+const TIME_OFFSET: &str = "TB_OFFSET";
+
 /// An entry of the segment lookaside buffer, in the two registers that `slbmte` takes it from (Power
 /// ISA 3.0B, Book III §5.9.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,7 +2,10 @@
 //!
 //! The guest's time base is the host's plus TB_OFFSET, a register of each CPU that KVM rounds up to
 //! a multiple of 2^24 ticks. All CPUs of a guest must have the same: what a restore adds is computed
-//! once.
+//! once. While a guest is paused, its time stands still in the same way: what it was paused for is taken
+//! from the offset of all CPUs before they run again.
+
+use std::time::Duration;
 
 use arch_ppc64::layout::TIMEBASE_HZ;
 
@@ -41,6 +44,28 @@ pub(crate) fn correction(then: HostTime, now: HostTime, policy: TimePolicy) -> u
     let exact = frozen.wrapping_add(missed);
     // The kernel rounds in the same direction, so that time never goes back.
     exact.wrapping_add(OFFSET_STEP - 1) & !(OFFSET_STEP - 1)
+}
+
+/// What has to be added to TB_OFFSET of every CPU of a guest that was paused for so long, on one host: less
+/// than a step stays, so that time never goes back.
+pub(crate) fn correction_of_pause(paused_for: Duration) -> u64 {
+    let at = |timebase| HostTime { timebase, unix_ns: 0 };
+    correction(at(0), at(ticks_of(paused_for)), TimePolicy::Frozen)
+}
+
+impl HostTime {
+    /// So much earlier.
+    pub(crate) fn before(self, time: Duration) -> Self {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            timebase: self.timebase.wrapping_sub(ticks_of(time)),
+            unix_ns: self.unix_ns.saturating_sub(ns),
+        }
+    }
+}
+
+fn ticks_of(time: Duration) -> u64 {
+    ticks(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn ticks(ns: u64) -> u64 {
@@ -83,6 +108,20 @@ mod tests {
         // A clock that was set back does not take the guest's time back.
         let offset = correction(now, at(7 * SECOND, 100), TimePolicy::CatchUp);
         assert_eq!(offset, 0);
+    }
+
+    #[test]
+    fn what_a_guest_was_paused_for_has_not_passed() {
+        for paused_ms in [0, 1, 32, 33, 1000, 60_000, 86_400_000] {
+            let paused_for = Duration::from_millis(paused_ms);
+            let offset = correction_of_pause(paused_for);
+            assert_eq!(offset % OFFSET_STEP, 0);
+            let ahead = guest_time(500 * SECOND + ticks_of(paused_for), offset) - 500 * SECOND;
+            assert!(ahead < OFFSET_STEP, "{paused_ms} ms: {ahead}");
+        }
+        // And what is saved of a paused guest is its time when it was paused.
+        let then = at(500 * SECOND, 1000).before(Duration::from_secs(60));
+        assert_eq!(then, at(440 * SECOND, 940));
     }
 
     #[test]

@@ -215,7 +215,10 @@ impl Vcpu {
     /// when the host fails.
     pub fn save(&self) -> Result<VcpuState, KvmError> {
         self.check_closed()?;
-        state::read(self.seat.index, &self.fd, self.vm.interrupts().mode())
+        let mut state = state::read(self.seat.index, &self.fd, self.vm.interrupts().mode())?;
+        // It may not have run since the others' was set.
+        state.set_time_offset(self.vm.modes().time_offset());
+        Ok(state)
     }
 
     /// Takes up a state, here or on another host. The [`Vm`] is restored before it, and the platform
@@ -228,6 +231,9 @@ impl Vcpu {
         self.check_closed()?;
         let (mode, correction) = (self.vm.interrupts().mode(), self.vm.modes().time_correction());
         state::write(self.seat.index, &self.fd, state, mode, correction)?;
+        if let Some(offset) = state.time_offset() {
+            self.vm.modes().set_time_offset(offset.wrapping_add(correction));
+        }
         // The level and LPCR are the state's now: what the VM wants is set before the next entry.
         self.applied = Applied::unknown();
         Ok(())

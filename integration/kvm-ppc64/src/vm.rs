@@ -267,6 +267,20 @@ impl Vm {
         self.slots.dirty_log(&self.fd, slot)
     }
 
+    /// Has the guest's time stand still, once no CPU is in guest code: its time base, and with it all
+    /// that CPUs count from it. Again is no change.
+    ///
+    /// Time is taken back in steps of 2^24 ticks (32.8 ms), which KVM rounds it to: a guest that is paused
+    /// for less than a step sees that pass, and of a longer pause less than a step.
+    pub fn pause_clock(&self) {
+        self.modes.pause_clock();
+    }
+
+    /// Has it go on where it stood, before any CPU runs. One that goes on is not changed.
+    pub fn resume_clock(&self) {
+        self.modes.resume_clock();
+    }
+
     /// The CPUs that it may have, and how guests number them.
     pub fn topology(&self) -> &CpuTopology {
         &self.options.topology

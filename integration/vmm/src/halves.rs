@@ -1,10 +1,12 @@
-//! The two halves of a machine that stands still: CPUs and devices.
+//! The two halves of a machine that stands still: CPUs and devices; and its time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::platform::{Platform, PlatformError};
 use arch_ppc64::smp::{Mailboxes, StillRunning};
+
+use crate::vcpu::Vm;
 
 /// Why a machine does not stand still, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +28,17 @@ pub enum PauseError {
 pub(crate) struct Halves {
     mailboxes: Arc<Mailboxes>,
     platform: Arc<Platform>,
+    /// Whose clock stands still.
+    vm: Option<Arc<dyn Vm>>,
 }
 
 impl Halves {
-    pub(crate) fn new(mailboxes: Arc<Mailboxes>, platform: Arc<Platform>) -> Self {
-        Self { mailboxes, platform }
+    pub(crate) fn new(
+        mailboxes: Arc<Mailboxes>,
+        platform: Arc<Platform>,
+        vm: Option<Arc<dyn Vm>>,
+    ) -> Self {
+        Self { mailboxes, platform, vm }
     }
 
     pub(crate) fn pause(&self, limit: Duration) -> Result<(), PauseError> {
@@ -38,6 +46,8 @@ impl Halves {
         self.mailboxes.pause();
         // One that ends instead does nothing more, and the next is paused from its start on.
         if self.mailboxes.await_paused_for(limit)? {
+            // What devices still have to do takes the guest no time.
+            self.pause_clock();
             self.platform.pause(limit.saturating_sub(start.elapsed()))?;
         }
         Ok(())
@@ -46,12 +56,27 @@ impl Halves {
     /// What is about to start stands still from then on: its devices do nothing yet.
     pub(crate) fn hold(&self) {
         self.mailboxes.pause();
+        self.pause_clock();
         let _ = self.platform.pause(Duration::ZERO);
+    }
+
+    fn pause_clock(&self) {
+        if let Some(vm) = &self.vm {
+            vm.pause_clock();
+        }
+    }
+
+    /// The time of a machine that goes on goes on: a clock may be older than the machine.
+    pub(crate) fn resume_clock(&self) {
+        if let Some(vm) = &self.vm {
+            vm.resume_clock();
+        }
     }
 
     /// The CPUs go on in any case: one of their devices that does not needs a reset.
     pub(crate) fn resume(&self) -> Result<(), PlatformError> {
         let resumed = self.platform.resume();
+        self.resume_clock();
         self.mailboxes.resume();
         resumed
     }

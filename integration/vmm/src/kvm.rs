@@ -141,6 +141,14 @@ impl Vm for KvmVm {
     fn take_dirty(&self) -> Result<Vec<DirtyRange>, BackendError> {
         lock(&self.slots).take_dirty(|part| Ok(Some(self.vm.dirty_log(part.slot)?)))
     }
+
+    fn pause_clock(&self) {
+        self.vm.pause_clock();
+    }
+
+    fn resume_clock(&self) {
+        self.vm.resume_clock();
+    }
 }
 
 /// Whether the host's processor is QEMU's. A guest's thread of a core on KVM gets the doorbells of its

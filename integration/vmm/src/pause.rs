@@ -2,7 +2,9 @@
 //!
 //! [`Control::pause`] and [`Control::resume`] are for whoever runs a machine, from any thread. In
 //! between, no guest code runs, nothing writes to the machine's RAM, and nothing is lost: what comes
-//! from outside waits. The host's time goes on, and the guest's with it.
+//! from outside waits. The guest's time stands still, and goes on where it stood: its time base, its
+//! timers, the milliseconds of the client interface. The time of day that RTAS tells is the host's, as
+//! a battery-backed clock goes on while a machine sleeps: a guest that asks for it has the right one.
 
 use std::time::Duration;
 
@@ -61,6 +63,8 @@ impl Control {
         let mut state = self.lock();
         if state.paused {
             halves.hold();
+        } else {
+            halves.resume_clock();
         }
         state.halves = Some(halves);
     }
@@ -131,7 +135,7 @@ mod tests {
                 builder.add(self.slow.clone());
                 Ok::<_, PlatformError>(())
             });
-            let halves = Halves::new(mailboxes.clone(), Arc::new(platform.unwrap()));
+            let halves = Halves::new(mailboxes.clone(), Arc::new(platform.unwrap()), None);
             self.control.begin_halves(halves);
             mailboxes
         }

@@ -100,6 +100,13 @@ pub trait Vm: Send + Sync {
     /// [`BackendError`] when there is none, or the host fails.
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError>;
 
+    /// Has the guest's time stand still, once no CPU is in guest code: its time base, and what CPUs
+    /// count from it. Again is no change. By default, it goes on with the host's.
+    fn pause_clock(&self) {}
+
+    /// Has it go on where it stood, before any CPU runs. One that goes on is not changed.
+    fn resume_clock(&self) {}
+
     /// Has the pages of RAM noted that are written to from now on, by the guest or by this process, or
     /// ends that. What was written before is in no log: whoever copies RAM begins with all of it. When
     /// this fails, nothing is noted.

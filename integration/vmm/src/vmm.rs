@@ -349,13 +349,13 @@ impl Life {
             client: boot.client,
             stats: stats.clone(),
         };
-        let started = life.start(setup, machine, vm.vcpus, vm.vm, ram, notes);
+        let started = life.start(setup, machine, vm.vcpus, vm.vm.clone(), ram, notes);
         if let Err(error) = started {
             life.end();
             return Err(error);
         }
         // From here on it may stand still.
-        let halves = Halves::new(mailboxes.clone(), Arc::new(boot.platform));
+        let halves = Halves::new(mailboxes.clone(), Arc::new(boot.platform), vm.vm);
         life.control.begin_halves(halves);
         for vcpu in machine.vcpus().take(1) {
             // It is stopped, as all are.

@@ -3,7 +3,7 @@
 #[cfg(feature = "serde")]
 mod saved;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ enum Source {
         start: Instant,
         /// The timebase then.
         at_start: AtomicU64,
+        /// It stands still.
+        is_paused: AtomicBool,
+        /// The timebase while it does.
+        paused_at: AtomicU64,
     },
     /// A tick an instruction.
     Instructions {
@@ -72,7 +76,12 @@ impl Pace {
 impl Clock {
     /// The host's clock, starting now.
     pub fn of_host() -> Self {
-        Self(Source::Host { start: Instant::now(), at_start: AtomicU64::new(0) })
+        Self(Source::Host {
+            start: Instant::now(),
+            at_start: AtomicU64::new(0),
+            is_paused: AtomicBool::new(false),
+            paused_at: AtomicU64::new(0),
+        })
     }
 
     /// The instructions of a machine's CPUs, which execute in turns: two runs of the same guest are
@@ -89,6 +98,35 @@ impl Clock {
     /// Whether it counts instructions.
     pub fn counts_instructions(&self) -> bool {
         matches!(self.0, Source::Instructions { .. })
+    }
+
+    /// Has the guest's time stand still, as no CPU executes. Again is no change.
+    pub fn pause(&self) {
+        if let Source::Host { is_paused, paused_at, .. } = &self.0 {
+            if !is_paused.load(Ordering::Acquire) {
+                paused_at.store(self.timebase(0), Ordering::Relaxed);
+                is_paused.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Has it go on where it stood, before any CPU executes. One that goes on is not changed.
+    pub fn resume(&self) {
+        match &self.0 {
+            Source::Host { start, at_start, is_paused, paused_at } => {
+                if is_paused.load(Ordering::Acquire) {
+                    let now = paused_at.load(Ordering::Relaxed);
+                    let passed = ticks(start.elapsed());
+                    at_start.store(now.wrapping_sub(passed), Ordering::Relaxed);
+                    is_paused.store(false, Ordering::Release);
+                }
+            }
+            // What the host had of time meanwhile is nothing to be made up for.
+            Source::Instructions { now, pace, .. } => {
+                let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+                *pace = Pace { host: Instant::now(), guest: now.load(Ordering::Relaxed) };
+            }
+        }
     }
 
     /// A new CPU begins to count at 0: its time goes on where it is.
@@ -115,7 +153,10 @@ impl Clock {
     /// The timebase after so many instructions of the CPU that asks.
     pub(super) fn timebase(&self, instructions: u64) -> u64 {
         match &self.0 {
-            Source::Host { start, at_start } => {
+            Source::Host { paused_at, is_paused, .. } if is_paused.load(Ordering::Acquire) => {
+                paused_at.load(Ordering::Relaxed)
+            }
+            Source::Host { start, at_start, .. } => {
                 at_start.load(Ordering::Relaxed).wrapping_add(ticks(start.elapsed()))
             }
             Source::Instructions { slept, now, .. } => {
@@ -210,6 +251,37 @@ mod tests {
         assert_eq!(wait(SECOND * 601, 3_600_000), None);
         assert_eq!(wait(SECOND * 603, 3_600_000), Some(2000));
         assert_eq!(wait(u64::MAX / 2, 3_600_000).map(|ms| ms > 1 << 40), Some(true));
+    }
+
+    #[test]
+    fn time_that_stands_still_goes_on_where_it_stood() {
+        let clock = Clock::of_host();
+        let before = clock.timebase(0);
+        clock.pause();
+        let paused = clock.timebase(0);
+        assert!(before <= paused);
+        std::thread::sleep(Duration::from_millis(300));
+        clock.pause();
+        assert_eq!(clock.timebase(0), paused);
+        // Only the time between these two has passed.
+        let resumed = Instant::now();
+        clock.resume();
+        let now = clock.timebase(0);
+        assert!((paused..=paused + ticks(resumed.elapsed())).contains(&now), "{paused} {now}");
+        clock.resume();
+        assert!(clock.timebase(0) - now <= ticks(resumed.elapsed()));
+    }
+
+    #[test]
+    fn who_counts_instructions_makes_up_for_no_pause() {
+        const SECOND: u64 = TIMEBASE_HZ as u64;
+        let clock = Clock::of_instructions();
+        let Source::Instructions { pace, .. } = &clock.0 else { panic!() };
+        let long_ago = Instant::now().checked_sub(Duration::from_millis(900)).unwrap();
+        pace.lock().unwrap().host = long_ago;
+        clock.pause();
+        clock.resume();
+        assert!(clock.sleep(SECOND).unwrap() > Duration::from_millis(500));
     }
 
     #[test]

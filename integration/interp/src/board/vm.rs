@@ -247,6 +247,17 @@ impl Vm {
         Ok(DirtyPages::new(PAGE_BYTES, pages.take_dirty()))
     }
 
+    /// Has the guest's time stand still, once no CPU is in guest code: the timebase, and with it all
+    /// that CPUs count from it. Again is no change. A state that is taken up meanwhile stands still, too.
+    pub fn pause_clock(&self) {
+        self.clock().pause();
+    }
+
+    /// Has it go on where it stood, before any CPU runs. One that goes on is not changed.
+    pub fn resume_clock(&self) {
+        self.clock().resume();
+    }
+
     /// The CPUs that it may have, and how guests number them.
     pub fn topology(&self) -> &CpuTopology {
         &self.options.topology

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::numbers::{
     DEV_XIVE_GRP_EQ_CONFIG, GET_DEVICE_ATTR, GET_DIRTY_LOG, GET_ONE_REG, IOCTLS, SET_DEVICE_ATTR,
@@ -50,6 +51,16 @@ pub(crate) fn set_one_reg(vcpu: &impl AsRawFd, id: u64, value: u128) -> io::Resu
     // SAFETY: the kernel reads as many bytes as `id` says, at most the 16 of `value`.
     unsafe { ioctl_pointer(vcpu.as_raw_fd(), SET_ONE_REG, (&raw mut reg).cast()) }?;
     Ok(())
+}
+
+/// The host's clock that nobody sets or slews: its time base, counted from some moment on
+/// (clock_gettime(2), CLOCK_MONOTONIC_RAW).
+pub(crate) fn host_clock() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the structure, which is ours. The clock is one that there is, so that
+    // this cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// How long a register is, by the logarithm in its id: an error for one that is longer than what

@@ -141,6 +141,14 @@ impl Vm for SoftVm {
     fn take_dirty(&self) -> Result<Vec<DirtyRange>, BackendError> {
         lock(&self.slots).take_dirty(|_| Ok(None))
     }
+
+    fn pause_clock(&self) {
+        self.vm.pause_clock();
+    }
+
+    fn resume_clock(&self) {
+        self.vm.resume_clock();
+    }
 }
 
 struct SoftVcpu {

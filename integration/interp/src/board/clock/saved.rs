@@ -42,7 +42,10 @@ impl Clock {
     /// passed. The state was [checked](Self::check_state).
     pub(in crate::board) fn set_state(&self, saved: ClockState) {
         match &self.0 {
-            Source::Host { start, at_start } => {
+            Source::Host { paused_at, is_paused, .. } if is_paused.load(Ordering::Acquire) => {
+                paused_at.store(saved.timebase, Ordering::Relaxed);
+            }
+            Source::Host { start, at_start, .. } => {
                 let passed = ticks(start.elapsed());
                 at_start.store(saved.timebase.wrapping_sub(passed), Ordering::Relaxed);
             }
@@ -59,6 +62,18 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_stands_still_takes_up_time_and_stands_there() {
+        let (first, second) = (Clock::of_host(), Clock::of_host());
+        first.set_state(ClockState { timebase: 1 << 50, slept: None });
+        first.pause();
+        second.pause();
+        second.set_state(first.state());
+        assert_eq!(second.timebase(0), first.timebase(0));
+        second.resume();
+        assert!((1 << 50..1 << 51).contains(&second.timebase(0)));
+    }
 
     #[test]
     fn time_goes_on_where_it_was() {
