@@ -34,6 +34,7 @@ pub mod platform;
 mod ram;
 pub mod rtas;
 pub mod smp;
+pub mod threads;
 pub mod topology;
 mod vcpu;
 pub mod xics;

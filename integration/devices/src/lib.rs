@@ -9,6 +9,7 @@ pub mod chain;
 pub mod console;
 pub mod disk;
 pub mod host_console;
+pub mod ioctls;
 pub mod iovec;
 pub mod net;
 pub mod nvram;

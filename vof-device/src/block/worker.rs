@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arch_ppc64::log_limit::LogLimit;
+use arch_ppc64::threads::{self, Role};
 
 use super::access::Moved;
 use super::device::BlockDevice;
@@ -313,7 +314,11 @@ impl Shared {
         if !state.is_running {
             let shared = self.clone();
             let thread = std::thread::Builder::new().name("vof-disk".to_owned());
-            match thread.spawn(move || shared.work()) {
+            let work = move || {
+                threads::starts(Role::ClientDisk);
+                shared.work();
+            };
+            match thread.spawn(work) {
                 // That of the one before is over.
                 Ok(thread) => state.thread = Some(thread),
                 Err(error) => {

@@ -81,9 +81,11 @@ pub(super) fn allocate(file: &File, mode: c_int, offset: u64, bytes: u64) -> io:
     }
 }
 
+/// `linux/fs.h`.
+pub(crate) const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
+
 /// Tells a block device that these bytes are not needed any more.
 pub(super) fn discard_device(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    const BLKDISCARD: libc::Ioctl = libc::_IO(0x12, 119);
     let range = [offset, bytes];
     // SAFETY: reads two numbers.
     match unsafe { libc::ioctl(file.as_raw_fd(), BLKDISCARD, range.as_ptr()) } {

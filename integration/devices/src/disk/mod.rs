@@ -7,7 +7,7 @@ mod error;
 mod file;
 mod flush;
 mod format;
-mod host;
+pub(crate) mod host;
 
 use std::io;
 

@@ -31,7 +31,7 @@ const FILE: &str = "/dev/vhost-net";
 const QUEUES: u32 = 2;
 
 /// Has a queue carry the frames of an interface (`linux/vhost.h`).
-const SET_BACKEND: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x30);
+pub(crate) const SET_BACKEND: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x30);
 
 /// Nobody's frames.
 const NO_BACKEND: RawFd = -1;

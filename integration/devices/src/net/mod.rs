@@ -14,7 +14,7 @@ mod backend;
 mod counts;
 #[cfg(feature = "vof")]
 mod for_clients;
-mod kernel;
+pub(crate) mod kernel;
 mod mac;
 mod patience;
 mod receive;

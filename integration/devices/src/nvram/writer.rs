@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arch_ppc64::threads::{self, Role};
+
 /// Where changes go. The test's is none.
 pub(super) trait Target: Send + Sync + 'static {
     /// Writes bytes in their place, so that they last.
@@ -63,7 +65,11 @@ impl Writer {
         });
         let writing = shared.clone();
         let thread = std::thread::Builder::new().name("nvram".into());
-        let thread = thread.spawn(move || writing.run(&*target, &name))?;
+        let write = move || {
+            threads::starts(Role::Nvram);
+            writing.run(&*target, &name);
+        };
+        let thread = thread.spawn(write)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

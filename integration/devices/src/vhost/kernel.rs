@@ -18,17 +18,17 @@ const MAX_REGIONS: usize = 64;
 pub(crate) const VHOST: u32 = 0xaf;
 
 // libc's macros know how POWER encodes them, unlike those of vmm-sys-util.
-const GET_FEATURES: Ioctl = libc::_IOR::<u64>(VHOST, 0x00);
-const SET_FEATURES: Ioctl = libc::_IOW::<u64>(VHOST, 0x00);
-const SET_OWNER: Ioctl = libc::_IO(VHOST, 0x01);
+pub(crate) const GET_FEATURES: Ioctl = libc::_IOR::<u64>(VHOST, 0x00);
+pub(crate) const SET_FEATURES: Ioctl = libc::_IOW::<u64>(VHOST, 0x00);
+pub(crate) const SET_OWNER: Ioctl = libc::_IO(VHOST, 0x01);
 /// Of the header; the ranges follow.
-const SET_MEM_TABLE: Ioctl = libc::_IOW::<[u32; 2]>(VHOST, 0x03);
-const SET_VRING_NUM: Ioctl = libc::_IOW::<VringState>(VHOST, 0x10);
-const SET_VRING_ADDR: Ioctl = libc::_IOW::<VringAddress>(VHOST, 0x11);
-const SET_VRING_BASE: Ioctl = libc::_IOW::<VringState>(VHOST, 0x12);
-const GET_VRING_BASE: Ioctl = libc::_IOWR::<VringState>(VHOST, 0x12);
-const SET_VRING_KICK: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x20);
-const SET_VRING_CALL: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x21);
+pub(crate) const SET_MEM_TABLE: Ioctl = libc::_IOW::<[u32; 2]>(VHOST, 0x03);
+pub(crate) const SET_VRING_NUM: Ioctl = libc::_IOW::<VringState>(VHOST, 0x10);
+pub(crate) const SET_VRING_ADDR: Ioctl = libc::_IOW::<VringAddress>(VHOST, 0x11);
+pub(crate) const SET_VRING_BASE: Ioctl = libc::_IOW::<VringState>(VHOST, 0x12);
+pub(crate) const GET_VRING_BASE: Ioctl = libc::_IOWR::<VringState>(VHOST, 0x12);
+pub(crate) const SET_VRING_KICK: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x20);
+pub(crate) const SET_VRING_CALL: Ioctl = libc::_IOW::<VringFile>(VHOST, 0x21);
 
 /// `struct vhost_vring_state`.
 #[repr(C)]

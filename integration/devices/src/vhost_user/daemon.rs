@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use arch_ppc64::threads::{self, Role};
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
 use vhost::vhost_user::{
     Frontend, VhostUserFrontend, VhostUserProtocolFeatures as Protocol, VhostUserVirtioFeatures,
@@ -349,12 +350,14 @@ impl Daemon {
         let result = thread::scope(|scope| {
             let too_late = &too_late;
             let watch = move || {
+                threads::starts(Role::Patience);
                 if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                     too_late.store(true, Ordering::SeqCst);
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             };
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, watch) {
+            let thread = thread::Builder::new().name("patience".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, watch) {
                 return Err(self.failed("wait for an answer", error));
             }
             let result = with(self);

@@ -10,7 +10,7 @@ mod error;
 mod event;
 mod header;
 mod host;
-mod kernel;
+pub(crate) mod kernel;
 mod table;
 #[cfg(test)]
 mod tests;

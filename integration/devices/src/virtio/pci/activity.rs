@@ -36,13 +36,13 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// Of the device of this id.
-    pub(super) fn new(id: &str, signals: &Arc<Signals>) -> io::Result<Arc<Self>> {
+    /// Of the device of this id, and of this number in virtio.
+    pub(super) fn new(id: &str, device: u16, signals: &Arc<Signals>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             id: id.to_owned(),
             signals: Arc::clone(signals),
             live: AtomicBool::new(true),
-            threads: Threads::new()?,
+            threads: Threads::new(device)?,
             relay: Mutex::new(None),
         }))
     }

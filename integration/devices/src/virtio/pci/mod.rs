@@ -268,7 +268,8 @@ impl<M: GuestAddressSpace> VirtioPci<M> {
         let setup = &state.setup;
         let queues = setup.active_queues(&*self.memory.memory(), used).map_err(Inactive::Queue)?;
         let features = setup.features;
-        let activity = Activity::new(&self.id, &self.signals).map_err(files)?;
+        let device = self.device().kind().id;
+        let activity = Activity::new(&self.id, device, &self.signals).map_err(files)?;
         state.run = Run::Active(Arc::clone(&activity));
         let started = self.start(queues, features, &activity);
         if started.is_err() {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use arch_ppc64::threads::{self, Role};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// What the kernel keeps of a thread's name.
@@ -15,6 +16,8 @@ const NAME_BYTES_MAX: usize = 15;
 
 /// The threads.
 pub(super) struct Threads {
+    /// What they are for.
+    role: Role,
     stop: Arc<Stop>,
     handles: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -47,8 +50,8 @@ pub(super) enum Wait {
 }
 
 impl Threads {
-    /// None yet.
-    pub(super) fn new() -> io::Result<Self> {
+    /// None yet, of the device of this number in virtio.
+    pub(super) fn new(device: u16) -> io::Result<Self> {
         let stop = Stop {
             asked: AtomicBool::new(false),
             rests: AtomicBool::new(false),
@@ -56,7 +59,7 @@ impl Threads {
             count: Mutex::default(),
             changed: Condvar::new(),
         };
-        Ok(Self { stop: Arc::new(stop), handles: Mutex::default() })
+        Ok(Self { role: Role::Device(device), stop: Arc::new(stop), handles: Mutex::default() })
     }
 
     /// Runs `body` on a thread of this name. Everything that `body` has is dropped when it has ended.
@@ -71,7 +74,9 @@ impl Threads {
         }
         let stop = Arc::clone(&self.stop);
         let running = Running::new(&stop);
+        let role = self.role;
         let main = move || {
+            threads::starts(role);
             let _running = running;
             body(&stop);
         };
@@ -219,7 +224,7 @@ mod tests {
 
     #[test]
     fn who_does_not_end_is_not_waited_for() {
-        let threads = Threads::new().unwrap();
+        let threads = Threads::new(2).unwrap();
         let gate = Arc::new(Mutex::new(()));
         let closed = lock(&gate);
         let wait = {
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn who_rests_goes_on_or_ends() {
-        let threads = Threads::new().unwrap();
+        let threads = Threads::new(2).unwrap();
         let turns = Arc::new(AtomicUsize::new(0));
         for name in ["one", "two"] {
             let turns = turns.clone();
@@ -272,7 +277,7 @@ mod tests {
 
     #[test]
     fn who_does_not_rest_is_not_waited_for() {
-        let threads = Threads::new().unwrap();
+        let threads = Threads::new(2).unwrap();
         let gate = Arc::new(Mutex::new(()));
         let closed = lock(&gate);
         let wait = {

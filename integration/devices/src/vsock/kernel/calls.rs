@@ -8,8 +8,8 @@ use libc::Ioctl;
 
 use crate::vhost::kernel::{KernelVhost, VHOST};
 
-const SET_GUEST_CID: Ioctl = libc::_IOW::<u64>(VHOST, 0x60);
-const SET_RUNNING: Ioctl = libc::_IOW::<libc::c_int>(VHOST, 0x61);
+pub(crate) const SET_GUEST_CID: Ioctl = libc::_IOW::<u64>(VHOST, 0x60);
+pub(crate) const SET_RUNNING: Ioctl = libc::_IOW::<libc::c_int>(VHOST, 0x61);
 
 /// Which guest it is for. `AddrInUse` if there is one.
 pub(super) fn set_cid(vhost: &KernelVhost, cid: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The device whose sockets are the host's of family `AF_VSOCK`: the kernel works on its queues.
 
-mod calls;
+pub(crate) mod calls;
 #[cfg(test)]
 mod tests;
 
