@@ -4,10 +4,11 @@ use std::fmt;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::direct::{AlignedBuffer, Direct};
 use super::error::{DiskError, DiskFault};
+use super::file_lock::FileLock;
 use super::flush::Flushes;
 use super::format::{HEAD_BYTES, ImageType, recognise};
 use super::{BlockSizes, Disk, SECTOR_BYTES, host};
@@ -32,6 +33,8 @@ pub struct DiskOptions {
     pub image_type: Option<ImageType>,
     /// What the guest is told as its serial number.
     pub id: String,
+    /// Whether somebody else has it until [`Disk::lock`] is called.
+    pub lock_later: bool,
 }
 
 impl DiskOptions {
@@ -67,15 +70,26 @@ impl DiskOptions {
         self.id = id.into();
         self
     }
+
+    /// Whether it is opened without its lock, which is taken by [`Disk::lock`] before the disk is
+    /// used: somebody else has it until then, and hands it over.
+    #[must_use]
+    pub fn lock_later(mut self, is_later: bool) -> Self {
+        self.lock_later = is_later;
+        self
+    }
 }
 
 /// A raw disk image, or a block device of the host.
 ///
 /// As long as it exists, the file is locked: against everybody else if it is written to, else
-/// against those that write. It is never mapped, so that a file that is truncated is an error of a
+/// against those that write; but for one that is handed over ([`Disk::lock`], [`Disk::unlock`]). It is
+/// never mapped, so that a file that is truncated is an error of a
 /// read and nothing worse. (A write behind the new end makes it longer again.)
 pub struct FileDisk {
+    path: PathBuf,
     file: File,
+    lock: FileLock,
     id: String,
     bytes: u64,
     blocks: BlockSizes,
@@ -105,11 +119,14 @@ impl FileDisk {
         // Before it is opened, as opening a device may do things.
         let kind = std::fs::metadata(path).map_err(DiskFault::Host)?.file_type();
         refuse_others(kind)?;
-        let mut file = open(path, kind, options)?;
+        let mut file = open(path, options)?;
         let metadata = file.metadata().map_err(DiskFault::Host)?;
         // Another file may have come in its place.
         refuse_others(metadata.file_type())?;
-        lock(&file, path, !options.read_only)?;
+        let lock = FileLock::new(&metadata, !options.read_only);
+        if !options.lock_later {
+            lock.take(&file, path)?;
+        }
 
         // A device says how large it is where it ends.
         let bytes = file.seek(SeekFrom::End(0)).map_err(DiskFault::Host)?;
@@ -136,7 +153,9 @@ impl FileDisk {
         };
         let is_in_memory = !is_device && host::is_in_memory(&file);
         let disk = Self {
+            path: path.to_path_buf(),
             file,
+            lock,
             id: options.id.clone(),
             bytes,
             blocks,
@@ -239,6 +258,19 @@ impl Disk for FileDisk {
         self.flushes.flush(|| self.file.sync_data())
     }
 
+    fn lock(&self) -> Result<(), DiskError> {
+        let failed = |reason| DiskError { path: self.path.clone(), reason };
+        if self.lock.take(&self.file, &self.path).map_err(failed)? {
+            // Who had it before has written.
+            host::forget_cached(&self.file);
+        }
+        Ok(())
+    }
+
+    fn unlock(&self) {
+        self.lock.release(&self.file);
+    }
+
     fn discard(&self, offset: u64, bytes: u64) -> io::Result<()> {
         self.check(offset, bytes, true)?;
         if bytes == 0 {
@@ -250,7 +282,7 @@ impl Disk for FileDisk {
         } else {
             host::allocate(&self.file, host::PUNCH_HOLE, offset, bytes)
         };
-        result.or_else(|error| if cannot(&error) { Ok(()) } else { Err(error) })
+        result.or_else(|error| if host::cannot(&error) { Ok(()) } else { Err(error) })
     }
 
     fn write_zeroes(&self, offset: u64, bytes: u64, may_unmap: bool) -> io::Result<()> {
@@ -263,7 +295,7 @@ impl Disk for FileDisk {
         for mode in modes {
             let _guard = self.direct.as_ref().map(|direct| direct.guard(offset, bytes));
             match host::allocate(&self.file, *mode, offset, bytes) {
-                Err(error) if cannot(&error) => {}
+                Err(error) if host::cannot(&error) => {}
                 result => return result,
             }
         }
@@ -297,44 +329,19 @@ fn refuse_others(kind: FileType) -> Result<(), DiskFault> {
     Err(DiskFault::Kind(what))
 }
 
-fn open(path: &Path, kind: FileType, options: &DiskOptions) -> Result<File, DiskFault> {
+fn open(path: &Path, options: &DiskOptions) -> Result<File, DiskFault> {
     let to_write = !options.read_only;
     // Should it have become a pipe, opening it does not wait.
     let mut flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     if options.direct {
         flags |= libc::O_DIRECT;
     }
-    if kind.is_block_device() && to_write {
-        // Refused while the host has it mounted.
-        flags |= libc::O_EXCL;
-    }
     let open_to = |write| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
     open_to(to_write).map_err(|error| match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM | libc::EROFS) if to_write && open_to(false).is_ok() => {
             DiskFault::ReadOnly(error)
         }
-        Some(libc::EBUSY) if kind.is_block_device() => DiskFault::InUse { to_write },
         Some(libc::EINVAL) if options.direct => DiskFault::NoDirectIo,
         _ => DiskFault::Host(error),
     })
-}
-
-fn lock(file: &File, path: &Path, to_write: bool) -> Result<(), DiskFault> {
-    match host::lock(file, to_write) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(DiskFault::InUse { to_write }),
-        // Nobody else can lock it there, either.
-        Err(error) if cannot(&error) || error.raw_os_error() == Some(libc::ENOLCK) => {
-            log::warn!("{}: it cannot be locked against other users: {error}", path.display());
-            Ok(())
-        }
-        Err(error) => Err(DiskFault::Host(error)),
-    }
-}
-
-/// Whether the host says that it has no such function.
-fn cannot(error: &io::Error) -> bool {
-    // EINVAL is what drivers say of a range that they have no command for.
-    let none = [libc::EOPNOTSUPP, libc::ENOSYS, libc::ENOTTY, libc::EINVAL, libc::ENODEV];
-    error.raw_os_error().is_some_and(|error| none.contains(&error))
 }

@@ -22,7 +22,16 @@ pub(super) const ZERO_RANGE: c_int = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_F
 ///
 /// False where somebody has a lock that excludes this one.
 pub(crate) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
-    let kind = if is_exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    match set_lock(file, if is_exclusive { libc::F_WRLCK } else { libc::F_RDLCK }) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+fn set_lock(file: &File, kind: c_int) -> io::Result<()> {
     // All of it, however long it gets.
     let lock = libc::flock {
         l_type: kind as c_short,
@@ -32,14 +41,23 @@ pub(crate) fn lock(file: &File, is_exclusive: bool) -> io::Result<bool> {
         l_pid: 0,
     };
     // SAFETY: reads the structure.
-    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0 {
-        return Ok(true);
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
-        _ => Err(error),
-    }
+}
+
+/// Ends [`lock`].
+pub(crate) fn unlock(file: &File) {
+    // Cannot fail: it takes nothing.
+    let _ = set_lock(file, libc::F_UNLCK);
+}
+
+/// What the host has read of a file ahead of now, it reads again: somebody on another host may have
+/// written to it meanwhile.
+pub(super) fn forget_cached(file: &File) {
+    // SAFETY: passes numbers. It is advice.
+    unsafe { libc::posix_fadvise64(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
 }
 
 /// Whether a file is in memory for as long as it exists, as those of tmpfs are. Such a file system
@@ -142,4 +160,11 @@ fn told_alignment(file: &File) -> Option<(u32, u32)> {
     let status = unsafe { status.assume_init() };
     let is_told = result == 0 && status.stx_mask & libc::STATX_DIOALIGN != 0;
     is_told.then_some((status.stx_dio_mem_align, status.stx_dio_offset_align))
+}
+
+/// Whether the host says that it has no such function.
+pub(super) fn cannot(error: &io::Error) -> bool {
+    // EINVAL is what drivers say of a range that they have no command for.
+    let none = [libc::EOPNOTSUPP, libc::ENOSYS, libc::ENOTTY, libc::EINVAL, libc::ENODEV];
+    error.raw_os_error().is_some_and(|error| none.contains(&error))
 }

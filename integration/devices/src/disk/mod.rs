@@ -5,6 +5,7 @@ mod client;
 mod direct;
 mod error;
 mod file;
+mod file_lock;
 mod flush;
 mod format;
 pub(crate) mod host;
@@ -16,7 +17,7 @@ pub use client::ClientDisk;
 pub use error::{DiskError, DiskFault};
 pub use file::{DiskOptions, FileDisk};
 pub use format::ImageType;
-pub(crate) use host::{allocate_ahead, lock as lock_file};
+pub(crate) use host::{allocate_ahead, lock as lock_file, unlock as unlock_file};
 
 use crate::iovec::{Gather, Scatter};
 
@@ -81,6 +82,20 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the host says. A host that cannot give space back is none.
     fn discard(&self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Takes the lock of a disk that was opened without it or has let go of it, before it is used. A
+    /// disk that has its lock, or none at all, is not changed.
+    ///
+    /// # Errors
+    /// [`DiskError`]: somebody else has it, or what the host says.
+    fn lock(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    /// Lets go of its lock, so that another process can have the disk. Nobody uses it from here on,
+    /// unless it is [locked](Self::lock) again; what was written and is to be seen on other hosts was
+    /// [flushed](Self::flush) before.
+    fn unlock(&self) {}
 
     /// Makes it read as zeros. The space is given back only if that is allowed.
     ///

@@ -45,11 +45,21 @@ impl NvramFile {
     /// # Errors
     /// [`NvramFileError`] with what is wrong: it cannot be had, is no file, too long, or in use.
     pub fn open(path: &Path) -> Result<Self, NvramFileError> {
-        let opened = Self::open_file(path);
+        let opened = Self::open_file(path, false);
         opened.map_err(|reason| NvramFileError { path: path.to_path_buf(), reason })
     }
 
-    fn open_file(path: &Path) -> Result<Self, NvramFault> {
+    /// Opens the file of a machine that another process still runs, and hands over: it is not written,
+    /// whatever is stored, until it is [locked](Self::lock).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for a file that is in use.
+    pub fn open_unlocked(path: &Path) -> Result<Self, NvramFileError> {
+        let opened = Self::open_file(path, true);
+        opened.map_err(|reason| NvramFileError { path: path.to_path_buf(), reason })
+    }
+
+    fn open_file(path: &Path, is_held: bool) -> Result<Self, NvramFault> {
         // Before it is opened, as opening a device may do things.
         match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => return Err(NvramFault::Kind),
@@ -69,17 +79,52 @@ impl NvramFile {
         if !metadata.is_file() {
             return Err(NvramFault::Kind);
         }
-        if !disk::lock_file(&file, true)? {
+        if !is_held && !disk::lock_file(&file, true)? {
             return Err(NvramFault::InUse);
         }
         let bytes = metadata.len();
         if bytes > MAX_BYTES as u64 {
             return Err(NvramFault::TooLong { bytes });
         }
-        allocate(&file, bytes);
+        if !is_held {
+            allocate(&file, bytes);
+        }
         let file = Arc::new(file);
         let writer = Writer::start(file.clone(), path.display().to_string())?;
+        if is_held {
+            writer.hold();
+        }
         Ok(Self(Arc::new(Opened { path: path.to_path_buf(), file, writer })))
+    }
+
+    /// Takes the lock of a file that is another process's until now, and has all of the content
+    /// written. One that is this process's is not changed.
+    ///
+    /// # Errors
+    /// [`NvramFileError`]: somebody else has it, or what the host says.
+    pub fn lock(&self) -> Result<(), NvramFileError> {
+        let Opened { path, file, writer } = &*self.0;
+        if writer.is_held() {
+            let locked = disk::lock_file(file, true).map_err(NvramFault::Host);
+            let locked =
+                locked.and_then(|locked| if locked { Ok(()) } else { Err(NvramFault::InUse) });
+            locked.map_err(|reason| NvramFileError { path: path.clone(), reason })?;
+            // One that was just made is empty.
+            let content = writer.content_bytes();
+            if file.metadata().is_ok_and(|metadata| metadata.len() != content) {
+                let _ = file.set_len(content);
+            }
+            writer.go_on();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the lock, so that another process can have the file. What changes from here on is
+    /// written when it is [locked](Self::lock) again. What changed before was
+    /// [flushed](Self::flush).
+    pub fn unlock(&self) {
+        self.0.writer.hold();
+        disk::unlock_file(&self.0.file);
     }
 
     /// Waits until all changes are on the disk, but for no longer than this.
@@ -103,6 +148,11 @@ impl NvramStore for NvramFile {
 
     fn renew(&self, damaged: &[u8], content: &[u8]) -> io::Result<Option<String>> {
         let Opened { path, file, writer } = &*self.0;
+        if writer.is_held() {
+            // What is in the file is another process's, and may be half of what that writes.
+            writer.hold_content(content);
+            return Ok(None);
+        }
         let aside = || match damaged {
             [] => Ok(None),
             _ => put_aside(path, damaged).map(|path| Some(path.display().to_string())),

@@ -124,3 +124,51 @@ fn what_is_no_file_for_it_is_told() {
     assert_eq!(std::fs::read(&path).unwrap().len(), MAX_BYTES + 1);
     assert_eq!(folder.names(), ["nvram"]);
 }
+
+#[test]
+fn a_file_is_handed_over() {
+    let folder = Folder::new("handed-over");
+    let path = folder.file();
+    let from = NvramFile::open(&path).unwrap();
+    let nvram = Nvram::open(USUAL_BYTES, Box::new(from.clone())).unwrap();
+    nvram.set_variable("boot-device", "disk").unwrap();
+    from.flush(SOON).unwrap();
+    let content = std::fs::read(&path).unwrap();
+
+    let to = NvramFile::open_unlocked(&path).unwrap();
+    let heir = Nvram::open(USUAL_BYTES, Box::new(to.clone())).unwrap();
+    assert!(matches!(to.lock().unwrap_err().reason, NvramFault::InUse));
+    // What is stored meanwhile is not in the file.
+    heir.set_variable("boot-device", "net").unwrap();
+    to.flush(SOON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    from.unlock();
+    nvram.set_variable("boot-device", "late").unwrap();
+    to.lock().unwrap();
+    to.lock().unwrap();
+    to.flush(SOON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), heir.to_bytes());
+    assert!(matches!(from.lock().unwrap_err().reason, NvramFault::InUse));
+    // It comes back, with what was changed meanwhile.
+    to.unlock();
+    from.lock().unwrap();
+    from.flush(SOON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), nvram.to_bytes());
+    assert_eq!(nvram.variable("boot-device").as_deref(), Some("late"));
+}
+
+/// What its owner is writing right now may look like damage.
+#[test]
+fn the_file_of_another_process_is_left_alone() {
+    let folder = Folder::new("left-alone");
+    let path = folder.file();
+    std::fs::write(&path, "half").unwrap();
+    let file = NvramFile::open_unlocked(&path).unwrap();
+    let nvram = Nvram::open(USUAL_BYTES, Box::new(file.clone())).unwrap();
+    file.flush(SOON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"half");
+    assert_eq!(folder.names(), ["nvram"]);
+    file.lock().unwrap();
+    file.flush(SOON).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), nvram.to_bytes());
+}

@@ -52,6 +52,8 @@ struct Queue {
     again: bool,
     /// Whether somebody has waited for all of it in vain.
     is_late: bool,
+    /// Whether the file is another process's: nothing is written until it is this one's.
+    is_held: bool,
     is_over: bool,
 }
 
@@ -105,6 +107,39 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Writes nothing from now on, but notes what changes.
+    pub(super) fn hold(&self) {
+        let _turn = lock(&self.shared.turn);
+        self.shared.queue().is_held = true;
+    }
+
+    /// Whether nothing is written.
+    pub(super) fn is_held(&self) -> bool {
+        self.shared.queue().is_held
+    }
+
+    /// How many bytes the content has.
+    pub(super) fn content_bytes(&self) -> u64 {
+        self.shared.queue().content.len() as u64
+    }
+
+    /// Has this as the content, of a file that is not this process's.
+    pub(super) fn hold_content(&self, content: &[u8]) {
+        self.shared.queue().content = content.to_vec();
+    }
+
+    /// Writes again, all of it first: somebody else may have changed the file.
+    pub(super) fn go_on(&self) {
+        let mut queue = self.shared.queue();
+        queue.is_held = false;
+        let bytes = queue.content.len();
+        if bytes != 0 {
+            queue.mark(0..bytes);
+        }
+        drop(queue);
+        self.shared.changed.notify_all();
     }
 
     /// Notes a change. It fails if the ones before could not be written; then these are tried again.
@@ -186,7 +221,8 @@ impl Shared {
                 // Nobody waits for a write that begins now.
                 return;
             }
-            let batch = queue.take();
+            // It may have been held meanwhile.
+            let batch = if queue.is_held { None } else { queue.take() };
             drop(queue);
             if let Some((range, bytes)) = batch {
                 let written = target.write(range.start, &bytes);
@@ -232,7 +268,7 @@ impl Queue {
     }
 
     fn has_work(&self) -> bool {
-        self.dirty.is_some() && (self.failed.is_none() || self.again)
+        !self.is_held && self.dirty.is_some() && (self.failed.is_none() || self.again)
     }
 
     /// What is to be written next.

@@ -61,6 +61,14 @@ fn devices_are_disks() {
             assert_eq!(disk.block_sizes().logical, block);
             let again = FileDisk::open(&device.device, &DiskOptions::new()).unwrap_err();
             assert!(matches!(again.reason, DiskFault::InUse { .. }), "{again}");
+            let later = DiskOptions::new().lock_later(true);
+            let heir = FileDisk::open(&device.device, &later).unwrap();
+            assert!(matches!(heir.lock().unwrap_err().reason, DiskFault::InUse { .. }));
+            disk.unlock();
+            heir.lock().unwrap();
+            assert!(matches!(disk.lock().unwrap_err().reason, DiskFault::InUse { .. }));
+            heir.unlock();
+            disk.lock().unwrap();
 
             // Sectors in the middle of blocks, in memory at any place.
             let mut model: Vec<u8> = (0..4096 * 512).map(|at| (at / 512) as u8).collect();

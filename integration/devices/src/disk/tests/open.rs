@@ -95,6 +95,40 @@ fn writers_are_alone() {
 }
 
 #[test]
+fn a_lock_is_handed_over() {
+    let image = Temporary::image(8);
+    let later = DiskOptions::new().lock_later(true);
+    let (from, to) = (image.disk(), image.open(&later).unwrap());
+    let in_use = |disk: &FileDisk| {
+        let error = disk.lock().unwrap_err();
+        assert_eq!(error.path, image.0);
+        assert!(matches!(error.reason, DiskFault::InUse { to_write: true }), "{error}");
+    };
+    in_use(&to);
+    write(&from, 512, &[9; 512]).unwrap();
+    from.lock().unwrap();
+    from.unlock();
+    from.unlock();
+    to.lock().unwrap();
+    assert_eq!(read(&to, 512, 512).unwrap(), [9; 512]);
+    // Who let go of it may want it again.
+    in_use(&from);
+    to.unlock();
+    from.lock().unwrap();
+    in_use(&to);
+    // Several may read.
+    from.unlock();
+    let reader = image.open_unlocked(&DiskOptions::new().read_only(true)).unwrap();
+    let other = image.open(&later.clone().read_only(true)).unwrap();
+    other.lock().unwrap();
+    let writer = image.open(&later).unwrap();
+    in_use(&writer);
+    reader.unlock();
+    other.unlock();
+    writer.lock().unwrap();
+}
+
+#[test]
 #[ignore = "it is a process of another test"]
 fn hold_a_disk() {
     let Some(path) = path_of_this_process() else { return };
