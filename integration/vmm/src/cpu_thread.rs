@@ -1,5 +1,6 @@
 //! The thread of a virtual CPU: runs guest code, answers what it asks, waits while it is stopped.
 
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::platform::MmioBus;
 use arch_ppc64::smp::{Mailboxes, Order};
 use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
+use vm_memory::GuestAddress;
 use vmm_sys_util::signal::SIGRTMIN;
 
 use crate::end::{End, Why, lock};
@@ -15,7 +17,7 @@ use crate::moments::Phase;
 use crate::outlet;
 use crate::signals;
 use crate::stats::Stats;
-use crate::vcpu::Vcpu;
+use crate::vcpu::{BackendError, Vcpu};
 
 /// What every CPU's thread works with.
 #[derive(Clone)]
@@ -28,12 +30,17 @@ pub(crate) struct Shared {
     pub(crate) all_stats: Arc<Mutex<Stats>>,
 }
 
+/// What others want done by the thread of a CPU, which does it between two instructions: when it is
+/// told to look.
+pub(crate) type Task = Box<dyn FnOnce(&mut CpuThread) + Send>;
+
 /// The thread of a virtual CPU.
 pub(crate) struct CpuThread {
     pub(crate) index: CpuIndex,
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) shared: Shared,
     pub(crate) stats: Stats,
+    pub(crate) tasks: Receiver<Task>,
 }
 
 impl CpuThread {
@@ -68,9 +75,13 @@ impl CpuThread {
                     }
                     self.stats.moments.reach(Phase::Entered);
                 }
-                Order::Run => {}
-                // Nobody wants anything of this thread.
-                Order::Look => continue,
+                Order::Run => self.stats.moments.reach(Phase::Entered),
+                Order::Look => {
+                    while let Ok(task) = self.tasks.try_recv() {
+                        task(self);
+                    }
+                    continue;
+                }
                 Order::End => return None,
             }
             match self.run() {
@@ -84,6 +95,22 @@ impl CpuThread {
                 Left::Because(why) => return Some(why),
             }
         }
+    }
+
+    /// Brings the instruction to its end that the CPU left guest code in, without running another.
+    pub(crate) fn complete(&mut self) -> Result<(), BackendError> {
+        // Of one with several accesses, the next.
+        while let Some(exit) = self.vcpu.complete()? {
+            match exit {
+                VcpuExit::MmioRead(at, data) => self.shared.read(self.index, at, data),
+                VcpuExit::MmioWrite(at, data) => self.shared.write(self.index, at, data),
+                other => {
+                    let what = format!("unexpected exit {other:?} at the end of an instruction");
+                    return Err(BackendError::Unsuitable(what));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs guest code until somebody interrupts it, the CPU stops itself, or the machine is to
@@ -108,15 +135,11 @@ impl CpuThread {
                 }
                 Ok(VcpuExit::MmioRead(at, data)) => {
                     self.stats.exits.mmio_reads += 1;
-                    if !self.shared.mmio.read_by(self.index, at, data) {
-                        log::debug!("{} reads where nothing is, at {:#x}", self.index, at.0);
-                    }
+                    self.shared.read(self.index, at, data);
                 }
                 Ok(VcpuExit::MmioWrite(at, data)) => {
                     self.stats.exits.mmio_writes += 1;
-                    if !self.shared.mmio.write_by(self.index, at, data) {
-                        log::debug!("{} writes where nothing is, at {:#x}", self.index, at.0);
-                    }
+                    self.shared.write(self.index, at, data);
                 }
                 Ok(VcpuExit::Interrupted) => {
                     self.stats.exits.interrupted += 1;
@@ -128,6 +151,20 @@ impl CpuThread {
                 }
                 Err(error) => return Left::Because(Why::Host(error.into())),
             }
+        }
+    }
+}
+
+impl Shared {
+    fn read(&self, by: CpuIndex, at: GuestAddress, data: &mut [u8]) {
+        if !self.mmio.read_by(by, at, data) {
+            log::debug!("{by} reads where nothing is, at {:#x}", at.0);
+        }
+    }
+
+    fn write(&self, by: CpuIndex, at: GuestAddress, data: &[u8]) {
+        if !self.mmio.write_by(by, at, data) {
+            log::debug!("{by} writes where nothing is, at {:#x}", at.0);
         }
     }
 }

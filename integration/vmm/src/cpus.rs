@@ -2,24 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use arch_ppc64::CpuIndex;
+use arch_ppc64::platform::StateValue;
 
-use crate::cpu_thread::{CpuThread, Shared};
+use crate::cpu_thread::{CpuThread, Shared, Task};
 use crate::end::lock;
 use crate::error::{VmmError, create};
 use crate::stats::Stats;
-use crate::vcpu::{Vcpu, Vm};
+use crate::vcpu::{BackendError, Vcpu, Vm};
 
 /// The CPUs of one start of a machine.
 pub(crate) struct Cpus {
     shared: Shared,
     vm: Option<Arc<dyn Vm>>,
-    threads: Mutex<BTreeMap<CpuIndex, JoinHandle<Box<dyn Vcpu>>>>,
+    threads: Mutex<BTreeMap<CpuIndex, Thread>>,
     /// Those that were taken out: a back end makes each only once.
     parked: Mutex<BTreeMap<CpuIndex, Box<dyn Vcpu>>>,
+}
+
+struct Thread {
+    handle: JoinHandle<Box<dyn Vcpu>>,
+    tasks: Sender<Task>,
 }
 
 impl Cpus {
@@ -29,12 +36,58 @@ impl Cpus {
 
     /// Gives a CPU, which has its mailbox, a thread.
     pub(crate) fn run(&self, index: CpuIndex, vcpu: Box<dyn Vcpu>) -> io::Result<()> {
-        let thread =
-            CpuThread { index, vcpu, shared: self.shared.clone(), stats: Stats::default() };
+        let (tasks, wanted) = channel();
+        let thread = CpuThread {
+            index,
+            vcpu,
+            shared: self.shared.clone(),
+            stats: Stats::default(),
+            tasks: wanted,
+        };
         let name = std::thread::Builder::new().name(index.to_string());
-        let thread = name.spawn(|| thread.main())?;
-        lock(&self.threads).insert(index, thread);
+        let handle = name.spawn(|| thread.main())?;
+        lock(&self.threads).insert(index, Thread { handle, tasks });
         Ok(())
+    }
+
+    /// The state of each CPU, while the machine is paused: `None` when it ends instead.
+    ///
+    /// # Errors
+    /// [`BackendError`] of the first CPU whose state cannot be had.
+    pub(crate) fn save(&self) -> Option<Result<BTreeMap<CpuIndex, StateValue>, BackendError>> {
+        // All of them first: what one has left open may still interrupt another.
+        match self.have_done(CpuThread::complete)? {
+            Ok(_) => self.have_done(|thread| thread.vcpu.save()),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Has each CPU's own thread do something; `None` when one has ended.
+    fn have_done<T: Send + 'static>(
+        &self,
+        task: fn(&mut CpuThread) -> Result<T, BackendError>,
+    ) -> Option<Result<BTreeMap<CpuIndex, T>, BackendError>> {
+        let (done, results) = channel();
+        let mut count = 0;
+        for (&index, thread) in &*lock(&self.threads) {
+            let done = done.clone();
+            let task: Task = Box::new(move |thread| {
+                // Nobody waits any more who has seen another one fail.
+                let _ = done.send((index, task(thread)));
+            });
+            thread.tasks.send(task).ok()?;
+            self.shared.mailboxes.look(index).ok()?;
+            count += 1;
+        }
+        drop(done);
+        let mut all = BTreeMap::new();
+        for (index, result) in results {
+            match result {
+                Ok(result) => all.insert(index, result),
+                Err(error) => return Some(Err(error)),
+            };
+        }
+        (all.len() == count).then_some(Ok(all))
     }
 
     /// One more CPU, stopped.
@@ -75,7 +128,7 @@ impl Cpus {
         let _ = self.shared.mailboxes.remove(index);
         let thread = lock(&self.threads).remove(&index);
         // A panic was reported by the thread itself.
-        if let Some(Ok(mut vcpu)) = thread.map(JoinHandle::join) {
+        if let Some(Ok(mut vcpu)) = thread.map(|thread| thread.handle.join()) {
             // Others may wait for all that run.
             vcpu.stop();
             lock(&self.parked).insert(index, vcpu);
@@ -90,7 +143,7 @@ impl Cpus {
     /// Waits for the threads, when nobody plugs CPUs any more.
     pub(crate) fn join(&self) {
         for (_, thread) in std::mem::take(&mut *lock(&self.threads)) {
-            let _ = thread.join();
+            let _ = thread.handle.join();
         }
     }
 }

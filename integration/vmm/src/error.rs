@@ -5,6 +5,8 @@ use std::io;
 use arch_ppc64::CpuIndex;
 
 use crate::boot::BootError;
+use crate::halves::PauseError;
+use crate::saved::RestoreError;
 use crate::vcpu::BackendError;
 
 /// Why the VMM could not go on.
@@ -35,6 +37,12 @@ pub enum VmmError {
     /// The machine cannot start again with what is plugged into it.
     #[error("the machine cannot start again as it is now")]
     Present(#[source] arch_ppc64::ConfigError),
+    /// A machine that was saved cannot go on here.
+    #[error("the machine cannot go on where it was saved")]
+    Restore(#[from] RestoreError),
+    /// A machine that was saved does not go on.
+    #[error("the machine that was saved does not go on")]
+    Resume(#[from] PauseError),
     /// A bug of this program.
     #[error("the thread of {0} panicked")]
     Panic(CpuIndex),

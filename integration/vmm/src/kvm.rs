@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use arch_ppc64::cas::{InterruptMode, Mmu, Support};
 use arch_ppc64::config::{AddressTranslation, Interrupts};
+use arch_ppc64::platform::{SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use kvm_ppc64::{KvmError, MemoryFlags, VmOptions};
 use pseries_devices::virtio::NotifyEvents;
@@ -149,6 +150,10 @@ impl Vm for KvmVm {
     fn resume_clock(&self) {
         self.vm.resume_clock();
     }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(&*self.vm)
+    }
 }
 
 /// Whether the host's processor is QEMU's. A guest's thread of a core on KVM gets the doorbells of its
@@ -176,6 +181,18 @@ impl Vcpu for KvmVcpu {
 
     fn reset(&mut self) -> Result<(), BackendError> {
         Ok(self.vcpu.reset()?)
+    }
+
+    fn complete(&mut self) -> Result<Option<VcpuExit<'_>>, BackendError> {
+        Ok(self.vcpu.complete()?)
+    }
+
+    fn save(&self) -> Result<StateValue, BackendError> {
+        Ok(StateValue::of(&self.vcpu.save()?)?)
+    }
+
+    fn restore(&mut self, state: &StateValue) -> Result<(), BackendError> {
+        Ok(self.vcpu.restore(&state.get()?)?)
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {

@@ -69,9 +69,17 @@ impl Control {
         state.halves = Some(halves);
     }
 
+    /// A machine is there that was saved, and stands still already. Whether it was to stand still before.
+    pub(crate) fn begin_paused(&self, halves: Halves) -> bool {
+        let mut state = self.lock();
+        state.halves = Some(halves);
+        std::mem::replace(&mut state.paused, true)
+    }
+
     /// It ends.
     pub(crate) fn end_halves(&self) {
-        self.lock().halves = None;
+        let mut state = self.lock();
+        (state.halves, state.live) = (None, None);
     }
 }
 

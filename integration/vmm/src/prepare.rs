@@ -20,6 +20,7 @@ use crate::moments::{Moments, Phase};
 use crate::nvram::KeptNvram;
 use crate::outlet;
 use crate::resize::Control;
+use crate::saved::Resumption;
 use crate::software::{Clock, GuestTime, Software};
 use crate::stats::Stats;
 use crate::vcpu::{Backend, BackendError};
@@ -123,6 +124,7 @@ pub(crate) fn setup(
         ram: RamPlan::of(config),
         devices,
         control: control.clone(),
+        resumption: Mutex::default(),
     };
     moments.reach(Phase::Opened);
     let stats = Arc::new(Mutex::new(Stats { moments, ..Stats::default() }));
@@ -130,6 +132,14 @@ pub(crate) fn setup(
 }
 
 impl Ready {
+    /// The same, whose first start goes on with a machine that was saved.
+    #[allow(dead_code, reason = "the folder and migration come next")]
+    #[must_use]
+    pub(crate) fn resuming(self, resumption: Resumption) -> Self {
+        let setup = vmm::Setup { resumption: Mutex::new(Some(resumption)), ..self.setup };
+        Self { setup, ..self }
+    }
+
     /// Runs the machine to its end, on this thread.
     ///
     /// # Errors

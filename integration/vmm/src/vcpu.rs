@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arch_ppc64::cas::{Decision, InterruptMode, Mmu, Negotiated, Support};
 use arch_ppc64::config::{AddressTranslation, Interrupts};
-use arch_ppc64::platform::{Device, InterruptController};
+use arch_ppc64::platform::{Device, InterruptController, SaveState, StateError, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, GuestRam, Kick, Machine, VcpuExit};
 use pseries_devices::virtio::NotifyEvents;
 use vm_memory::GuestAddress;
@@ -43,6 +43,33 @@ pub trait Vcpu: Send {
     /// [`BackendError`] when the host fails.
     fn reset(&mut self) -> Result<(), BackendError> {
         Ok(())
+    }
+
+    /// Gives the CPU the results of its last exit, without running guest code: before its state is
+    /// [saved](Self::save). `Some` is one more access of the same instruction, to be answered before
+    /// this is called again. By default there is never anything open.
+    ///
+    /// # Errors
+    /// [`BackendError`] when the host fails.
+    fn complete(&mut self) -> Result<Option<VcpuExit<'_>>, BackendError> {
+        Ok(None)
+    }
+
+    /// Its state, when it is [complete](Self::complete). By default it has none that can be saved.
+    ///
+    /// # Errors
+    /// [`BackendError::State`] when it cannot be saved, and [`BackendError`] when the host fails.
+    fn save(&self) -> Result<StateValue, BackendError> {
+        Err(StateError::Unsupported("a virtual CPU".to_owned()).into())
+    }
+
+    /// Takes up a state that was saved, after the [machine's](Vm::state) and before the CPU first
+    /// runs. Nobody vouches for it.
+    ///
+    /// # Errors
+    /// [`BackendError`] says what cannot be. The CPU does not run then.
+    fn restore(&mut self, _state: &StateValue) -> Result<(), BackendError> {
+        Err(StateError::Unsupported("a virtual CPU".to_owned()).into())
     }
 
     /// A handle with which other threads get this CPU out of guest code.
@@ -99,6 +126,12 @@ pub trait Vm: Send + Sync {
     /// # Errors
     /// [`BackendError`] when there is none, or the host fails.
     fn remove_memory(&self, start: GuestAddress) -> Result<(), BackendError>;
+
+    /// What is set for all of its CPUs at once, and time; restored when the CPUs are made, before they
+    /// are. `None` where machines cannot be saved: the default.
+    fn state(&self) -> Option<&dyn SaveState> {
+        None
+    }
 
     /// Has the guest's time stand still, once no CPU is in guest code: its time base, and what CPUs
     /// count from it. Again is no change. By default, it goes on with the host's.
@@ -233,6 +266,9 @@ pub enum BackendError {
     /// A source of interrupts cannot be had.
     #[error(transparent)]
     Interrupt(#[from] arch_ppc64::platform::InterruptError),
+    /// A state cannot be had, or not be taken up.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The signal that stops virtual CPUs has no handler.
     #[error("cannot register the signal that stops virtual CPUs")]
     Signal(#[source] std::io::Error),

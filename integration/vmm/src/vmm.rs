@@ -29,6 +29,7 @@ use crate::moments::Phase;
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::resize::{self, Control, Notes, Resizer};
+use crate::saved::{Live, MachineState, RestoreError, Resumption};
 use crate::signals::{self, Signals};
 use crate::stats::Stats;
 use crate::terminal::{self, RawTerminal};
@@ -78,6 +79,8 @@ pub struct Setup {
     pub devices: Arc<Devices>,
     /// Makes it larger and smaller while it runs, and has it stand still.
     pub control: Control,
+    /// The machine that was saved, if its first start is to go on with one: it is taken out.
+    pub resumption: Mutex<Option<Resumption>>,
 }
 
 /// Runs a machine to its end, with its first console and the terminal that are in `consoles`.
@@ -192,8 +195,25 @@ fn live(
         boot_arguments: None,
         boot_device: None,
     };
+    let mut resumption = lock(&setup.resumption).take();
+    let mut resumed = None;
+    if let Some(Resumption { source, .. }) = &mut resumption {
+        let state = source.take(ram, &end.stopping());
+        if end.is_wanted() {
+            return ending(end.wait());
+        }
+        let state = state?;
+        nth.machine = state.machine(&setup.machine, &*setup.backend)?;
+        nth.boot_count = state.boot_count;
+        resumed = Some(state);
+    }
     loop {
-        let life = match Life::begin(setup, ram, board, end, stats, &nth) {
+        let life = Life::begin(setup, ram, board, end, stats, &nth, resumed.take().as_ref());
+        let life = match (life, resumption.take()) {
+            (Ok(life), Some(resumption)) => life.go_on(resumption),
+            (life, _) => life,
+        };
+        let life = match life {
             Ok(life) => life,
             Err(VmmError::Boot(BootError::Ending)) => return ending(end.wait()),
             Err(VmmError::Boot(BootError::Nothing)) => return Ok(Ending::NothingToStart),
@@ -291,6 +311,8 @@ struct Life {
     devices: Option<Plugged>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
+    /// Somebody wanted it to stand still before it was there.
+    stays_paused: bool,
 }
 
 /// What a machine leaves for its next start: the arguments that its client wants that to have, the
@@ -305,9 +327,10 @@ impl Life {
         end: &Arc<End>,
         stats: &Arc<Mutex<Stats>>,
         nth: &Nth,
+        resumed: Option<&MachineState>,
     ) -> Result<Self, VmmError> {
         let host_ram: Arc<dyn HostRam> = ram.clone();
-        let vm = setup.backend.create(&nth.machine, &host_ram)?;
+        let mut vm = setup.backend.create(&nth.machine, &host_ram)?;
         lock(stats).moments.reach(Phase::Machine);
         let machine = &vm.machine;
         let mailboxes = Arc::new(Mailboxes::new().with_negotiated(vm.negotiated));
@@ -324,11 +347,21 @@ impl Life {
             interrupts: vm.interrupts,
             devices: vm.devices,
             wires: Wires { memory: ram.memory().clone(), notify_events: vm.notify_events },
+            resumed,
             boot_arguments: nth.boot_arguments.clone(),
             boot_device: nth.boot_device.clone(),
             stopping: end.stopping(),
         };
         let boot = boot::prepare(machine, &setup.from, board, parts)?;
+        if let Some(state) = resumed {
+            // It stands still until all of it is there.
+            mailboxes.pause();
+            if let Some(vm) = &vm.vm {
+                vm.pause_clock();
+            }
+            state.restore_cpus(machine, vm.vm.as_deref(), &mut vm.vcpus, &mailboxes)?;
+            boot.platform.restore(state.platform()).map_err(RestoreError::from)?;
+        }
         lock(stats).moments.reach(Phase::Loaded);
         let shared = cpu_thread::Shared {
             bus: boot.platform.hypercalls().clone(),
@@ -348,20 +381,54 @@ impl Life {
             devices: boot.plugged,
             client: boot.client,
             stats: stats.clone(),
+            stays_paused: false,
         };
         let started = life.start(setup, machine, vm.vcpus, vm.vm.clone(), ram, notes);
         if let Err(error) = started {
             life.end();
             return Err(error);
         }
-        // From here on it may stand still.
-        let halves = Halves::new(mailboxes.clone(), Arc::new(boot.platform), vm.vm);
-        life.control.begin_halves(halves);
-        for vcpu in machine.vcpus().take(1) {
-            // It is stopped, as all are.
-            let _ = mailboxes.start(vcpu, boot.registers);
+        // From here on it may stand still, and be saved.
+        let platform = Arc::new(boot.platform);
+        let halves = Halves::new(mailboxes.clone(), platform.clone(), vm.vm.clone());
+        life.control.begin_live(Live {
+            backend: setup.backend.name(),
+            machine: machine.clone(),
+            boot_count: nth.boot_count,
+            mailboxes: mailboxes.clone(),
+            cpus: life.cpus.clone(),
+            vm: vm.vm,
+            platform,
+            hotplug: life.hotplug.clone(),
+            ram: ram.clone(),
+        });
+        match boot.registers {
+            None => life.stays_paused = life.control.begin_paused(halves),
+            Some(registers) => {
+                life.control.begin_halves(halves);
+                for vcpu in machine.vcpus().take(1) {
+                    // It is stopped, as all are.
+                    let _ = mailboxes.start(vcpu, registers);
+                }
+            }
         }
         Ok(life)
+    }
+
+    /// A machine that was saved is there, and stands still.
+    fn go_on(self, mut resumption: Resumption) -> Result<Self, VmmError> {
+        let committed = resumption.source.commit().map_err(VmmError::from);
+        let goes_on = committed.and_then(|()| match resumption.paused || self.stays_paused {
+            true => Ok(()),
+            false => Ok(self.control.resume()?),
+        });
+        match goes_on {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.end();
+                Err(error)
+            }
+        }
     }
 
     /// Starts the threads.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use arch_ppc64::boot;
 use arch_ppc64::loader::LoadError;
-use arch_ppc64::platform::PlatformError;
+use arch_ppc64::platform::{PlatformError, StateError};
 
 use super::RamError;
 use crate::devices::PlugError;
@@ -85,6 +85,9 @@ pub enum BootError {
     /// The guest cannot be put in place.
     #[error(transparent)]
     Start(#[from] boot::BootError),
+    /// The interrupts of a machine that was saved are none.
+    #[error("the interrupts of the machine that was saved")]
+    Saved(#[source] StateError),
     /// The devices cannot be one machine.
     #[error(transparent)]
     Platform(#[from] PlatformError),

@@ -29,9 +29,10 @@ use arch_ppc64::rtas::{
 };
 use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 #[cfg(feature = "vof")]
-use vof_device::VofBuilder;
+use vof_device::{Vof, VofBuilder};
 
 use crate::devices::{Devices, Plugged, Wires};
+use crate::saved::MachineState;
 
 pub use error::BootError;
 pub use from::{BootDevices, BootFrom};
@@ -85,6 +86,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) devices: Vec<Arc<dyn Device>>,
     /// What those of the bus are connected with.
     pub(crate) wires: Wires,
+    /// The machine that was saved, if this is where it goes on: nothing is loaded.
+    pub(crate) resumed: Option<&'a MachineState>,
     /// What the client of the start before wants this one to have as arguments.
     pub(crate) boot_arguments: Option<String>,
     /// And where it wants it to start from, if that is not the machine's to say.
@@ -122,8 +125,8 @@ pub(crate) struct Prepared {
     pub(crate) plugged: Option<Plugged>,
     /// The interrupt of the console.
     pub(crate) input: InterruptLine,
-    /// How the first CPU starts.
-    pub(crate) registers: EntryRegisters,
+    /// How the first CPU starts; `None` where it goes on.
+    pub(crate) registers: Option<EntryRegisters>,
     /// Asks the guest's system to shut down.
     pub(crate) power_button: PowerButton,
     /// Plugs CPUs and memory, where there is room for more.
@@ -158,6 +161,9 @@ pub(crate) fn prepare(
     let memory = wires.memory.clone();
     let console = &board.console;
     let mut builder = PlatformBuilder::new(machine, interrupts);
+    if let Some(state) = parts.resumed {
+        builder = builder.with_interrupts(state.interrupts().clone()).map_err(BootError::Saved)?;
+    }
     let mut interrupt = |id: &str, name| builder.interrupt(id, name, InterruptKind::Edge);
     let input = interrupt(&hvterm::id_of(VTY_UNIT), hvterm::INPUT).map_err(PlatformError::from)?;
     let warnings = interrupt(EVENT_SOURCES_ID, EPOW).map_err(PlatformError::from)?;
@@ -186,6 +192,18 @@ pub(crate) fn prepare(
     }
     let plugged = board.devices.plug(&mut builder, wires)?;
     let mut platform = builder.build()?;
+    if parts.resumed.is_some() {
+        let client = plug_in(&mut platform, plugged.as_ref(), console.clone(), cpus)?;
+        return Ok(Prepared {
+            platform,
+            plugged,
+            registers: None,
+            input,
+            power_button,
+            hotplug,
+            client,
+        });
+    }
     let rng_seed = seed(board.randomness).map_err(BootError::Random)?;
     let start = |platform: &mut Platform, boot: Boot<'_>| {
         let boot = boot.number(boot_count).with_boot_arguments(boot_arguments.as_deref());
@@ -217,6 +235,7 @@ pub(crate) fn prepare(
         #[cfg(not(feature = "vof"))]
         BootFrom::Devices(_) => return Err(BootError::NeedsKernel),
     };
+    let registers = Some(registers);
     Ok(Prepared { platform, plugged, registers, input, power_button, hotplug, client })
 }
 
@@ -235,14 +254,32 @@ fn start(
     let booted = vof_device::boot(boot, platform, ram, |vof| {
         attach(plugged, vof).console(VTY_PATH, console).cpus(cpus, &topology)
     })?;
-    let reporter = booted.vof.map(|vof| -> ClientReporter {
-        Box::new(move || ClientReport {
-            calls: vof.calls(),
-            boot_arguments: vof.boot_arguments(),
-            boot_device: vof.boot_device(),
-        })
-    });
-    Ok((booted.registers, reporter))
+    Ok((booted.registers, booted.vof.map(reporter)))
+}
+
+/// Has the client interface, if the machine has one, where another one is taken up; what tells what
+/// the client did.
+#[cfg(feature = "vof")]
+fn plug_in(
+    platform: &mut Platform,
+    plugged: Option<&Plugged>,
+    console: Arc<dyn Console>,
+    cpus: Arc<dyn VcpuHost>,
+) -> Result<Option<ClientReporter>, BootError> {
+    let topology = platform.machine().topology().clone();
+    let vof = vof_device::plug_in(platform, |vof| {
+        attach(plugged, vof).console(VTY_PATH, console).cpus(cpus, &topology)
+    })?;
+    Ok(vof.map(reporter))
+}
+
+#[cfg(feature = "vof")]
+fn reporter(vof: Arc<Vof>) -> ClientReporter {
+    Box::new(move || ClientReport {
+        calls: vof.calls(),
+        boot_arguments: vof.boot_arguments(),
+        boot_device: vof.boot_device(),
+    })
 }
 
 /// Attaches the packages of the devices that have one.
@@ -266,6 +303,17 @@ fn start(
     _: Arc<dyn VcpuHost>,
 ) -> Result<(EntryRegisters, Option<ClientReporter>), BootError> {
     Ok((boot.flat(platform, ram)?, None))
+}
+
+/// There is none.
+#[cfg(not(feature = "vof"))]
+fn plug_in(
+    _: &mut Platform,
+    _: Option<&Plugged>,
+    _: Arc<dyn Console>,
+    _: Arc<dyn VcpuHost>,
+) -> Result<Option<ClientReporter>, BootError> {
+    Ok(None)
 }
 
 /// Randomness for the guest's own generator.

@@ -82,6 +82,7 @@ fn parts(ram: &dyn GuestRam) -> Parts<'_> {
         devices: Vec::new(),
         hotplug: Arc::new(NoHost),
         wires: Wires::default(),
+        resumed: None,
         boot_arguments: None,
         boot_device: None,
         stopping: Stopping::new(|| false),

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use crate::end::lock;
 use crate::halves::Halves;
+use crate::saved::Live;
 
 pub use error::ResizeError;
 use notes::Message;
@@ -111,6 +112,8 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     /// What of it stands still.
     pub(crate) halves: Option<Halves>,
+    /// What of it is saved.
+    pub(crate) live: Option<Arc<Live>>,
 }
 
 impl State {

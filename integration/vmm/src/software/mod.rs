@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::cas::{InterruptMode, Mmu, Support};
 use arch_ppc64::config::{AddressTranslation, Interrupts};
 use arch_ppc64::cpu::CpuModel;
+use arch_ppc64::platform::{SaveState, StateValue};
 use arch_ppc64::{CpuIndex, EntryRegisters, Kick, Machine, VcpuExit};
 use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 use vm_memory::GuestAddress;
@@ -149,6 +150,10 @@ impl Vm for SoftVm {
     fn resume_clock(&self) {
         self.vm.resume_clock();
     }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(&*self.vm)
+    }
 }
 
 struct SoftVcpu {
@@ -176,6 +181,18 @@ impl Vcpu for SoftVcpu {
     fn reset(&mut self) -> Result<(), BackendError> {
         self.vcpu.reset();
         Ok(())
+    }
+
+    fn complete(&mut self) -> Result<Option<VcpuExit<'_>>, BackendError> {
+        self.vcpu.complete().map_err(unsuitable)
+    }
+
+    fn save(&self) -> Result<StateValue, BackendError> {
+        Ok(StateValue::of(&self.vcpu.save().map_err(unsuitable)?)?)
+    }
+
+    fn restore(&mut self, state: &StateValue) -> Result<(), BackendError> {
+        self.vcpu.restore(&state.get()?).map_err(unsuitable)
     }
 
     fn kicker(&self) -> Arc<dyn Kick> {

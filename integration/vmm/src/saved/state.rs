@@ -1,0 +1,149 @@
+//! The state of a machine: plain data.
+
+use std::collections::BTreeMap;
+
+use arch_ppc64::hotplug::Resource;
+use arch_ppc64::platform::{InterruptNumbers, PlatformState, SaveState, StateError, StateValue};
+use arch_ppc64::smp::{Mailboxes, RunState};
+use arch_ppc64::{CpuIndex, Machine};
+use serde::{Deserialize, Serialize};
+use vm_memory::GuestAddress;
+
+use super::RestoreError;
+use super::shape::Shape;
+use crate::vcpu::{Backend, Vcpu, Vm};
+
+/// All that there is of a machine that stands still, but its configuration and its RAM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineState {
+    /// What runs the guest.
+    pub(super) backend: String,
+    pub(super) machine: Shape,
+    pub(super) plugged: Plugged,
+    /// The number of the start, 1 for the first.
+    pub(crate) boot_count: u32,
+    /// What is set for all CPUs.
+    pub(super) vm: Versioned,
+    /// By their numbers.
+    pub(super) cpus: BTreeMap<u32, SavedCpu>,
+    pub(super) platform: PlatformState,
+}
+
+/// What there is of what can be plugged.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plugged {
+    /// The first threads of cores.
+    cores: Vec<u32>,
+    /// Where blocks of memory begin.
+    memory: Vec<u64>,
+}
+
+/// A state that is no device's of the platform.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Versioned {
+    version: u32,
+    state: StateValue,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedCpu {
+    pub(super) run: RunState,
+    pub(super) registers: StateValue,
+}
+
+impl MachineState {
+    /// Checks that `machine`, on this back end, is the one that was saved. It is the machine with what
+    /// was plugged then.
+    pub(crate) fn machine(
+        &self,
+        machine: &Machine,
+        backend: &dyn Backend,
+    ) -> Result<Machine, RestoreError> {
+        if self.backend != backend.name() {
+            let (saved, here) = (self.backend.clone(), backend.name().to_owned());
+            return Err(RestoreError::Backend { saved, here });
+        }
+        self.machine.check(machine)?;
+        let machine = machine.clone().with_present(self.plugged.resources())?;
+        let here: Vec<_> = machine.vcpus().map(|index| index.0).collect();
+        let mut one_sided = here.iter().filter(|index| !self.cpus.contains_key(index));
+        let mut only_saved = self.cpus.keys().filter(|index| !here.contains(index));
+        match one_sided.next().or(only_saved.next()) {
+            Some(&index) => Err(RestoreError::OneSided(CpuIndex(index))),
+            None => Ok(machine),
+        }
+    }
+
+    /// Where blocks of memory were plugged.
+    #[allow(dead_code, reason = "the folder and migration come next")]
+    pub(crate) fn plugged_memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
+        self.plugged.memory.iter().copied().map(GuestAddress)
+    }
+
+    /// Which interrupts the devices have.
+    pub(crate) fn interrupts(&self) -> &InterruptNumbers {
+        self.platform.interrupts()
+    }
+
+    /// The state of its devices.
+    pub(crate) fn platform(&self) -> &PlatformState {
+        &self.platform
+    }
+
+    /// Has the new virtual machine of [such a machine](Self::machine) take up its state, and its CPUs,
+    /// which are in the machine's order, theirs.
+    pub(crate) fn restore_cpus(
+        &self,
+        machine: &Machine,
+        vm: Option<&dyn Vm>,
+        vcpus: &mut [Box<dyn Vcpu>],
+        mailboxes: &Mailboxes,
+    ) -> Result<(), RestoreError> {
+        let none = || StateError::Unsupported(format!("the back end {}", self.backend));
+        let vm = vm.and_then(Vm::state).ok_or_else(none).map_err(RestoreError::Vm)?;
+        self.vm.restore(vm).map_err(RestoreError::Vm)?;
+        for (index, vcpu) in machine.vcpus().zip(vcpus) {
+            let saved = self.cpus.get(&index.0).ok_or(RestoreError::OneSided(index))?;
+            let restored = vcpu.restore(&saved.registers);
+            restored.map_err(|source| RestoreError::Cpu { index, source })?;
+            let set = mailboxes.set_run_state(index, saved.run);
+            set.map_err(|_| RestoreError::OneSided(index))?;
+        }
+        Ok(())
+    }
+}
+
+impl Plugged {
+    pub(super) fn of(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut plugged = Self::default();
+        for resource in resources {
+            match resource {
+                Resource::Core(first) => plugged.cores.push(first.0),
+                Resource::Memory(block) => plugged.memory.push(block.start.0),
+                // There are no others.
+                _ => {}
+            }
+        }
+        plugged
+    }
+
+    fn resources(&self) -> impl Iterator<Item = Resource> + '_ {
+        let cores = self.cores.iter().map(|&first| Resource::core(CpuIndex(first)));
+        let memory = self.memory.iter().map(|&start| Resource::memory(GuestAddress(start)));
+        cores.chain(memory)
+    }
+}
+
+impl Versioned {
+    pub(super) fn save(of: &dyn SaveState) -> Result<Self, StateError> {
+        Ok(Self { version: of.version(), state: of.save()? })
+    }
+
+    fn restore(&self, of: &dyn SaveState) -> Result<(), StateError> {
+        of.restore(self.version, &self.state)
+    }
+}
