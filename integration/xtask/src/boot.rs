@@ -107,10 +107,22 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
     build_with(&["--example", name], &format!("examples/{name}"))
 }
 
+/// Builds the program of a package beside the VMMs, for this machine.
+pub(crate) fn build_package(name: &str) -> Result<PathBuf> {
+    progress!("building {name}");
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", name]);
+    built(&mut cargo, name)
+}
+
 fn build_with(what: &[&str], path: &str) -> Result<PathBuf> {
     progress!("building the VMMs");
     let mut cargo = cargo();
-    vmms::name(cargo.args(["build", "--release"]).args(what));
+    built(vmms::name(cargo.args(["build", "--release"]).args(what)), path)
+}
+
+/// Has Cargo build. Gives the path of what is wanted of it.
+fn built(cargo: &mut Command, path: &str) -> Result<PathBuf> {
     run(cargo.current_dir(folders::workspace()))?;
     let program = folders::target().join("release").join(path);
     program.canonicalize().attempt(|| format!("find {}", program.display()))

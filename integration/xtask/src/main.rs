@@ -47,6 +47,7 @@ mod toolchain;
 mod tools;
 mod user_programs;
 mod vmms;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -128,6 +128,14 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
     Ok(build_with(&["--example", name])?.join("examples").join(name))
 }
 
+/// Builds the program of a package beside the VMMs, for POWER. Gives its path.
+pub(crate) fn build_package(name: &str) -> Result<PathBuf> {
+    let compiler = Compiler::find()?;
+    progress!("building {name} for POWER");
+    run(compiler.cargo("build").args(["--release", "--package", name]))?;
+    Ok(compiler.target_folder().join(TARGET).join("release").join(name))
+}
+
 /// Builds what is asked for. Gives the folder with the programs.
 fn build_with(what: &[&str]) -> Result<PathBuf> {
     let compiler = Compiler::find()?;

@@ -30,6 +30,7 @@ mod package;
 mod patched;
 mod peers;
 mod power10;
+mod proofs;
 mod pty;
 mod ranges;
 mod resizes;
@@ -151,6 +152,11 @@ const STEPS: &[Step] = &[
         saves::software_entropy,
     ),
     soft("soft-saves", "its guests are saved at random points, and go on", saves::software),
+    soft(
+        "soft-snapshots",
+        "a guest is saved over and over, and misses nothing",
+        proofs::software_snapshots,
+    ),
     soft("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     soft("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
     soft("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
@@ -174,6 +180,7 @@ const STEPS: &[Step] = &[
     host("shell-ctrl-a", "Ctrl-A X leaves it, the terminal is given back", boots::ctrl_a_x),
     long("soft-be", "big-endian guests boot on the processor in software", big_endian::software),
     long("be", "big-endian guests boot on KVM", big_endian::kvm),
+    long("soft-minute", "a guest is saved every second of a minute", proofs::software_minute),
     long("wide", "the wide tests, which take too long for every change", checks::wide),
     long("matrix", "what each host offers boots, what it has not is refused", matrix::all),
     long("bootdisk-all", "each form of the disk and the CD start in all places", boot_disk::all),
