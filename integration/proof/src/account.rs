@@ -21,7 +21,7 @@ pub(crate) struct Count {
 }
 
 /// The lines that are there in whole.
-pub(crate) fn counts(console: &str) -> impl Iterator<Item = Count> {
+pub(crate) fn counts(console: &str) -> impl Iterator<Item = Count> + Clone {
     let whole = console.rfind('\n').map_or("", |end| &console[..end]);
     whole.lines().filter_map(count)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::failure::{Attempt, Failure, Result};
-use crate::process::HANG;
+use crate::patience::HANG;
 
 /// A client.
 #[derive(Debug, Clone)]

@@ -4,27 +4,38 @@
 //! has figures from it. The program in the guest is `witness.c` of `integration/xtask`.
 
 mod account;
+mod alone;
 mod api;
 mod failure;
+mod figures;
 mod machine;
+mod migrations;
 mod network;
+mod patience;
 mod process;
+mod proxy;
 mod snapshots;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use self::alone::Alone;
+use self::migrations::Migrations;
 use self::snapshots::Snapshots;
 
 /// Saves and moves guests that notice it when something is wrong
 #[derive(Debug, Parser)]
 enum Cli {
+    Alone(Alone),
+    Migrations(Migrations),
     Snapshots(Snapshots),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse() {
+        Cli::Alone(alone) => alone.run(),
+        Cli::Migrations(migrations) => migrations.run(),
         Cli::Snapshots(snapshots) => snapshots.run(),
     };
     match result {

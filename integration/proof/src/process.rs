@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::Api;
 use crate::failure::{Attempt, Failure, Result};
-
-/// Who gives no sign for so long hangs. It ends nothing else: machines may be slow.
-pub(crate) const HANG: Duration = Duration::from_secs(600);
+use crate::patience::HANG;
 
 /// How often it is looked for something that is waited for.
 const TICK: Duration = Duration::from_millis(2);

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::boot;
 use crate::cpio::Archive;
@@ -47,6 +48,17 @@ impl Witness {
         Ok(Self { kernel: guest.kernel, initramfs, disk, folder })
     }
 
+    /// The program that saves and moves guests, with this guest, on the processor in software.
+    pub(crate) fn here(&self, what: &str) -> Result<Command> {
+        let vmm = boot::build()?;
+        let mut proof = Command::new(boot::build_package("proof")?);
+        proof.arg(what).arg("--vmm").arg(vmm).args(["--backend", "interp"]);
+        proof.arg("--kernel").arg(&self.kernel).arg("--initramfs").arg(&self.initramfs);
+        proof.arg("--disk").arg(&self.disk);
+        proof.arg("--folder").arg(self.folder.path().join("proof"));
+        Ok(proof)
+    }
+
     /// Whether the file system is whole: e2fsck(8) finds nothing.
     pub(crate) fn check_disk(&self) -> Result<()> {
         output_of(tool("e2fsck").args(["-f", "-n"]).arg(&self.disk)).map(drop)
@@ -58,12 +70,7 @@ pub(crate) fn cmdline(mib: u32, rate: u32) -> String {
     format!("{QUICK} {NO_WATCHDOGS} quiet autorun=/bin/{PROGRAM} memory={mib} rate={rate}")
 }
 
-/// The program that saves and moves guests, for this machine.
-pub(crate) fn build() -> Result<PathBuf> {
-    boot::build_package("proof")
-}
-
-/// The same for POWER hosts.
+/// The program that saves and moves guests, for POWER hosts.
 pub(crate) fn build_for_power() -> Result<PathBuf> {
     power::build_package("proof")
 }

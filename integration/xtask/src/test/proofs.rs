@@ -3,43 +3,82 @@
 
 use std::process::Command;
 
-use crate::boot;
 use crate::failure::Result;
+use crate::host::base_name;
 use crate::witness::{self, Witness, cmdline};
 
 use super::log::Log;
+use super::on_host::on_host_with;
 
-/// How often guests are saved, a second of running before each: in every run, and in the long ones.
+/// How often guests are saved, each time after a second: in every run, and in the long ones.
 const SAVES: u32 = 10;
+const KVM_SAVES: u32 = 5;
 const MANY_SAVES: u32 = 60;
+
+/// How often the line of a migration is cut, and its destination killed.
+const CUTS: u32 = 20;
+const KILLS: u32 = 3;
+const KVM_CUTS: u32 = 4;
+const KVM_KILLS: u32 = 1;
 
 /// What a guest writes over and over, in MiB, and how much of it a second.
 const MEMORY: u32 = 16;
 const RATE: u32 = 16;
+const KVM_RATE: u32 = 2;
 
 pub(super) fn software_snapshots(log: &mut Log) -> Result<()> {
-    snapshots(log, SAVES)
+    software(log, "snapshots", &[("--saves", SAVES)])
 }
 
 pub(super) fn software_minute(log: &mut Log) -> Result<()> {
-    snapshots(log, MANY_SAVES)
+    software(log, "snapshots", &[("--saves", MANY_SAVES)])
 }
 
-fn snapshots(log: &mut Log, saves: u32) -> Result<()> {
-    let witness = Witness::make("snapshots")?;
-    let mut proof = here("snapshots", &witness)?;
-    log.run(proof.args(["--saves", &saves.to_string()]))?;
+pub(super) fn software_migrations(log: &mut Log) -> Result<()> {
+    software(log, "migrations", &[("--cuts", CUTS), ("--kills", KILLS)])
+}
+
+pub(super) fn kvm_snapshots(log: &mut Log) -> Result<()> {
+    kvm(log, "snapshots", &[("--saves", KVM_SAVES)])
+}
+
+pub(super) fn kvm_minute(log: &mut Log) -> Result<()> {
+    kvm(log, "snapshots", &[("--saves", MANY_SAVES)])
+}
+
+pub(super) fn kvm_migrations(log: &mut Log) -> Result<()> {
+    kvm(log, "migrations", &[("--cuts", KVM_CUTS), ("--kills", KVM_KILLS)])
+}
+
+/// On this machine.
+fn software(log: &mut Log, what: &str, counts: &[(&str, u32)]) -> Result<()> {
+    let witness = Witness::make(what)?;
+    log.run(with(&mut witness.here(what)?, MEMORY, RATE, counts))?;
     witness.check_disk()
 }
 
-/// What is run on this machine.
-fn here(what: &str, witness: &Witness) -> Result<Command> {
-    let vmm = boot::build()?;
-    let mut proof = Command::new(witness::build()?);
-    proof.arg(what).arg("--vmm").arg(vmm).args(["--backend", "interp"]);
-    proof.arg("--kernel").arg(&witness.kernel).arg("--initramfs").arg(&witness.initramfs);
-    proof.arg("--disk").arg(&witness.disk);
-    proof.arg("--folder").arg(witness.folder.path().join("proof"));
-    proof.arg("--cmdline").arg(cmdline(MEMORY, RATE));
-    Ok(proof)
+/// On an emulated POWER host, in a folder with the files.
+fn kvm(log: &mut Log, what: &str, counts: &[(&str, u32)]) -> Result<()> {
+    let witness = Witness::make(&format!("{what}-kvm"))?;
+    let program = witness::build_for_power()?;
+    let files = [&program, &witness.kernel, &witness.initramfs, &witness.disk];
+    let mut proof = on_host_with("powernv9", files, &["./proof", what, "--vmm", "pseries-vmm"]);
+    proof.args(["--backend", "kvm", "--memory", "256M", "--folder", "proofs"]);
+    for (option, file) in ["--kernel", "--initramfs", "--disk"].into_iter().zip(&files[1..]) {
+        proof.args([option, base_name(file)?]);
+    }
+    log.run(with(&mut proof, MEMORY, KVM_RATE, counts))
+}
+
+fn with<'a>(
+    proof: &'a mut Command,
+    mib: u32,
+    rate: u32,
+    counts: &[(&str, u32)],
+) -> &'a mut Command {
+    proof.arg("--cmdline").arg(cmdline(mib, rate));
+    for (option, count) in counts {
+        proof.arg(option).arg(count.to_string());
+    }
+    proof
 }
