@@ -1,8 +1,10 @@
 //! Which package belongs to which node: said by the machine, looked up in the tree that there is.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arch_ppc64::Console;
+use arch_ppc64::platform::StateError;
 
 use crate::block::support;
 use crate::memory_node::MemoryNode;
@@ -44,6 +46,25 @@ pub(crate) enum AttachError {
 }
 
 impl Attachments {
+    /// Has the machine's packages come to rest; where one does not, all go on.
+    pub(crate) fn pause(&self, until: Instant) -> Result<(), StateError> {
+        for (number, (path, package)) in self.by_path.iter().enumerate() {
+            let Err(error) = package.pause(until) else { continue };
+            for (_, paused) in self.by_path.iter().take(number) {
+                paused.resume();
+            }
+            return Err(error.of(path));
+        }
+        Ok(())
+    }
+
+    /// Has them go on.
+    pub(crate) fn resume(&self) {
+        for (_, package) in &self.by_path {
+            package.resume();
+        }
+    }
+
     /// Waits until nothing is still to be done of what was asked of the machine's packages.
     #[cfg(feature = "serde")]
     pub(crate) fn settle(&self) {

@@ -122,6 +122,12 @@ impl Instances {
         slot.open.as_ref().filter(|_| slot.generation == generation)
     }
 
+    /// What all open packages can do.
+    pub(crate) fn devices(&self) -> Vec<Arc<OpenDevice>> {
+        let open = self.slots.iter().filter_map(|slot| slot.open.as_ref());
+        open.filter_map(|open| open.device.clone()).collect()
+    }
+
     /// Removes an instance, if there is one.
     pub(crate) fn close(&mut self, ihandle: u32) -> Option<Open> {
         self.get(ihandle)?;

@@ -20,6 +20,7 @@ mod openings;
 mod package;
 mod packages;
 mod policy;
+mod rest;
 #[cfg(feature = "serde")]
 mod saved;
 mod services;

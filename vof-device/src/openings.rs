@@ -104,6 +104,13 @@ impl Openings {
         }
     }
 
+    /// All of them were tried at that moment.
+    pub(crate) fn tried(&self, now: Instant) {
+        for opening in &mut *self.lock() {
+            opening.last_try = now;
+        }
+    }
+
     /// Whether there are any: that of a CPU is seen by it.
     #[inline]
     pub(crate) fn are_there(&self) -> bool {

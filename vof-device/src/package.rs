@@ -5,11 +5,12 @@
 //! packages like those that a VMM adds.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::CpuIndex;
+use arch_ppc64::platform::StateError;
 #[cfg(feature = "serde")]
-use arch_ppc64::platform::{StateError, StateValue};
+use arch_ppc64::platform::StateValue;
 use vm_memory::GuestAddress;
 
 use crate::args::{Failed, Guest};
@@ -83,9 +84,26 @@ pub trait Package: Send + Sync {
         MAX_PACKAGE_TRANSFER_BYTES
     }
 
+    /// Comes to rest, by `until` at the latest: when this returns, nothing is being done of what its
+    /// instances were asked for, those that are closed by now included, and nothing is begun before it
+    /// [goes on](Self::resume). What is done by then has its answer; all else is not begun, and the
+    /// client's call is made again. Called when no CPU is in the guest. By default, there is nothing to
+    /// do: a package that works in its clients' calls alone is at rest between them.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] says what does not come to an end; it goes on as before then.
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        let _ = until;
+        Ok(())
+    }
+
+    /// Goes on after a [pause](Self::pause). Nothing changes where it is at work.
+    fn resume(&self) {}
+
     /// Waits until nothing of what its instances were asked for is still to be done, those that are
     /// closed by now included: another process may have the same disk next. Called before its
-    /// instances are saved, while no CPU runs. (Feature `serde`.)
+    /// instances are saved, while no CPU runs. A package that is [paused](Self::pause) has nothing to
+    /// wait for. (Feature `serde`.)
     #[cfg(feature = "serde")]
     fn settle(&self) {}
 

@@ -1,9 +1,10 @@
 //! The client interface as a hypercall handler.
 
 use std::fmt;
+use std::time::Instant;
 
 use arch_ppc64::cas::Decision;
-use arch_ppc64::platform::Device;
+use arch_ppc64::platform::{Device, StateError};
 use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{
     CpuIndex, GuestRam, Hypercall, HypercallHandler, Next, Status, TRACE_TARGET, hypercall::token,
@@ -206,6 +207,22 @@ impl Device for Vof {
     #[cfg(feature = "serde")]
     fn state(&self) -> Option<&dyn arch_ppc64::platform::SaveState> {
         Some(self)
+    }
+
+    /// Its packages come to rest, and the time that clients ask for stands still. What a client asks a
+    /// disk for meanwhile has no answer before the interface goes on.
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        self.interface.pause(until)
+    }
+
+    fn resume(&self) -> Result<(), StateError> {
+        self.interface.resume();
+        Ok(())
+    }
+
+    /// A package that the VMM keeps may have been paused in a machine that is gone.
+    fn reset(&self) {
+        self.interface.resume();
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use arch_ppc64::platform::StateError;
 #[cfg(feature = "serde")]
-use arch_ppc64::platform::{StateError, StateValue};
+use arch_ppc64::platform::StateValue;
 
 use super::device::BlockDevice;
 use super::disk::Disk;
@@ -31,8 +33,8 @@ use crate::package::{Instance, Package};
 ///   have no word for that. If the client's CPU gives the call up, what was taken for it by then
 ///   (up to [`MAX_DISK_TRANSFER_BYTES`](crate::limits::MAX_DISK_TRANSFER_BYTES) at a time) is
 ///   written once, and the instance stays where it was.
-/// - When the machine that it was attached in is saved or goes away, it waits until what was taken is
-///   written.
+/// - When the machine that it was attached in is paused, saved or goes away, it waits until what was
+///   taken is written. In a machine that is paused, it takes nothing.
 pub struct BlockPackage {
     disk: Arc<Disk>,
 }
@@ -57,6 +59,14 @@ impl Package for BlockPackage {
     /// All that a cell can say: a transfer goes on at the client's next try.
     fn max_transfer_bytes(&self) -> usize {
         u32::MAX as usize
+    }
+
+    fn pause(&self, until: Instant) -> Result<(), StateError> {
+        self.disk.worker.pause(until).map_err(|what| StateError::Busy(what.to_owned()))
+    }
+
+    fn resume(&self) {
+        self.disk.worker.resume();
     }
 
     #[cfg(feature = "serde")]

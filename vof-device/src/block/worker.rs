@@ -51,8 +51,21 @@ struct State {
     users: usize,
     thread: Option<JoinHandle<()>>,
     is_running: bool,
+    rest: Rest,
     /// The disk goes away.
     is_over: bool,
+}
+
+/// Whether it stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Rest {
+    /// It is at work.
+    #[default]
+    No,
+    /// It takes nothing more, and does what it has taken.
+    Coming,
+    /// It does nothing.
+    Paused,
 }
 
 /// Where the task is.
@@ -66,11 +79,7 @@ enum Slot {
     /// It waits for the thread.
     Queued(Job),
     /// The thread is at it.
-    Working {
-        cell: Arc<Cell>,
-        #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only who saves asks"))]
-        is_write: bool,
-    },
+    Working { cell: Arc<Cell>, is_write: bool },
     /// It was a read, since then its bytes are in the buffer for whoever asked.
     Read { cell: Arc<Cell>, since: Instant },
 }
@@ -105,17 +114,49 @@ impl Worker {
     /// does not come for it is thrown away.
     pub(super) fn lend(&self) -> Option<Lent> {
         let mut state = self.shared.lock();
-        if !state.slot.is_free() {
+        if state.rest != Rest::No || !state.slot.is_free() {
             return None;
         }
         Some(self.shared.lend(&mut state))
+    }
+
+    /// Takes no more tasks, and waits until what it has taken is done, until `until`. Then it is at work
+    /// as before, and what does not come to an end is told.
+    pub(super) fn pause(&self, until: Instant) -> Result<(), &'static str> {
+        let mut state = self.shared.lock();
+        if state.rest == Rest::Paused {
+            return Ok(());
+        }
+        state.rest = Rest::Coming;
+        while let Some(what) = state.slot.at_work() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.rest = Rest::No;
+                self.shared.changed.notify_all();
+                return Err(what);
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.rest = Rest::Paused;
+        Ok(())
+    }
+
+    /// Goes on. What was read is kept for who asked, as if it were read just now.
+    pub(super) fn resume(&self) {
+        let mut state = self.shared.lock();
+        state.rest = Rest::No;
+        if let Slot::Read { since, .. } = &mut state.slot {
+            *since = Instant::now();
+        }
+        self.shared.changed.notify_all();
     }
 
     /// Waits until a task is done, or until there is none where none is named; for `limit` at most.
     pub(super) fn wait(&self, ticket: Option<&Ticket>, limit: Duration) {
         let is_to_come = |state: &mut State| match ticket {
             Some(ticket) => ticket.cell.answer.get().is_none(),
-            None => !state.slot.is_free(),
+            None => state.rest != Rest::No || !state.slot.is_free(),
         };
         drop(self.shared.changed.wait_timeout_while(self.shared.lock(), limit, is_to_come));
     }
@@ -263,6 +304,17 @@ impl Slot {
             _ => false,
         }
     }
+
+    /// What is not at its end.
+    fn at_work(&self) -> Option<&'static str> {
+        let is_write = match self {
+            Self::Free | Self::Read { .. } => return None,
+            Self::Lent => return Some("a call of a client is being made"),
+            Self::Queued(job) => job.task.is_write(),
+            Self::Working { is_write, .. } => *is_write,
+        };
+        Some(if is_write { "the host is at a write" } else { "the host is at a read" })
+    }
 }
 
 impl State {
@@ -342,7 +394,9 @@ impl Shared {
         let mut state = self.lock();
         let mut has_lingered = false;
         loop {
-            if let Some(job) = state.take_job() {
+            // What is taken is done in any case before the disk goes away.
+            let may_work = state.rest != Rest::Paused || state.is_over;
+            if let Some(job) = may_work.then(|| state.take_job()).flatten() {
                 drop(state);
                 state = self.do_job(job);
             } else if state.is_over || (has_lingered && state.users == 0) {

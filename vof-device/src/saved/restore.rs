@@ -12,7 +12,6 @@ use super::{
 };
 use crate::attachments::{AttachError, Attachments, Packages};
 use crate::claims::Claims;
-use crate::clock::Clock;
 use crate::instances::{BadSlots, InFlight, Instances, Open, OpenDevice, Slot};
 use crate::interface::{Interface, Opened, wait_until_ready};
 use crate::limits::{
@@ -71,7 +70,7 @@ pub(super) fn restore(interface: &Interface, saved: &VofState) -> Result<(), Res
     state.callback = saved.callback;
     state.boot_arguments = boot_arguments;
     state.boot_device = boot_device;
-    state.clock = Clock::running_since(saved.milliseconds);
+    state.clock.set(saved.milliseconds);
     drop((state, opened));
     // What goes away may have more to do than can be done under a lock.
     drop(before);

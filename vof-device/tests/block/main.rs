@@ -3,6 +3,7 @@
 mod hostile;
 mod methods;
 mod parts;
+mod paused;
 mod saved;
 mod transfers;
 mod waits;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dhcp;
 use super::error::NetbootError;
@@ -23,8 +23,28 @@ pub struct Netboot {
     request: Request,
     limits: Limits,
     began: Instant,
+    time: Time,
     random: u64,
     stage: Stage,
+}
+
+/// The time in which somebody asks: a machine that is paused is not short of answers.
+struct Time {
+    asked_at: Instant,
+    now: Instant,
+}
+
+impl Time {
+    /// What passes at most between two times that somebody asks, who does so all the time.
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// What it is at a moment of the host.
+    fn at(&mut self, host: Instant) -> Instant {
+        let passed = host.saturating_duration_since(self.asked_at).min(Self::LONGEST);
+        self.asked_at = host;
+        self.now += passed;
+        self.now
+    }
 }
 
 enum Stage {
@@ -49,6 +69,7 @@ impl Netboot {
             request: request.clone(),
             limits: limits.clone(),
             began: now,
+            time: Time { asked_at: now, now },
             random,
             stage: Stage::Asking(dhcp::Client::new((random >> 32) as u32, now)),
         }
@@ -64,7 +85,7 @@ impl Netboot {
         &mut self,
         put: &mut dyn FnMut(&[u8]) -> Result<(), Failed>,
     ) -> Result<Option<Loaded>, NetbootError> {
-        let now = Instant::now();
+        let now = self.time.at(Instant::now());
         if now.duration_since(self.began) > self.limits.total {
             return Err(NetbootError::TooLong(self.limits.total));
         }
@@ -152,5 +173,21 @@ impl fmt::Debug for Netboot {
             .field("limits", &self.limits)
             .field("event", &self.event())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_nobody_asks_does_not_count() {
+        let start = Instant::now();
+        let mut time = Time { asked_at: start, now: start };
+        let mut at = |ms| time.at(start + Duration::from_millis(ms)) - start;
+        assert_eq!(at(900).as_millis(), 900);
+        // A pause of an hour.
+        assert_eq!(at(3_600_900).as_millis(), 1900);
+        assert_eq!(at(3_601_000).as_millis(), 2000);
     }
 }
