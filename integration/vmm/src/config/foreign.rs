@@ -108,13 +108,11 @@ use Nothing::{Any, Empty, False, Null, Number, Text, True};
 
 /// Keys of Cloud Hypervisor's API (its OpenAPI document, release 54, and what clients of older ones
 /// write) that are not in [`VmConfig`]: the place, the key, and what it may be.
-const FOREIGN: [(&str, &str, Nothing); 84] = [
+const FOREIGN: [(&str, &str, Nothing); 82] = [
     ("", "balloon", Null),
     ("", "debug_console", Null),
     ("", "devices", Empty),
     ("", "iommu", False),
-    ("", "landlock_enable", Any),
-    ("", "landlock_rules", Empty),
     ("", "pci_segments", Empty),
     ("", "platform", Empty),
     ("", "pmem", Empty),
