@@ -12,6 +12,7 @@ use crate::config::{
     PayloadConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
 };
 use crate::moments::Moment;
+use crate::monitor::EventsTo;
 use crate::quoted;
 
 /// Runs a POWER (pseries) guest
@@ -225,6 +226,11 @@ pub struct Cli {
     /// Print the JSON Schema of configuration files and end
     #[arg(long, exclusive = true)]
     pub config_schema: bool,
+
+    /// Where to tell what happens to the machine, for programs: JSON objects, as Cloud Hypervisor writes
+    /// them, behind what is in a file or to a named pipe (path=FILE), or to an open descriptor (fd=N)
+    #[arg(long, value_name = "path=FILE|fd=N")]
+    pub event_monitor: Option<EventsTo>,
 
     /// How much to tell on standard error
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Warn)]

@@ -16,6 +16,10 @@ pub(crate) enum Why {
     Crash(String),
     Left,
     Signal(i32),
+    /// Whoever controls it has it start again.
+    Reboot,
+    /// Whoever controls it has it end.
+    Stopped,
     Host(VmmError),
 }
 
@@ -36,7 +40,7 @@ impl End {
     pub(crate) fn because(&self, why: Why) {
         let mut first = lock(&self.why);
         // A person or a signal that wants to leave is not held up by a guest that restarts.
-        let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset)));
+        let outranked = matches!(*first, None | Some(Why::Guest(StopReason::Reset) | Why::Reboot));
         if matches!(why, Why::Left) {
             // Cannot fail: the counter is far from its end.
             let _ = self.left.write(1);
@@ -59,9 +63,10 @@ impl End {
         }
     }
 
-    /// Whether somebody has said so.
+    /// Whether somebody has said so. A start that is to be followed by another one goes on until it is
+    /// there.
     pub(crate) fn is_wanted(&self) -> bool {
-        lock(&self.why).is_some()
+        !matches!(*lock(&self.why), None | Some(Why::Reboot))
     }
 
     /// Tells others whether somebody has said so.

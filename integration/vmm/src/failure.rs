@@ -9,6 +9,7 @@ use crate::consoles::ConsoleError;
 use crate::devices::DeviceOpenError;
 use crate::dump::DumpError;
 use crate::error::VmmError;
+use crate::monitor::MonitorError;
 use crate::nvram::NvramOpenError;
 use crate::vcpu::BackendError;
 
@@ -79,6 +80,9 @@ pub enum Failure {
     /// KVM's guests run on the host's processor.
     #[error("--debug-unimplemented needs --backend interp: KVM's processor is the host's")]
     DebugUnimplemented,
+    /// Events cannot be told.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -105,6 +109,8 @@ impl Failure {
             }
             Self::DeviceOpen(error) if error.is_the_users() => 2,
             Self::Console(error) if error.is_the_users() => 2,
+            Self::Monitor(MonitorError::Thread(_)) => 1,
+            Self::Monitor(_) => 2,
             Self::Nvram(error) if error.is_the_users() => 2,
             Self::Nvram(_) => 1,
             Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,

@@ -34,9 +34,12 @@ mod halves;
 mod host_file;
 mod input;
 pub mod kvm;
+pub mod lifecycle;
 pub mod logger;
 mod moments;
+mod monitor;
 mod nvram;
+mod operate;
 mod outlet;
 pub mod pause;
 mod prepare;
@@ -69,6 +72,7 @@ pub use dump::DumpError;
 pub use error::VmmError;
 pub use failure::Failure;
 pub use moments::{Moment, Moments, Phase};
+pub use monitor::{EventsTo, MonitorError};
 pub use nvram::{KeptNvram, NvramOpenError};
 pub use outlet::{finish, is_reader_gone};
 pub use prepare::RunOptions;
@@ -77,6 +81,8 @@ pub use stats::{ClientTime, Exits, Stats};
 pub use vmm::Ending;
 
 use cli::Cli;
+use lifecycle::Vmm;
+use monitor::Monitor;
 use resize::Control;
 use software::{Clock, Software};
 
@@ -93,10 +99,27 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
+    if cli.event_monitor.is_some() {
+        return run_operated(cli, control);
+    }
     let mut moments = Moments::since(cli.started);
     moments.reach(Phase::Understood);
     let config = cli.vm_config()?;
     prepare::setup(&config, cli.config.as_deref(), &cli.into(), control, moments)?.run()
+}
+
+/// The same, for whoever drives it while it runs: what `--event-monitor` says is served as well.
+fn run_operated(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
+    let mut moments = Moments::since(cli.started);
+    moments.reach(Phase::Understood);
+    let monitor = cli.event_monitor.as_ref().map_or(Ok(Monitor::default()), Monitor::start)?;
+    signals::hold().map_err(error::create("a mask of signals"))?;
+    monitor.event("vmm", "starting");
+    let vmm = Vmm::with_monitor(cli.into(), control.clone(), monitor.clone());
+    vmm.create_first(cli.vm_config()?, cli.config.clone())?;
+    let ending = vmm.serve(Some(moments));
+    monitor.finish();
+    ending
 }
 
 /// Writes the device tree of the machine that the arguments describe.

@@ -59,7 +59,7 @@ pub fn run(cli: &Cli, control: &Control) -> ExitCode {
 /// The exit status, and a word on standard error where the end was not the guest's wish.
 fn status(ending: &Ending) -> u8 {
     match ending {
-        Ending::PowerOff | Ending::Reset | Ending::Left => 0,
+        Ending::PowerOff | Ending::Reset | Ending::Left | Ending::Stopped => 0,
         Ending::Signal(_) => 1,
         Ending::ClientExit => {
             logger::tell("the guest's client program gave up (service \"exit\")");

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signals that end a process when nobody handles them, and that are taken in order.
 const ENDING: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
@@ -170,8 +171,24 @@ pub fn take_limits_as_errors() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// From here on the signals that end a process end this one at once.
+/// Whether signals stay with whoever takes them in order, for as long as the process lives.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// From here on the signals that end the process are taken in order, whether a machine runs or not.
+/// For this thread, and for those that it starts.
+pub(crate) fn hold() -> io::Result<()> {
+    HELD.store(true, Ordering::SeqCst);
+    mask(libc::SIG_BLOCK, &set(ENDING.into_iter().filter(|&signal| !is_ignored(signal))))
+}
+
+/// From here on the signals that end a process end this one at once, unless they are held.
 pub(crate) fn end_at_once() {
+    if !HELD.load(Ordering::SeqCst) {
+        let_end();
+    }
+}
+
+fn let_end() {
     // Nobody is left to tell when this fails.
     let _ = mask(libc::SIG_UNBLOCK, &set(ENDING));
 }
@@ -207,7 +224,29 @@ pub fn die_of(signal: i32) {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
-    end_at_once();
+    let_end();
+}
+
+/// What is done before the process ends in a way that leaves no time for anything else.
+static LAST_WORK: OnceLock<fn()> = OnceLock::new();
+
+/// From here on `last_work` is done in [`end_now`].
+#[expect(dead_code, reason = "the socket is not there yet")]
+pub(crate) fn before_end_now(last_work: fn()) {
+    // Who was first stays.
+    let _ = LAST_WORK.set(last_work);
+}
+
+/// Ends the process without waiting for anybody: by a signal, or with a status.
+pub(crate) fn end_now(signal: Option<i32>, status: i32) -> ! {
+    if let Some(last_work) = LAST_WORK.get() {
+        last_work();
+    }
+    if let Some(signal) = signal {
+        die_of(signal);
+    }
+    // SAFETY: always allowed. What is done at an ordinary exit may wait for others.
+    unsafe { libc::_exit(status) }
 }
 
 fn is_ignored(signal: libc::c_int) -> bool {

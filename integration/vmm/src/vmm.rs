@@ -26,6 +26,7 @@ use crate::error::{VmmError, create};
 use crate::halves::Halves;
 use crate::input::{Connected, EventLoop, Input, Wire};
 use crate::moments::Phase;
+use crate::operate::Told;
 use crate::outlet;
 use crate::ram::HostRam;
 use crate::resize::{self, Control, Notes, Resizer};
@@ -48,6 +49,8 @@ pub enum Ending {
     Left,
     /// A signal asked the process to end.
     Signal(i32),
+    /// Whoever controls the machine ended it.
+    Stopped,
     /// The guest's client program gave up.
     ClientExit,
     /// No device has anything to start. The console shows what was tried.
@@ -99,6 +102,7 @@ pub fn run(
     let mut at_the_end = EndAtOnce(true);
     let signals = Signals::block().map_err(create("a descriptor for signals"))?;
     let end = Arc::new(End::new().map_err(create("an event"))?);
+    setup.control.begin_run(&end);
     let job = Arc::new(Job::new().map_err(create("an event"))?);
     // Before RAM: to take it from the host may be long, and is nothing that somebody who leaves waits
     // for.
@@ -140,7 +144,8 @@ pub fn run(
     }
     let events = EventLoop::start(listeners, end.clone())?;
 
-    let outside = Outside { serial, terminal: console.as_deref(), wire: &wire };
+    let outside =
+        Outside { serial, terminal: console.as_deref(), wire: &wire, control: &setup.control };
     let ending = live(setup, &ram, &board, &outside, &end, stats);
     setup.control.end();
     drop(events);
@@ -220,11 +225,14 @@ fn live(
             Err(error) => return Err(error),
         };
         outside.connect(Some(&life));
+        setup.control.tell(Told::Runs);
         let why = end.wait();
         lock(stats).moments.reach(Phase::Stopped);
         outside.connect(None);
-        let restarts = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
+        let asks = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));
+        let restarts = asks || matches!(why, Why::Reboot);
         if restarts {
+            setup.control.tell(Told::Restarts);
             lock(stats).moments.ask_for_restart();
         }
         if let Some(terminal) = outside.terminal.filter(|_| !restarts) {
@@ -236,8 +244,8 @@ fn live(
         // Something may have come while the CPUs stopped.
         let why = if restarts { end.take().unwrap_or(why) } else { why };
         match why {
-            Why::Guest(StopReason::Reset) if restarts => {
-                log::info!("the guest restarts");
+            Why::Guest(StopReason::Reset) | Why::Reboot if restarts => {
+                log::info!("the machine starts again");
                 outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
                 match boot::clear_ram(ram.memory(), &setup.ram, &end.stopping()) {
@@ -264,6 +272,9 @@ fn ending(why: Why) -> Result<Ending, VmmError> {
         Why::Guest(other) => Ending::Crash(format!("it stopped: {other:?}")),
         Why::Crash(what) => Ending::Crash(what),
         Why::Left => Ending::Left,
+        Why::Stopped => Ending::Stopped,
+        // It would have started again.
+        Why::Reboot => Ending::Reset,
         Why::Signal(signal) => Ending::Signal(signal),
         Why::Host(error) => return Err(error),
     })
@@ -274,6 +285,7 @@ struct Outside<'a> {
     serial: Serial,
     terminal: Option<&'a HostConsole>,
     wire: &'a Wire,
+    control: &'a Control,
 }
 
 impl Outside<'_> {
@@ -281,6 +293,7 @@ impl Outside<'_> {
     fn connect(&self, life: Option<&Life>) {
         let input = life.map(|life| life.input.clone());
         self.serial.connect(input.clone());
+        self.control.connect_power_button(life.map(|life| life.power_button.clone()));
         let is_ours = matches!(self.serial, Serial::Terminal(_));
         self.wire.connect(life.map(|life| Connected {
             input: input.filter(|_| is_ours),

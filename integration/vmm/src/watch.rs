@@ -181,9 +181,9 @@ impl Watcher {
 /// Ends the process without waiting for anybody.
 fn end_now(how: How) -> ! {
     terminal::restore();
-    if let How::Signal(signal) = how {
-        signals::die_of(signal);
-    }
-    // SAFETY: always allowed. What is done at an ordinary exit may wait for others.
-    unsafe { libc::_exit(i32::from(outlet::has_failed())) }
+    let signal = match how {
+        How::Signal(signal) => Some(signal),
+        How::Left => None,
+    };
+    signals::end_now(signal, i32::from(outlet::has_failed()))
 }

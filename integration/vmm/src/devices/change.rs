@@ -38,8 +38,7 @@ from!(Disk(DiskConfig), Net(NetConfig), Rng(RngConfig), Vsock(VsockConfig), Fs(F
 
 impl DeviceConfig {
     /// Adds it behind those of its kind.
-    #[expect(dead_code, reason = "the slots are not there yet")]
-    pub(super) fn add_to(self, config: &mut VmConfig) {
+    pub(crate) fn add_to(self, config: &mut VmConfig) {
         match self {
             Self::Disk(disk) => config.disks.push(disk),
             Self::Net(net) => config.net.push(net),

@@ -24,6 +24,7 @@ mod devices;
 mod error;
 mod notes;
 mod plan;
+mod run;
 mod worker;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use crate::end::lock;
 use crate::halves::Halves;
+use crate::operate::Operated;
 use crate::saved::Live;
 
 pub use error::ResizeError;
@@ -102,6 +104,7 @@ struct Shared {
     changed: Condvar,
     /// Who has the machine stand still or go on does so alone.
     turn: Mutex<()>,
+    operated: Operated,
 }
 
 #[derive(Debug, Default)]
@@ -244,6 +247,7 @@ impl Control {
     /// There is no other start.
     pub(crate) fn end(&self) {
         *self.lock() = State::default();
+        self.0.operated.finish();
         self.0.changed.notify_all();
     }
 

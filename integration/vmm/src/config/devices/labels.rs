@@ -4,6 +4,7 @@
 use super::{
     ConsoleConfig, DeviceId, DiskConfig, FsConfig, NetBackend, NetConfig, RngConfig, VsockConfig,
 };
+use crate::config::VmConfig;
 
 impl DiskConfig {
     /// The id of the disk that is the one of this number, from 0 on.
@@ -60,6 +61,48 @@ impl FsConfig {
 
     pub(crate) fn label(&self) -> String {
         format!("--fs tag={}", self.tag)
+    }
+}
+
+impl VmConfig {
+    /// The same machine, in which every device is called by an id of its own: what it is called does
+    /// not depend on the others.
+    pub(crate) fn with_ids(mut self) -> Self {
+        for (n, disk) in self.disks.iter_mut().enumerate() {
+            disk.id = Some(disk.id(n));
+        }
+        for (n, net) in self.net.iter_mut().enumerate() {
+            net.id = Some(net.id(n));
+        }
+        for (n, rng) in self.rng.iter_mut().enumerate() {
+            rng.id = Some(rng.id(n));
+        }
+        for (n, vsock) in self.vsock.iter_mut().enumerate() {
+            vsock.id = Some(vsock.id(n));
+        }
+        for (n, fs) in self.fs.iter_mut().enumerate() {
+            fs.id = Some(fs.id(n));
+        }
+        self
+    }
+
+    /// Takes a device out, by its id; the others keep theirs. Gives whether it was there.
+    pub(crate) fn remove_device(&mut self, id: &str) -> bool {
+        let mut config = std::mem::take(self).with_ids();
+        let count = |config: &Self| {
+            let Self { disks, net, rng, vsock, fs, .. } = config;
+            disks.len() + net.len() + rng.len() + vsock.len() + fs.len()
+        };
+        let before = count(&config);
+        let is_other = |other: &Option<DeviceId>| other.as_ref().is_none_or(|o| o.as_str() != id);
+        config.disks.retain(|disk| is_other(&disk.id));
+        config.net.retain(|net| is_other(&net.id));
+        config.rng.retain(|rng| is_other(&rng.id));
+        config.vsock.retain(|vsock| is_other(&vsock.id));
+        config.fs.retain(|fs| is_other(&fs.id));
+        let is_there = count(&config) < before;
+        *self = config;
+        is_there
     }
 }
 

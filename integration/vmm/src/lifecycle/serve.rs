@@ -1,0 +1,117 @@
+//! The main thread: machines run on it, one after the other.
+
+use std::path::PathBuf;
+
+use super::idle::IdleWatch;
+use super::{Leave, LifecycleError, Order, Stage, Vmm};
+use crate::config::VmConfig;
+use crate::error::create;
+use crate::failure::Failure;
+use crate::moments::{Moment, Moments};
+use crate::prepare;
+use crate::vmm::Ending;
+
+impl Vmm {
+    /// Runs machines on this thread, until the process is to end: because somebody says so, because of
+    /// a signal, or because a guest ended by itself. With `first`, the machine that is created runs at
+    /// once, and where it cannot the process ends.
+    ///
+    /// # Errors
+    /// [`Failure`] of a machine that was running, or of the first one.
+    pub(crate) fn serve(&self, first: Option<Moments>) -> Result<Ending, Failure> {
+        if first.is_some() {
+            let mut state = self.lock();
+            (state.stage, state.order) = (Stage::Starting(None), Some(Order::Boot));
+        }
+        let ending = self.run_all(first);
+        // Who waits is told, and who comes now.
+        let mut state = self.lock();
+        state.leave.get_or_insert(Leave::Asked);
+        (state.stage, state.order) = (Stage::Idle, None);
+        drop(state);
+        self.0.changed.notify_all();
+        self.0.monitor.event("vmm", "shutdown");
+        ending
+    }
+
+    fn run_all(&self, mut first: Option<Moments>) -> Result<Ending, Failure> {
+        loop {
+            let watch = IdleWatch::start(self).map_err(create("a thread"))?;
+            let (Order::Boot, config, file) = match self.next() {
+                Ok(next) => next,
+                Err(leave) => return Ok(leave.into()),
+            };
+            self.0.monitor.event("vm", "booting");
+            let moments = first.take().unwrap_or_else(|| Moments::since(Some(Moment::now())));
+            let (options, control) = (&self.0.options, &self.0.control);
+            let ready = prepare::setup(&config, file.as_deref(), options, control, moments);
+            drop(watch);
+            if let Some(ending) = self.ended(ready.and_then(prepare::Ready::run)) {
+                return ending;
+            }
+        }
+    }
+
+    /// Waits for something to do, unless the process is to end.
+    fn next(&self) -> Result<(Order, VmConfig, Option<PathBuf>), Leave> {
+        let mut state = self.lock();
+        loop {
+            if let Some(leave) = state.leave {
+                return Err(leave);
+            }
+            match (state.order.take(), &state.vm) {
+                (Some(order), Some(vm)) => {
+                    return Ok((order, vm.config.clone(), vm.file.clone()));
+                }
+                _ => state = self.wait(state),
+            }
+        }
+    }
+
+    /// A machine has ended, or never began. Gives how the process ends, if it does.
+    fn ended(&self, ending: Result<Ending, Failure>) -> Option<Result<Ending, Failure>> {
+        let mut state = self.lock();
+        // Whoever wanted its end has it.
+        self.0.control.end();
+        let stage = std::mem::take(&mut state.stage);
+        let leave = state.leave;
+        drop(state);
+        let ran = matches!(stage, Stage::Running(_));
+        if ran {
+            self.0.monitor.event("vm", "shutdown");
+        }
+        let ends = match (stage, ending) {
+            (_, Ok(Ending::Stopped)) if leave.is_some() => leave.map(|leave| Ok(leave.into())),
+            (_, Ok(ending @ (Ending::Signal(_) | Ending::Left))) => Some(Ok(ending)),
+            (Stage::Starting(Some(waiting)), ending) => {
+                let _ = waiting.send(Err(not_started(ending)));
+                None
+            }
+            (_, Ok(Ending::Stopped)) => None,
+            (_, ending) => Some(ending),
+        };
+        self.0.changed.notify_all();
+        ends
+    }
+}
+
+/// Why a machine that somebody wants to run does not.
+fn not_started(ending: Result<Ending, Failure>) -> LifecycleError {
+    match ending {
+        Err(failure) => failure.into(),
+        Ok(Ending::NothingToStart) => {
+            LifecycleError::NotStarted("there is nothing to start on its devices".to_owned())
+        }
+        Ok(Ending::Stopped) => LifecycleError::NotStarted("it was shut down".to_owned()),
+        Ok(other) => LifecycleError::NotStarted(format!("{other:?}")),
+    }
+}
+
+impl From<Leave> for Ending {
+    fn from(leave: Leave) -> Self {
+        match leave {
+            Leave::Asked => Self::Stopped,
+            Leave::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
