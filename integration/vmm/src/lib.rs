@@ -65,8 +65,8 @@ use std::sync::Arc;
 pub use boot::{BootDevices, BootError, BootFrom, Payload, RamError, RamPlan, Randomness};
 pub use consoles::{ConsoleError, Consoles};
 pub use devices::{
-    DeviceChangeError, DeviceConfig, DeviceInfo, DeviceOpenError, DeviceState, Devices, Needs,
-    PciDeviceInfo, PlugError, Removal,
+    DeviceChangeError, DeviceConfig, DeviceInfo, DeviceOpenError, DeviceState, Devices, HeldError,
+    Needs, PciDeviceInfo, PlugError, Removal,
 };
 pub use dump::DumpError;
 pub use error::VmmError;

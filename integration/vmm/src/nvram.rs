@@ -7,6 +7,7 @@ use arch_ppc64::nvram::{Nvram, NvramError, USUAL_BYTES};
 use pseries_devices::nvram::{NvramFault, NvramFile, NvramFileError};
 
 use crate::config::NvramConfig;
+use crate::devices::HeldNvram;
 use crate::host_file;
 
 /// How long the last changes are waited for when the machine has ended; less than the second in
@@ -61,16 +62,25 @@ pub struct KeptNvram {
 }
 
 impl KeptNvram {
-    /// Opens the file, if there is to be one.
+    /// Opens the file, if there is to be one: without its lock if another process has it, and hands it
+    /// over.
     ///
     /// # Errors
     /// [`NvramOpenError`] names it, and the reason.
-    pub fn open(config: Option<&NvramConfig>) -> Result<Self, NvramOpenError> {
+    pub fn open(
+        config: Option<&NvramConfig>,
+        is_handed_over: bool,
+    ) -> Result<Self, NvramOpenError> {
         let Some(config) = config else {
             return Ok(Self { nvram: Arc::default(), file: None });
         };
         let device = config.label();
-        let file = match NvramFile::open(config.path.as_path()) {
+        let path = config.path.as_path();
+        let opened = match is_handed_over {
+            true => NvramFile::open_unlocked(path),
+            false => NvramFile::open(path),
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(NvramFileError { reason: source, .. }) => {
                 return Err(NvramOpenError::File { device, source });
@@ -80,6 +90,12 @@ impl KeptNvram {
             Ok(nvram) => Ok(Self { nvram: Arc::new(nvram), file: Some((file, device)) }),
             Err(source) => Err(NvramOpenError::Content { device, source }),
         }
+    }
+
+    /// The file, as it is handed over.
+    pub(crate) fn held(&self) -> Option<HeldNvram> {
+        let (file, device) = self.file.clone()?;
+        Some(HeldNvram { file, device })
     }
 
     /// The device.

@@ -105,14 +105,22 @@ pub(crate) fn setup(
     let cpu = machine.cpu();
     log::info!("{} on {}, processor version {:#010x}", cpu.model(), backend.name(), cpu.pvr());
     let mut consoles = Consoles::open(config, options.icount)?;
-    let needs = Needs { repeatable: options.icount, notes_of_writes: backend.keeps_code() };
-    let devices = Arc::new(Devices::open(config, consoles.second.take(), needs)?);
+    let needs = Needs {
+        repeatable: options.icount,
+        notes_of_writes: backend.keeps_code(),
+        handed_over: false,
+    };
+    let kept = KeptNvram::open(config.nvram.as_ref(), needs.handed_over)?;
+    let mut devices = Devices::open(config, consoles.second.take(), needs)?;
+    if let Some(held) = kept.held() {
+        devices = devices.with_held(held);
+    }
+    let devices = Arc::new(devices);
     let (clock, randomness) = if options.icount {
         (RealTimeClock::new(Box::new(GuestTime::new(timer))), Randomness::Fixed)
     } else {
         (RealTimeClock::default(), Randomness::Host)
     };
-    let kept = KeptNvram::open(config.nvram.as_ref())?;
     let setup = vmm::Setup {
         machine,
         from,

@@ -11,6 +11,7 @@ use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevic
 use super::Role;
 #[cfg(feature = "vof")]
 use super::client_side::ClientSide;
+use super::held::Held;
 use crate::config::DeviceId;
 use crate::ram::Memory;
 
@@ -23,6 +24,9 @@ pub(super) struct Kept {
     device: Arc<Mutex<dyn VirtioDevice<Memory>>>,
     #[cfg(feature = "vof")]
     client_side: Option<ClientSide>,
+    held: Option<Arc<dyn Held>>,
+    /// Who writes to RAM for it without taking note of that.
+    writes_unseen: Option<Arc<str>>,
 }
 
 impl Kept {
@@ -35,7 +39,28 @@ impl Kept {
             device: Arc::new(Mutex::new(device)),
             #[cfg(feature = "vof")]
             client_side: None,
+            held: None,
+            writes_unseen: None,
         }
+    }
+
+    /// The same device, which has something that only one machine may have.
+    pub(super) fn with_held(self, held: impl Held + 'static) -> Self {
+        Self { held: Some(Arc::new(held)), ..self }
+    }
+
+    pub(super) fn held(&self) -> Option<&dyn Held> {
+        self.held.as_deref()
+    }
+
+    /// The same device, `device`, whose worker is not this process and, unless it is relayed, writes to
+    /// RAM unseen.
+    pub(super) fn with_relay(self, device: String, is_relayed: bool) -> Self {
+        Self { writes_unseen: (!is_relayed).then(|| device.into()), ..self }
+    }
+
+    pub(super) fn writes_unseen(&self) -> Option<&str> {
+        self.writes_unseen.as_deref()
     }
 
     /// The same device, which clients of the client interface can use as well.

@@ -5,6 +5,9 @@ mod change;
 #[cfg(feature = "vof")]
 mod client_side;
 mod error;
+#[allow(dead_code, reason = "migration is to come")]
+mod held;
+#[allow(dead_code, reason = "migration is to come")]
 mod kept;
 mod open;
 mod outline;
@@ -23,6 +26,8 @@ pub use change::{
 #[cfg(feature = "vof")]
 pub(crate) use client_side::ClientSide;
 pub use error::{DeviceOpenError, PlugError};
+pub use held::HeldError;
+pub(crate) use held::{Held, HeldNvram};
 use kept::Kept;
 #[cfg(feature = "vof")]
 pub(crate) use plug::OnBus;
@@ -33,11 +38,12 @@ use crate::ram::Memory;
 
 /// The devices, with what is behind them on the host open. They outlive restarts of the machine: a
 /// start plugs them into a new bus, and they are reset.
-#[derive(Debug)]
 pub struct Devices {
     /// In the order in which they are on the bus.
     list: Vec<Kept>,
     execution: Execution,
+    /// What the machine has besides its devices, that is handed over with them.
+    others: Vec<Box<dyn Held>>,
 }
 
 /// What the run of a machine needs of its devices.
@@ -49,6 +55,8 @@ pub struct Needs {
     /// What writes to RAM has to take note of it there, as the CPUs keep what they have decoded:
     /// other processes do not.
     pub notes_of_writes: bool,
+    /// Another process has the machine's files, and hands them over: their locks are taken later.
+    pub handed_over: bool,
 }
 
 impl Devices {
@@ -63,12 +71,19 @@ impl Devices {
         needs: Needs,
     ) -> Result<Self, DeviceOpenError> {
         let execution = if needs.repeatable { Execution::Inline } else { Execution::Threads };
-        Ok(Self { list: open::all(config, console, needs)?, execution })
+        Ok(Self { list: open::all(config, console, needs)?, execution, others: Vec::new() })
     }
 
     /// The same devices with nothing behind them, for a machine that nobody runs.
     pub(crate) fn outline(config: &VmConfig) -> Self {
-        Self { list: outline::all(config), execution: Execution::Threads }
+        let list = outline::all(config);
+        Self { list, execution: Execution::Threads, others: Vec::new() }
+    }
+
+    /// The same with something else that is handed over with them.
+    pub(crate) fn with_held(mut self, other: impl Held + 'static) -> Self {
+        self.others.push(Box::new(other));
+        self
     }
 
     /// Memory was plugged into the machine, or taken out: tells those who have told others of it.
@@ -89,6 +104,52 @@ impl Devices {
             return Ok(None);
         }
         Plugged::new(&self.list, self.execution, builder, wires).map(Some)
+    }
+}
+
+#[allow(dead_code, reason = "migration is to come")]
+impl Devices {
+    /// All that only one machine may have.
+    fn held(&self) -> impl Iterator<Item = &dyn Held> {
+        let disks = self.list.iter().filter_map(Kept::held);
+        disks.chain(self.others.iter().map(|other| &**other))
+    }
+
+    /// Takes the locks of all files that only one machine may have: all of them, or none.
+    ///
+    /// # Errors
+    /// [`HeldError`] names one that somebody else has.
+    pub(crate) fn lock_files(&self) -> Result<(), HeldError> {
+        let locked = self.held().try_for_each(Held::lock);
+        if locked.is_err() {
+            self.unlock_files();
+        }
+        locked
+    }
+
+    /// Lets go of them: another process is to have the machine, or nobody.
+    pub(crate) fn unlock_files(&self) {
+        self.held().for_each(Held::unlock);
+    }
+
+    /// Has what was written seen by others, also on other hosts.
+    ///
+    /// # Errors
+    /// [`HeldError`] names one of which something may be lost.
+    pub(crate) fn flush_files(&self) -> Result<(), HeldError> {
+        self.held().try_for_each(Held::flush)
+    }
+
+    /// The first device that writes to RAM without taking note of it, if there is one: nobody can copy
+    /// the RAM while it works.
+    pub(crate) fn writes_unseen(&self) -> Option<&str> {
+        self.list.iter().find_map(Kept::writes_unseen)
+    }
+}
+
+impl std::fmt::Debug for Devices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Devices").field("list", &self.list).finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ use pseries_devices::vsock::{KernelVsock, Vsock};
 
 #[cfg(feature = "vof")]
 use super::client_side::{ClientSide, Repeatable};
+use super::held::HeldDisk;
 use super::kept::Kept;
 use super::{DeviceOpenError, Needs, Role};
 use crate::config::{
@@ -50,11 +51,11 @@ pub(super) fn all(
     Ok(devices)
 }
 
-#[cfg_attr(not(feature = "vof"), expect(unused_variables, reason = "there are no clients"))]
 fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let id = config.id(number);
     let mut options =
         DiskOptions::new().read_only(config.readonly).direct(config.direct).id(id.as_str());
+    options = options.lock_later(needs.handed_over);
     if let Some(image_type) = config.image_type {
         options = options.image_type(match image_type {
             ImageType::Raw => pseries_devices::disk::ImageType::Raw,
@@ -67,6 +68,7 @@ fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, Device
     let block = Block::new(disk.clone(), config.num_queues.get());
     let kept = Kept::new(id, block.with_queue_size(config.queue_size.get()));
     let kept = kept.with_role(Role::of_disk(&*disk));
+    let kept = kept.with_held(HeldDisk { disk: disk.clone(), device: config.label() });
     #[cfg(feature = "vof")]
     let kept = kept.with_client_side(ClientSide::Disk({
         let disk = ClientDisk::new(disk);
@@ -85,6 +87,7 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
     };
     let failed = |source: Box<_>| DeviceOpenError::Net { device: config.label(), source };
     let options = net::NetConfig::new(mac.into());
+    let is_kernels = config.vhost;
     let net = match &config.backend {
         NetBackend::Socket(path) => {
             let socket =
@@ -107,7 +110,9 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
     };
     #[cfg(feature = "vof")]
     let for_clients = net.for_clients();
+    let is_relayed = !is_kernels || needs.notes_of_writes;
     let kept = Kept::new(config.id(number), net).with_role(Role::Net);
+    let kept = kept.with_relay(config.label(), is_relayed);
     #[cfg(feature = "vof")]
     let kept = kept.with_client_side(ClientSide::Network(for_clients));
     Ok(kept)
@@ -135,8 +140,9 @@ fn vsock(config: &VsockConfig, number: usize, needs: Needs) -> Result<Kept, Devi
     Ok(match &config.socket {
         Some(path) => Kept::new(id, Vsock::new(cid, path.as_path()).map_err(failed)?),
         None => {
-            let vsock = KernelVsock::new(cid).map_err(failed)?;
-            Kept::new(id, vsock.with_relayed_queues(needs.notes_of_writes))
+            let is_relayed = needs.notes_of_writes;
+            let vsock = KernelVsock::new(cid).map_err(failed)?.with_relayed_queues(is_relayed);
+            Kept::new(id, vsock).with_relay(config.label(), is_relayed)
         }
     })
 }
@@ -147,5 +153,7 @@ fn fs(config: &FsConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpen
     spec.queue_sizes.fill(config.queue_size.get());
     let daemon = VhostUser::connect(config.socket.as_path(), spec)
         .map_err(|source| DeviceOpenError::VhostUser { device: config.label(), source })?;
-    Ok(Kept::new(config.id(number), daemon.with_relayed_queues(needs.notes_of_writes)))
+    let is_relayed = needs.notes_of_writes;
+    let kept = Kept::new(config.id(number), daemon.with_relayed_queues(is_relayed));
+    Ok(kept.with_relay(config.label(), is_relayed))
 }

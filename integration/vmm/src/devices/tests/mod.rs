@@ -194,3 +194,29 @@ fn a_disk_belongs_to_one_machine() {
     let _readers = [open(&read_only).unwrap(), open(&read_only).unwrap()];
     assert!(open(&disk("")).is_err());
 }
+
+/// Who has nothing that it may not have keeps what it has, and takes all or nothing.
+#[test]
+fn disks_are_handed_over_together() {
+    let folder = Folder::new("handed-over");
+    let paths = [folder.disk("a", 4096), folder.disk("b", 4096)];
+    let [first, second] = &paths;
+    let both = format!(r#"{{"disks": [{{"path": "{first}"}}, {{"path": "{second}"}}]}}"#);
+    let needs = Needs { handed_over: true, ..Needs::default() };
+    let from = Devices::open(&config(&both), None, Needs::default()).unwrap();
+    let to = Devices::open(&config(&both), None, needs).unwrap();
+    let error = to.lock_files().unwrap_err();
+    assert!(error.to_string().contains(first), "{error}");
+    from.flush_files().unwrap();
+    from.unlock_files();
+    let only_second = config(&format!(r#"{{"disks": [{{"path": "{second}"}}]}}"#));
+    let third = Devices::open(&only_second, None, Needs::default()).unwrap();
+    assert!(to.lock_files().unwrap_err().to_string().contains(second));
+    third.unlock_files();
+    // The first was not kept.
+    from.lock_files().unwrap();
+    from.unlock_files();
+    to.lock_files().unwrap();
+    to.lock_files().unwrap();
+    assert!(from.lock_files().is_err());
+}
