@@ -101,6 +101,12 @@ pub trait MachineConfig {
         AddressTranslation::Auto
     }
 
+    /// Whether functions come and go behind the machine's host bridges while it runs; by default
+    /// those of its start stay.
+    fn has_slots(&self) -> bool {
+        false
+    }
+
     /// What the guest is told at its start.
     fn boot(&self) -> Boot<'_>;
 

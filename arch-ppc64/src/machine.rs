@@ -27,7 +27,9 @@ pub struct Machine {
     /// What is there of the memory that can be plugged.
     blocks: BTreeSet<MemoryBlock>,
     has_connectors: bool,
-    has_room: bool,
+    /// There may be more cores or memory.
+    has_spare: bool,
+    has_slots: bool,
     topology: CpuTopology,
     /// In the order of their numbers.
     nodes: Vec<NumaNode>,
@@ -84,13 +86,14 @@ impl Machine {
         if let Some(at) = cmdline.find('\0') {
             return Err(ConfigError::CmdlineNul { at });
         }
-        let has_room = cpus.boot < cpus.max || memory.hotplug().next().is_some();
+        let has_spare = cpus.boot < cpus.max || memory.hotplug().next().is_some();
         Ok(Self {
             memory,
             cores: (0..cpus.boot).step_by(threads as usize).map(CpuIndex).collect(),
             blocks: BTreeSet::new(),
-            has_connectors: has_room,
-            has_room,
+            has_connectors: has_spare,
+            has_spare,
+            has_slots: config.has_slots(),
             topology: topology.with_distances(&distances, &nodes),
             nodes,
             distances,
@@ -116,7 +119,7 @@ impl Machine {
 
     /// The same machine with exactly this of what can be plugged: as it starts again after its guest
     /// was given some of it and has given some back ([`Hotplug::plugged`]). Without this, there are
-    /// the CPUs at boot, and no memory but that.
+    /// the CPUs at boot, and no memory but that. What is in slots is for the bus to have.
     ///
     /// [`Hotplug::plugged`]: crate::hotplug::Hotplug::plugged
     ///
@@ -141,6 +144,7 @@ impl Machine {
                     };
                     block.start.0 % LMB_BYTES == 0 && self.memory.hotplug().any(within)
                 }
+                Resource::Slot(_) => self.has_slots,
             };
             if !fits {
                 return Err(ConfigError::NotPluggable { resource });
@@ -161,22 +165,39 @@ impl Machine {
     /// Whether the configuration leaves room for more than there is at boot: whether there is any use
     /// for [`Hotplug`](crate::hotplug::Hotplug).
     pub fn has_room(&self) -> bool {
-        self.has_room
+        self.has_spare || self.has_slots
+    }
+
+    /// Whether there may be more CPUs or memory than at boot.
+    pub fn has_spare(&self) -> bool {
+        self.has_spare
+    }
+
+    /// Whether functions come and go behind its host bridges.
+    pub fn has_slots(&self) -> bool {
+        self.has_slots
     }
 
     /// The same machine where what can be plugged and unplugged has connectors; or where nothing can
     /// be, as nobody does it.
     pub(crate) fn with_connectors(self, has_connectors: bool) -> Self {
         match has_connectors {
-            true => Self { has_connectors, ..self },
+            true => Self { has_connectors: self.has_spare, ..self },
             false => {
                 let memory = self.memory.without_hotplug();
-                Self { memory, blocks: BTreeSet::new(), has_connectors, ..self }
+                let blocks = BTreeSet::new();
+                Self { memory, blocks, has_connectors, has_slots: false, ..self }
             }
         }
     }
 
-    /// Whether what can be plugged has connectors.
+    /// The same machine with slots.
+    #[cfg(test)]
+    pub(crate) fn with_slots(self) -> Self {
+        Self { has_slots: true, ..self }
+    }
+
+    /// Whether cores and memory that can be plugged have connectors.
     pub(crate) fn has_connectors(&self) -> bool {
         self.has_connectors
     }

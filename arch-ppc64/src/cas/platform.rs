@@ -30,7 +30,7 @@ impl Platform {
         Self {
             cpu: *machine.cpu(),
             memory_blocks: MemoryBlocks::of_machine(machine),
-            has_connectors: machine.has_connectors(),
+            has_connectors: machine.has_connectors() || machine.has_slots(),
             mmu: machine.mmu(),
             hpt_orders: (machine.hpt_order(), machine.present_hpt_order()),
             interrupts: machine.interrupts(),

@@ -1,8 +1,8 @@
 //! The RTAS calls about connectors (LoPAPR §7.3.5 and §13.5.3).
 
 use super::Hotplug;
-use super::connectors::{Notice, Refusal, State};
-use super::resource::Resource;
+use super::connectors::{Notice, Refusal, State, is_physical};
+use super::resource::{Resource, TYPE_SHIFT, TYPE_SLOT};
 use crate::rtas::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome, RtasStatus};
 use crate::vcpu::CpuState;
 
@@ -23,6 +23,12 @@ const CALLS: &[RtasCall] = &[
 const ISOLATION_STATE: u32 = 9001;
 const ALLOCATION_STATE: u32 = 9003;
 const DR_ENTITY_SENSE: u32 = 9003;
+/// The lamp of a slot: off, on, identify, action.
+const DR_INDICATOR: u32 = 9002;
+const DR_INDICATOR_LAST: u32 = 3;
+
+/// The level of a power domain that is on (§7.3.6).
+const FULL_ON: u32 = 100;
 
 /// "No such sensor implemented", "no such indicator implemented" (§7.3.5).
 const NONE_SUCH: RtasStatus = RtasStatus(-3);
@@ -39,9 +45,7 @@ impl RtasHandler for Hotplug {
             GET_SENSOR => self.sensor(invocation),
             SET_INDICATOR => self.set_indicator(invocation.inputs),
             CONFIGURE => self.configure(invocation),
-            // All connectors are live-insertion ones, of power domain -1, which these calls are not
-            // made with: there is no domain to be named (§13.5.2.5 and §13.7.2).
-            GET_POWER | SET_POWER => RtasStatus::PARAMETER_ERROR,
+            GET_POWER | SET_POWER => self.power(invocation),
             _ => RtasStatus::PARAMETER_ERROR,
         };
         status.into()
@@ -49,10 +53,12 @@ impl RtasHandler for Hotplug {
 }
 
 impl Hotplug {
-    /// Inputs: sensor, connector. Output: "DR entity present" or "unusable". "For DR connectors of
+    /// Inputs: sensor, connector. Output: "DR entity present", "unusable", or of a slot "DR connector
+    /// empty". "For DR connectors of
     /// logical DR entities, the DR connector must be allocated to the OS to return" the first
     /// (§13.5.3.3); what is not there is unusable as well, and cannot be made usable.
     fn sensor(&self, call: &mut RtasInvocation<'_>) -> RtasStatus {
+        const EMPTY: u32 = 0;
         const PRESENT: u32 = 1;
         const UNUSABLE: u32 = 2;
         let (&[sensor, index], [value, ..]) = (call.inputs, &mut *call.outputs) else {
@@ -63,6 +69,7 @@ impl Hotplug {
             return NONE_SUCH;
         }
         *value = match connectors.entity(index) {
+            None if is_physical(index) => EMPTY,
             None => UNUSABLE,
             Some(entity) if entity.state == State::Unusable => UNUSABLE,
             Some(_) => PRESENT,
@@ -74,10 +81,12 @@ impl Hotplug {
     fn set_indicator(&self, inputs: &[u32]) -> RtasStatus {
         let &[indicator, index, state] = inputs else { return RtasStatus::PARAMETER_ERROR };
         let done: Result<Option<Notice>, Refusal> = match (indicator, state) {
-            (ISOLATION_STATE, 0) => self.isolate(index).map(|()| None),
+            (ISOLATION_STATE, 0) => self.isolate(index),
             (ISOLATION_STATE, 1) => self.connectors().unisolate(index),
             (ALLOCATION_STATE, 0) => self.connectors().allocate(index, false),
             (ALLOCATION_STATE, 1) => self.connectors().allocate(index, true),
+            // There is no lamp to be seen, and whoever looks after slots switches it as he goes.
+            (DR_INDICATOR, 0..=DR_INDICATOR_LAST) if self.is_slot(index) => Ok(None),
             // Nothing is there to be exchanged or recovered. "Logical connectors do not have
             // associated dr-indicators" (9002; §13.7.4.2).
             _ => Err(Refusal::NoIndicator),
@@ -94,7 +103,7 @@ impl Hotplug {
 
     /// A core is isolated once its threads are stopped: the lock is held from the look at them until
     /// then, and none can be started meanwhile.
-    fn isolate(&self, index: u32) -> Result<(), Refusal> {
+    fn isolate(&self, index: u32) -> Result<Option<Notice>, Refusal> {
         let shared = &*self.0;
         let mut connectors = self.connectors();
         let is_idle = match connectors.resource(index) {
@@ -105,5 +114,25 @@ impl Hotplug {
             _ => true,
         };
         connectors.isolate(index, is_idle)
+    }
+
+    /// Whether it is the connector of a slot.
+    fn is_slot(&self, index: u32) -> bool {
+        is_physical(index) && self.connectors().resource(index).is_some()
+    }
+
+    /// Input: a domain, and the level that it is to have. Output: the level that it has. Each slot is a
+    /// domain of its own, which is always on; what is plugged into it may come and go then. The other
+    /// connectors are live-insertion ones, of domain -1, which these calls are not made with
+    /// (§13.5.2.5).
+    fn power(&self, call: &mut RtasInvocation<'_>) -> RtasStatus {
+        let (Some(&domain), [level, ..]) = (call.inputs.first(), &mut *call.outputs) else {
+            return RtasStatus::PARAMETER_ERROR;
+        };
+        if domain >= 1 << TYPE_SHIFT || !self.is_slot(TYPE_SLOT << TYPE_SHIFT | domain) {
+            return RtasStatus::PARAMETER_ERROR;
+        }
+        *level = FULL_ON;
+        RtasStatus::SUCCESS
     }
 }

@@ -10,7 +10,7 @@ use vm_memory::GuestAddress;
 
 use super::Hotplug;
 use super::connectors::State;
-use super::resource::Resource;
+use super::resource::{PciSlot, Resource};
 use crate::fdt::{self, FdtError, Tree};
 use crate::ram::GuestRam;
 use crate::rtas::{RtasInvocation, RtasStatus};
@@ -24,6 +24,7 @@ const WORK_AREA_BYTES: usize = 4096;
 const ENTRIES_BYTES: usize = 5 * 4;
 const NAME_AT: usize = 32;
 
+const SIBLING: RtasStatus = RtasStatus(1);
 const CHILD: RtasStatus = RtasStatus(2);
 const PROPERTY: RtasStatus = RtasStatus(3);
 /// "Cannot configure - Logical DR connector unusable, available for exchange, or available for
@@ -59,41 +60,66 @@ impl Hotplug {
             Some(State::Isolated) => return RtasStatus::SUCCESS,
             Some(State::Unisolated | State::Configured) => {}
         }
-        let Ok(node) = self.node(resource, index) else { return RtasStatus::HARDWARE_ERROR };
-        let count = node.properties.len() as u32;
-        let (status, name, value) = match told {
-            0 => (CHILD, &*node.name, &[][..]),
-            _ if told <= count => {
-                let (name, value) = &node.properties[told as usize - 1];
-                (PROPERTY, &**name, &**value)
-            }
-            _ if told == count + 1 => {
-                let notice = self.connectors().configured(index);
-                self.tell(false, notice);
-                return RtasStatus::SUCCESS;
-            }
-            // "The work area must be returned unmodified from its state at the last return".
-            _ => return RtasStatus::PARAMETER_ERROR,
+        let pieces = match self.pieces(resource, index) {
+            Ok(pieces) if !pieces.is_empty() => pieces,
+            _ => return RtasStatus::HARDWARE_ERROR,
         };
-        match tell(call.ram, area, [index, told + 1], name, value) {
-            Some(()) => status,
+        let Some(piece) = pieces.get(told as usize) else {
+            // "The work area must be returned unmodified from its state at the last return".
+            if told as usize > pieces.len() {
+                return RtasStatus::PARAMETER_ERROR;
+            }
+            let notice = self.connectors().configured(index);
+            self.tell(false, notice);
+            return RtasStatus::SUCCESS;
+        };
+        match tell(call.ram, area, [index, told + 1], &piece.name, &piece.value) {
+            Some(()) => piece.status,
             None => RtasStatus::HARDWARE_ERROR,
         }
     }
 
-    /// The node as it would be in the tree of a machine that starts with it: by the writer of that.
-    fn node(&self, resource: Resource, index: u32) -> Result<Node, FdtError> {
-        let machine = &self.0.machine;
+    /// The node, or those of a device of several functions, as they would be in the tree of a machine
+    /// that starts with them: by the writer of that. There is none of a device that its bridge does not
+    /// have.
+    fn pieces(&self, resource: Resource, index: u32) -> Result<Vec<Piece>, FdtError> {
         let mut tree = Tree::new();
-        let name = match resource {
-            Resource::Core(first) => machine.cpu_node(first),
-            Resource::Memory(block) => fdt::memory_node(block.start),
+        let paths = match resource {
+            Resource::Slot(slot) => self.slot_nodes(&mut tree, slot)?,
+            Resource::Core(_) | Resource::Memory(_) => {
+                vec![self.node(&mut tree, resource, index)?]
+            }
         };
-        let path = format!("/{name}");
-        let mut node = tree.node(&path)?;
-        match resource {
-            Resource::Core(first) => fdt::describe_core(&mut node, machine, first)?,
+        let mut pieces = Vec::new();
+        for (path, phandle) in paths.iter().zip(index..) {
+            // "Unique and consistent with any phandle visible to an OF client program": those of the
+            // tree count up from 1, and it has fewer nodes than this.
+            tree.existing(path)?.cell("ibm,phandle", phandle)?;
+            let status = if pieces.is_empty() { CHILD } else { SIBLING };
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            pieces.push(Piece { status, name, value: Vec::new() });
+            pieces.extend(tree.properties_of(path).map(|(name, value)| {
+                let negotiated = self.cpu_version().filter(|_| name == "cpu-version");
+                let value = negotiated
+                    .map_or_else(|| value.to_vec(), |version| version.to_be_bytes().to_vec());
+                Piece { status: PROPERTY, name: name.to_owned(), value }
+            }));
+        }
+        Ok(pieces)
+    }
+
+    /// Adds the node of a core or of a block of memory; its path.
+    fn node(&self, tree: &mut Tree, resource: Resource, index: u32) -> Result<String, FdtError> {
+        let machine = &self.0.machine;
+        Ok(match resource {
+            Resource::Core(first) => {
+                let path = format!("/{}", machine.cpu_node(first));
+                fdt::describe_core(&mut tree.node(&path)?, machine, first)?;
+                path
+            }
             Resource::Memory(block) => {
+                let path = format!("/{}", fdt::memory_node(block.start));
+                let mut node = tree.node(&path)?;
                 let map = machine.memory_map();
                 let range = map
                     .hotplug()
@@ -103,23 +129,25 @@ impl Hotplug {
                 let block = MemoryRange::hotplug(block.start, bytes).on_node(node_number);
                 fdt::describe_memory(&mut node, machine, &block)?;
                 node.cell("ibm,my-drc-index", index)?;
+                path
             }
-        }
-        // "Unique and consistent with any phandle visible to an OF client program": those of the
-        // tree count up from 1, and it has fewer nodes than this.
-        node.cell("ibm,phandle", index)?;
-        let properties = tree.properties_of(&path).map(|(name, value)| {
-            let negotiated = self.cpu_version().filter(|_| name == "cpu-version");
-            let value = negotiated.map_or(value.to_vec(), |version| version.to_be_bytes().to_vec());
-            (name.to_owned(), value)
-        });
-        Ok(Node { name, properties: properties.collect() })
+            Resource::Slot(_) => String::new(),
+        })
+    }
+
+    /// Adds the nodes of the functions of a device; their paths.
+    fn slot_nodes(&self, tree: &mut Tree, slot: PciSlot) -> Result<Vec<String>, FdtError> {
+        let bridge = self.0.bridge(slot.bridge);
+        let paths = bridge.map(|bridge| bridge.describe_device(tree, slot.device));
+        paths.unwrap_or(Ok(Vec::new()))
     }
 }
 
-struct Node {
+/// What one call tells: that a node begins, or a property of it.
+struct Piece {
+    status: RtasStatus,
     name: String,
-    properties: Vec<(String, Vec<u8>)>,
+    value: Vec<u8>,
 }
 
 /// Writes a piece of a node into a work area; `None` where it has no room there, or is no RAM any

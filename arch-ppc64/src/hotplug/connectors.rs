@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{PlugError, PlugState};
 use super::resource::{
-    Resource, TYPE_CPU, TYPE_MEMORY, TYPE_SHIFT, core_connector, memory_connector,
+    PciSlot, Resource, TYPE_CPU, TYPE_MEMORY, TYPE_SHIFT, TYPE_SLOT, core_connector,
+    memory_connector, number_of, slot_connector,
 };
 use crate::layout::LMB_BYTES;
 use crate::machine::Machine;
@@ -20,7 +21,8 @@ const RUN_MAX: u32 = 256;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub(super) enum State {
-    /// Not allocated to the guest: it may allocate it.
+    /// Not allocated to the guest: it may allocate it. The connector of a slot is a physical one,
+    /// which has no such state: what is in it is isolated first.
     Unusable,
     /// Allocated, and isolated.
     Isolated,
@@ -51,10 +53,22 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Whether it is about memory, and not about a core.
-    pub(crate) fn is_of_memory(&self) -> bool {
-        self.first >> TYPE_SHIFT == TYPE_MEMORY
+    /// What it is about.
+    pub(crate) fn kind(&self) -> EventKind {
+        match self.first >> TYPE_SHIFT {
+            TYPE_MEMORY => EventKind::Memory,
+            TYPE_SLOT => EventKind::Slot,
+            _ => EventKind::Core,
+        }
     }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    Core,
+    Memory,
+    Slot,
 }
 
 /// What a call brought about that somebody has to hear of.
@@ -86,7 +100,10 @@ pub(super) struct Entity {
 #[derive(Debug, Clone)]
 pub(super) struct Connectors {
     threads_per_core: u32,
+    /// How many have one: all or none.
     cores: u32,
+    /// The bridges whose slots have one.
+    bridges: BTreeSet<u8>,
     /// Numbers of the blocks of memory that have one.
     blocks: Vec<std::ops::Range<u32>>,
     /// Those with something in them, by their index.
@@ -104,18 +121,32 @@ impl Connectors {
         let ranges = machine.memory_map().hotplug();
         let mut connectors = Self {
             threads_per_core: machine.topology().threads_per_core(),
-            cores: machine.topology().cores(),
+            cores: if machine.has_spare() { machine.topology().cores() } else { 0 },
+            bridges: BTreeSet::new(),
             blocks: ranges.map(|range| number(range.start.0)..number(range.end().0)).collect(),
             present: BTreeMap::new(),
             events: BTreeMap::new(),
         };
-        let configured = Entity { state: State::Configured, asked_back: false };
         for resource in machine.present() {
-            if let Some(index) = connectors.index(resource) {
-                connectors.present.insert(index, configured);
-            }
+            connectors.was_there(resource);
         }
         connectors
+    }
+
+    /// The slots of a bridge, of which these are taken at the start.
+    pub(super) fn add_bridge(&mut self, bridge: u8, devices: impl IntoIterator<Item = u8>) {
+        self.bridges.insert(bridge);
+        for device in devices {
+            self.was_there(Resource::slot(bridge, device));
+        }
+    }
+
+    /// The guest finds it in its tree.
+    fn was_there(&mut self, resource: Resource) {
+        let configured = Entity { state: State::Configured, asked_back: false };
+        if let Some(index) = self.index(resource) {
+            self.present.insert(index, configured);
+        }
     }
 
     /// The index of the connector that a resource is plugged into, if there is one.
@@ -131,15 +162,23 @@ impl Connectors {
                 let is_whole = block.start.0 % LMB_BYTES == 0;
                 (is_there && is_whole).then_some(memory_connector(number))
             }
+            Resource::Slot(PciSlot { bridge, device }) => {
+                let is_there = self.bridges.contains(&bridge) && device < PciSlot::COUNT;
+                is_there.then_some(slot_connector(bridge, device))
+            }
         }
     }
 
     /// What is plugged into the connector of that index, if there is such a connector.
     pub(super) fn resource(&self, index: u32) -> Option<Resource> {
-        let number = index & ((1 << TYPE_SHIFT) - 1);
+        let number = number_of(index);
         let resource = match index >> TYPE_SHIFT {
             TYPE_CPU => Resource::Core(CpuIndex(number.checked_mul(self.threads_per_core)?)),
             TYPE_MEMORY => Resource::memory(vm_memory::GuestAddress(u64::from(number) * LMB_BYTES)),
+            TYPE_SLOT => {
+                let count = u32::from(PciSlot::COUNT);
+                Resource::slot(u8::try_from(number / count).ok()?, (number % count) as u8)
+            }
             _ => return None,
         };
         self.index(resource).map(|_| resource)
@@ -155,9 +194,15 @@ impl Connectors {
         self.blocks.iter().cloned().flatten().map(memory_connector)
     }
 
+    /// The indexes of the connectors of slots.
+    fn of_slots(&self) -> impl Iterator<Item = u32> {
+        let slots = |&bridge| (0..PciSlot::COUNT).map(move |device| slot_connector(bridge, device));
+        self.bridges.iter().flat_map(slots)
+    }
+
     /// What there is a connector for.
     pub(super) fn resources(&self) -> Vec<Resource> {
-        let indexes = self.of_cores().chain(self.of_memory());
+        let indexes = self.of_cores().chain(self.of_memory()).chain(self.of_slots());
         indexes.filter_map(|index| self.resource(index)).collect()
     }
 
@@ -187,7 +232,7 @@ impl Connectors {
         let index = self.index(resource).ok_or(PlugError::NoConnector { resource })?;
         match self.present.get_mut(&index) {
             None => {
-                let entity = Entity { state: State::Unusable, asked_back: false };
+                let entity = Entity { state: offered(index), asked_back: false };
                 self.present.insert(index, entity);
             }
             Some(entity) if entity.asked_back => {
@@ -198,7 +243,7 @@ impl Connectors {
             Some(Entity { state: State::Configured, .. }) => {
                 return Err(PlugError::InUse { resource });
             }
-            Some(Entity { state: State::Unusable, .. }) => {}
+            Some(entity) if entity.state == offered(index) => {}
             // The guest is about to take it.
             Some(_) => return Ok(false),
         }
@@ -213,7 +258,7 @@ impl Connectors {
     ) -> Result<(bool, Option<Notice>), PlugError> {
         let index = self.index(resource).ok_or(PlugError::NoConnector { resource })?;
         let entity = self.present.get_mut(&index).ok_or(PlugError::NotPlugged { resource })?;
-        if entity.state == State::Unusable {
+        if entity.state == offered(index) {
             self.present.remove(&index);
             self.replace(index, Action::Remove);
             return Ok((false, Some(Notice::Released(resource))));
@@ -225,6 +270,10 @@ impl Connectors {
     /// `set-indicator` with `allocation-state` (§13.5.3.4, table "Defined Indicators").
     pub(super) fn allocate(&mut self, index: u32, usable: bool) -> Result<Option<Notice>, Refusal> {
         let resource = self.resource(index).ok_or(Refusal::NoIndicator)?;
+        // "allocation-state" is of logical connectors (§13.5.3.4).
+        if is_physical(index) {
+            return Err(Refusal::NoIndicator);
+        }
         // "If the transition to the usable state is not possible the -3 […] status is returned".
         let entity = self.present.get_mut(&index);
         match (usable, entity) {
@@ -253,16 +302,28 @@ impl Connectors {
 
     /// `set-indicator` with `isolation-state`: isolate. A core whose threads are not all stopped is
     /// [in use](Refusal::InUse): "all the CPU threads must be in the RTAS stopped state" (§13.7.4.1.1).
-    pub(super) fn isolate(&mut self, index: u32, is_idle: bool) -> Result<(), Refusal> {
+    ///
+    /// What is in a slot is the VMM's again when it is isolated and was asked for: such a connector has
+    /// no further state. An empty slot is isolated.
+    pub(super) fn isolate(&mut self, index: u32, is_idle: bool) -> Result<Option<Notice>, Refusal> {
+        let resource = self.resource(index).ok_or(Refusal::NoIndicator)?;
+        if is_physical(index) && !self.present.contains_key(&index) {
+            return Ok(None);
+        }
         let entity = self.usable(index)?;
         match entity.state {
-            State::Isolated => Ok(()),
-            _ if !is_idle => Err(Refusal::InUse),
-            _ => {
-                entity.state = State::Isolated;
-                Ok(())
-            }
+            State::Isolated => return Ok(None),
+            _ if !is_idle => return Err(Refusal::InUse),
+            _ => entity.state = State::Isolated,
         }
+        if !is_physical(index) {
+            return Ok(None);
+        }
+        if entity.asked_back {
+            self.present.remove(&index);
+            return Ok(Some(Notice::Released(resource)));
+        }
+        Ok(Some(Notice::Returned(resource)))
     }
 
     /// `set-indicator` with `isolation-state`: unisolate.
@@ -295,8 +356,11 @@ impl Connectors {
         Some(Notice::Taken(resource))
     }
 
-    /// Whether the guest can have the CPU started.
+    /// Whether the guest can have the CPU started: it always can where cores have no connectors.
     pub(super) fn is_configured(&self, core: Resource) -> bool {
+        if self.cores == 0 {
+            return true;
+        }
         let entity = self.index(core).and_then(|index| self.entity(index));
         entity.is_some_and(|entity| entity.state == State::Configured)
     }
@@ -306,7 +370,7 @@ impl Connectors {
         let (&first, &action) = self.events.first_key_value()?;
         let event = Event { action, first, count: 1 };
         // Each is asked back by itself: a guest gives back all of a run, or nothing.
-        if action == Action::Remove || !event.is_of_memory() {
+        if action == Action::Remove || event.kind() != EventKind::Memory {
             return Some(event);
         }
         let run = self.events.range(first..).take(RUN_MAX as usize).zip(first..);
@@ -343,4 +407,14 @@ impl Connectors {
             *waiting = action;
         }
     }
+}
+
+/// Whether a connector is a physical one, of a slot (LoPAPR §13.6), and not a logical one.
+pub(super) const fn is_physical(index: u32) -> bool {
+    index >> TYPE_SHIFT == TYPE_SLOT
+}
+
+/// Where what is plugged into a connector stands as long as the guest has not begun to take it.
+const fn offered(index: u32) -> State {
+    if is_physical(index) { State::Isolated } else { State::Unusable }
 }

@@ -1,15 +1,19 @@
-//! Hotplug: cores and memory that come and go while the guest runs (LoPAPR chapter 13, "Logical
+//! Hotplug: cores, memory and PCI devices that come and go while the guest runs (LoPAPR chapter 13, "Logical
 //! Resource Dynamic Reconfiguration").
 //!
 //! What can be plugged has a *connector* (DRC) in the tree: each core that there may be, and each
 //! memory block of the ranges that a machine leaves room in
-//! ([`MemoryKind::Hotplug`](crate::topology::MemoryKind)). The VMM makes the thing first, a stopped
-//! vCPU or memory that the guest can reach, and then [plugs](Hotplug::plug) it, which tells the guest by
+//! ([`MemoryKind::Hotplug`](crate::topology::MemoryKind)); and each slot of a host bridge, where the
+//! machine [has slots](Machine::has_slots). The VMM makes the thing first, a stopped vCPU, memory that
+//! the guest can reach or a function on the bus, and then [plugs](Hotplug::plug) it, which tells the guest by
 //! an event. The guest takes it when it likes: it allocates, unisolates and configures the
 //! connector by RTAS calls, all of which [`Hotplug`] answers, and gets the node that it would have
 //! found at its start. [Unplugging](Hotplug::unplug) asks the guest, which isolates the connector
 //! and gives up its allocation, and then [`HotplugHost::released`] tells the VMM to take the thing
 //! away; or it says no ([`HotplugHost::kept`]), or nothing at all.
+//!
+//! The connectors of cores and of memory are logical ones; those of slots are physical (§13.6): they
+//! are empty or not, are never allocated, and what is asked for is given back by isolating it.
 //!
 //! A machine that starts again is made with what is plugged by then
 //! ([`Hotplug::plugged`], [`Machine::with_present`]).
@@ -62,6 +66,7 @@ mod connectors;
 mod device;
 mod guarded;
 mod host;
+mod lists;
 mod resource;
 #[cfg(feature = "serde")]
 mod saved;
@@ -72,16 +77,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::machine::Machine;
+use crate::pci::HostBridge;
 use crate::platform::InterruptLine;
 use crate::vcpu::VcpuHost;
 use connectors::{Connectors, Notice};
 use guarded::GuardedCpus;
 
-pub(crate) use connectors::{Action, Event};
+pub(crate) use connectors::{Action, Event, EventKind};
 pub use device::{EVENTS, ID};
 pub use host::{HotplugHost, NoHost, PlugError, PlugState};
-pub use resource::{MemoryBlock, Resource};
-pub(crate) use resource::{core_connector, memory_connector};
+pub(crate) use lists::{Listed, list};
+pub use resource::{MemoryBlock, PciSlot, Resource};
+pub(crate) use resource::{core_connector, memory_connector, number_of, slot_connector};
 
 /// The connectors of a machine, from one start of it to the next: a device, and the VMM's handle to
 /// it. Clones are the same connectors.
@@ -96,6 +103,8 @@ struct Shared {
     cpus: Arc<dyn VcpuHost>,
     host: Arc<dyn HotplugHost>,
     connectors: Mutex<Connectors>,
+    /// Those whose slots have connectors.
+    bridges: Mutex<Vec<Arc<HostBridge>>>,
     /// What `cpu-version` is by agreement, 0 as long as there is none: no processor has it.
     cpu_version: AtomicU32,
 }
@@ -115,11 +124,21 @@ impl Hotplug {
         let connectors = Mutex::new(Connectors::of_machine(machine));
         let machine = machine.clone().with_connectors(true);
         let cpu_version = AtomicU32::new(0);
-        Self(Arc::new(Shared { machine, interrupt, cpus, host, connectors, cpu_version }))
+        let bridges = Mutex::default();
+        Self(Arc::new(Shared { machine, interrupt, cpus, host, connectors, bridges, cpu_version }))
     }
 
-    /// Gives the guest what the VMM has made ready: a core whose vCPUs are there and stopped, or a
-    /// block of memory that the guest can reach. The guest is told by an event.
+    /// The slots of a bridge of the machine are connectors, too, in a machine that [has
+    /// any](Machine::has_slots): before the platform is built. The devices that there are on its bus by
+    /// now are in use from the start.
+    pub fn add_bridge(&self, bridge: &Arc<HostBridge>) {
+        self.connectors().add_bridge(bridge.number(), bridge.devices());
+        self.0.bridges().push(bridge.clone());
+    }
+
+    /// Gives the guest what the VMM has made ready: a core whose vCPUs are there and stopped, a block of
+    /// memory that the guest can reach, or a device that its bridge [has](HostBridge::add). The guest is
+    /// told by an event.
     ///
     /// Of what was plugged before and the guest has not taken yet, it is told once more; what was
     /// [asked back](PlugState::AskedBack) is not asked for any longer.
@@ -152,7 +171,7 @@ impl Hotplug {
     }
 
     /// All that there is a connector for: cores first, in the order of their CPUs, then memory by
-    /// its addresses.
+    /// its addresses, then slots.
     pub fn resources(&self) -> Vec<Resource> {
         self.connectors().resources()
     }
@@ -217,6 +236,14 @@ impl Hotplug {
 impl Shared {
     fn connectors(&self) -> MutexGuard<'_, Connectors> {
         self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bridges(&self) -> MutexGuard<'_, Vec<Arc<HostBridge>>> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bridge(&self, number: u8) -> Option<Arc<HostBridge>> {
+        self.bridges().iter().find(|bridge| bridge.number() == number).cloned()
     }
 
     fn set_cpu_version(&self, version: Option<u32>) {

@@ -28,6 +28,22 @@ impl MemoryBlock {
     }
 }
 
+/// A slot of a bus behind a host bridge: what a device of the bus is plugged into, with all of its
+/// functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct PciSlot {
+    /// The number of the bridge, 0 for the first.
+    pub bridge: u8,
+    /// The number of the device on the bus, below [`PciSlot::COUNT`].
+    pub device: u8,
+}
+
+impl PciSlot {
+    /// How many slots each bridge has.
+    pub const COUNT: u8 = 32;
+}
+
 /// What is plugged and unplugged as one: what has a connector (DRC) of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -36,6 +52,8 @@ pub enum Resource {
     Core(CpuIndex),
     /// A block of memory.
     Memory(MemoryBlock),
+    /// The device in a slot.
+    Slot(PciSlot),
 }
 
 impl Resource {
@@ -48,11 +66,17 @@ impl Resource {
     pub const fn memory(start: GuestAddress) -> Self {
         Self::Memory(MemoryBlock::at(start))
     }
+
+    /// The device of that number on the bus of that bridge.
+    pub const fn slot(bridge: u8, device: u8) -> Self {
+        Self::Slot(PciSlot { bridge, device })
+    }
 }
 
 /// The type of a connector is in the upper four bits of its index, its number in the others.
 pub(crate) const TYPE_SHIFT: u32 = 28;
 pub(crate) const TYPE_CPU: u32 = 1;
+pub(crate) const TYPE_SLOT: u32 = 4;
 pub(crate) const TYPE_MEMORY: u32 = 8;
 
 /// The index of the connector of a core, by its number among the cores.
@@ -65,11 +89,24 @@ pub(crate) const fn memory_connector(block: u32) -> u32 {
     TYPE_MEMORY << TYPE_SHIFT | block
 }
 
+/// The index of the connector of a slot.
+pub(crate) const fn slot_connector(bridge: u8, device: u8) -> u32 {
+    (TYPE_SLOT << TYPE_SHIFT) + bridge as u32 * PciSlot::COUNT as u32 + device as u32
+}
+
+/// The number of a connector among those of its type.
+pub(crate) const fn number_of(index: u32) -> u32 {
+    index & ((1 << TYPE_SHIFT) - 1)
+}
+
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Core(first) => write!(f, "the core of {first}"),
             Self::Memory(block) => write!(f, "the memory block at {:#x}", block.start.0),
+            Self::Slot(PciSlot { bridge, device }) => {
+                write!(f, "the device in slot {device} of bridge {bridge}")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Hotplug;
-use super::connectors::{Action, Entity, State};
+use super::connectors::{Action, Entity, State, is_physical};
 use crate::platform::{SaveState, StateError, StateValue};
 
 /// What is plugged, by the indexes of connectors, and what the guest has not heard of. How far the
@@ -54,8 +54,12 @@ impl SaveState for Hotplug {
         if let Some(index) = one_sided {
             return refused(format!("{index:#x} is not plugged in both machines"));
         }
-        let is_odd = |entity: &EntityState| entity.asked_back && entity.state == State::Unusable;
-        if let Some((index, _)) = plugged.iter().find(|(_, entity)| is_odd(entity)) {
+        let is_odd = |(index, entity): &(&u32, &EntityState)| match entity.state {
+            State::Unusable => entity.asked_back || is_physical(**index),
+            State::Isolated => entity.asked_back && is_physical(**index),
+            State::Unisolated | State::Configured => false,
+        };
+        if let Some((index, _)) = plugged.iter().find(is_odd) {
             return refused(format!("{index:#x} is asked back and not the guest's"));
         }
         if let Some(index) = events.keys().find(|&&index| connectors.resource(index).is_none()) {

@@ -22,6 +22,7 @@ pub(crate) struct TestConfig {
     pub(crate) x_vof: bool,
     pub(crate) mmu: AddressTranslation,
     pub(crate) interrupts: Interrupts,
+    pub(crate) has_slots: bool,
 }
 
 impl Default for TestConfig {
@@ -36,11 +37,15 @@ impl Default for TestConfig {
             x_vof: true,
             mmu: AddressTranslation::Auto,
             interrupts: Interrupts::Auto,
+            has_slots: false,
         }
     }
 }
 
 impl MachineConfig for TestConfig {
+    fn has_slots(&self) -> bool {
+        self.has_slots
+    }
     fn memory(&self) -> Memory {
         self.memory
     }

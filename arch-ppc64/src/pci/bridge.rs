@@ -3,11 +3,12 @@
 #[cfg(feature = "serde")]
 mod saved;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use super::change_msi::Messages;
+use super::change_msi::{Messages, function_named};
 use super::config_access;
 use super::dma_window::DmaWindow;
 use super::error::HostBridgeError;
@@ -17,7 +18,9 @@ use super::{PciAddress, PciBus, PciPins, PciWindows};
 use crate::fdt::{FdtError, Tree};
 use crate::hypercall::HypercallHandler;
 use crate::log_limit::LogLimit;
-use crate::platform::{Describe, Device, MmioHandler, MmioRange, PlatformBuilder, StateError};
+use crate::platform::{
+    Describe, Device, LateInterrupts, MmioHandler, MmioRange, PlatformBuilder, StateError,
+};
 use crate::rtas::{RtasCall, RtasHandler, RtasInvocation, RtasOutcome, RtasStatus, RtasUnit};
 
 /// The number that the first bridge goes by in RTAS calls and in its node's address (its "BUID"):
@@ -155,14 +158,16 @@ pub struct HostBridge {
     dma_window: DmaWindow,
     bus: Arc<dyn PciBus>,
     /// In the order of their addresses.
-    functions: Vec<Function>,
+    functions: RwLock<Vec<Arc<Function>>>,
+    interrupts: LateInterrupts,
     ranges: [MmioRange; 2],
     complaints: LogLimit,
 }
 
 impl HostBridge {
     /// A bridge in front of `bus`, whose functions are those that the bus has by now. Each of them
-    /// gets as many interrupt sources as it can have messages.
+    /// gets as many interrupt sources as it can have messages. In a machine that [has
+    /// slots](crate::Machine::has_slots), devices may [come](Self::add) and [go](Self::remove).
     ///
     /// # Errors
     /// [`HostBridgeError`] names the function that cannot be behind it.
@@ -180,19 +185,102 @@ impl HostBridge {
         }
         let functions = addresses
             .into_iter()
-            .map(|address| Function::new(builder, &id, address, &*bus, &windows))
+            .map(|address| {
+                let messages = &mut |id: &str, count| builder.messages(id, count);
+                Function::new(messages, &id, address, &*bus, &windows).map(Arc::new)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let ranges = [windows.memory_32, windows.memory_64]
             .map(|window| MmioRange::new(window.start, window.bytes));
         let complaints =
             LogLimit::new(COMPLAINTS_MAX, Duration::MAX).with_target("arch_ppc64::pci");
-        Ok(Self { id, number, windows, pins, dma_window, bus, functions, ranges, complaints })
+        Ok(Self {
+            id,
+            number,
+            windows,
+            pins,
+            dma_window,
+            bus,
+            functions: RwLock::new(functions),
+            interrupts: builder.late_interrupts(),
+            ranges,
+            complaints,
+        })
+    }
+
+    /// Which of the machine's bridges it is: 0 for the first.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Has the functions of a device that has come to the bus, which gets interrupt sources for their
+    /// messages. The guest learns of it when it is [plugged](crate::hotplug::Hotplug::plug).
+    ///
+    /// # Errors
+    /// [`HostBridgeError`] names the function that cannot be behind it; none of the device is then.
+    pub fn add(&self, device: u8) -> Result<(), HostBridgeError> {
+        let mut addresses = self.bus.functions();
+        addresses.retain(|address| address.device() == device);
+        addresses.sort_unstable();
+        let Some(&first) = addresses.first() else {
+            let function = PciAddress::device_0(device).unwrap_or(PciAddress::from_cell(0));
+            return Err(HostBridgeError::Absent { function });
+        };
+        if self.devices().contains(&device) {
+            return Err(HostBridgeError::Present { function: first });
+        }
+        let messages = &mut |id: &str, count| self.interrupts.messages(id, count);
+        let mut added = Vec::new();
+        for address in addresses {
+            let function = Function::new(messages, &self.id, address, &*self.bus, &self.windows)?;
+            added.push(Arc::new(function));
+        }
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        functions.extend(added);
+        functions.sort_by_key(|function| function.address);
+        Ok(())
+    }
+
+    /// Forgets the functions of a device, which the guest has given back, before it leaves the bus.
+    pub fn remove(&self, device: u8) {
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        functions.retain(|function| function.address.device() != device);
+    }
+
+    /// The numbers of the devices behind it.
+    pub fn devices(&self) -> BTreeSet<u8> {
+        self.functions().iter().map(|function| function.address.device()).collect()
+    }
+
+    /// Adds the nodes of the functions of a device; their paths.
+    pub(crate) fn describe_device(
+        &self,
+        tree: &mut Tree,
+        device: u8,
+    ) -> Result<Vec<String>, FdtError> {
+        tree.node(&self.path())?;
+        let mut functions = self.functions().clone();
+        functions.retain(|function| function.address.device() == device);
+        functions.iter().map(|function| self.describe_function(tree, function, true)).collect()
+    }
+
+    fn describe_function(
+        &self,
+        tree: &mut Tree,
+        function: &Function,
+        is_in_slot: bool,
+    ) -> Result<String, FdtError> {
+        let path = node::function(tree, &self.path(), function, &*self.bus, &self.windows)?;
+        if is_in_slot {
+            node::in_slot(tree, &path, self.number, function.address.device())?;
+        }
+        Ok(path)
     }
 
     /// The path of the node of a function behind it: what the function's package is attached to.
     /// `None` where there is no such function.
     pub fn path_of(&self, function: PciAddress) -> Option<String> {
-        let is_there = self.functions.iter().any(|known| known.address == function);
+        let is_there = self.functions().iter().any(|known| known.address == function);
         is_there.then(|| node::function_path(&self.path(), function, &*self.bus))
     }
 
@@ -200,20 +288,34 @@ impl HostBridge {
         format!("/{}", self.id)
     }
 
-    fn messages(&self) -> Messages<'_> {
-        Messages {
-            functions: &self.functions,
+    /// Does a call about the messages of a function, which its first input names.
+    fn with_messages(
+        &self,
+        call: &mut RtasInvocation<'_>,
+        make: impl FnOnce(Messages<'_>, &mut RtasInvocation<'_>) -> RtasStatus,
+    ) -> RtasStatus {
+        let address = call.inputs.first().and_then(|&input| function_named(input));
+        let function = address.and_then(|address| {
+            self.functions().iter().find(|function| function.address == address).cloned()
+        });
+        let messages = Messages {
+            function: function.as_deref(),
             bus: &*self.bus,
             windows: &self.windows,
             pins: &self.pins,
             complaints: &self.complaints,
-        }
+        };
+        make(messages, call)
+    }
+
+    fn functions(&self) -> RwLockReadGuard<'_, Vec<Arc<Function>>> {
+        self.functions.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for HostBridge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let functions: Vec<_> = self.functions.iter().map(|function| function.address).collect();
+        let functions: Vec<_> = self.functions().iter().map(|function| function.address).collect();
         let mut f = f.debug_struct("HostBridge");
         f.field("id", &self.id).field("functions", &functions).finish_non_exhaustive()
     }
@@ -229,9 +331,14 @@ impl Device for HostBridge {
         node::machine(tree)?;
         node::bridge(tree, &path, unit_of(self.number), &self.windows)?;
         node::dma(tree, &path, self.dma_window.number())?;
-        node::interrupts(tree, &path, cx.interrupt_parent, &self.functions, &self.pins)?;
-        for function in &self.functions {
-            node::function(tree, &path, function, &*self.bus, &self.windows)?;
+        let functions = self.functions().clone();
+        let (parent, pins, has_slots) = (cx.interrupt_parent, &self.pins, cx.machine.has_slots());
+        node::interrupts(tree, &path, parent, &functions, pins, has_slots)?;
+        if has_slots {
+            node::slots(tree, &path, self.number)?;
+        }
+        for function in &functions {
+            self.describe_function(tree, function, has_slots)?;
         }
         Ok(())
     }
@@ -269,7 +376,7 @@ impl Device for HostBridge {
 
     fn reset(&self) {
         self.bus.reset();
-        self.functions.iter().for_each(|function| function.set_grant(None));
+        self.functions().iter().for_each(|function| function.set_grant(None));
         self.dma_window.clear();
         self.complaints.reset();
     }
@@ -289,8 +396,8 @@ impl RtasHandler for HostBridge {
         let status = match number {
             READ => config_access::read(&*self.bus, invocation),
             WRITE => config_access::write(&*self.bus, invocation),
-            CHANGE_MSI => self.messages().change(invocation),
-            QUERY_SOURCE => self.messages().query(invocation),
+            CHANGE_MSI => self.with_messages(invocation, |messages, call| messages.change(call)),
+            QUERY_SOURCE => self.with_messages(invocation, |messages, call| messages.query(call)),
             READ_PLAIN => config_access::read_plain(&*self.bus, invocation),
             WRITE_PLAIN => config_access::write_plain(&*self.bus, invocation),
             _ => RtasStatus::PARAMETER_ERROR,

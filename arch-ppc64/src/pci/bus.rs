@@ -14,7 +14,8 @@ use crate::platform::StateError;
 /// passes.
 pub trait PciBus: Send + Sync {
     /// The functions that there are, on bus 0 all of them, and none of them a bridge to another
-    /// bus. Asked once, when the host bridge is made.
+    /// bus. Asked when the host bridge is made, and when it is told that a device [has
+    /// come](super::HostBridge::add).
     fn functions(&self) -> Vec<PciAddress>;
 
     /// Reads 1, 2 or 4 bytes of a function's configuration space, in the order in which they are

@@ -23,10 +23,10 @@ const NO_INTERRUPT: RtasStatus = RtasStatus(1);
 const LEVEL_SENSITIVE: u32 = 0;
 const EDGE_TRIGGERED: u32 = 1;
 
-/// The functions of a bridge, and how their messages are programmed.
+/// The function that a call is about, if there is one, and how its messages are programmed.
 #[derive(Clone, Copy)]
 pub(super) struct Messages<'a> {
-    pub(super) functions: &'a [Function],
+    pub(super) function: Option<&'a Function>,
     pub(super) bus: &'a dyn PciBus,
     pub(super) windows: &'a PciWindows,
     pub(super) pins: &'a PciPins,
@@ -41,11 +41,11 @@ impl Messages<'_> {
     /// A function can be given as many messages as it can write, always. At first it has none, and
     /// has its pin.
     pub(super) fn change(&self, call: &mut RtasInvocation<'_>) -> RtasStatus {
-        let &[config_addr, _, _, what, wanted, sequence] = call.inputs else {
+        let &[_, _, _, what, wanted, sequence] = call.inputs else {
             return RtasStatus::PARAMETER_ERROR;
         };
         let tells_kind = call.outputs.len() > 2;
-        let (Some(function), 1) = (self.function(config_addr), sequence) else {
+        let (Some(function), 1) = (self.function, sequence) else {
             return RtasStatus::PARAMETER_ERROR;
         };
         let grant = match self.changed(function, what, wanted, tells_kind) {
@@ -67,11 +67,10 @@ impl Messages<'_> {
     /// number, and which of the function's interrupts. Outputs: its source, and whether that is an
     /// edge.
     pub(super) fn query(&self, call: &mut RtasInvocation<'_>) -> RtasStatus {
-        let (&[config_addr, _, _, number], [source, trigger]) = (call.inputs, &mut *call.outputs)
-        else {
+        let (&[_, _, _, number], [source, trigger]) = (call.inputs, &mut *call.outputs) else {
             return RtasStatus::PARAMETER_ERROR;
         };
-        let Some(function) = self.function(config_addr) else {
+        let Some(function) = self.function else {
             return RtasStatus::PARAMETER_ERROR;
         };
         let has_pin = function.grant().is_none() && function.pin != 0;
@@ -125,12 +124,9 @@ impl Messages<'_> {
             }
         }
     }
+}
 
-    /// The function of a `config_addr` ("register field set to 0").
-    fn function(&self, config_addr: u32) -> Option<&Function> {
-        let address = PciAddress::from_cell(config_addr);
-        let is_function = register(config_addr) == Some(0);
-        let place = self.functions.binary_search_by_key(&address, |function| function.address);
-        self.functions.get(place.ok()?).filter(|_| is_function)
-    }
+/// The function that a `config_addr` names ("register field set to 0").
+pub(super) fn function_named(config_addr: u32) -> Option<PciAddress> {
+    (register(config_addr) == Some(0)).then(|| PciAddress::from_cell(config_addr))
 }

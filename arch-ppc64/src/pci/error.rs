@@ -19,6 +19,12 @@ pub enum HostBridgeError {
         /// The function.
         function: PciAddress,
     },
+    /// A function is there already.
+    #[error("the PCI function {function} is there already")]
+    Present {
+        /// The function.
+        function: PciAddress,
+    },
     /// A function is a bridge to another bus, or behind one: all are on bus 0.
     #[error("the PCI function {function} is a bridge, or behind one; there is bus 0 only")]
     Bridge {

@@ -10,7 +10,7 @@ use super::config_space::{
 use super::error::HostBridgeError;
 use super::messages::{MessageKind, Msi, MsiX, NoTable};
 use super::{PciAddress, PciBus, PciWindows};
-use crate::platform::PlatformBuilder;
+use crate::platform::InterruptError;
 
 /// [`VENDOR_ID`] where there is no function.
 const NO_VENDOR: u16 = 0xffff;
@@ -20,6 +20,9 @@ const HEADER_LAYOUT: u8 = 0x7f;
 
 /// Past the largest source that a message of MSI can name: its data have 16 bits.
 const MSI_DATA_END: u32 = 1 << 16;
+
+/// Gives the function of this id so many sources for its messages.
+pub(super) type ClaimMessages<'a> = dyn FnMut(&str, u32) -> Result<Range<u32>, InterruptError> + 'a;
 
 /// A function, with its messages.
 pub(super) struct Function {
@@ -46,7 +49,7 @@ pub(super) struct Grant {
 impl Function {
     /// Looks at a function, and claims sources for its messages.
     pub(super) fn new(
-        builder: &mut PlatformBuilder<'_>,
+        messages: &mut ClaimMessages<'_>,
         bridge: &str,
         address: PciAddress,
         bus: &dyn PciBus,
@@ -71,7 +74,7 @@ impl Function {
             0 => 0..0,
             _ => {
                 let id = format!("{bridge}/{:02x}.{}", address.device(), address.function());
-                builder.messages(&id, most.next_power_of_two())?
+                messages(&id, most.next_power_of_two())?
             }
         };
         if sources.end > MSI_DATA_END {

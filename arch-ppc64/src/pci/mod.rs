@@ -31,4 +31,4 @@ pub use pins::{PciPin, PciPins};
 pub use windows::{PciWindow, PciWindows};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! The nodes of a bridge and of its functions (LoPAPR §B.6.5.1; IEEE 1275, PCI bus binding).
 
+use std::sync::Arc;
+
 use super::bars::{Bar, Space};
 use super::config_space::{
     ConfigSpace, DEVICE_ID, MAX_LATENCY, MIN_GRANT, PCI_EXPRESS, REVISION_ID, STATUS,
@@ -10,6 +12,7 @@ use super::function::Function;
 use super::names::node_name;
 use super::{PciAddress, PciBus, PciPins, PciWindow, PciWindows};
 use crate::fdt::{FdtError, Phandle, Tree};
+use crate::hotplug::{Listed, PciSlot, list, number_of, slot_connector};
 
 /// The first cell of a PCI address (PCI bus binding §2.2.1.1): the space that the address is in, and
 /// whether it is what the function has, or where that could be.
@@ -22,6 +25,13 @@ const NOT_RELOCATABLE: u32 = 1 << 31;
 /// The bits of an interrupt specifier's address and number that tell pins apart: the device's, and
 /// all of the pin's.
 const INTERRUPT_MAP_MASK: [u32; 4] = [0xf800, 0, 0, u32::MAX];
+
+/// The type of the connector of a slot: a number, as all types of hot plug slots; guests look for that
+/// and for no other thing. This one is peers' (QEMU's).
+const SLOT_TYPE: &str = "28";
+
+/// How many messages each of the functions to come may have at least, whatever the others have.
+const SLOT_MESSAGES: u32 = 64;
 
 /// The pins of a device.
 const PINS: std::ops::RangeInclusive<u8> = 1..=4;
@@ -75,11 +85,15 @@ pub(super) fn interrupts(
     tree: &mut Tree,
     path: &str,
     parent: Phandle,
-    functions: &[Function],
+    functions: &[Arc<Function>],
     pins: &PciPins,
+    has_slots: bool,
 ) -> Result<(), FdtError> {
     let mut devices: Vec<u8> = functions.iter().map(|function| function.address.device()).collect();
     devices.dedup();
+    if has_slots {
+        devices = (0..PciSlot::COUNT).collect();
+    }
     let mut map = Vec::new();
     for device in devices {
         for pin in PINS {
@@ -89,29 +103,58 @@ pub(super) fn interrupts(
     }
     // Guests share the number out evenly, and a function may have as many as it can write whatever
     // the others have: so it is the share of the largest for each.
-    let share = functions.iter().map(Function::most_messages).max().unwrap_or(0);
+    let mut share = functions.iter().map(|function| function.most_messages()).max().unwrap_or(0);
+    let mut sharers = functions.len() as u32;
+    if has_slots {
+        share = share.max(SLOT_MESSAGES);
+        sharers = sharers.max(PciSlot::COUNT.into());
+    }
     let mut node = tree.existing(path)?;
-    node.cell("ibm,pe-total-#msi", share.saturating_mul(functions.len() as u32))?;
+    node.cell("ibm,pe-total-#msi", share.saturating_mul(sharers))?;
     if !map.is_empty() {
         node.cells("interrupt-map-mask", &INTERRUPT_MAP_MASK)?.cells("interrupt-map", &map)?;
     }
     Ok(())
 }
 
-/// The node of a function: what its configuration space says, and what the bus adds.
+/// The slots of a bridge: each is a connector, and a power domain, of its own (§13.6).
+pub(super) fn slots(tree: &mut Tree, path: &str, bridge: u8) -> Result<(), FdtError> {
+    let slots = (0..PciSlot::COUNT).map(|device| {
+        let index = slot_connector(bridge, device);
+        let (name, power_domain) = (location(bridge, device), number_of(index));
+        Listed { index, name, kind: SLOT_TYPE, power_domain }
+    });
+    list(&mut tree.existing(path)?, slots)
+}
+
+/// In which slot a function is.
+pub(super) fn in_slot(tree: &mut Tree, path: &str, bridge: u8, device: u8) -> Result<(), FdtError> {
+    tree.existing(path)?
+        .cell("ibm,my-drc-index", slot_connector(bridge, device))?
+        .text("ibm,loc-code", &[&location(bridge, device)])?;
+    Ok(())
+}
+
+/// What a slot is called: the location code of a card (§12.3), and the name of its connector.
+fn location(bridge: u8, device: u8) -> String {
+    format!("C{}", number_of(slot_connector(bridge, device)))
+}
+
+/// The node of a function: what its configuration space says, and what the bus adds. Its path.
 pub(super) fn function(
     tree: &mut Tree,
     bridge: &str,
     function: &Function,
     bus: &dyn PciBus,
     windows: &PciWindows,
-) -> Result<(), FdtError> {
+) -> Result<String, FdtError> {
     let address = function.address;
     let space = ConfigSpace::new(bus, address);
     let ids = Ids::of(&space);
     let compatible = ids.compatible();
     let compatible: Vec<&str> = compatible.iter().map(String::as_str).collect();
-    let mut node = tree.node(&function_path(bridge, address, bus))?;
+    let path = function_path(bridge, address, bus);
+    let mut node = tree.node(&path)?;
     node.text("compatible", &compatible)?
         .cell("vendor-id", ids.vendor.into())?
         .cell("device-id", ids.device.into())?
@@ -140,7 +183,8 @@ pub(super) fn function(
     if space.capability(PCI_EXPRESS).is_some() {
         node.cell("ibm,pci-config-space-type", 1)?;
     }
-    bus.describe(address, &mut node)
+    bus.describe(address, &mut node)?;
+    Ok(path)
 }
 
 /// The path of a function's node: its name, and its device and function numbers (PCI bus binding

@@ -9,20 +9,17 @@ use super::error::PlatformError;
 use super::interrupts::{
     InterruptController, InterruptError, InterruptKind, InterruptLine, SourceNumber,
 };
+use super::late::LateInterrupts;
 use super::machine::Platform;
-use super::numbers::InterruptNumbers;
+use super::numbers::{InterruptNumbers, MESSAGES};
 use super::state_error::StateError;
 use crate::machine::Machine;
-
-/// What messages of a device are called among its interrupts.
-const MESSAGES: &str = "messages";
 
 /// Collects the devices of a machine, and gives them their interrupts.
 pub struct PlatformBuilder<'m> {
     machine: &'m Machine,
-    controller: Arc<dyn InterruptController>,
     /// What the devices have, and what the saved machine's had.
-    numbers: InterruptNumbers,
+    late: LateInterrupts,
     /// Who has asked for which interrupt.
     asked: BTreeSet<(String, String)>,
     devices: Vec<Arc<dyn Device>>,
@@ -33,8 +30,7 @@ impl<'m> PlatformBuilder<'m> {
     pub fn new(machine: &'m Machine, controller: Arc<dyn InterruptController>) -> Self {
         Self {
             machine,
-            controller,
-            numbers: InterruptNumbers::default(),
+            late: LateInterrupts::new(controller, InterruptNumbers::default()),
             asked: BTreeSet::new(),
             devices: Vec::new(),
         }
@@ -48,12 +44,23 @@ impl<'m> PlatformBuilder<'m> {
     /// [`StateError::Value`] for numbers that no machine can have.
     pub fn with_interrupts(self, numbers: InterruptNumbers) -> Result<Self, StateError> {
         numbers.check()?;
-        Ok(Self { numbers, ..self })
+        let late = LateInterrupts::new(self.late.controller.clone(), numbers);
+        Ok(Self { late, ..self })
     }
 
     /// The back end's interrupt controller.
     pub fn controller(&self) -> &Arc<dyn InterruptController> {
-        &self.controller
+        &self.late.controller
+    }
+
+    /// What gives interrupts to devices that come when the machine is built.
+    pub fn late_interrupts(&self) -> LateInterrupts {
+        self.late.clone()
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        self.machine
     }
 
     /// The interrupt of that name of a device, which it is to be given as it is made: the same
@@ -69,7 +76,7 @@ impl<'m> PlatformBuilder<'m> {
         kind: InterruptKind,
     ) -> Result<InterruptLine, InterruptError> {
         let number = SourceNumber(self.claim(device, name, 1, 1, kind)?);
-        Ok(InterruptLine::new(self.controller.clone(), number, kind))
+        Ok(InterruptLine::new(self.controller().clone(), number, kind))
     }
 
     /// Numbers for the messages (MSI) of a device, as many as are asked for, edges all: they
@@ -80,7 +87,16 @@ impl<'m> PlatformBuilder<'m> {
     pub fn messages(&mut self, device: &str, count: u32) -> Result<Range<u32>, InterruptError> {
         let exhausted = || InterruptError::Exhausted(device.to_owned());
         let align = count.checked_next_power_of_two().ok_or_else(exhausted)?;
-        let first = self.claim(device, MESSAGES, count, align, InterruptKind::Edge)?;
+        // Of one that was plugged where another had been, those that it had then.
+        let plugged = format!("{MESSAGES}-{count}");
+        let is_known = |name: &str| {
+            matches!(
+                self.late.numbers().known(device, name, count, InterruptKind::Edge),
+                Ok(Some(_))
+            )
+        };
+        let name = if is_known(&plugged) { &plugged } else { MESSAGES };
+        let first = self.claim(device, name, count, align, InterruptKind::Edge)?;
         Ok(first..first + count)
     }
 
@@ -101,7 +117,13 @@ impl<'m> PlatformBuilder<'m> {
     /// # Errors
     /// [`PlatformError`] names the devices that cannot be in one machine.
     pub fn build(self) -> Result<Platform, PlatformError> {
-        Platform::new(self.machine.clone(), self.numbers, self.devices)
+        // A saved machine's controller has those of what was taken out, too.
+        let was_asked =
+            |device: &str, name: &str| self.asked.contains(&(device.to_owned(), name.to_owned()));
+        for (numbers, kind) in self.late.numbers().of(|device, name| !was_asked(device, name)) {
+            self.late.claim(numbers, kind)?;
+        }
+        Platform::new(self.machine.clone(), self.late, self.devices)
     }
 
     fn claim(
@@ -116,13 +138,12 @@ impl<'m> PlatformBuilder<'m> {
             let (device, name) = (device.to_owned(), name.to_owned());
             return Err(InterruptError::Twice { device, name });
         }
-        let first = match self.numbers.known(device, name, count, kind)? {
+        let mut numbers = self.late.numbers();
+        let first = match numbers.known(device, name, count, kind)? {
             Some(first) => first,
-            None => self.numbers.assign(device, name, count, align, kind)?,
+            None => numbers.assign(device, name, count, align, kind)?,
         };
-        for number in first..first + count {
-            self.controller.claim(SourceNumber(number), kind)?;
-        }
+        self.late.claim(first..first + count, kind)?;
         Ok(first)
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::device::{Describe, Device};
 use super::error::PlatformError;
+use super::late::LateInterrupts;
 use super::mmio_bus::MmioBus;
-use super::numbers::InterruptNumbers;
 use super::observer::PropertyObserver;
 use crate::fdt::{self, FdtError, SLACK_BYTES, Start, Tree};
 use crate::hotplug;
@@ -35,7 +35,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1 << 32);
 pub struct Platform {
     machine: Machine,
     #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only saved states tell them"))]
-    numbers: InterruptNumbers,
+    interrupts: LateInterrupts,
     devices: Vec<Arc<dyn Device>>,
     rtas: Arc<Rtas>,
     hypercalls: Arc<HypercallBus>,
@@ -45,7 +45,7 @@ pub struct Platform {
 impl Platform {
     pub(super) fn new(
         machine: Machine,
-        numbers: InterruptNumbers,
+        interrupts: LateInterrupts,
         mut devices: Vec<Arc<dyn Device>>,
     ) -> Result<Self, PlatformError> {
         let rtas = Arc::new(Rtas::new(&devices)?);
@@ -57,7 +57,7 @@ impl Platform {
         for device in &devices {
             device.reset();
         }
-        Ok(Self { machine, numbers, devices, rtas, hypercalls, mmio })
+        Ok(Self { machine, interrupts, devices, rtas, hypercalls, mmio })
     }
 
     /// Plugs in a device that is made from the tree, such as the client interface. It has
@@ -75,6 +75,12 @@ impl Platform {
         self.devices = devices;
         device.reset();
         Ok(())
+    }
+
+    /// The interrupt numbers of all devices that there have been.
+    #[cfg(test)]
+    pub(crate) fn save_numbers(&self) -> super::numbers::InterruptNumbers {
+        self.interrupts.numbers().clone()
     }
 
     /// The machine. Without [`Hotplug`](crate::hotplug::Hotplug) among its devices, it leaves no room

@@ -10,6 +10,7 @@ mod builder;
 mod device;
 mod error;
 mod interrupts;
+mod late;
 mod machine;
 mod mmio;
 mod mmio_bus;
@@ -29,6 +30,7 @@ pub use interrupts::{
     InterruptController, InterruptError, InterruptKind, InterruptLine, MAX_SOURCES, NoInterrupts,
     Signal, SourceNumber,
 };
+pub use late::LateInterrupts;
 pub use machine::Platform;
 #[cfg(feature = "serde")]
 pub use machine::PlatformState;

@@ -6,6 +6,9 @@ use super::interrupts::{InterruptError, InterruptKind, MAX_SOURCES};
 use super::state_error::StateError;
 use crate::layout::FIRST_INTERRUPT;
 
+/// What messages of a device are called among its interrupts.
+pub(super) const MESSAGES: &str = "messages";
+
 /// Past the last number of a source.
 const END: u32 = FIRST_INTERRUPT + MAX_SOURCES;
 
@@ -54,6 +57,25 @@ impl InterruptNumbers {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a device has another count of numbers by this name already.
+    pub(super) fn has_other(&self, device: &str, name: &str, count: u32) -> bool {
+        let known = self.0.get(device).and_then(|interrupts| interrupts.get(name));
+        known.is_some_and(|numbers| numbers.count != count)
+    }
+
+    /// The numbers of those that are `wanted` by their device and their name, with their kinds.
+    pub(super) fn of(
+        &self,
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Vec<(std::ops::Range<u32>, InterruptKind)> {
+        let mut found = Vec::new();
+        for (device, interrupts) in &self.0 {
+            let wanted = interrupts.iter().filter(|(name, _)| wanted(device, name));
+            found.extend(wanted.map(|(_, numbers)| (numbers.first..numbers.end(), numbers.kind)));
+        }
+        found
     }
 
     /// The first of `count` numbers that a device has already, or `None`.

@@ -10,6 +10,7 @@ use crate::config::{Cpus, Memory};
 use crate::cpu::CpuModel;
 use crate::hypercall::{Hypercall, Status, token};
 use crate::machine::tests::TestConfig;
+use crate::pci::{self, HostBridge, HostBridgeOptions, PciBus, PciPins};
 use crate::platform::{
     Device, InterruptController, InterruptError, InterruptKind, Platform, PlatformBuilder, Signal,
     SourceNumber,
@@ -42,6 +43,7 @@ impl InterruptController for Lines {
     }
 
     fn signal(&self, source: SourceNumber, signal: Signal) {
+        // Pins of functions are no lines of these.
         assert_eq!(signal, Signal::Pulse);
         self.0[(source.0 - 0x1000) as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -93,6 +95,8 @@ pub(super) struct Guest {
     pub(super) heard: Arc<Heard>,
     pub(super) lines: Arc<Lines>,
     pub(super) sources: Arc<EventSources>,
+    /// In front of the bus of a machine with slots.
+    pub(super) bridge: Option<Arc<HostBridge>>,
 }
 
 /// Of two cores with so many threads, room for four, and room for six blocks of memory.
@@ -121,6 +125,10 @@ impl Guest {
     }
 
     pub(super) fn of_machine(machine: &Machine) -> Self {
+        Self::with_bus(machine, None)
+    }
+
+    pub(super) fn with_bus(machine: &Machine, bus: Option<Arc<dyn PciBus>>) -> Self {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM_BYTES as usize)]).unwrap();
         let (cpus, heard, lines) =
             (Arc::new(Mailboxes::new()), Arc::new(Heard::default()), Arc::new(Lines::default()));
@@ -134,8 +142,16 @@ impl Guest {
             .add(Arc::new(hotplug.clone()))
             .add(sources.clone() as Arc<dyn Device>)
             .add_all(calls.devices());
+        let bridge = bus.map(|bus| {
+            let pins = PciPins::claim(&mut builder, &pci::id_of(0)).unwrap();
+            let options = HostBridgeOptions::new(0, pins);
+            let bridge = Arc::new(HostBridge::new(&mut builder, options, bus).unwrap());
+            hotplug.add_bridge(&bridge);
+            builder.add(bridge.clone());
+            bridge
+        });
         let platform = builder.build().unwrap();
-        let guest = Self { ram, platform, hotplug, cpus, heard, lines, sources };
+        let guest = Self { ram, platform, hotplug, cpus, heard, lines, sources, bridge };
         machine.vcpus().for_each(|cpu| guest.make_cpu(cpu));
         // The first runs.
         guest.start(machine.vcpus().next().unwrap());
@@ -230,7 +246,7 @@ impl Guest {
     pub(super) fn configure(&self, index: u32) -> Result<Told, i32> {
         let mut area = vec![0; 4096];
         area[..4].copy_from_slice(&index.to_be_bytes());
-        let mut told = Told { name: String::new(), properties: vec![] };
+        let mut told = Told { name: String::new(), properties: vec![], siblings: vec![] };
         for _ in 0..100 {
             self.ram().write(GuestAddress(AREA.into()), &area).unwrap();
             let status = self.status("ibm,configure-connector", &[AREA, 0]);
@@ -239,6 +255,7 @@ impl Guest {
                 (AREA + self.cell(AREA + 8), self.cell(AREA + 12), AREA + self.cell(AREA + 16));
             match status {
                 0 => return Ok(told),
+                1 => told.siblings.push(self.text(name)),
                 2 => told.name = self.text(name),
                 3 => {
                     let value = self.bytes(value, length as usize);
@@ -287,6 +304,8 @@ impl Guest {
 pub(super) struct Told {
     pub(super) name: String,
     pub(super) properties: Vec<(String, Vec<u8>)>,
+    /// The names of nodes beside it, whose properties are behind its own.
+    pub(super) siblings: Vec<String>,
 }
 
 impl Told {

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use vm_memory::GuestAddress;
 
 use super::guest::{AREA, BLOCK, Guest, RAM_BYTES};
+use super::slots::{LiveBus, machine_with_slots};
 use super::*;
+use crate::pci::tests::{block, network};
 use crate::vcpu::CpuIndex;
 
 /// Connectors of the machine, and others.
@@ -13,8 +15,9 @@ fn index() -> impl Strategy<Value = u32> {
     prop_oneof![
         8 => prop::sample::select(vec![
             0x1000_0000, 0x1000_0001, 0x1000_0002, 0x1000_0003, 0x8000_0002, 0x8000_0003, 0x8000_0007,
+            0x4000_0000, 0x4000_0001, 0x4000_001f,
         ]),
-        1 => prop::sample::select(vec![0x1000_0004, 0x8000_0001, 0x8000_0008, 0x2000_0000, 0]),
+        1 => prop::sample::select(vec![0x1000_0004, 0x8000_0001, 0x8000_0008, 0x2000_0000, 0x4000_0020, 0]),
         1 => any::<u32>(),
     ]
 }
@@ -22,6 +25,7 @@ fn index() -> impl Strategy<Value = u32> {
 #[derive(Debug, Clone)]
 enum Step {
     Sensor(u32, u32),
+    Power(u32, u32),
     Indicator(u32, u32, u32),
     Configure(u32),
     Area { at: u32, index: u32, told: u32 },
@@ -37,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
     let end = RAM_BYTES as u32;
     prop_oneof![
         (odd(vec![9003]), index()).prop_map(|(sensor, index)| Step::Sensor(sensor, index)),
-        (odd(vec![9001, 9003]), index(), odd(vec![0, 1]))
+        (odd(vec![9001, 9002, 9003]), index(), odd(vec![0, 1]))
             .prop_map(|(indicator, index, state)| Step::Indicator(indicator, index, state)),
         index().prop_map(Step::Configure),
         (
@@ -50,13 +54,21 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(classes, at, length)| Step::Check(classes, at, length)),
         (0..5u32).prop_map(Step::Stop),
         (0..5u32).prop_map(Step::Start),
-        (0..10usize).prop_map(Step::Plug),
-        (0..10usize).prop_map(Step::Unplug),
+        (0..13usize).prop_map(Step::Plug),
+        (0..13usize).prop_map(Step::Unplug),
+        (odd(vec![0, 1, 31]), any::<u32>()).prop_map(|(domain, level)| Step::Power(domain, level)),
     ]
 }
 
+/// All but most of the slots.
+fn resources(guest: &Guest) -> Vec<Resource> {
+    let mut resources = guest.hotplug.resources();
+    resources.retain(|one| !matches!(one, Resource::Slot(slot) if (2..31).contains(&slot.device)));
+    resources
+}
+
 /// What a VMM keeps in mind of its resources, by what it hears.
-fn take(guest: &Guest, resources: &[Resource], there: &mut [bool]) {
+fn take(guest: &Guest, bus: &LiveBus, resources: &[Resource], there: &mut [bool]) {
     for (what, resource) in guest.heard.take() {
         let number = resources.iter().position(|&known| known == resource).unwrap();
         assert!(there[number], "{what} {resource}, which is not plugged");
@@ -67,15 +79,23 @@ fn take(guest: &Guest, resources: &[Resource], there: &mut [bool]) {
                 assert_ne!(guest.cpus.run_state(cpu), Some(crate::smp::RunState::Running));
                 assert!(guest.cpus.remove(cpu));
             }
+            if let Resource::Slot(slot) = resource {
+                guest.bridge.as_ref().unwrap().remove(slot.device);
+                bus.change(|bus| bus.without(slot.device));
+            }
         }
     }
 }
 
-fn make(guest: &Guest, resources: &[Resource], there: &mut [bool], step: Step) {
+fn make(guest: &Guest, bus: &LiveBus, resources: &[Resource], there: &mut [bool], step: Step) {
     match step {
         Step::Sensor(sensor, index) => {
             let (status, value) = guest.call("get-sensor-state", &[sensor, index], 2);
-            assert!(matches!((status, value[0]), (-3, 0) | (0, 1 | 2)));
+            assert!(matches!((status, value[0]), (-3, 0) | (0, 0..=2)));
+        }
+        Step::Power(domain, level) => {
+            let (status, value) = guest.call("set-power-level", &[domain, level], 2);
+            assert!(matches!((status, value[0]), (-3, 0) | (0, 100)));
         }
         Step::Indicator(indicator, index, state) => {
             assert!([0, -3, -9001].contains(&guest.set(indicator, index, state)));
@@ -115,6 +135,10 @@ fn make(guest: &Guest, resources: &[Resource], there: &mut [bool], step: Step) {
                 if let Resource::Core(cpu) = resource {
                     guest.make_cpu(cpu);
                 }
+                if let Resource::Slot(slot) = resource {
+                    bus.change(|bus| bus.with(slot.device, 0, block()));
+                    guest.bridge.as_ref().unwrap().add(slot.device).unwrap();
+                }
                 assert_eq!(guest.hotplug.plug(resource), Ok(()));
             } else {
                 let _ = guest.hotplug.plug(resource);
@@ -132,15 +156,17 @@ proptest! {
 
     #[test]
     fn any_calls_are_answered(steps in prop::collection::vec(step(), 1..120)) {
-        let guest = Guest::new();
-        let resources = guest.hotplug.resources();
+        let bus = Arc::new(LiveBus::default());
+        bus.change(|bus| bus.with(1, 0, network()));
+        let guest = Guest::with_bus(&machine_with_slots(true), Some(bus.clone()));
+        let resources = resources(&guest);
         let mut there: Vec<bool> = resources
             .iter()
             .map(|&resource| guest.hotplug.state(resource) != Some(PlugState::Absent))
             .collect();
         for step in steps {
-            make(&guest, &resources, &mut there, step);
-            take(&guest, &resources, &mut there);
+            make(&guest, &bus, &resources, &mut there, step);
+            take(&guest, &bus, &resources, &mut there);
             let plugged: Vec<Resource> =
                 resources.iter().zip(&there).filter(|(_, there)| **there).map(|(r, _)| *r).collect();
             prop_assert_eq!(&guest.hotplug.plugged().into_iter().collect::<Vec<_>>(), &plugged);
@@ -156,11 +182,10 @@ proptest! {
         // Whatever it was, it can be saved, and goes on from there.
         #[cfg(feature = "serde")]
         {
-            use super::guest::machine;
             use crate::platform::SaveState;
             let saved = guest.hotplug.save().unwrap();
-            let machine = machine(1).with_present(guest.hotplug.plugged()).unwrap();
-            let other = Guest::of_machine(&machine);
+            let machine = machine_with_slots(true).with_present(guest.hotplug.plugged()).unwrap();
+            let other = Guest::with_bus(&machine, Some(bus));
             other.hotplug.restore(1, &saved).unwrap();
             prop_assert_eq!(other.hotplug.save().unwrap(), saved);
         }

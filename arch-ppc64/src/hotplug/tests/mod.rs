@@ -6,6 +6,7 @@ mod hostile;
 mod linux;
 #[cfg(feature = "serde")]
 mod saved;
+mod slots;
 mod states;
 mod tree;
 

@@ -28,7 +28,8 @@ struct BusState {
 
 impl SaveState for HostBridge {
     fn save(&self) -> Result<StateValue, StateError> {
-        let messages = self.functions.iter().filter_map(|function| {
+        let functions = self.functions().clone();
+        let messages = functions.iter().filter_map(|function| {
             let grant = function.grant()?;
             Some((function.address.to_string(), grant))
         });
@@ -49,7 +50,8 @@ impl SaveState for HostBridge {
         let BridgeState { mut messages, dma_window, bus } = state.get()?;
         let refused = |message: String| Err(StateError::Value(message));
         let mut grants = Vec::new();
-        for function in &self.functions {
+        let functions = self.functions().clone();
+        for function in &functions {
             let grant = messages.remove(&function.address.to_string());
             if let Some(Grant { kind, count }) = grant.filter(|grant| !function.can_have(grant)) {
                 let address = function.address;
@@ -69,7 +71,7 @@ impl SaveState for HostBridge {
             (None, Some(_)) => return refused("a state of the PCI bus, which has none".into()),
             (Some(_), None) => return refused("no state of the PCI bus".into()),
         }
-        for (function, grant) in self.functions.iter().zip(grants) {
+        for (function, grant) in functions.iter().zip(grants) {
             function.set_grant(grant);
         }
         self.dma_window.clear();

@@ -8,7 +8,7 @@ use crate::pci::{PciAddress, PciBus};
 
 /// A function: its configuration space, which of its bits can be written, and what is behind its
 /// base address registers.
-pub(super) struct MockFunction {
+pub(crate) struct MockFunction {
     config: Vec<u8>,
     writable: Vec<u8>,
     memories: Vec<Memory>,
@@ -23,7 +23,7 @@ struct Memory {
 
 impl MockFunction {
     /// One of virtio's vendor.
-    pub(super) fn new(device: u16, class_code: u32) -> Self {
+    pub(crate) fn new(device: u16, class_code: u32) -> Self {
         let mut function = Self {
             config: vec![0; 0x100],
             writable: vec![0; 0x100],
@@ -40,13 +40,13 @@ impl MockFunction {
         function
     }
 
-    pub(super) fn with_pin(mut self, pin: u8) -> Self {
+    pub(crate) fn with_pin(mut self, pin: u8) -> Self {
         self.put(0x3d, &[pin]);
         self
     }
 
     /// With memory of so many bytes behind a register; `flags` as in its low bits.
-    pub(super) fn with_bar(mut self, number: u16, flags: u8, bytes: u64) -> Self {
+    pub(crate) fn with_bar(mut self, number: u16, flags: u8, bytes: u64) -> Self {
         let register = 0x10 + 4 * number;
         let is_64_bits = flags & 7 == 4;
         let mask = !(bytes - 1);
@@ -62,13 +62,13 @@ impl MockFunction {
         self
     }
 
-    pub(super) fn with_rom(mut self, bytes: u32) -> Self {
+    pub(crate) fn with_rom(mut self, bytes: u32) -> Self {
         self.allow(0x30, &(!(bytes - 1) | 1).to_le_bytes());
         self
     }
 
     /// With an MSI capability at 0x50, of 64 bits or 32, for two to the power of `order` messages.
-    pub(super) fn with_msi(mut self, order: u8, has_64_bits: bool) -> Self {
+    pub(crate) fn with_msi(mut self, order: u8, has_64_bits: bool) -> Self {
         self.capability(0x50, 0x05);
         self.put(0x52, &[order << 1 | u8::from(has_64_bits) << 7]);
         self.allow(0x52, &[0x71]);
@@ -78,7 +78,7 @@ impl MockFunction {
     }
 
     /// With an MSI-X capability at 0x70 and such a table.
-    pub(super) fn with_msi_x(mut self, entries: u16, bar: u32, offset: u32) -> Self {
+    pub(crate) fn with_msi_x(mut self, entries: u16, bar: u32, offset: u32) -> Self {
         self.capability(0x70, 0x11);
         self.put(0x72, &(entries - 1).to_le_bytes());
         self.allow(0x72, &[0, 0xc0]);
@@ -87,7 +87,7 @@ impl MockFunction {
     }
 
     /// With a PCI Express capability at 0x90, and with registers from 256 on.
-    pub(super) fn with_express(mut self) -> Self {
+    pub(crate) fn with_express(mut self) -> Self {
         self.config.resize(0x1000, 0);
         self.writable.resize(0x1000, 0);
         self.capability(0x90, 0x10);
@@ -95,7 +95,7 @@ impl MockFunction {
     }
 
     /// With a byte of configuration space.
-    pub(super) fn with_byte(mut self, register: u16, byte: u8) -> Self {
+    pub(crate) fn with_byte(mut self, register: u16, byte: u8) -> Self {
         self.put(register, &[byte]);
         self
     }
@@ -108,7 +108,7 @@ impl MockFunction {
         self.last_capability = at.into();
     }
 
-    pub(super) fn put(&mut self, register: u16, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, register: u16, bytes: &[u8]) {
         self.config[register.into()..][..bytes.len()].copy_from_slice(bytes);
     }
 
@@ -142,31 +142,36 @@ impl MockFunction {
 
 /// The bus, which remembers what was written to its functions' configuration.
 #[derive(Default)]
-pub(super) struct MockBus {
+pub(crate) struct MockBus {
     functions: BTreeMap<PciAddress, Mutex<MockFunction>>,
     /// Says the functions of the bus twice.
-    pub(super) repeats: bool,
-    pub(super) writes: Mutex<Vec<(PciAddress, u16, Vec<u8>)>>,
-    pub(super) resets: Mutex<u32>,
+    pub(crate) repeats: bool,
+    pub(crate) writes: Mutex<Vec<(PciAddress, u16, Vec<u8>)>>,
+    pub(crate) resets: Mutex<u32>,
 }
 
 impl MockBus {
-    pub(super) fn with(mut self, device: u8, function: u8, mock: MockFunction) -> Self {
+    pub(crate) fn with(mut self, device: u8, function: u8, mock: MockFunction) -> Self {
         self.functions.insert(address(device, function), Mutex::new(mock));
         self
     }
 
-    pub(super) fn function(&self, device: u8) -> MutexGuard<'_, MockFunction> {
+    pub(crate) fn without(mut self, device: u8) -> Self {
+        self.functions.retain(|address, _| address.device() != device);
+        self
+    }
+
+    pub(crate) fn function(&self, device: u8) -> MutexGuard<'_, MockFunction> {
         self.functions[&address(device, 0)].lock().unwrap()
     }
 
     /// Everything that is in the configuration spaces.
-    pub(super) fn config(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn config(&self) -> Vec<Vec<u8>> {
         self.functions.values().map(|function| function.lock().unwrap().config.clone()).collect()
     }
 
     /// The entry of an MSI-X table: address, data, control.
-    pub(super) fn entry(&self, table: u64, number: u64) -> (u64, u32, u32) {
+    pub(crate) fn entry(&self, table: u64, number: u64) -> (u64, u32, u32) {
         let mut bytes = [0; 16];
         self.read_memory(table + 16 * number, &mut bytes);
         let number = u128::from_le_bytes(bytes);
@@ -174,7 +179,7 @@ impl MockBus {
     }
 }
 
-pub(super) fn address(device: u8, function: u8) -> PciAddress {
+pub(crate) fn address(device: u8, function: u8) -> PciAddress {
     PciAddress::new(0, device, function).unwrap()
 }
 

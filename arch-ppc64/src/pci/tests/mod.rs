@@ -9,14 +9,15 @@ mod mock;
 mod saved;
 mod tree;
 
-use mock::{MockBus, MockFunction, address};
+use mock::address;
+pub(crate) use mock::{MockBus, MockFunction};
 
 /// Where functions have their registers in the tests.
 const BAR_32: u64 = 0x8010_0000;
 const BAR_64: u64 = 0x2100_0000_4000;
 
 /// A block device as virtio has it: MSI-X with four messages, registers of 32 and of 64 bits, a pin.
-fn block() -> MockFunction {
+pub(crate) fn block() -> MockFunction {
     MockFunction::new(0x1042, 0x01_0000)
         .with_bar(1, 0x00, 0x1000)
         .with_bar(4, 0x0c, 0x4000)
@@ -25,7 +26,7 @@ fn block() -> MockFunction {
 }
 
 /// A network card with MSI: eight messages.
-fn network() -> MockFunction {
+pub(crate) fn network() -> MockFunction {
     MockFunction::new(0x1041, 0x02_0000).with_bar(0, 0x04, 0x1000).with_pin(2).with_msi(3, true)
 }
 

@@ -48,7 +48,7 @@ impl Platform {
                 view.save().map_err(|source| PlatformError::State { id: id.clone(), source })?;
             devices.insert(id, DeviceState { version: view.version(), state });
         }
-        Ok(PlatformState { interrupts: self.numbers.clone(), devices })
+        Ok(PlatformState { interrupts: self.interrupts.numbers().clone(), devices })
     }
 
     /// Takes up the state of a machine that was saved. Only before its first CPU runs, and after
@@ -59,7 +59,7 @@ impl Platform {
     /// # Errors
     /// [`PlatformError`] names what does not fit; the machine cannot run then.
     pub fn restore(&self, state: &PlatformState) -> Result<(), PlatformError> {
-        if state.interrupts != self.numbers {
+        if state.interrupts != *self.interrupts.numbers() {
             return Err(PlatformError::OtherInterrupts);
         }
         let mut own = BTreeMap::new();

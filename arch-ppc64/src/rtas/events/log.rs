@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::hotplug::{Action, Event};
+use crate::hotplug::{Action, Event, EventKind};
 use crate::rtas::clock::civil;
 
 /// The fixed part: version, a byte of flags, who had part in it, type, length of what follows.
@@ -60,11 +60,16 @@ pub(super) fn normal_shutdown(id: u32, time: Duration) -> Vec<u8> {
 pub(super) fn hot_plug(id: u32, time: Duration, event: &Event) -> Vec<u8> {
     const CPU: u8 = 1;
     const MEMORY: u8 = 2;
+    const PCI: u8 = 5;
     const BY_INDEX: u8 = 2;
     const BY_COUNT_AND_INDEX: u8 = 4;
     /// The guest is to do what it can of it, and need not undo that where it cannot do all.
     const NOT_TRANSACTIONAL: u8 = 0x40;
-    let resource = if event.is_of_memory() { MEMORY } else { CPU };
+    let resource = match event.kind() {
+        EventKind::Core => CPU,
+        EventKind::Memory => MEMORY,
+        EventKind::Slot => PCI,
+    };
     let action = match event.action {
         Action::Add => 1,
         Action::Remove => 2,
@@ -187,6 +192,9 @@ mod tests {
         let log = hot_plug(7, TIME, &event);
         assert_eq!(log[4..8], [0, 0, 0, 108]);
         assert_eq!(log[96..], *b"HP\0\x14\x01\0\0\0\x02\x01\x04\x40\0\0\0\x04\x80\0\0\x10");
+        let event = Event { action: Action::Add, first: 0x4000_0003, count: 1 };
+        let log = hot_plug(7, TIME, &event);
+        assert_eq!(log[96..], *b"HP\0\x10\x01\0\0\0\x05\x01\x02\0\x40\0\0\x03");
     }
 
     #[test]
