@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::moments::Moment;
 use crate::monitor::EventsTo;
+use crate::name::VmName;
 use crate::quoted;
 
 /// Runs a POWER (pseries) guest
@@ -231,6 +232,12 @@ pub struct Cli {
     /// them, behind what is in a file or to a named pipe (path=FILE), or to an open descriptor (fd=N)
     #[arg(long, value_name = "path=FILE|fd=N")]
     pub event_monitor: Option<EventsTo>,
+
+    /// What the VM is called: messages begin with pseries-vmm[NAME] then, and counters are of vm="NAME".
+    /// 1 to 64 letters, digits, -, _, ., :, @ and + [default: with --api-socket path=/DIR/NAME.sock, the
+    /// NAME there]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<VmName>,
 
     /// How much to tell on standard error
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Warn)]

@@ -38,6 +38,7 @@ pub mod lifecycle;
 pub mod logger;
 mod moments;
 mod monitor;
+pub mod name;
 mod nvram;
 mod operate;
 mod outlet;

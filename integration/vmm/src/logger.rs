@@ -14,6 +14,7 @@ use arch_ppc64::TRACE_TARGET;
 use arch_ppc64::log_limit::LogLimit;
 use log::{LevelFilter, Log, Metadata, Record};
 
+use crate::name;
 use crate::outlet::{self, Lane};
 use crate::quoted;
 
@@ -80,13 +81,13 @@ impl Log for Logger {
                     match self.guests.admit(Instant::now()) {
                         None => return,
                         Some(0) => {}
-                        Some(count) => outlet::tell(&format!(
-                            "pseries-vmm: {count} more messages about the guest were left out"
-                        )),
+                        Some(count) => {
+                            tell(&format!("{count} more messages about the guest were left out"))
+                        }
                     }
                 }
                 let level = record.level().as_str().to_ascii_lowercase();
-                outlet::tell(&format!("pseries-vmm: {level}: {}", record.args()));
+                tell(&format!("{level}: {}", record.args()));
             }
         }
     }
@@ -136,5 +137,5 @@ pub fn start(level: LevelFilter, trace: Option<&Option<PathBuf>>) -> Result<(), 
 
 /// A word of this program on standard error. When that is gone there is nobody to tell.
 pub fn tell(message: &str) {
-    outlet::tell(&format!("pseries-vmm: {message}"));
+    outlet::tell(&format!("{}: {message}", name::prefix()));
 }

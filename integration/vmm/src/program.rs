@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::cli::Cli;
 use crate::resize::Control;
 use crate::{
-    Ending, Failure, config, die_of, dump_fdt, finish, is_reader_gone, logger, quoted,
+    Ending, Failure, config, die_of, dump_fdt, finish, is_reader_gone, logger, name, quoted,
     run_controlled,
 };
 
@@ -28,6 +28,9 @@ pub fn command_line(
 pub fn run(cli: &Cli, control: &Control) -> ExitCode {
     if cli.config_schema {
         return print(&format!("{}\n", config::schema()));
+    }
+    if let Some(name) = &cli.name {
+        name::set(name.clone());
     }
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
         logger::tell(&quoted::message(&error.to_string()));

@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{signals, terminal};
+use crate::{name, signals, terminal};
 use direct::Direct;
 use queue::{LaneState, Piece, State};
 
@@ -340,7 +340,7 @@ impl Outlet {
         // A guest cannot do anything about a reader who left, and its owner knows.
         if !nobody_reads {
             FAILED.store(true, Ordering::SeqCst);
-            let message = format!("pseries-vmm: cannot write to {}: {error}", lane.name);
+            let message = format!("{}: cannot write to {}: {error}", name::prefix(), lane.name);
             // It may go the same way.
             drop(state);
             if let Some(messages) = MESSAGES.get() {

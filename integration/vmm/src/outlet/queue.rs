@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::terminal;
+use crate::{name, terminal};
 
 /// Shorter pieces of one sender, one after the other, become one.
 const PIECE_BYTES: usize = 64 << 10;
@@ -62,7 +62,8 @@ impl LaneState {
     pub(super) fn gap(&mut self) -> Option<String> {
         let count = std::mem::take(&mut self.left_out);
         let Self { unit, name, .. } = self;
-        let said = format!("pseries-vmm: {count} {unit} were left out, as {name} was not read");
+        let said =
+            format!("{}: {count} {unit} were left out, as {name} was not read", name::prefix());
         (count > 0).then_some(said)
     }
 
