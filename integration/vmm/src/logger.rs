@@ -82,7 +82,7 @@ impl Log for Logger {
                         None => return,
                         Some(0) => {}
                         Some(count) => {
-                            tell(&format!("{count} more messages about the guest were left out"))
+                            tell(&format!("{count} more messages about the guest were left out"));
                         }
                     }
                 }

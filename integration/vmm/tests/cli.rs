@@ -399,16 +399,16 @@ fn random_bytes() -> Vec<u8> {
 
 #[test]
 fn messages_name_the_machine() {
-    let run = |name: &str| {
+    let named = |name: &str| {
         let arguments = ["--kernel", "/nowhere/k", "--backend", "interp", "--name", name];
-        let output = said::run(&arguments);
+        let output = run(&arguments);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (status, message) = run("web1@host-2");
+    let (status, message) = named("web1@host-2");
     assert_eq!(status, Some(2));
     assert!(message.starts_with("pseries-vmm[web1@host-2]: cannot start: "), "{message}");
     for wrong in ["", "a b", "a]", "\u{1b}[2J"] {
-        let (status, message) = run(wrong);
+        let (status, message) = named(wrong);
         assert_eq!(status, Some(2), "{message}");
         assert!(message.contains("a name has 1 to 64 letters"), "{message}");
     }
