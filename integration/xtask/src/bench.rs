@@ -11,6 +11,7 @@ use crate::failure::{Attempt, Failure, Result};
 use crate::folders;
 use crate::io_bench;
 use crate::largest_bench;
+use crate::moving_bench;
 use crate::packages::{self, Tool};
 use crate::program::{cargo, ended, line, run};
 use crate::start_bench;
@@ -89,6 +90,20 @@ enum Suite {
         #[arg(long, value_name = "FILE")]
         csv: Option<PathBuf>,
     },
+    /// A guest of 1 GiB that is saved and restored on the processor in software: how long each takes,
+    /// what a saved machine takes of a disk
+    Snapshot {
+        /// How often it is saved
+        #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+    },
+    /// A guest with 256 MiB that it has written, moved from process to process on the processor in
+    /// software: how long it is not there, by its own clock and by that of who talks to it
+    Migrate {
+        /// How often it is moved, at each rate of writing
+        #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+    },
     /// A guest from start to power-off on the processor in software, beside QEMU
     Boot {
         /// How often each is run
@@ -130,6 +145,8 @@ impl Bench {
             Suite::Io { runs, what, counted } => io_bench::run(runs, what, counted),
             Suite::Bootdisk { runs } => bootdisk_bench::run(runs),
             Suite::Start { runs, place, csv } => start_bench::run(runs, place, csv),
+            Suite::Snapshot { runs } => moving_bench::snapshot(runs),
+            Suite::Migrate { runs } => moving_bench::migrate(runs),
             Suite::Boot { runs } => boot_bench::run(runs),
         }
     }

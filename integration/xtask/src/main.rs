@@ -29,6 +29,7 @@ mod largest_bench;
 mod locked;
 mod marker;
 mod modules;
+mod moving_bench;
 mod on_power;
 mod package_files;
 mod packages;
