@@ -15,6 +15,12 @@ pub enum PauseError {
     /// There is no machine yet, or none any more.
     #[error("no machine is running")]
     NotRunning,
+    /// Somebody else changes it at the moment.
+    #[error("another request has the machine at the moment")]
+    Busy,
+    /// It starts at the moment, which takes longer.
+    #[error("the machine is about to start")]
+    Starting,
     /// A CPU is at something that does not end.
     #[error("the machine cannot be paused")]
     Cpu(#[from] StillRunning),
@@ -41,16 +47,22 @@ impl Halves {
         Self { mailboxes, platform, vm }
     }
 
-    pub(crate) fn pause(&self, limit: Duration) -> Result<(), PauseError> {
+    /// Whether it stands still; false for one that ends instead, and does nothing more.
+    pub(crate) fn pause(&self, limit: Duration) -> Result<bool, PauseError> {
         let start = Instant::now();
         self.mailboxes.pause();
-        // One that ends instead does nothing more, and the next is paused from its start on.
-        if self.mailboxes.await_paused_for(limit)? {
-            // What devices still have to do takes the guest no time.
-            self.pause_clock();
-            self.platform.pause(limit.saturating_sub(start.elapsed()))?;
+        if !self.mailboxes.await_paused_for(limit)? {
+            return Ok(false);
         }
-        Ok(())
+        // What devices still have to do takes the guest no time.
+        self.pause_clock();
+        self.platform.pause(limit.saturating_sub(start.elapsed()))?;
+        Ok(true)
+    }
+
+    /// Whether they are those of the same start.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.platform, &other.platform)
     }
 
     /// What is about to start stands still from then on: its devices do nothing yet.

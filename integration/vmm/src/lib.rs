@@ -56,6 +56,7 @@ pub mod software;
 mod stats;
 mod terminal;
 mod terminal_end;
+mod turn;
 pub mod vcpu;
 pub mod vmm;
 mod watch;

@@ -6,7 +6,7 @@
 //! timers, the milliseconds of the client interface. The time of day that RTAS tells is the host's, as
 //! a battery-backed clock goes on while a machine sleeps: a guest that asks for it has the right one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::halves::Halves;
 use crate::resize::Control;
@@ -14,18 +14,51 @@ use crate::resize::Control;
 pub use crate::halves::PauseError;
 
 impl Control {
-    /// Has the machine stand still, in this time. One that is starting again at the moment stands
-    /// still from its start on. Again is no change.
+    /// Has the machine stand still, in this time. One that is starting, or starting again, at the moment
+    /// stands still from its start on, which is waited for. Again is no change.
     ///
     /// # Errors
     /// [`PauseError`] names what does not come to rest; the machine goes on then.
     pub fn pause(&self, limit: Duration) -> Result<(), PauseError> {
-        let _turn = self.turn();
-        let Some(halves) = self.set_paused(true)? else { return Ok(()) };
-        halves.pause(limit).inspect_err(|_| {
+        let start = Instant::now();
+        let _turn = self.turn_within(limit).ok_or(PauseError::Busy)?;
+        let was_paused = self.is_paused();
+        let paused = self.pause_in_turn(limit.saturating_sub(start.elapsed()));
+        if paused.is_err() && !was_paused {
             // What cannot go on either is told to the guest, and the other reason is the first.
             let _ = self.go_on();
-        })
+        }
+        paused
+    }
+
+    fn pause_in_turn(&self, limit: Duration) -> Result<(), PauseError> {
+        let start = Instant::now();
+        let mut state = self.lock();
+        if state.is_idle() {
+            return Err(PauseError::NotRunning);
+        }
+        state.paused = true;
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            if let Some(halves) = state.halves.clone() {
+                drop(state);
+                // One that ends instead does nothing more, and the next is paused from its start on.
+                if halves.pause(left)? {
+                    return Ok(());
+                }
+                state = self.lock();
+                let same = |present: &Halves| present.is_same(&halves);
+                while state.halves.as_ref().is_some_and(same) && start.elapsed() < limit {
+                    state = self.changed(state, limit.saturating_sub(start.elapsed()));
+                }
+            } else if state.is_idle() {
+                return Err(PauseError::NotRunning);
+            } else if left.is_zero() {
+                return Err(PauseError::Starting);
+            } else {
+                state = self.changed(state, left);
+            }
+        }
     }
 
     /// Has the machine go on. One that has not been paused is not changed.
@@ -39,23 +72,21 @@ impl Control {
     }
 
     fn go_on(&self) -> Result<(), PauseError> {
-        let Some(halves) = self.set_paused(false)? else { return Ok(()) };
-        Ok(halves.resume()?)
-    }
-
-    /// Whether it was paused and has not been told to go on.
-    pub fn is_paused(&self) -> bool {
-        self.lock().paused
-    }
-
-    /// Says whether the machine is to stand still; gives what there is of it.
-    fn set_paused(&self, paused: bool) -> Result<Option<Halves>, PauseError> {
         let mut state = self.lock();
         if state.is_idle() {
             return Err(PauseError::NotRunning);
         }
-        state.paused = paused;
-        Ok(state.halves.clone())
+        state.paused = false;
+        // Who takes up a machine that was saved has it go on when all of it is there.
+        let halves = state.halves.clone().filter(|_| !state.held);
+        drop(state);
+        halves.map_or(Ok(()), |halves| Ok(halves.resume()?))
+    }
+
+    /// Whether it stands still, and has not been told to go on.
+    pub fn is_paused(&self) -> bool {
+        let state = self.lock();
+        state.paused || state.held
     }
 
     /// A machine is there, and is about to start.
@@ -67,19 +98,38 @@ impl Control {
             halves.resume_clock();
         }
         state.halves = Some(halves);
+        drop(state);
+        self.notify();
     }
 
-    /// A machine is there that was saved, and stands still already. Whether it was to stand still before.
-    pub(crate) fn begin_paused(&self, halves: Halves) -> bool {
+    /// A machine is there that was saved, and stands still already.
+    pub(crate) fn begin_held(&self, halves: Halves) {
         let mut state = self.lock();
-        state.halves = Some(halves);
-        std::mem::replace(&mut state.paused, true)
+        (state.halves, state.held) = (Some(halves), true);
+        drop(state);
+        self.notify();
+    }
+
+    /// All of it is there: it goes on, unless it `stays` as it is or somebody wants it to.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub(crate) fn release(&self, stays: bool) -> Result<(), PauseError> {
+        let _turn = self.turn();
+        let mut state = self.lock();
+        state.held = false;
+        state.paused |= stays;
+        let goes_on = !state.paused;
+        drop(state);
+        if goes_on { self.go_on() } else { Ok(()) }
     }
 
     /// It ends.
     pub(crate) fn end_halves(&self) {
         let mut state = self.lock();
-        (state.halves, state.live) = (None, None);
+        (state.halves, state.live, state.held) = (None, None, false);
+        drop(state);
+        self.notify();
     }
 }
 
@@ -87,20 +137,25 @@ impl Control {
 mod tests {
     use super::*;
     use arch_ppc64::platform::{Device, PlatformError, StateError, outline_with};
-    use arch_ppc64::smp::Mailboxes;
+    use arch_ppc64::smp::{Mailboxes, Order, RunState};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Mutex};
     use std::thread;
-    use std::time::Instant;
+
+    use arch_ppc64::{CpuIndex, Kick};
+    use vm_memory::GuestAddress;
 
     use crate::config::VmConfig;
     use crate::end::lock;
+    use crate::vcpu::{BackendError, Vcpu, Vm};
 
     /// A device that takes its time to come to rest, and says when it begins.
     struct Slow {
         begun: Mutex<Sender<()>>,
         rests: AtomicBool,
+        /// How often it does not come to rest.
+        refuses: Mutex<Vec<()>>,
     }
 
     impl Device for Slow {
@@ -110,6 +165,9 @@ mod tests {
 
         fn pause(&self, _: Instant) -> Result<(), StateError> {
             lock(&self.begun).send(()).unwrap();
+            if lock(&self.refuses).pop().is_some() {
+                return Err(StateError::Busy("it does not want to".to_owned()));
+            }
             thread::sleep(Duration::from_millis(50));
             self.rests.store(true, Ordering::SeqCst);
             Ok(())
@@ -126,24 +184,33 @@ mod tests {
         control: Control,
         slow: Arc<Slow>,
         begun: Receiver<()>,
+        clock: Option<Arc<Clock>>,
     }
 
     impl Bench {
         fn new() -> Self {
             let (sender, begun) = channel();
-            let slow = Arc::new(Slow { begun: Mutex::new(sender), rests: AtomicBool::new(false) });
-            Self { control: Control::new(), slow, begun }
+            let rests = AtomicBool::new(false);
+            let slow = Slow { begun: Mutex::new(sender), rests, refuses: Mutex::default() };
+            Self { control: Control::new(), slow: Arc::new(slow), begun, clock: None }
         }
 
-        /// It starts.
-        fn starts(&self) -> Arc<Mailboxes> {
+        /// A start of it.
+        fn halves(&self) -> (Halves, Arc<Mailboxes>) {
             let machine = arch_ppc64::Machine::new(&VmConfig::default()).unwrap();
             let mailboxes = Arc::new(Mailboxes::new());
             let platform = outline_with(&machine, |builder| {
                 builder.add(self.slow.clone());
                 Ok::<_, PlatformError>(())
             });
-            let halves = Halves::new(mailboxes.clone(), Arc::new(platform.unwrap()), None);
+            let clock = self.clock.clone().map(|clock| clock as Arc<dyn Vm>);
+            let halves = Halves::new(mailboxes.clone(), Arc::new(platform.unwrap()), clock);
+            (halves, mailboxes)
+        }
+
+        /// It starts.
+        fn starts(&self) -> Arc<Mailboxes> {
+            let (halves, mailboxes) = self.halves();
             self.control.begin_halves(halves);
             mailboxes
         }
@@ -174,5 +241,126 @@ mod tests {
         assert!(second.is_paused() && bench.control.is_paused());
         bench.control.resume().unwrap();
         assert!(!second.is_paused());
+    }
+
+    #[test]
+    fn who_waits_for_another_one_waits_no_longer_than_that() {
+        let bench = Bench::new();
+        bench.starts();
+        let turn = bench.control.turn();
+        let error = bench.control.pause(Duration::from_millis(5)).unwrap_err();
+        assert!(matches!(error, PauseError::Busy), "{error}");
+        drop(turn);
+        bench.control.pause(Duration::MAX).unwrap();
+    }
+
+    /// The machine ends while its CPUs come to rest, and starts again, which may take long.
+    #[test]
+    fn a_machine_that_starts_meanwhile_is_waited_for() {
+        let bench = Bench::new();
+        let first = bench.starts();
+        // A CPU that is at something for as long as it takes.
+        let cpu = first.add(Arc::new(NoKick));
+        first.set_run_state(cpu, RunState::Running).unwrap();
+        assert_eq!(first.wait(cpu), Order::Run);
+        bench.control.begin_fixed();
+        thread::scope(|scope| {
+            let pauser = scope.spawn(|| bench.control.pause(Duration::MAX));
+            while !first.is_paused() {
+                thread::yield_now();
+            }
+            bench.control.end_halves();
+            first.end();
+            thread::sleep(Duration::from_millis(20));
+            assert!(!pauser.is_finished());
+            let second = bench.starts();
+            pauser.join().unwrap().unwrap();
+            assert!(second.is_paused());
+        });
+        bench.control.resume().unwrap();
+        bench.control.end_halves();
+        let error = bench.control.pause(Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, PauseError::Starting), "{error}");
+        assert!(!bench.starts().is_paused(), "all goes on after an error");
+    }
+
+    /// Whatever somebody wants meanwhile, nothing runs before all is there, and then what was last said
+    /// counts.
+    #[test]
+    fn a_machine_that_was_saved_is_held_until_it_is_there() {
+        for (stays, wanted, paused) in [
+            (false, None, false),
+            (true, None, true),
+            (false, Some(true), true),
+            (false, Some(false), false),
+        ] {
+            let bench = Bench::new();
+            let (halves, mailboxes) = bench.halves();
+            mailboxes.pause();
+            bench.control.begin_held(halves);
+            assert!(bench.control.is_paused());
+            match wanted {
+                Some(true) => bench.control.pause(Duration::MAX).unwrap(),
+                Some(false) => bench.control.resume().unwrap(),
+                None => {}
+            }
+            assert!(mailboxes.is_paused() && bench.control.is_paused());
+            bench.control.release(stays).unwrap();
+            assert_eq!((mailboxes.is_paused(), bench.control.is_paused()), (paused, paused));
+        }
+    }
+
+    struct NoKick;
+
+    impl Kick for NoKick {
+        fn kick(&self) {}
+    }
+
+    /// A clock that is told to stand still or to go on, as a back end's.
+    #[derive(Default)]
+    struct Clock(Mutex<Vec<&'static str>>);
+
+    impl Vm for Clock {
+        fn create_vcpu(&self, _: CpuIndex) -> Result<Box<dyn Vcpu>, BackendError> {
+            Err(BackendError::Unsuitable("it has none".to_owned()))
+        }
+
+        fn add_memory(&self, _: GuestAddress) -> Result<(), BackendError> {
+            Ok(())
+        }
+
+        fn remove_memory(&self, _: GuestAddress) -> Result<(), BackendError> {
+            Ok(())
+        }
+
+        fn pause_clock(&self) {
+            lock(&self.0).push("pause");
+        }
+
+        fn resume_clock(&self) {
+            lock(&self.0).push("resume");
+        }
+    }
+
+    /// The time that devices need to come to rest is none of the guest's, and a machine that starts has
+    /// a clock that goes, whatever the one before left.
+    #[test]
+    fn time_stands_still_with_the_cpus() {
+        let bench = Bench { clock: Some(Arc::default()), ..Bench::new() };
+        let clock = bench.clock.clone().unwrap();
+        let told = || std::mem::take(&mut *lock(&clock.0));
+        bench.starts();
+        assert_eq!(told(), ["resume"]);
+        bench.control.pause(Duration::MAX).unwrap();
+        assert_eq!(told(), ["pause"]);
+        bench.control.resume().unwrap();
+        assert_eq!(told(), ["resume"]);
+        lock(&bench.slow.refuses).push(());
+        assert!(matches!(bench.control.pause(Duration::MAX), Err(PauseError::Device(_))));
+        assert_eq!(told(), ["pause", "resume"]);
+        bench.control.pause(Duration::MAX).unwrap();
+        bench.control.end_halves();
+        bench.starts();
+        assert_eq!(told(), ["pause", "pause"]);
     }
 }

@@ -26,7 +26,7 @@ impl Control {
             });
         }
         // What the guest has given back before is taken away now, and nothing comes after it.
-        let _ = self.resize(None, None);
+        let _ = self.resize_in_turn(None, None);
         self.live()?.save()
     }
 

@@ -324,8 +324,6 @@ struct Life {
     devices: Option<Plugged>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
-    /// Somebody wanted it to stand still before it was there.
-    stays_paused: bool,
 }
 
 /// What a machine leaves for its next start: the arguments that its client wants that to have, the
@@ -394,7 +392,6 @@ impl Life {
             devices: boot.plugged,
             client: boot.client,
             stats: stats.clone(),
-            stays_paused: false,
         };
         let started = life.start(setup, machine, vm.vcpus, vm.vm.clone(), ram, notes);
         if let Err(error) = started {
@@ -416,7 +413,7 @@ impl Life {
             ram: ram.clone(),
         });
         match boot.registers {
-            None => life.stays_paused = life.control.begin_paused(halves),
+            None => life.control.begin_held(halves),
             Some(registers) => {
                 life.control.begin_halves(halves);
                 for vcpu in machine.vcpus().take(1) {
@@ -431,10 +428,7 @@ impl Life {
     /// A machine that was saved is there, and stands still.
     fn go_on(self, mut resumption: Resumption) -> Result<Self, VmmError> {
         let committed = resumption.source.commit().map_err(VmmError::from);
-        let goes_on = committed.and_then(|()| match resumption.paused || self.stays_paused {
-            true => Ok(()),
-            false => Ok(self.control.resume()?),
-        });
+        let goes_on = committed.and_then(|()| Ok(self.control.release(resumption.paused)?));
         match goes_on {
             Ok(()) => Ok(self),
             Err(error) => {

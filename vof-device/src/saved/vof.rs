@@ -53,6 +53,9 @@ impl SaveState for Vof {
             return Err(StateError::Version { found: version, newest: STATE_VERSION });
         }
         let state = VofState { version, vof: state.get::<Saved>()? };
-        restore(&self.interface, &state).map_err(|error| StateError::Value(error.to_string()))
+        restore(&self.interface, &state).map_err(|error| StateError::Value(error.to_string()))?;
+        // As all of a machine that was saved, it goes on when it is told to.
+        self.interface.state().clock.pause();
+        Ok(())
     }
 }

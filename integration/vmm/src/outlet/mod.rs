@@ -434,6 +434,28 @@ pub(crate) fn flush(left: bool) {
     }
 }
 
+/// Waits until all that was sent is written, as long as some of it goes, and for so long at most. What
+/// nobody reads stays.
+#[allow(dead_code, reason = "for who saves a machine into a folder")]
+pub(crate) fn settle(limit: Duration) {
+    let start = Instant::now();
+    let outlets = outlets();
+    let mut seen: Vec<_> = outlets.iter().map(|_| (0, 0)).collect();
+    loop {
+        let mut waits = false;
+        for (outlet, (progress, looks)) in outlets.iter().zip(&mut seen) {
+            let state = outlet.lock();
+            *looks = if *progress == state.progress { *looks + 1 } else { 0 };
+            *progress = state.progress;
+            waits |= !state.is_done() && !state.stalled && *looks <= LAST_LOOKS;
+        }
+        if !waits || start.elapsed() >= limit {
+            return;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// Waits for what was said to be written, as long as somebody reads it; when somebody wants to leave
 /// (`left`), for a moment at most. Gives whether all that was not written had nobody to read it.
 pub fn finish(left: bool) -> bool {

@@ -38,6 +38,7 @@ use crate::end::lock;
 use crate::halves::Halves;
 use crate::operate::Operated;
 use crate::saved::Live;
+use crate::turn::{Turn, Turns};
 
 pub use error::ResizeError;
 use notes::Message;
@@ -102,8 +103,8 @@ pub struct Control(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Who has the machine stand still or go on does so alone.
-    turn: Mutex<()>,
+    /// Who changes the machine, or has it stand still or go on, does so alone.
+    turns: Turns,
     operated: Operated,
 }
 
@@ -113,6 +114,8 @@ pub(crate) struct State {
     info: Info,
     /// It is to stand still, whatever start of it there is.
     pub(crate) paused: bool,
+    /// It was saved, and stands still until all of it is there.
+    pub(crate) held: bool,
     /// What of it stands still.
     pub(crate) halves: Option<Halves>,
     /// What of it is saved.
@@ -155,6 +158,16 @@ impl Control {
     /// [`ResizeError`] says what cannot be, and what can; or that the host has no room. In that case
     /// a part may have been done, as [`info`](Self::info) tells.
     pub fn resize(
+        &self,
+        cpus: Option<u32>,
+        memory_bytes: Option<u64>,
+    ) -> Result<Info, ResizeError> {
+        let _turn = self.turn();
+        self.resize_in_turn(cpus, memory_bytes)
+    }
+
+    /// The same for who has the turn.
+    pub(crate) fn resize_in_turn(
         &self,
         cpus: Option<u32>,
         memory_bytes: Option<u64>,
@@ -218,8 +231,7 @@ impl Control {
                 Phase::Restarting if left.is_zero() => return Err(ResizeError::Restarting),
                 Phase::Running(_) | Phase::Restarting => {}
             }
-            let woken = self.0.changed.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed(state, left);
         }
     }
 
@@ -230,6 +242,12 @@ impl Control {
         (state.phase, state.info) = (phase, info);
         drop(state);
         self.0.changed.notify_all();
+    }
+
+    /// A machine runs without room for more.
+    #[cfg(test)]
+    pub(crate) fn begin_fixed(&self) {
+        self.begin(None, Info::default());
     }
 
     /// It has that now.
@@ -251,8 +269,29 @@ impl Control {
         self.0.changed.notify_all();
     }
 
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.0.turn)
+    /// Waits for the turn to change the machine.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        self.0.turns.take()
+    }
+
+    /// The same, for so long at most.
+    pub(crate) fn turn_within(&self, limit: Duration) -> Option<Turn<'_>> {
+        self.0.turns.take_within(limit)
+    }
+
+    /// Waits until something may have changed, for so long at most.
+    pub(crate) fn changed<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        limit: Duration,
+    ) -> MutexGuard<'a, State> {
+        let woken = self.0.changed.wait_timeout(state, limit);
+        woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whoever waits for another phase looks again.
+    pub(crate) fn notify(&self) {
+        self.0.changed.notify_all();
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
