@@ -1,7 +1,6 @@
 //! States of functions on a PCI bus that were changed on their way: taken up, or refused with
 //! nothing changed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +11,11 @@ use pseries_devices::virtio::driver::Buffer;
 use pseries_devices::virtio::mock::MockController;
 use pseries_devices::virtio::pci_driver::{Driver, common};
 use pseries_devices::virtio::{Execution, VirtioPci};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use vm_memory::GuestAddress;
 
 use crate::Reach;
+use crate::changes::change;
 use crate::device_ram::{DeviceRam, RAM_END};
 use crate::input::Input;
 use crate::virtio_chains::{self, Others};
@@ -65,7 +65,7 @@ pub fn run(data: &[u8]) -> Reach {
         if input.is_empty() {
             break;
         }
-        change(&mut changed, &mut input);
+        change(&mut changed, &mut input, RAM_END);
     }
     // Whoever goes on with it is alone with memory.
     drop(machine);
@@ -206,101 +206,5 @@ impl Machine {
             }
         }
         assert!(self.controller.levels().is_empty());
-    }
-}
-
-/// Goes to a place of a state, and changes what is there.
-fn change(state: &mut Value, input: &mut Input<'_>) {
-    let how = input.byte();
-    change_within(state, how % 8, how, input);
-}
-
-/// So many steps further down, as far as there is something.
-fn change_within(place: &mut Value, steps: u8, how: u8, input: &mut Input<'_>) {
-    if steps > 0 {
-        let number = usize::from(input.byte());
-        let next = match place {
-            Value::Object(fields) => {
-                let number = number % fields.len().max(1);
-                fields.values_mut().nth(number)
-            }
-            Value::Array(list) => {
-                let number = number % list.len().max(1);
-                list.get_mut(number)
-            }
-            _ => None,
-        };
-        if let Some(next) = next {
-            return change_within(next, steps - 1, how, input);
-        }
-    }
-    let is_kept = how & 0x40 == 0;
-    match place {
-        Value::Array(list) if is_kept => match input.byte() % 3 {
-            0 => drop(list.pop()),
-            1 => list.extend(list.first().cloned()),
-            _ => list.reverse(),
-        },
-        Value::Object(fields) if is_kept => change_fields(fields, input),
-        Value::Number(_) | Value::Bool(_) | Value::String(_) if is_kept => {
-            *place = near(place, input);
-        }
-        _ => *place = any(input),
-    }
-}
-
-/// Something of the same kind.
-fn near(value: &Value, input: &mut Input<'_>) -> Value {
-    match value {
-        Value::Bool(is_so) => Value::Bool(!is_so),
-        Value::Number(number) => match (input.byte() % 4, number.as_u64()) {
-            (0, Some(number)) => (number ^ 1 << (input.byte() % 64)).into(),
-            (1, Some(number)) => number.wrapping_add(1).into(),
-            (2, Some(number)) => number.wrapping_sub(1).into(),
-            _ => input.number(RAM_END).into(),
-        },
-        Value::String(text) => {
-            let mut bytes = text.clone().into_bytes();
-            let at = usize::from(input.byte()) % bytes.len().max(1);
-            match bytes.get_mut(at) {
-                Some(byte) => *byte = input.byte(),
-                None => bytes.push(input.byte()),
-            }
-            String::from_utf8_lossy(&bytes).into_owned().into()
-        }
-        other => other.clone(),
-    }
-}
-
-/// Fields go, come, and change places.
-fn change_fields(fields: &mut Map<String, Value>, input: &mut Input<'_>) {
-    let names: Vec<String> = fields.keys().cloned().collect();
-    let name = |input: &mut Input<'_>| {
-        names.get(usize::from(input.byte()) % names.len().max(1)).cloned().unwrap_or_default()
-    };
-    match input.byte() % 3 {
-        0 => drop(fields.remove(&name(input))),
-        1 => drop(fields.insert("more".to_owned(), any(input))),
-        _ => {
-            let (one, other) = (name(input), name(input));
-            let mut values: BTreeMap<String, Value> =
-                [&one, &other].into_iter().filter_map(|name| fields.remove_entry(name)).collect();
-            let (first, second) = (values.remove(&one), values.remove(&other));
-            fields.extend(first.map(|value| (other, value)));
-            fields.extend(second.map(|value| (one, value)));
-        }
-    }
-}
-
-/// Something of any kind.
-fn any(input: &mut Input<'_>) -> Value {
-    match input.byte() % 7 {
-        0 => Value::Null,
-        1 => Value::Bool(input.byte() & 1 != 0),
-        2 => input.number(RAM_END).into(),
-        3 => (-i64::from(input.byte())).into(),
-        4 => String::from_utf8_lossy(input.bytes(8)).into_owned().into(),
-        5 => Value::Array(vec![input.byte().into(); usize::from(input.byte() % 4)]),
-        _ => Value::Object(Map::new()),
     }
 }

@@ -6,6 +6,7 @@
 //! [`goals`](Target::goals) were met: a target whose goals are never met tests nothing.
 
 mod bus_machine;
+mod changes;
 mod common_state;
 mod descriptors;
 mod device_ram;
