@@ -113,7 +113,7 @@ struct Machine {
 
 impl Machine {
     fn new(ram: &DeviceRam) -> Self {
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let (mut at, mut others) = (Vec::new(), Vec::new());
         for (id, device, other) in virtio_chains::all() {

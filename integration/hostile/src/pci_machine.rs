@@ -142,7 +142,7 @@ impl PciMachine {
         let pins = PciPins::claim(&mut builder, &id_of(0)).expect("numbers are left");
         let windows = PciWindows::new();
         let doorbell = Doorbell::new(wires.clone(), &windows);
-        let mut bus = Bus::new(windows);
+        let bus = Bus::new(windows);
         let (mock, seen) = MockDevice::new(&MOCK_QUEUES, MockWorkers::Queues);
         let devices: [Box<dyn VirtioDevice<Memory>>; 2] =
             [Box::new(mock), Box::new(Rng::new(Source::fixed(1)))];

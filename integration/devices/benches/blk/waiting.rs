@@ -90,7 +90,7 @@ fn by_threads(path: &Path, depth: usize) -> f64 {
 fn by_driver(disk: Arc<FileDisk>, depth: usize) -> f64 {
     let ranges = [(GuestAddress(0), MEMORY_BYTES)];
     let memory = Arc::new(GuestMemoryMmap::<()>::from_ranges(&ranges).expect("memory"));
-    let mut bus = Bus::new(PciWindows::new());
+    let bus = Bus::new(PciWindows::new());
     let wires = Arc::new(MockController::default()).connection(bus.next_free().expect("a place"));
     let function = VirtioPci::new("disk0", Box::new(Block::new(disk, 1)), memory.clone(), wires);
     let at = bus.add(None, Arc::new(function.expect("a function"))).expect("a place");

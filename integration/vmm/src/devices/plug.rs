@@ -65,7 +65,7 @@ impl Plugged {
         let windows = PciWindows::of_bridge(BRIDGE);
         let pins = PciPins::claim(builder, &pci::id_of(BRIDGE))?;
         let doorbell = Doorbell::new(builder.controller().clone(), &windows);
-        let mut bus = Bus::new(windows);
+        let bus = Bus::new(windows);
         let mut places = Vec::new();
         for device in devices {
             let id = device.id().as_str();

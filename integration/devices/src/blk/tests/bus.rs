@@ -16,7 +16,7 @@ use crate::virtio::{Execution, VirtioPci};
 fn boot_loaders_know_the_disk_by_its_type() {
     let memory: Memory =
         Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_BYTES)]).unwrap());
-    let mut bus = Bus::new(PciWindows::new());
+    let bus = Bus::new(PciWindows::new());
     let connection = Arc::new(MockController::default()).connection(bus.next_free().unwrap());
     let block = Box::new(Block::new(Arc::new(MemoryDisk::new(false)), 1));
     let function = VirtioPci::new("disk0", block, memory, connection).unwrap();
@@ -47,7 +47,7 @@ fn a_driver_finds_and_uses_the_disk() {
         let memory: Memory =
             Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_BYTES)]).unwrap());
         let disk = Arc::new(MemoryDisk::new(false));
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let connection = controller.connection(bus.next_free().unwrap()).with_execution(execution);
         let block = Box::new(Block::new(disk.clone(), 2));

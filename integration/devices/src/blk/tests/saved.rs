@@ -32,7 +32,7 @@ struct Machine {
 
 impl Machine {
     fn new(memory: &Memory, disk: &Arc<MemoryDisk>, execution: Execution) -> Self {
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let connection = controller.connection(bus.next_free().unwrap()).with_execution(execution);
         let block = Box::new(Block::new(disk.clone(), QUEUES as u16));

@@ -131,7 +131,7 @@ impl Machine {
     fn new(disk: Arc<Gated>, queues: u16) -> Self {
         let memory: Memory =
             Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_BYTES)]).unwrap());
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let connection = Arc::new(MockController::default()).connection(bus.next_free().unwrap());
         let block = Box::new(Block::new(disk.clone(), queues));
         let function = VirtioPci::new("disk0", block, memory.clone(), connection).unwrap();

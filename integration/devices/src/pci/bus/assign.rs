@@ -1,5 +1,7 @@
 //! Places for the registers of functions, as a firmware assigns them.
 
+use std::collections::BTreeMap;
+
 use arch_ppc64::pci::{PciWindow, PciWindows};
 
 use super::AddError;
@@ -7,17 +9,18 @@ use crate::pci::bar;
 use crate::pci::function::PciFunction;
 
 /// What is left of the windows.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Assigner {
     window_32: Window,
     window_64: Window,
 }
 
-/// A window, and how much of it is assigned.
-#[derive(Debug, Clone)]
+/// A window, and what of it is assigned.
+#[derive(Debug)]
 struct Window {
     window: PciWindow,
-    used: u64,
+    /// First addresses, and those behind the last.
+    used: BTreeMap<u64, u64>,
 }
 
 /// A base address register, and the place that it was assigned.
@@ -26,6 +29,7 @@ pub(super) struct Assigned {
     register: u16,
     is_64: bool,
     start: u64,
+    bytes: u64,
 }
 
 /// A base address register as a function shows it.
@@ -37,10 +41,19 @@ struct Found {
 }
 
 impl Assigner {
-    /// For functions behind a bridge with these windows.
-    pub(super) fn new(windows: &PciWindows) -> Self {
-        let window = |window| Window { window, used: 0 };
-        Self { window_32: window(windows.memory_32), window_64: window(windows.memory_64) }
+    /// For functions behind a bridge with these windows, of which others have these places.
+    pub(super) fn new<'a>(
+        windows: &PciWindows,
+        assigned: impl IntoIterator<Item = &'a Assigned>,
+    ) -> Self {
+        let window = |window| Window { window, used: BTreeMap::new() };
+        let (mut window_32, mut window_64) = (window(windows.memory_32), window(windows.memory_64));
+        for &Assigned { start, bytes, .. } in assigned {
+            let window =
+                if window_32.window.has(start, bytes) { &mut window_32 } else { &mut window_64 };
+            window.used.insert(start, start + bytes);
+        }
+        Self { window_32, window_64 }
     }
 
     /// Finds the base address registers of a function, and gives each a place. The window of 64-bit
@@ -55,7 +68,7 @@ impl Assigner {
             };
             let no_room = || AddError::Window { id: function.id().to_owned(), bytes };
             let start = window.take(bytes).ok_or_else(no_room)?;
-            assigned.push(Assigned { register, is_64, start });
+            assigned.push(Assigned { register, is_64, start, bytes });
         }
         for place in &assigned {
             place.write_to(function);
@@ -65,13 +78,19 @@ impl Assigner {
 }
 
 impl Window {
-    /// The next `bytes`, a power of two, that are aligned to their size.
+    /// The first free `bytes`, a power of two, that are aligned to their size.
     fn take(&mut self, bytes: u64) -> Option<u64> {
-        let start = self.window.bus.checked_add(self.used)?.checked_next_multiple_of(bytes)?;
+        let mut start = self.window.bus.checked_next_multiple_of(bytes)?;
+        for (&first, &end) in &self.used {
+            if start.checked_add(bytes)? <= first {
+                break;
+            }
+            start = start.max(end.checked_next_multiple_of(bytes)?);
+        }
         if !self.window.has(start, bytes) {
             return None;
         }
-        self.used = start - self.window.bus + bytes;
+        self.used.insert(start, start + bytes);
         Some(start)
     }
 }

@@ -5,7 +5,7 @@ mod decode;
 mod saved;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
@@ -62,13 +62,16 @@ pub enum AddError {
 /// the lower register).
 pub struct Bus {
     windows: PciWindows,
-    assigner: Assigner,
-    slots: Vec<Option<Slot>>,
+    slots: RwLock<Slots>,
     /// Who answers where. It is taken from the functions anew after each change, one change at a
     /// time, so that what is published last is how it is.
     decoder: RwLock<Decoder>,
     changing: Mutex<()>,
+    /// Whether the functions rest, and those that come have to.
+    rests: Mutex<bool>,
 }
+
+type Slots = [Option<Arc<Slot>>; DEVICES];
 
 struct Slot {
     function: Arc<dyn PciFunction>,
@@ -80,10 +83,10 @@ impl Bus {
     pub fn new(windows: PciWindows) -> Self {
         Self {
             windows,
-            assigner: Assigner::new(&windows),
-            slots: (0..DEVICES).map(|_| None).collect(),
+            slots: RwLock::default(),
             decoder: RwLock::default(),
             changing: Mutex::new(()),
+            rests: Mutex::new(false),
         }
     }
 
@@ -94,50 +97,86 @@ impl Bus {
 
     /// Where the next function is put that has no place of its own; `None` if the bus is full.
     pub fn next_free(&self) -> Option<PciAddress> {
-        let device = self.slots.iter().position(Option::is_none)?;
+        let device = self.read().iter().position(Option::is_none)?;
         PciAddress::device_0(device as u8)
     }
 
-    /// Adds a function as the device of this number, or as the [next](Self::next_free) one.
+    /// Adds a function as the device of this number, or as the [next](Self::next_free) one. It may
+    /// come while others are at work; if they [rest](PciBus::pause), it does so, too.
     ///
     /// # Errors
     /// [`AddError`] if there is no such place, or no room for its registers. The bus stays as it
     /// was.
     pub fn add(
-        &mut self,
+        &self,
         device: Option<u8>,
         function: Arc<dyn PciFunction>,
     ) -> Result<PciAddress, AddError> {
+        let rests = self.rests();
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let id = function.id();
-        if self.slots().any(|(_, slot)| slot.function.id() == id) {
+        if slots.iter().flatten().any(|slot| slot.function.id() == id) {
             return Err(AddError::Id(id.to_owned()));
         }
         let address = match device {
             Some(device) => PciAddress::device_0(device).ok_or(AddError::Device(device))?,
-            None => self.next_free().ok_or_else(|| AddError::Full(id.to_owned()))?,
+            None => {
+                let free = slots.iter().position(Option::is_none);
+                let free = free.and_then(|device| PciAddress::device_0(device as u8));
+                free.ok_or_else(|| AddError::Full(id.to_owned()))?
+            }
         };
-        if let Some(slot) = self.slot(address) {
+        let place = &slots[usize::from(address.device())];
+        if let Some(slot) = place {
             let id = slot.function.id().to_owned();
             return Err(AddError::Taken { device: address.device(), id });
         }
-        let mut assigner = self.assigner.clone();
-        let assigned = assigner.assign(&*function)?;
-        self.assigner = assigner;
-        self.slots[usize::from(address.device())] = Some(Slot { function, assigned });
+        let others = slots.iter().flatten().flat_map(|slot| &slot.assigned);
+        let assigned = Assigner::new(&self.windows, others).assign(&*function)?;
+        if *rests {
+            // Nothing works for it yet.
+            let _ = function.pause(Instant::now());
+        }
+        slots[usize::from(address.device())] = Some(Arc::new(Slot { function, assigned }));
+        drop(slots);
         self.decode();
         Ok(address)
     }
 
-    fn slots(&self) -> impl Iterator<Item = (PciAddress, &Slot)> {
-        let numbered = self.slots.iter().zip(0..);
-        numbered.filter_map(|(slot, device)| Some((PciAddress::device_0(device)?, slot.as_ref()?)))
+    /// Takes the device of this number from the bus. Nobody answers for it any more when this
+    /// returns, and it has been reset; false where there is none.
+    pub fn remove(&self, device: u8) -> bool {
+        let slot = {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            slots.get_mut(usize::from(device)).and_then(Option::take)
+        };
+        let Some(slot) = slot else { return false };
+        self.decode();
+        slot.function.reset();
+        true
     }
 
-    fn slot(&self, address: PciAddress) -> Option<&Slot> {
+    fn slots(&self) -> Vec<(PciAddress, Arc<Slot>)> {
+        let slots = self.read();
+        let numbered = slots.iter().zip(0..);
+        let slots = numbered
+            .filter_map(|(slot, device)| Some((PciAddress::device_0(device)?, slot.clone()?)));
+        slots.collect()
+    }
+
+    fn slot(&self, address: PciAddress) -> Option<Arc<Slot>> {
         if address.bus() != 0 || address.function() != 0 {
             return None;
         }
-        self.slots.get(usize::from(address.device()))?.as_ref()
+        self.read().get(usize::from(address.device()))?.clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Slots> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rests(&self) -> MutexGuard<'_, bool> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks all functions where their registers are.
@@ -163,7 +202,7 @@ impl Bus {
 
 impl PciBus for Bus {
     fn functions(&self) -> Vec<PciAddress> {
-        self.slots().map(|(address, _)| address).collect()
+        self.slots().into_iter().map(|(address, _)| address).collect()
     }
 
     fn read_config(&self, function: PciAddress, register: u16, data: &mut [u8]) {
@@ -200,6 +239,8 @@ impl PciBus for Bus {
     }
 
     fn reset(&self) {
+        let mut rests = self.rests();
+        *rests = false;
         for (_, slot) in self.slots() {
             slot.function.reset();
             for assigned in &slot.assigned {
@@ -210,34 +251,38 @@ impl PciBus for Bus {
     }
 
     fn pause(&self, until: Instant) -> Result<(), StateError> {
-        let functions = || self.slots().map(|(_, slot)| &slot.function);
-        for (number, function) in functions().enumerate() {
-            let Err(error) = function.pause(until) else { continue };
-            for paused in functions().take(number) {
+        let mut rests = self.rests();
+        let slots = self.slots();
+        for (number, (_, slot)) in slots.iter().enumerate() {
+            let Err(error) = slot.function.pause(until) else { continue };
+            for (_, paused) in &slots[..number] {
                 // Who cannot go on has told its driver, and the other reason is the first.
-                let _ = paused.resume();
+                let _ = paused.function.resume();
             }
-            return Err(error.of(function.id()));
+            return Err(error.of(slot.function.id()));
         }
+        *rests = true;
         Ok(())
     }
 
     fn resume(&self) -> Result<(), StateError> {
-        let resume = |(_, slot): (_, &Slot)| {
+        let mut rests = self.rests();
+        *rests = false;
+        let resume = |(_, slot): (_, Arc<Slot>)| {
             slot.function.resume().map_err(|error| error.of(slot.function.id()))
         };
-        self.slots().map(resume).fold(Ok(()), Result::and)
+        self.slots().into_iter().map(resume).fold(Ok(()), Result::and)
     }
 
     fn state(&self) -> Option<&dyn SaveState> {
-        self.slots().next().map(|_| self as _)
+        self.read().iter().any(Option::is_some).then_some(self as _)
     }
 }
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let functions =
-            self.slots().map(|(address, slot)| (address, slot.function.id().to_owned()));
+        let functions = self.slots().into_iter();
+        let functions = functions.map(|(address, slot)| (address, slot.function.id().to_owned()));
         f.debug_map().entries(functions).finish()
     }
 }

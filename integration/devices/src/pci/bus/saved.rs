@@ -27,7 +27,7 @@ impl SaveState for Bus {
     fn save(&self) -> Result<StateValue, StateError> {
         let mut functions = BTreeMap::new();
         for (address, slot) in self.slots() {
-            let (id, view) = (slot.function.id(), view(slot)?);
+            let (id, view) = (slot.function.id(), view(&slot)?);
             let state = view.save().map_err(|error| error.of(id))?;
             let version = view.version();
             let state = FunctionState { device: address.device(), version, state };
@@ -43,7 +43,8 @@ impl SaveState for Bus {
         }
         let BusState { mut functions } = state.get()?;
         let mut pairs = Vec::new();
-        for (address, slot) in self.slots() {
+        let slots = self.slots();
+        for (address, slot) in &slots {
             let (id, device) = (slot.function.id(), address.device());
             let refused = |message: String| Err(StateError::Value(message).of(id));
             match functions.remove(id) {

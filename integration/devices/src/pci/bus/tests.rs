@@ -92,7 +92,7 @@ fn read(bus: &Bus, at: u64) -> u8 {
 
 #[test]
 fn functions_are_where_they_were_put() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     assert_eq!(bus.add(None, TestFunction::new("a", &[])), Ok(device(0)));
     assert_eq!(bus.add(Some(2), TestFunction::new("b", &[])), Ok(device(2)));
     assert_eq!(bus.next_free(), Some(device(1)));
@@ -111,7 +111,7 @@ fn functions_are_where_they_were_put() {
 
 #[test]
 fn who_is_not_there_is_all_ones() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     bus.add(Some(3), TestFunction::new("a", &[])).unwrap();
     assert_eq!(config_32(&bus, 3, 0), 0x0001_1234);
     assert_eq!(config_32(&bus, 4, 0), u32::MAX);
@@ -134,7 +134,7 @@ fn who_is_not_there_is_all_ones() {
 /// What is prefetchable and has 64 bits is in the window of such, all else in the other.
 #[test]
 fn places_are_assigned_from_the_windows() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     let bars = [(0, wide(0x4000)), (2, narrow(0x100)), (3, Bar::new(BarWidth::Bits64, 0x1000))];
     bus.add(None, TestFunction::new("a", &bars)).unwrap();
     bus.add(None, TestFunction::new("b", &[(0, wide(0x1_0000)), (5, narrow(16))])).unwrap();
@@ -143,7 +143,7 @@ fn places_are_assigned_from_the_windows() {
     };
     let expected = [
         [0x0000_000c, 0x2100, 0x8000_0000, 0x8000_1004, 0, 0],
-        [0x0001_000c, 0x2100, 0, 0, 0, 0x8000_2000],
+        [0x0001_000c, 0x2100, 0, 0, 0, 0x8000_0100],
     ];
     assert_eq!([registers(0), registers(1)], expected);
     for number in 0..2 {
@@ -158,7 +158,7 @@ fn places_are_assigned_from_the_windows() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_leaves_the_bus_as_it_was() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     bus.add(None, TestFunction::new("a", &[(0, narrow(1 << 30))])).unwrap();
     let error = |bytes| AddError::Window { id: "b".to_owned(), bytes };
     let bars = [(0, narrow(1 << 20)), (1, narrow(1 << 31))];
@@ -174,7 +174,7 @@ fn what_does_not_fit_is_refused_and_leaves_the_bus_as_it_was() {
 
 #[test]
 fn registers_answer_where_they_are() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     let function = TestFunction::new("a", &[(0, wide(0x4000)), (2, narrow(0x100))]);
     bus.add(None, function.clone()).unwrap();
     let (start_64, start_32) = (WINDOWS.memory_64.bus, WINDOWS.memory_32.bus);
@@ -199,7 +199,7 @@ fn registers_answer_where_they_are() {
 /// in no window.
 #[test]
 fn nothing_answers_outside_the_windows() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     bus.add(None, TestFunction::new("a", &[(0, wide(0x4000)), (2, narrow(0x100))])).unwrap();
     set_config_32(&bus, 0, 4, 2);
     let window = WINDOWS.memory_64;
@@ -215,7 +215,7 @@ fn nothing_answers_outside_the_windows() {
     // A part of it would be in a window of another size.
     let mut windows = WINDOWS;
     windows.memory_64.bytes = 0x2000;
-    let mut bus = Bus::new(windows);
+    let bus = Bus::new(windows);
     let error = AddError::Window { id: "a".to_owned(), bytes: 0x4000 };
     assert_eq!(bus.add(None, TestFunction::new("a", &[(0, wide(0x4000))])), Err(error));
 }
@@ -223,7 +223,7 @@ fn nothing_answers_outside_the_windows() {
 /// The lower device answers, and the others around it.
 #[test]
 fn of_several_at_one_place_the_first_answers() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     let sizes = [("a", 0x1000), ("b", 0x4000), ("c", 0x1_0000)];
     for (id, bytes) in sizes {
         bus.add(None, TestFunction::new(id, &[(0, wide(bytes))])).unwrap();
@@ -250,7 +250,7 @@ fn of_several_at_one_place_the_first_answers() {
 
 #[test]
 fn guests_move_registers_while_others_use_them() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     bus.add(None, TestFunction::new("a", &[(0, wide(0x1000))])).unwrap();
     bus.add(None, TestFunction::new("b", &[(0, wide(0x1000))])).unwrap();
     set_config_32(&bus, 0, 4, 2);
@@ -276,9 +276,105 @@ fn guests_move_registers_while_others_use_them() {
 /// drivers.
 #[test]
 fn functions_without_a_state_are_named() {
-    let mut bus = Bus::new(WINDOWS);
+    let bus = Bus::new(WINDOWS);
     assert!(bus.state().is_none(), "there is nothing to be saved");
     bus.add(None, TestFunction::new("a", &[])).unwrap();
     let error = bus.state().unwrap().save().unwrap_err();
     assert_eq!(error.to_string(), "the state of a cannot be saved or taken up yet");
+}
+
+/// From a device to the next, and from one to many others: places are used again, and nobody answers
+/// at those of what is gone.
+#[test]
+fn functions_come_and_go() {
+    let bus = Bus::new(WINDOWS);
+    bus.add(None, TestFunction::new("stays", &[(0, wide(0x4000))])).unwrap();
+    let there = WINDOWS.memory_64.bus + 0x4000;
+    for round in 0..100_000 {
+        let id = format!("{}", round % 7);
+        let at = bus.add(None, TestFunction::new(&id, &[(0, wide(0x4000))])).unwrap();
+        assert_eq!(at, device(1));
+        if round % 1000 == 0 {
+            assert_eq!(u64::from(config_32(&bus, 1, 0x14)) << 32 | 0x4000, there);
+            set_config_32(&bus, 1, 0x04, 2);
+            assert_ne!(read(&bus, there), 0xff);
+        }
+        assert!(bus.remove(1));
+        assert_eq!((config_32(&bus, 1, 0), read(&bus, there)), (u32::MAX, 0xff));
+    }
+    assert!(!bus.remove(1) && !bus.remove(31) && !bus.remove(32) && !bus.remove(u8::MAX));
+    // Larger ones do not fit into what is left between others, and smaller ones do.
+    let add = |id: &str, bytes| bus.add(None, TestFunction::new(id, &[(0, wide(bytes))])).unwrap();
+    let start = |at: PciAddress| config_32(&bus, at.device(), 0x10) & !0xf;
+    let (a, b) = (add("a", 0x4000), add("b", 0x4000));
+    assert_eq!((start(a), start(b)), (0x4000, 0x8000));
+    bus.remove(a.device());
+    assert_eq!(start(add("c", 0x8000)), 0x1_0000);
+    assert_eq!(start(add("d", 0x1000)), 0x4000);
+    assert_eq!(start(add("e", 0x2000)), 0x6000);
+}
+
+/// Several threads, as a VMM and its guest's CPUs are.
+#[test]
+fn accesses_and_changes_may_be_at_once() {
+    let bus = Bus::new(WINDOWS);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let bus = &bus;
+            scope.spawn(move || {
+                for round in 0..2000_u32 {
+                    let _ = bus.add(Some(thread), TestFunction::new(&format!("f{thread}"), &[]));
+                    set_config_32(bus, (thread + 1) % 3, 0x04, round & 2);
+                    let _ = (bus.functions(), read(bus, WINDOWS.memory_64.bus));
+                    bus.remove(thread);
+                }
+            });
+        }
+    });
+    assert_eq!(bus.functions(), []);
+}
+
+/// "All that works for devices stands still": also what comes then.
+#[test]
+fn what_comes_while_others_rest_does_so_too() {
+    struct Restful(Arc<TestFunction>, Mutex<Vec<&'static str>>);
+    impl PciFunction for Restful {
+        fn id(&self) -> &str {
+            self.0.id()
+        }
+        fn read_config(&self, register: u16, data: &mut [u8]) {
+            self.0.read_config(register, data);
+        }
+        fn write_config(&self, register: u16, data: &[u8]) -> bool {
+            self.0.write_config(register, data)
+        }
+        fn bars(&self) -> Vec<BarPlace> {
+            self.0.bars()
+        }
+        fn read_bar(&self, _: usize, _: u64, _: &mut [u8]) {}
+        fn write_bar(&self, _: usize, _: u64, _: &[u8]) {}
+        fn pause(&self, _: Instant) -> Result<(), StateError> {
+            self.1.lock().unwrap().push("pause");
+            Ok(())
+        }
+        fn resume(&self) -> Result<(), StateError> {
+            self.1.lock().unwrap().push("resume");
+            Ok(())
+        }
+        fn reset(&self) {
+            self.1.lock().unwrap().push("reset");
+        }
+    }
+    let bus = Bus::new(WINDOWS);
+    let function = |id: &str| Arc::new(Restful(TestFunction::new(id, &[]), Mutex::default()));
+    let (a, b, c) = (function("a"), function("b"), function("c"));
+    bus.pause(Instant::now()).unwrap();
+    bus.add(Some(0), a.clone()).unwrap();
+    bus.add(Some(1), b.clone()).unwrap();
+    assert!(bus.remove(1));
+    bus.resume().unwrap();
+    bus.add(Some(2), c.clone()).unwrap();
+    assert_eq!(*a.1.lock().unwrap(), ["pause", "resume"]);
+    assert_eq!(*b.1.lock().unwrap(), ["pause", "reset"]);
+    assert_eq!(*c.1.lock().unwrap(), [""; 0]);
 }

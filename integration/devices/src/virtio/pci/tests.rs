@@ -62,7 +62,7 @@ impl Bench {
         workers: MockWorkers,
         connect: impl FnOnce(Connection) -> Connection,
     ) -> Self {
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         let connection = connect(controller.connection(bus.next_free().unwrap()));
         let (device, seen) = MockDevice::new(&[16, 16, 256], workers);

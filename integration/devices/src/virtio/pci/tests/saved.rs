@@ -226,7 +226,7 @@ fn states_that_cannot_be_are_refused() {
 #[test]
 fn functions_are_taken_up_together() {
     let bus_of = |memory: &Memory| {
-        let mut bus = Bus::new(PciWindows::new());
+        let bus = Bus::new(PciWindows::new());
         let controller = Arc::new(MockController::default());
         for id in ["a", "b"] {
             let connection = controller.connection(bus.next_free().unwrap());
