@@ -1,119 +1,26 @@
-//! Machines that stand still at any moment, and go on. This program is the VMM as well, and is told
-//! to by a pipe.
+//! Machines that stand still at any moment, and go on.
 #![cfg(feature = "vof")]
 
-use std::ffi::CString;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, Command, ExitCode};
-use std::time::Duration;
-
-use pseries_vmm::pause::PauseError;
-use pseries_vmm::program::command_line;
-use pseries_vmm::resize::Control;
+use std::time::{Duration, Instant};
 
 use images::{DISK, Image, SMALL_PART_FIRST, small_disk};
-use run::folder::Folder;
-use run::{Run, program};
+use paused::Paused;
+use run::Run;
 
 mod images;
+mod paused;
 mod run;
-
-/// Where the VMM finds its orders, and what its command line is.
-const ORDERS: &str = "TEST_ORDERS";
-const ARGUMENTS: &str = "TEST_ARGUMENTS";
-
-/// A machine, and who tells it to stand still.
-struct Paused {
-    run: Run,
-    orders: File,
-    said: BufReader<ChildStderr>,
-    _folder: Folder,
-}
-
-impl Paused {
-    fn start(guest: &str, cmdline: &str, options: &[&str]) -> Self {
-        let folder = Folder::new("pause");
-        let pipe = PathBuf::from(folder.path("orders"));
-        make_pipe(&pipe);
-        let kernel = program(guest);
-        let kernel = ["--kernel", kernel.to_str().unwrap(), "--cmdline", cmdline];
-        let memory = ["--memory", "size=64M", "--backend", "interp"];
-        let mut vmm = Command::new(std::env::current_exe().unwrap());
-        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
-            .env(ORDERS, &pipe)
-            .env(ARGUMENTS, [&kernel[..], &memory[..], options].concat().join("\n"));
-        let mut run = Run::of(vmm);
-        let said = BufReader::new(run.take_stderr());
-        // Nobody has to be there yet, with a writer that reads as well.
-        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
-        Self { run, orders, said, _folder: folder }
-    }
-
-    /// Gives an order, and waits for the answer to it.
-    fn order(&mut self, order: &str) -> String {
-        writeln!(self.orders, "{order}").unwrap();
-        let start = format!("{order}: ");
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "no answer to {order}");
-            if let Some(answer) = line.strip_prefix(&start) {
-                return answer.trim_end().to_owned();
-            }
-        }
-    }
-}
 
 /// Not a test, but the VMM of the others.
 #[test]
 #[ignore = "it is a program"]
 fn vmm() {
-    let (Some(orders), Ok(arguments)) = (std::env::var_os(ORDERS), std::env::var(ARGUMENTS)) else {
-        return;
-    };
-    let arguments = std::iter::once("vmm").chain(arguments.split('\n')).map(Into::into);
-    let cli = command_line(arguments).unwrap();
-    let control = Control::new();
-    let machine = control.clone();
-    // It ends with the process.
-    std::thread::spawn(move || {
-        for line in BufReader::new(File::open(orders).unwrap()).lines().map_while(Result::ok) {
-            let obey = || match &*line {
-                "pause" => machine.pause(Duration::from_secs(600)),
-                _ => machine.resume(),
-            };
-            let mut done = obey();
-            // It has not begun yet.
-            while matches!(done, Err(PauseError::NotRunning)) {
-                std::thread::sleep(Duration::from_millis(1));
-                done = obey();
-            }
-            eprintln!("{line}: {done:?}");
-        }
-    });
-    let status = format!("{:?}", pseries_vmm::program::run(&cli, &control));
-    std::process::exit(i32::from(status != format!("{:?}", ExitCode::SUCCESS)));
+    paused::vmm::run();
 }
 
-fn make_pipe(path: &Path) {
-    let path = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the path is a string that ends.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-}
-
-/// What is on a disk when what a client had begun to write is written, which is done all the same.
-fn settled(disk: &Image) -> Vec<u8> {
-    let read = || disk.read(0, disk.bytes() as usize);
-    let mut before = read();
-    loop {
-        std::thread::sleep(Duration::from_millis(10));
-        let now = read();
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
+/// What is on a disk when what a client had begun to write is written.
+fn bytes_of(disk: &Image) -> Vec<u8> {
+    disk.read(0, disk.bytes() as usize)
 }
 
 /// Does the host's part of what the guest wants to see.
@@ -138,10 +45,10 @@ fn a_guest_at_its_disk_stands_still_and_goes_on() {
         Paused::start("disks.elf", &format!("writes {DISK}"), &["--disk", &disk.option()]);
     assert_eq!(paused.order("pause"), "Ok(())");
     for pause in 0..60 {
-        let before = settled(&disk);
+        let before = bytes_of(&disk);
         std::thread::sleep(Duration::from_millis(10));
-        let now = disk.read(0, disk.bytes() as usize);
-        assert!(now == before, "somebody writes to the disk of a machine that stands still");
+        let same = bytes_of(&disk) == before;
+        assert!(same, "somebody writes to the disk of a machine that stands still");
         assert_eq!(paused.order("resume"), "Ok(())");
         std::thread::sleep(Duration::from_millis(pause % 7));
         assert_eq!(paused.order("pause"), "Ok(())");
@@ -152,8 +59,69 @@ fn a_guest_at_its_disk_stands_still_and_goes_on() {
     let (status, shown, _) = run.end();
     assert_eq!(status.code(), Some(0), "{shown:?}");
     assert!(shown.ends_with("disks got what it asked for\n"), "{shown:?}");
-    let same = disk.read(0, disk.bytes() as usize) == untouched.read(0, disk.bytes() as usize);
-    assert!(same, "another machine wrote something else");
+    assert!(bytes_of(&disk) == bytes_of(&untouched), "another machine wrote something else");
+}
+
+/// Within packages that are open, claims, a disk that is read and written, negotiation, and restarts that
+/// the client asks for: between each two hypercalls.
+#[test]
+fn a_guest_that_stands_still_at_every_hypercall_sees_nothing_of_it() {
+    for (guest, task, pauses) in [
+        ("moments.elf", format!("state 3 {DISK}"), 80),
+        ("moments.elf", format!("agree {DISK}"), 60),
+        ("services.elf", "others".to_owned(), 100),
+        ("services.elf", "boot".to_owned(), 20),
+        ("services.elf", "cpu".to_owned(), 10),
+    ] {
+        let (disk, untouched) = (small_disk("every-call"), small_disk("no-call"));
+        let with = |disk: &Image| {
+            ["--cpus".to_owned(), "boot=2".to_owned(), "--disk".to_owned(), disk.option()]
+        };
+        let options = with(&untouched);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let (status, expected, complaint) = Run::start(guest, &task, &options).end();
+        assert_eq!(status.code(), Some(0), "{task}: {expected:?} {complaint}");
+
+        let options = with(&disk);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mut paused = Paused::start_still(guest, &task, &options);
+        assert!(paused.first());
+        let mut count = 1;
+        while paused.step(1) {
+            count += 1;
+        }
+        let (status, shown, complaint) = paused.run.end();
+        assert_eq!(status.code(), Some(0), "{task}: {shown:?} {complaint}");
+        assert!(shown.ends_with(&expected), "{task}: {shown:?}, not {expected:?}");
+        assert!(count >= pauses, "{task}: {count} pauses");
+        assert!(bytes_of(&disk) == bytes_of(&untouched), "{task}: another disk");
+    }
+}
+
+/// "The guest's time stands still, and goes on where it stood."
+#[test]
+fn time_does_not_pass_for_a_machine_that_stands_still() {
+    const PAUSED: Duration = Duration::from_secs(4);
+    let start = Instant::now();
+    let mut paused = Paused::start("moments.elf", "time", &[]);
+    paused.run.expect("begun\n");
+    assert_eq!(paused.order("pause"), "Ok(())");
+    std::thread::sleep(PAUSED);
+    assert_eq!(paused.order("resume"), "Ok(())");
+    paused.run.type_in("g");
+    let (status, shown, _) = paused.run.end();
+    let most = start.elapsed() - PAUSED;
+    assert_eq!(status.code(), Some(0), "{shown:?}");
+    let told = |name: &str| {
+        let rest = shown.split_once(name).unwrap_or_else(|| panic!("no {name} in {shown:?}")).1;
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    let ticks = u64::from_str_radix(told("ticks ").strip_prefix("0x").unwrap(), 16).unwrap();
+    let by_ticks = Duration::from_nanos((u128::from(ticks) * 1000 / 512) as u64);
+    let by_calls = Duration::from_millis(told("milliseconds ").parse().unwrap());
+    for passed in [by_ticks, by_calls] {
+        assert!(passed <= most, "{passed:?} have passed, of at most {most:?}");
+    }
 }
 
 /// Whoever is asked to leave does so.

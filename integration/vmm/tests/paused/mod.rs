@@ -1,0 +1,113 @@
+//! A VMM that stands still at the moments that a test chooses: the test's program once more, which is
+//! told what to do by a pipe, and says on standard error that it is done.
+#![allow(dead_code)] // No test needs all of it.
+
+pub(crate) mod vmm;
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command};
+
+use crate::run::folder::Folder;
+use crate::run::{Run, program};
+
+/// Where the VMM finds its orders, what its command line is, and which hypercall it stands still at
+/// first, if at any.
+const ORDERS: &str = "TEST_ORDERS";
+const ARGUMENTS: &str = "TEST_ARGUMENTS";
+const FIRST: &str = "TEST_FIRST";
+
+/// A machine, and who tells it to stand still.
+pub(crate) struct Paused {
+    pub(crate) run: Run,
+    orders: File,
+    said: BufReader<ChildStderr>,
+    _folder: Folder,
+}
+
+impl Paused {
+    /// Starts a guest program on the processor in software.
+    pub(crate) fn start(guest: &str, cmdline: &str, options: &[&str]) -> Self {
+        Self::of(&Self::arguments(guest, cmdline, options), None)
+    }
+
+    /// The same, which stands still when it has made its first hypercall: see [`Self::first`].
+    pub(crate) fn start_still(guest: &str, cmdline: &str, options: &[&str]) -> Self {
+        Self::of(&Self::arguments(guest, cmdline, options), Some(1))
+    }
+
+    fn arguments(guest: &str, cmdline: &str, options: &[&str]) -> Vec<String> {
+        let kernel = program(guest);
+        let kernel = ["--kernel", kernel.to_str().unwrap(), "--cmdline", cmdline];
+        let memory: &[_] =
+            if options.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
+        let backend = ["--backend", "interp"];
+        let all = [&kernel[..], memory, &backend, options].concat();
+        all.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Starts a VMM with these arguments, which stands still at a hypercall, if that is some.
+    pub(crate) fn of(arguments: &[String], first: Option<u64>) -> Self {
+        let folder = Folder::new("pause");
+        let pipe = PathBuf::from(folder.path("orders"));
+        make_pipe(&pipe);
+        let mut vmm = Command::new(std::env::current_exe().unwrap());
+        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
+            .env(ORDERS, &pipe)
+            .env(ARGUMENTS, arguments.join("\n"));
+        if let Some(first) = first {
+            vmm.env(FIRST, first.to_string());
+        }
+        let mut run = Run::of(vmm);
+        let said = BufReader::new(run.take_stderr());
+        // Nobody has to be there yet, with a writer that reads as well.
+        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
+        Self { run, orders, said, _folder: folder }
+    }
+
+    /// Gives an order, and waits for the answer to it.
+    pub(crate) fn order(&mut self, order: &str) -> String {
+        let answer = self.try_order(order);
+        answer.unwrap_or_else(|| panic!("no answer to {order}"))
+    }
+
+    /// The same; `None` where the machine ends instead.
+    pub(crate) fn try_order(&mut self, order: &str) -> Option<String> {
+        writeln!(self.orders, "{order}").unwrap();
+        self.answer(order)
+    }
+
+    /// Has it go on until it has made so many more hypercalls: whether it stands still then, and has not
+    /// ended.
+    pub(crate) fn step(&mut self, hypercalls: u64) -> bool {
+        let answer = self.try_order(&format!("step {hypercalls}"));
+        answer.is_some_and(|answer| answer == "Ok(())")
+    }
+
+    /// Whether it stands still at its first hypercall, of one that was started so.
+    pub(crate) fn first(&mut self) -> bool {
+        self.answer("first").is_some_and(|answer| answer == "Ok(())")
+    }
+
+    fn answer(&mut self, order: &str) -> Option<String> {
+        let start = format!("{order}: ");
+        loop {
+            let mut line = String::new();
+            if self.said.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            match line.strip_prefix(&start) {
+                Some(answer) => return Some(answer.trim_end().to_owned()),
+                None => eprint!("{line}"),
+            }
+        }
+    }
+}
+
+fn make_pipe(path: &Path) {
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the path is a string that ends.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
