@@ -40,6 +40,10 @@ pub(crate) struct CpuThread {
     pub(crate) vcpu: Box<dyn Vcpu>,
     pub(crate) shared: Shared,
     pub(crate) stats: Stats,
+    /// What others know of them.
+    pub(crate) published: Arc<Mutex<Stats>>,
+    /// What the CPU had executed when it got this thread, where the back end knows.
+    pub(crate) instructions_before: Option<u64>,
     pub(crate) tasks: Receiver<Task>,
 }
 
@@ -53,15 +57,30 @@ impl CpuThread {
             log::warn!("{} may be hard to stop: {error}", self.index);
         }
         // It may have had another thread before.
-        let before = self.vcpu.instructions();
+        self.instructions_before = self.vcpu.instructions();
         let why = self.live();
-        let executed = |(after, before): (u64, u64)| after.saturating_sub(before);
-        self.stats.instructions = self.vcpu.instructions().zip(before).map(executed);
-        lock(&self.shared.all_stats).add(&self.stats);
+        self.count_instructions();
+        let mut all_stats = lock(&self.shared.all_stats);
+        all_stats.add(&self.stats);
+        // It counts once.
+        *lock(&self.published) = Stats::default();
+        drop(all_stats);
         if let Some(why) = why {
             self.shared.end.because(why);
         }
         self.vcpu
+    }
+
+    fn count_instructions(&mut self) {
+        let executed = |(after, before): (u64, u64)| after.saturating_sub(before);
+        let counts = self.vcpu.instructions().zip(self.instructions_before);
+        self.stats.instructions = counts.map(executed);
+    }
+
+    /// Lets others know what was counted so far.
+    pub(crate) fn publish(&mut self) {
+        self.count_instructions();
+        self.stats.clone_into(&mut lock(&self.published));
     }
 
     /// Starts when it is told to and stops itself, until it is told to end; `Some` where this CPU is

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::CpuIndex;
 use arch_ppc64::platform::StateValue;
@@ -27,6 +28,7 @@ pub(crate) struct Cpus {
 struct Thread {
     handle: JoinHandle<Box<dyn Vcpu>>,
     tasks: Sender<Task>,
+    published: Arc<Mutex<Stats>>,
 }
 
 impl Cpus {
@@ -37,17 +39,47 @@ impl Cpus {
     /// Gives a CPU, which has its mailbox, a thread.
     pub(crate) fn run(&self, index: CpuIndex, vcpu: Box<dyn Vcpu>) -> io::Result<()> {
         let (tasks, wanted) = channel();
+        let published = Arc::<Mutex<Stats>>::default();
         let thread = CpuThread {
             index,
             vcpu,
             shared: self.shared.clone(),
             stats: Stats::default(),
+            published: published.clone(),
+            instructions_before: None,
             tasks: wanted,
         };
         let name = std::thread::Builder::new().name(index.to_string());
         let handle = name.spawn(|| thread.main())?;
-        lock(&self.threads).insert(index, Thread { handle, tasks });
+        lock(&self.threads).insert(index, Thread { handle, tasks, published });
         Ok(())
+    }
+
+    /// What all of them have done until now, also in starts before. Of a CPU that does not tell in
+    /// time, because it is in a call that takes long, what it told last.
+    pub(crate) fn stats(&self, limit: Duration) -> Stats {
+        let start = Instant::now();
+        let (done, told) = channel();
+        for (&index, thread) in &*lock(&self.threads) {
+            let done = done.clone();
+            let task: Task = Box::new(move |thread| {
+                thread.publish();
+                // Nobody waits any more where it took too long.
+                let _ = done.send(());
+            });
+            // One that has ended has told all.
+            if thread.tasks.send(task).is_ok() {
+                let _ = self.shared.mailboxes.look(index);
+            }
+        }
+        drop(done);
+        while told.recv_timeout(limit.saturating_sub(start.elapsed())).is_ok() {}
+        let all_stats = lock(&self.shared.all_stats);
+        let mut sum = all_stats.clone();
+        for thread in lock(&self.threads).values() {
+            sum.add(&lock(&thread.published));
+        }
+        sum
     }
 
     /// The state of each CPU, while the machine is paused: `None` when it ends instead.

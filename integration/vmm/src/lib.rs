@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 mod console;
 mod consoles;
+pub mod counters;
 mod cpu_thread;
 mod cpus;
 mod devices;

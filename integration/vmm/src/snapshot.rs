@@ -39,7 +39,7 @@ impl Control {
         Ok(self.live()?.ram.clone())
     }
 
-    fn live(&self) -> Result<Arc<Live>, SaveError> {
+    pub(crate) fn live(&self) -> Result<Arc<Live>, SaveError> {
         self.lock().live.clone().ok_or(SaveError::NotRunning)
     }
 

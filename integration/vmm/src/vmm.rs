@@ -411,6 +411,8 @@ impl Life {
             platform,
             hotplug: life.hotplug.clone(),
             ram: ram.clone(),
+            devices: setup.devices.clone(),
+            client: life.client.clone(),
         });
         match boot.registers {
             None => life.control.begin_held(halves),

@@ -11,6 +11,7 @@
 //! the device needs a reset, and the queue is left alone until then.
 
 mod config;
+mod counts;
 mod queue;
 mod request;
 mod saved;
@@ -32,10 +33,11 @@ use vm_memory::GuestAddressSpace;
 
 pub use self::queue::{BYTES_AT_ONCE, REQUESTS_AT_ONCE};
 
+use self::counts::Counts;
 use self::queue::BlockQueue;
 use self::request::Requests;
 use crate::disk::Disk;
-use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+use crate::virtio::{ActivateError, Activation, Counters, DeviceKind, VirtioDevice, Worker};
 
 /// The most descriptors that each queue may have, if nobody says otherwise.
 pub const QUEUE_SIZE: u16 = 256;
@@ -63,6 +65,7 @@ pub struct Block {
     writes_back: Arc<AtomicBool>,
     /// Whether the driver may still say it.
     takes_writeback: bool,
+    counts: Arc<Counts>,
 }
 
 impl Block {
@@ -71,7 +74,8 @@ impl Block {
     pub fn new(disk: Arc<dyn Disk>, queues: u16) -> Self {
         let queue_sizes = vec![QUEUE_SIZE; usize::from(queues.clamp(1, MAX_QUEUES))];
         let writes_back = Arc::new(AtomicBool::new(true));
-        Self { disk, queue_sizes, writes_back, takes_writeback: true }
+        let counts = Arc::default();
+        Self { disk, queue_sizes, writes_back, takes_writeback: true, counts }
     }
 
     /// The same with queues of at most so many descriptors: a power of two from 4 to 32768; what is
@@ -123,6 +127,10 @@ where
         &self.queue_sizes
     }
 
+    fn counters(&self) -> Option<Arc<dyn Counters>> {
+        Some(self.counts.clone())
+    }
+
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         let queues = self.queue_sizes.len() as u16;
         let writes_back = self.writes_back.load(Ordering::Relaxed);
@@ -155,7 +163,9 @@ where
         let helpers = (TRANSFERS_AT_ONCE / queues.len().max(1) as u16).saturating_sub(1);
         let workers = queues.into_iter().map(|queue| {
             let index = queue.index;
-            let requests = Requests::new(self.disk.clone(), features, self.writes_back.clone());
+            let writes_back = self.writes_back.clone();
+            let requests =
+                Requests::new(self.disk.clone(), features, writes_back, self.counts.clone());
             let interrupt = interrupt.clone();
             let handler = BlockQueue::new(memory.clone(), queue, interrupt, requests, helpers);
             Worker::Queue { index, handler: Box::new(handler) }

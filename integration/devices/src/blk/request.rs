@@ -18,6 +18,7 @@ use super::config::{
     MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_TRANSFER_BYTES, MAX_ZEROES_RANGES,
     MAX_ZEROES_SECTORS,
 };
+use super::counts::{Counts, Done};
 use crate::chain::{Chain, Pieces};
 use crate::disk::{Disk, SECTOR_BYTES};
 
@@ -45,6 +46,7 @@ pub(super) struct Requests {
     writes_back: Arc<AtomicBool>,
     /// The last write was.
     is_slow: AtomicBool,
+    counts: Arc<Counts>,
 }
 
 /// What a chain asks for.
@@ -97,10 +99,16 @@ impl<'m, B: BitmapSlice> Request<'m, B> {
 
 impl Requests {
     /// On this disk, with the features that the driver took.
-    pub(super) fn new(disk: Arc<dyn Disk>, features: u64, writes_back: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        features: u64,
+        writes_back: Arc<AtomicBool>,
+        counts: Arc<Counts>,
+    ) -> Self {
         let has = |feature: u32| features >> feature & 1 != 0;
         let (can_discard, can_zero) = (has(VIRTIO_BLK_F_DISCARD), has(VIRTIO_BLK_F_WRITE_ZEROES));
-        Self { disk, can_discard, can_zero, writes_back, is_slow: AtomicBool::new(false) }
+        let is_slow = AtomicBool::new(false);
+        Self { disk, can_discard, can_zero, writes_back, is_slow, counts }
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -116,10 +124,14 @@ impl Requests {
         before_waiting: Option<&mut dyn FnMut()>,
     ) -> u32 {
         let (status, written) = match self.execute(&mut request, before_waiting) {
-            Ok(written) => (VIRTIO_BLK_S_OK, written),
+            Ok((written, done)) => {
+                self.counts.count(done);
+                (VIRTIO_BLK_S_OK, written)
+            }
             Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
             Err(Refusal::Invalid) => (VIRTIO_BLK_S_IOERR, 0),
             Err(Refusal::Host(what, error)) => {
+                self.counts.count_error();
                 HOST_ERRORS.warn(format_args!("{:?}: cannot {what}: {error}", self.disk.id()));
                 (VIRTIO_BLK_S_IOERR, 0)
             }
@@ -131,11 +143,12 @@ impl Requests {
         (written + usize::from(is_whole)) as u32
     }
 
+    /// How many bytes were written into the driver's buffers, and what was done.
     fn execute<B: BitmapSlice>(
         &self,
         request: &mut Request<'_, B>,
         mut before_waiting: Option<&mut dyn FnMut()>,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<(usize, Done), Refusal> {
         let header = request.header.ok_or(Refusal::Invalid)?;
         let chain = &request.chain;
         let kind = u32_at(&header, 0);
@@ -150,7 +163,8 @@ impl Requests {
                 let offset = self.place_of(sector, &chain.writable)?;
                 self.read(&chain.writable, offset, before_waiting)
                     .map_err(|error| Refusal::Host("read", error))?;
-                return Ok(chain.writable.len());
+                let bytes = chain.writable.len();
+                Ok((bytes, Done::Read(bytes)))
             }
             VIRTIO_BLK_T_OUT => {
                 self.check_writable()?;
@@ -167,17 +181,19 @@ impl Requests {
                 let is_slow = !is_long && begin.elapsed() >= SLOW_WRITE;
                 self.is_slow.store(is_slow, Ordering::Relaxed);
                 self.settle()?;
+                Ok((0, Done::Write(chain.readable.len())))
             }
             VIRTIO_BLK_T_FLUSH => {
                 wait();
                 self.flush()?;
+                Ok((0, Done::Flush))
             }
             VIRTIO_BLK_T_GET_ID => {
                 let mut id = [0; VIRTIO_BLK_ID_BYTES as usize];
                 let text = self.disk.id().as_bytes();
                 let bytes = text.len().min(id.len());
                 id[..bytes].copy_from_slice(&text[..bytes]);
-                return Ok(chain.writable.copy_from(&id));
+                Ok((chain.writable.copy_from(&id), Done::Other))
             }
             VIRTIO_BLK_T_DISCARD if self.can_discard => {
                 wait();
@@ -185,6 +201,7 @@ impl Requests {
                 self.for_ranges(&chain.readable, limits, 0, |offset, bytes, _| {
                     self.disk.discard(offset, bytes)
                 })?;
+                Ok((0, Done::Discard))
             }
             VIRTIO_BLK_T_WRITE_ZEROES if self.can_zero => {
                 wait();
@@ -193,10 +210,10 @@ impl Requests {
                 self.for_ranges(&chain.readable, limits, unmap, |offset, bytes, flags| {
                     self.disk.write_zeroes(offset, bytes, flags & unmap != 0)
                 })?;
+                Ok((0, Done::Discard))
             }
-            _ => return Err(Refusal::Unsupported),
+            _ => Err(Refusal::Unsupported),
         }
-        Ok(0)
     }
 
     /// What the host has at hand is read at once.

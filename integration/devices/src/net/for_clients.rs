@@ -141,6 +141,7 @@ impl NetworkDevice for ForClients {
                 if (FRAME_BYTES_MIN..=most).contains(&came.len()) {
                     frame[..came.len()].copy_from_slice(came);
                     self.counts.received.add(1);
+                    self.counts.received_bytes.add(came.len() as u64);
                     return Ok(Some(came.len()));
                 }
                 self.counts.received_dropped.add(1);
@@ -155,7 +156,10 @@ impl NetworkDevice for ForClients {
             all.append(Gather::from(frame));
             match backend.send(all)? {
                 Sent::Full => return Ok(false),
-                Sent::Taken => self.counts.sent.add(1),
+                Sent::Taken => {
+                    self.counts.sent.add(1);
+                    self.counts.sent_bytes.add(frame.len() as u64);
+                }
                 Sent::LeftOut => self.counts.sent_dropped.add(1),
             }
             Ok(true)

@@ -50,7 +50,7 @@ use vof_device::network::NetworkDevice;
 #[cfg(feature = "vof")]
 use self::for_clients::ForClients;
 use crate::virtio::ring::{Ring, RingError};
-use crate::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+use crate::virtio::{ActivateError, Activation, Counters, DeviceKind, VirtioDevice, Worker};
 pub use backend::{Backend, Expected, FRAME_BYTES_MAX, HEADER_BYTES, Lost, Received, Sent};
 pub use counts::{Count, Counts};
 pub use kernel::KernelNet;
@@ -250,6 +250,14 @@ where
 
     fn queue_sizes(&self) -> &[u16] {
         &QUEUE_SIZES
+    }
+
+    /// The host's kernel does not tell what it carries.
+    fn counters(&self) -> Option<Arc<dyn Counters>> {
+        match &self.kernel {
+            None => Some(self.counts.clone()),
+            Some(_) => None,
+        }
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {

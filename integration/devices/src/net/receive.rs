@@ -114,6 +114,7 @@ impl Receiver {
             } else {
                 self.deliver(memory, held, frame.placed)?;
                 counts.received.add(1);
+                counts.received_bytes.add((frame.placed - HEADER_BYTES) as u64);
             }
         }
         Ok(Next::More)

@@ -63,7 +63,10 @@ impl Transmitter {
                     self.ring.put_back(1);
                     return Ok(Next::Backend);
                 }
-                Ok(Sent::Taken) => counts.sent.add(1),
+                Ok(Sent::Taken) => {
+                    counts.sent.add(1);
+                    counts.sent_bytes.add((bytes - HEADER_BYTES) as u64);
+                }
                 Ok(Sent::LeftOut) | Err(_) => counts.sent_dropped.add(1),
             }
             self.ring.give(memory, head, 0)?;

@@ -10,6 +10,7 @@ use virtio_queue::Queue;
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::counters::Counters;
 use super::interrupt::{Interrupt, QueueInterrupt};
 use super::worker::Worker;
 
@@ -54,6 +55,11 @@ pub trait VirtioDevice<M: GuestAddressSpace>: Send {
     /// Writes its configuration. What cannot be written is left alone.
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         let _ = (offset, data);
+    }
+
+    /// What it has done, for whoever watches it: the same for all of its life. By default, nobody counts.
+    fn counters(&self) -> Option<Arc<dyn Counters>> {
+        None
     }
 
     /// The driver has set the device up (DRIVER_OK): gives what works on its queues from here on.

@@ -1,5 +1,6 @@
 //! Virtio 1.2: devices, what works on their queues, and the PCI function that they are.
 
+mod counters;
 mod device;
 #[cfg(any(test, feature = "test-utils"))]
 pub mod driver;
@@ -14,6 +15,7 @@ pub(crate) mod ring;
 pub(crate) mod saved;
 mod worker;
 
+pub use counters::Counters;
 pub use device::{ActivateError, Activation, ActiveQueue, DeviceKind, VirtioDevice};
 pub use interrupt::{Interrupt, QueueInterrupt};
 pub use notify::NotifyEvents;

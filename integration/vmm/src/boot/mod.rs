@@ -147,7 +147,7 @@ pub(crate) struct ClientReport {
 }
 
 /// Makes a report.
-pub(crate) type ClientReporter = Box<dyn Fn() -> ClientReport + Send>;
+pub(crate) type ClientReporter = Arc<dyn Fn() -> ClientReport + Send + Sync>;
 
 /// Puts everything in its place for one start of the machine.
 pub(crate) fn prepare(
@@ -275,7 +275,7 @@ fn plug_in(
 
 #[cfg(feature = "vof")]
 fn reporter(vof: Arc<Vof>) -> ClientReporter {
-    Box::new(move || ClientReport {
+    Arc::new(move || ClientReport {
         calls: vof.calls(),
         boot_arguments: vof.boot_arguments(),
         boot_device: vof.boot_device(),

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
 use arch_ppc64::platform::{StateError, StateValue};
-use pseries_devices::virtio::{ActivateError, Activation, DeviceKind, VirtioDevice, Worker};
+use pseries_devices::virtio::{
+    ActivateError, Activation, Counters, DeviceKind, VirtioDevice, Worker,
+};
 
 use super::Role;
 #[cfg(feature = "vof")]
@@ -21,6 +23,7 @@ pub(super) struct Kept {
     id: DeviceId,
     role: Role,
     queue_sizes: Arc<[u16]>,
+    counters: Option<Arc<dyn Counters>>,
     device: Arc<Mutex<dyn VirtioDevice<Memory>>>,
     #[cfg(feature = "vof")]
     client_side: Option<ClientSide>,
@@ -36,6 +39,7 @@ impl Kept {
             id,
             role: Role::Other,
             queue_sizes,
+            counters: device.counters(),
             device: Arc::new(Mutex::new(device)),
             #[cfg(feature = "vof")]
             client_side: None,
@@ -87,6 +91,11 @@ impl Kept {
         &self.id
     }
 
+    /// What it has done, where somebody counts. Waits for nobody.
+    pub(super) fn counts(&self) -> Option<Vec<(&'static str, u64)>> {
+        Some(self.counters.as_ref()?.read())
+    }
+
     fn device(&self) -> MutexGuard<'_, dyn VirtioDevice<Memory> + 'static> {
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,6 +112,10 @@ impl VirtioDevice<Memory> for Kept {
 
     fn queue_sizes(&self) -> &[u16] {
         &self.queue_sizes
+    }
+
+    fn counters(&self) -> Option<Arc<dyn Counters>> {
+        self.counters.clone()
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {

@@ -18,7 +18,7 @@ use arch_ppc64::platform::PlatformBuilder;
 use pseries_devices::host_console::HostEnd;
 use pseries_devices::virtio::{Execution, VirtioDevice};
 
-use crate::config::VmConfig;
+use crate::config::{DeviceId, VmConfig};
 
 pub use change::{
     DeviceChangeError, DeviceConfig, DeviceInfo, DeviceState, PciDeviceInfo, Removal,
@@ -91,6 +91,12 @@ impl Devices {
         for device in &self.list {
             device.clone().memory_changed(memory);
         }
+    }
+
+    /// What each of them has done, by its id; those are left out of which nobody counts.
+    pub(crate) fn counts(&self) -> Vec<(DeviceId, Vec<(&'static str, u64)>)> {
+        let counts = |device: &Kept| Some((device.id().clone(), device.counts()?));
+        self.list.iter().filter_map(counts).collect()
     }
 
     /// Plugs them into a machine that is about to start; `None` where there are none, as such a

@@ -10,8 +10,9 @@ use arch_ppc64::smp::Mailboxes;
 use super::shape::Shape;
 use super::state::{Plugged, SavedCpu, Versioned};
 use super::{MachineState, SaveError};
-use crate::boot::MachineRam;
+use crate::boot::{ClientReporter, MachineRam};
 use crate::cpus::Cpus;
+use crate::devices::Devices;
 use crate::vcpu::Vm;
 
 /// The parts of a machine between two resets that have a state.
@@ -27,6 +28,8 @@ pub(crate) struct Live {
     pub(crate) platform: Arc<Platform>,
     pub(crate) hotplug: Option<Hotplug>,
     pub(crate) ram: Arc<MachineRam>,
+    pub(crate) devices: Arc<Devices>,
+    pub(crate) client: Option<ClientReporter>,
 }
 
 impl Live {

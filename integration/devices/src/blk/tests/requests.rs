@@ -248,3 +248,31 @@ fn queues_work_side_by_side_and_after_a_reset() {
         VirtioDevice::<Memory>::reset(&mut device);
     }
 }
+
+#[test]
+fn what_was_done_is_counted() {
+    let mut rig = Rig::new(Arc::new(MemoryDisk::new(false)));
+    let counters = VirtioDevice::<Memory>::counters(&rig.device).unwrap();
+    rig.ask(VIRTIO_BLK_T_IN, 5, &[Buffer::writable(DATA, 1000), Buffer::writable(DATA + 1000, 24)]);
+    rig.ask(VIRTIO_BLK_T_OUT, 5, &[Buffer::readable(DATA, 512)]);
+    rig.ask(VIRTIO_BLK_T_OUT, 6, &[Buffer::readable(DATA, 1536)]);
+    rig.ask(VIRTIO_BLK_T_FLUSH, 0, &[]);
+    rig.ask(VIRTIO_BLK_T_GET_ID, 0, &[Buffer::writable(DATA, 20)]);
+    // What cannot be is none of them.
+    rig.ask(VIRTIO_BLK_T_IN, SECTORS, &[Buffer::writable(DATA, 512)]);
+    let pieces = ranges(&rig, &[(8, 8, 0)]);
+    rig.ask(VIRTIO_BLK_T_DISCARD, 0, &pieces);
+    let expected = [
+        ("read_ops", 1),
+        ("read_bytes", 1024),
+        ("write_ops", 2),
+        ("write_bytes", 2048),
+        ("flush_ops", 1),
+        ("discard_ops", 1),
+        ("errors", 0),
+    ];
+    assert_eq!(counters.read(), expected);
+    // A reset forgets nothing.
+    VirtioDevice::<Memory>::reset(&mut rig.device);
+    assert_eq!(counters.read(), expected);
+}

@@ -59,6 +59,12 @@ fn the_network_is_the_clients_until_a_driver_has_it() {
     assert_eq!(next(&*clients), Ok(Some(frame(5, 61))));
     let counts = network.net.counts();
     assert_eq!((counts.received.get(), counts.sent.get()), (5, 3));
+    // Those of clients, and those of the driver, in the same numbers.
+    let counters = VirtioDevice::<Memory>::counters(&network.net).unwrap().read();
+    let count = |name| counters.iter().find(|(known, _)| *known == name).unwrap().1;
+    assert_eq!((count("rx_frames"), count("tx_frames"), count("rx_dropped")), (5, 3, 0));
+    let of_clients = 60 + 1514 + 14;
+    assert_eq!((count("rx_bytes"), count("tx_bytes")), (of_clients + 60 + 61, of_clients));
 }
 
 #[test]
