@@ -190,6 +190,7 @@ impl RunningMachine {
         if !self.cpus.mailboxes().await_paused() {
             return Ok(false);
         }
+        self.vm.pause_clock();
         self.platform.pause(PATIENCE)?;
         Ok(true)
     }
@@ -197,6 +198,7 @@ impl RunningMachine {
     /// Devices first: CPUs rely on them.
     pub(crate) fn resume(&self) -> Result<()> {
         self.platform.resume()?;
+        self.vm.resume_clock();
         self.cpus.mailboxes().resume();
         Ok(())
     }

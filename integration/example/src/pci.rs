@@ -110,7 +110,9 @@ impl PciBus for Segment {
         }
     }
     fn pause(&self, until: Instant) -> Result<(), StateError> {
-        self.devices.iter().try_for_each(|device| device.pause(until))
+        let paused = self.devices.iter().try_for_each(|device| device.pause(until));
+        // Where one does not come to rest, all go on.
+        paused.inspect_err(|_| drop(self.resume()))
     }
     fn resume(&self) -> Result<(), StateError> {
         self.devices.iter().try_for_each(|device| device.resume())

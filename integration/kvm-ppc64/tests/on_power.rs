@@ -84,6 +84,9 @@ mod isa {
     pub(crate) fn mfctr(t: u32) -> u32 {
         31 << 26 | t << 21 | 9 << 16 | 339 << 1
     }
+    pub(crate) fn mfdec(t: u32) -> u32 {
+        0x7c16_02a6 | t << 21
+    }
     pub(crate) fn mftb(t: u32) -> u32 {
         31 << 26 | t << 21 | (268 & 31) << 16 | (268 >> 5) << 11 | 339 << 1
     }
@@ -349,6 +352,45 @@ fn time_stands_still_while_a_guest_is_saved() {
     let at_most = begin.elapsed() - pause + Duration::from_millis(34);
     assert!(after > before, "{before} {after}");
     assert!(ns(after - before) <= at_most.as_nanos(), "{} {at_most:?}", ns(after - before));
+}
+
+/// "Its time base, and with it all that CPUs count from it", and all CPUs have the same.
+#[test]
+fn time_stands_still_while_a_guest_is_paused() {
+    let code = [li(3, 0), ori(3, 3, TOKEN as u16), mftb(4), mfdec(5), SC_1, b(-5)];
+    let Some(mut guest) = Guest::new(&code) else { return };
+    let pause = Duration::from_secs(2);
+    let ns = |ticks: u64| u128::from(ticks) * 1_000_000_000 / u128::from(TIMEBASE_HZ);
+    for _ in 0..2 {
+        let begin = Instant::now();
+        let (before, down_before) = guest.call();
+        assert!(guest.vcpu.complete().unwrap().is_none());
+        guest.vm.pause_clock();
+        thread::sleep(pause);
+        guest.vm.pause_clock();
+        guest.vm.resume_clock();
+        let (after, down_after) = guest.call();
+        let at_most = begin.elapsed() - pause + Duration::from_millis(34);
+        assert!(after > before, "{before} {after}");
+        assert!(ns(after - before) <= at_most.as_nanos(), "{} {at_most:?}", ns(after - before));
+        // The decrementer, of 32 bits, has gone down by as much.
+        let down = (down_before as u32).wrapping_sub(down_after as u32);
+        let apart = down.wrapping_sub((after - before) as u32) as i32;
+        assert!(apart.unsigned_abs() < TIMEBASE_HZ / 2, "{down} {}", after - before);
+    }
+    // Of one that comes later, and what is saved of one that has not run since.
+    let mut second = guest.vm.create_vcpu(CpuIndex(1)).unwrap();
+    second.start(&EntryRegisters::at(CODE)).unwrap();
+    let (first, _) = guest.call();
+    let (its, _) = call(&mut second);
+    let (last, _) = guest.call();
+    assert!((first..=last).contains(&its), "{first} {its} {last}");
+    assert!(guest.vcpu.complete().unwrap().is_none() && second.complete().unwrap().is_none());
+    guest.vm.pause_clock();
+    thread::sleep(Duration::from_millis(100));
+    guest.vm.resume_clock();
+    let offset = |vcpu: &Vcpu| registers(&vcpu.save().unwrap())["TB_OFFSET"];
+    assert_eq!(offset(&guest.vcpu), offset(&second));
 }
 
 #[test]

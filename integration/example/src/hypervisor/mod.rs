@@ -69,6 +69,12 @@ pub(crate) trait Vm: Send + Sync {
 
     /// What is set for all CPUs at once. Restored when the CPUs are made, before they are restored.
     fn state(&self) -> &dyn SaveState;
+
+    /// The guest's time stands still, as no CPU is in the guest.
+    fn pause_clock(&self);
+
+    /// It goes on where it stood.
+    fn resume_clock(&self);
 }
 
 /// A virtual CPU: one thread runs it, and others look at it while it is paused.

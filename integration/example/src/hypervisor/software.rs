@@ -87,6 +87,14 @@ impl Vm for SoftwareVm {
     fn state(&self) -> &dyn SaveState {
         &*self.0
     }
+
+    fn pause_clock(&self) {
+        self.0.pause_clock();
+    }
+
+    fn resume_clock(&self) {
+        self.0.resume_clock();
+    }
 }
 
 struct SoftwareVcpu {
