@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arch_ppc64::threads::{self, Role};
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserHeaderFlag};
@@ -28,6 +28,9 @@ use crate::vhost::vring::Vring;
 
 /// How long a daemon may take for all that it is asked at once: a virtual CPU may wait for it.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+
+/// What it has at least, however short a pause is to be: after that, the device is lost.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// A daemon that has said what it can do.
 pub(super) struct Daemon {
@@ -114,9 +117,11 @@ impl Daemon {
         self.talk(|daemon| daemon.hand_over(features, regions, vrings))
     }
 
-    /// Has it leave its queues, and guest memory with them, alone until it [goes on](Self::resume).
-    pub(super) fn pause(&mut self) -> Result<(), VhostUserError> {
-        self.talk(|daemon| {
+    /// Has it leave its queues, and guest memory with them, alone until it [goes on](Self::resume): by
+    /// `until`, or a moment later.
+    pub(super) fn pause(&mut self, until: Instant) -> Result<(), VhostUserError> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.talk_for(left.clamp(PATIENCE_MIN, PATIENCE), |daemon| {
             for number in 0..daemon.started.len() {
                 daemon.started[number].base = daemon.stop_queue(daemon.started[number].index)?;
             }
@@ -344,6 +349,14 @@ impl Daemon {
         &mut self,
         with: impl FnOnce(&mut Self) -> Result<T, VhostUserError>,
     ) -> Result<T, VhostUserError> {
+        self.talk_for(PATIENCE, with)
+    }
+
+    fn talk_for<T>(
+        &mut self,
+        patience: Duration,
+        with: impl FnOnce(&mut Self) -> Result<T, VhostUserError>,
+    ) -> Result<T, VhostUserError> {
         let (done, is_done) = mpsc::channel::<()>();
         let stream = self.stream().map_err(|error| self.failed("listen", error))?;
         let too_late = AtomicBool::new(false);
@@ -351,7 +364,7 @@ impl Daemon {
             let too_late = &too_late;
             let watch = move || {
                 threads::starts(Role::Patience);
-                if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                if is_done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                     too_late.store(true, Ordering::SeqCst);
                     let _ = stream.shutdown(Shutdown::Both);
                 }

@@ -202,7 +202,7 @@ impl<M: GuestAddressSpace + Send + 'static> VirtioDevice<M> for VhostUser {
         if daemon.is_gone() {
             return Ok(());
         }
-        if let Err(error) = daemon.pause() {
+        if let Err(error) = daemon.pause(until) {
             // There is no telling what it is at.
             daemon.leave();
             return Err(error.into());
