@@ -12,6 +12,7 @@ mod machine;
 mod migrations;
 mod network;
 mod patience;
+mod pauses;
 mod process;
 mod proxy;
 mod snapshots;
@@ -22,6 +23,7 @@ use clap::Parser;
 
 use self::alone::Alone;
 use self::migrations::Migrations;
+use self::pauses::Pauses;
 use self::snapshots::Snapshots;
 
 /// Saves and moves guests that notice it when something is wrong
@@ -29,6 +31,7 @@ use self::snapshots::Snapshots;
 enum Cli {
     Alone(Alone),
     Migrations(Migrations),
+    Pauses(Pauses),
     Snapshots(Snapshots),
 }
 
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Alone(alone) => alone.run(),
         Cli::Migrations(migrations) => migrations.run(),
+        Cli::Pauses(pauses) => pauses.run(),
         Cli::Snapshots(snapshots) => snapshots.run(),
     };
     match result {

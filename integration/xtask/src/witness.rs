@@ -70,6 +70,11 @@ pub(crate) fn cmdline(mib: u32, rate: u32) -> String {
     format!("{QUICK} {NO_WATCHDOGS} quiet autorun=/bin/{PROGRAM} memory={mib} rate={rate}")
 }
 
+/// The same where the kernel watches its CPUs, and what it says of them is looked for.
+pub(crate) fn watched_cmdline(mib: u32, rate: u32) -> String {
+    format!("{QUICK} quiet watched autorun=/bin/{PROGRAM} memory={mib} rate={rate}")
+}
+
 /// The program that saves and moves guests, for POWER hosts.
 pub(crate) fn build_for_power() -> Result<PathBuf> {
     power::build_package("proof")
@@ -103,5 +108,6 @@ mod tests {
         assert!(SCRIPT.contains("\nwitness-program /mnt/"));
         let words = cmdline(3, 4);
         assert!(words.ends_with(" autorun=/bin/witness memory=3 rate=4"));
+        assert!(SCRIPT.contains("grep -qw watched") && !watched_cmdline(3, 4).contains("nowatch"));
     }
 }

@@ -158,6 +158,11 @@ const STEPS: &[Step] = &[
         proofs::software_snapshots,
     ),
     soft(
+        "soft-pause",
+        "a guest stands still for a minute, and sees none of it",
+        proofs::software_pauses,
+    ),
+    soft(
         "soft-migrate",
         "a guest moves, its line is cut, and it runs in one place",
         proofs::software_migrations,
@@ -178,6 +183,7 @@ const STEPS: &[Step] = &[
     host("example-vmm", "the example VMM boots and restarts a guest", saves::kvm_boots),
     host("saves", "guests are saved at random points, and go on", saves::kvm),
     host("snapshot", "a guest on KVM is saved over and over", proofs::kvm_snapshots),
+    host("pause", "the same on KVM", proofs::kvm_pauses),
     host("migrate", "a guest on KVM moves, and runs in one place", proofs::kvm_migrations),
     host("hash", "guests on KVM translate by hashed page tables, or choose", hash::kvm),
     host("power10", "guests of each level boot on a POWER10 host", power10::levels),

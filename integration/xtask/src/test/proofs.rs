@@ -1,11 +1,11 @@
 //! Guests that are saved and moved while they count, write to a disk and talk over a network, and that
 //! have to notice nothing: what `integration/proof` does, in software and on KVM.
 
-use std::process::Command;
+use std::ffi::OsStr;
 
 use crate::failure::Result;
 use crate::host::base_name;
-use crate::witness::{self, Witness, cmdline};
+use crate::witness::{self, Witness, cmdline, watched_cmdline};
 
 use super::log::Log;
 use super::on_host::on_host_with;
@@ -20,6 +20,9 @@ const CUTS: u32 = 20;
 const KILLS: u32 = 3;
 const KVM_CUTS: u32 = 4;
 const KVM_KILLS: u32 = 1;
+
+/// For how long guests stand still, in seconds.
+const PAUSES: [&str; 4] = ["--seconds", "1", "--seconds", "60"];
 
 /// What a guest writes over and over, in MiB, and how much of it a second.
 const MEMORY: u32 = 16;
@@ -50,15 +53,38 @@ pub(super) fn kvm_migrations(log: &mut Log) -> Result<()> {
     kvm(log, "migrations", &[("--cuts", KVM_CUTS), ("--kills", KVM_KILLS)])
 }
 
+/// For longer than a kernel that watches its CPUs bears.
+pub(super) fn software_pauses(log: &mut Log) -> Result<()> {
+    let witness = Witness::make("pauses")?;
+    let cmdline = watched_cmdline(MEMORY, RATE);
+    log.run(witness.here("pauses")?.arg("--cmdline").arg(cmdline).args(PAUSES))?;
+    witness.check_disk()
+}
+
+pub(super) fn kvm_pauses(log: &mut Log) -> Result<()> {
+    kvm_by(log, "pauses", &watched_cmdline(MEMORY, KVM_RATE), &PAUSES)
+}
+
 /// On this machine.
 fn software(log: &mut Log, what: &str, counts: &[(&str, u32)]) -> Result<()> {
     let witness = Witness::make(what)?;
-    log.run(with(&mut witness.here(what)?, MEMORY, RATE, counts))?;
+    let mut proof = witness.here(what)?;
+    proof.arg("--cmdline").arg(cmdline(MEMORY, RATE));
+    for (option, count) in counts {
+        proof.arg(option).arg(count.to_string());
+    }
+    log.run(&mut proof)?;
     witness.check_disk()
 }
 
 /// On an emulated POWER host, in a folder with the files.
 fn kvm(log: &mut Log, what: &str, counts: &[(&str, u32)]) -> Result<()> {
+    let counts =
+        counts.iter().flat_map(|(option, count)| [(*option).to_owned(), count.to_string()]);
+    kvm_by(log, what, &cmdline(MEMORY, KVM_RATE), &counts.collect::<Vec<_>>())
+}
+
+fn kvm_by(log: &mut Log, what: &str, cmdline: &str, options: &[impl AsRef<OsStr>]) -> Result<()> {
     let witness = Witness::make(&format!("{what}-kvm"))?;
     let program = witness::build_for_power()?;
     let files = [&program, &witness.kernel, &witness.initramfs, &witness.disk];
@@ -67,18 +93,5 @@ fn kvm(log: &mut Log, what: &str, counts: &[(&str, u32)]) -> Result<()> {
     for (option, file) in ["--kernel", "--initramfs", "--disk"].into_iter().zip(&files[1..]) {
         proof.args([option, base_name(file)?]);
     }
-    log.run(with(&mut proof, MEMORY, KVM_RATE, counts))
-}
-
-fn with<'a>(
-    proof: &'a mut Command,
-    mib: u32,
-    rate: u32,
-    counts: &[(&str, u32)],
-) -> &'a mut Command {
-    proof.arg("--cmdline").arg(cmdline(mib, rate));
-    for (option, count) in counts {
-        proof.arg(option).arg(count.to_string());
-    }
-    proof
+    log.run(proof.arg("--cmdline").arg(cmdline).args(options))
 }
