@@ -9,7 +9,7 @@ use clap::{ArgGroup, Parser, ValueEnum};
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
     BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NumaConfig, NvramConfig,
-    PayloadConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
+    PayloadConfig, RestoreConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
 };
 use crate::moments::Moment;
 use crate::monitor::EventsTo;
@@ -25,7 +25,7 @@ use crate::quoted;
     name = "pseries-vmm",
     version,
     group = ArgGroup::new("what")
-        .args(["kernel", "disk", "net", "config", "dump_fdt", "config_schema"])
+        .args(["kernel", "disk", "net", "config", "restore", "dump_fdt", "config_schema"])
         .required(true).multiple(true),
     after_help = "Examples:\n  \
         pseries-vmm --kernel vmlinux --initramfs initramfs.cpio.gz --cmdline console=hvc0\n  \
@@ -42,6 +42,7 @@ use crate::quoted;
         --memory-zone id=a,size=1G id=b,size=2G \
         --numa guest_numa_id=0,cpus=[0-3],memory_zones=[a] \
         guest_numa_id=1,cpus=[4-7],memory_zones=[b],distances=[0@40]\n  \
+        pseries-vmm --restore source_url=file:///var/lib/vm/saved\n  \
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
         Exit status:\n  \
         0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
@@ -57,6 +58,22 @@ pub struct Cli {
     /// directory
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// A machine that was saved, as source_url=file:///FOLDER, goes on: what it is is in the folder's
+    /// config.json, and its disks have to be what they were. resume=off has it stand still until
+    /// somebody resumes it, prefault=on reads all of its memory first, in place of each page when it is
+    /// used; the folder is not to be changed meanwhile [default: prefault=off, and resume=on unless
+    /// there is a socket to resume it by]
+    #[arg(
+        long,
+        value_name = "source_url=URL,...",
+        value_parser = RestoreConfig::parse,
+        conflicts_with_all = [
+            "config", "kernel", "boot", "initramfs", "cmdline", "memory", "memory_zone", "numa", "cpus",
+            "machine", "disk", "net", "rng", "vsock", "fs", "nvram", "dump_fdt",
+        ]
+    )]
+    pub restore: Option<RestoreConfig>,
 
     /// What to start: an uncompressed Linux kernel (vmlinux), or another ELF client program. Without
     /// it, the machine starts from its devices, as --boot says
@@ -353,9 +370,19 @@ impl Cli {
         replace(&mut config.vsock, &self.vsock);
         replace(&mut config.fs, &self.fs);
         config.nvram = self.nvram.clone().or(config.nvram);
-        config.serial = self.serial.clone().unwrap_or(config.serial);
-        config.console = self.console.clone().unwrap_or(config.console);
+        self.set_consoles(&mut config);
         Ok(config)
+    }
+
+    /// The consoles are where the command line says, if it does, whatever machine it is.
+    pub(crate) fn set_consoles(&self, config: &mut VmConfig) {
+        for (end, said) in
+            [(&mut config.serial, &self.serial), (&mut config.console, &self.console)]
+        {
+            if let Some(said) = said {
+                end.clone_from(said);
+            }
+        }
     }
 }
 

@@ -43,6 +43,12 @@ pub enum VmmError {
     /// A machine that was saved does not go on.
     #[error("the machine that was saved does not go on")]
     Resume(#[from] PauseError),
+    /// A file that has the machine's memory is not what it was.
+    #[error(
+        "the file that the machine's memory was saved in has become shorter, or cannot be read any more: \
+         what was there is lost"
+    )]
+    LostMemory,
     /// A bug of this program.
     #[error("the thread of {0} panicked")]
     Panic(CpuIndex),

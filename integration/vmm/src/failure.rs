@@ -11,6 +11,7 @@ use crate::dump::DumpError;
 use crate::error::VmmError;
 use crate::monitor::MonitorError;
 use crate::nvram::NvramOpenError;
+use crate::saved::RestoreError;
 use crate::vcpu::BackendError;
 
 /// Why there was no run, or none to the end.
@@ -83,6 +84,9 @@ pub enum Failure {
     /// Events cannot be told.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
+    /// A machine that was saved cannot be had.
+    #[error("cannot restore the machine")]
+    Restore(#[from] RestoreError),
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -111,6 +115,8 @@ impl Failure {
             Self::Console(error) if error.is_the_users() => 2,
             Self::Monitor(MonitorError::Thread(_)) => 1,
             Self::Monitor(_) => 2,
+            Self::Restore(error) | Self::Run(VmmError::Restore(error)) if error.is_the_users() => 2,
+            Self::Restore(_) => 1,
             Self::Nvram(error) if error.is_the_users() => 2,
             Self::Nvram(_) => 1,
             Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,

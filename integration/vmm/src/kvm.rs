@@ -28,6 +28,9 @@ const MOST_OF_A_SLOT: u64 = 4 << 40;
 pub struct Kvm(kvm_ppc64::Kvm);
 
 impl Kvm {
+    /// As on the command line.
+    pub(crate) const NAME: &str = "kvm";
+
     /// Opens `/dev/kvm` and checks that it can run pseries guests.
     ///
     /// # Errors
@@ -39,7 +42,7 @@ impl Kvm {
 
 impl Backend for Kvm {
     fn name(&self) -> &'static str {
-        "kvm"
+        Self::NAME
     }
 
     fn host_pvr(&self) -> Result<u32, BackendError> {

@@ -37,6 +37,7 @@ mod input;
 pub mod kvm;
 pub mod lifecycle;
 pub mod logger;
+mod lost;
 mod moments;
 mod monitor;
 pub mod name;
@@ -84,9 +85,11 @@ pub use stats::{ClientTime, Exits, Stats};
 pub use vmm::Ending;
 
 use cli::Cli;
+use config::{RestoreConfig, VmConfig};
 use lifecycle::Vmm;
 use monitor::Monitor;
 use resize::Control;
+use saved::{Resumption, SavedMachine};
 use software::{Clock, Software};
 
 /// Runs the machine that the arguments describe, to its end.
@@ -107,8 +110,23 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     }
     let mut moments = Moments::since(cli.started);
     moments.reach(Phase::Understood);
+    if let Some(restore) = &cli.restore {
+        let (config, resumption) = saved(cli, restore)?;
+        let options = RunOptions::from(cli).of_saved(&resumption);
+        let ready = prepare::setup(&config, None, &options, control, moments)?;
+        return ready.resuming(resumption).run();
+    }
     let config = cli.vm_config()?;
     prepare::setup(&config, cli.config.as_deref(), &cli.into(), control, moments)?.run()
+}
+
+/// A machine that was saved: what it is, and the rest.
+fn saved(cli: &Cli, restore: &RestoreConfig) -> Result<(VmConfig, Resumption), Failure> {
+    let saved = SavedMachine::open(restore.source_url.path())?.prefaulted(restore.prefault);
+    let mut config = saved.config().clone();
+    cli.set_consoles(&mut config);
+    let resumes = restore.resume.unwrap_or(true);
+    Ok((config, saved.resumption(!resumes)))
 }
 
 /// The same, for whoever drives it while it runs: what `--event-monitor` says is served as well.
@@ -119,7 +137,13 @@ fn run_operated(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     signals::hold().map_err(error::create("a mask of signals"))?;
     monitor.event("vmm", "starting");
     let vmm = Vmm::with_monitor(cli.into(), control.clone(), monitor.clone());
-    vmm.create_first(cli.vm_config()?, cli.config.clone())?;
+    match &cli.restore {
+        Some(restore) => {
+            let (config, resumption) = saved(cli, restore)?;
+            vmm.resume_first(config, resumption)?;
+        }
+        None => vmm.create_first(cli.vm_config()?, cli.config.clone())?,
+    }
     let ending = vmm.serve(Some(moments));
     monitor.finish();
     ending

@@ -67,6 +67,19 @@ impl From<&Cli> for RunOptions {
     }
 }
 
+impl RunOptions {
+    /// For a machine that was saved: nobody else than who ran it goes on with it.
+    #[must_use]
+    pub(crate) fn of_saved(&self, resumption: &Resumption) -> Self {
+        let backend = match (self.backend, resumption.backend()) {
+            (BackendChoice::Auto, Some(Software::NAME)) => BackendChoice::Interp,
+            (BackendChoice::Auto, Some(Kvm::NAME)) => BackendChoice::Kvm,
+            (choice, _) => choice,
+        };
+        Self { backend, ..self.clone() }
+    }
+}
+
 /// A machine that can be run: all that it needs of the host is open.
 pub(crate) struct Ready {
     setup: vmm::Setup,
@@ -141,7 +154,6 @@ pub(crate) fn setup(
 
 impl Ready {
     /// The same, whose first start goes on with a machine that was saved.
-    #[allow(dead_code, reason = "the folder and migration come next")]
     #[must_use]
     pub(crate) fn resuming(self, resumption: Resumption) -> Self {
         let setup = vmm::Setup { resumption: Mutex::new(Some(resumption)), ..self.setup };

@@ -25,6 +25,7 @@ use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
 use crate::halves::Halves;
 use crate::input::{Connected, EventLoop, Input, Wire};
+use crate::lost::LossWatch;
 use crate::moments::Phase;
 use crate::operate::Told;
 use crate::outlet;
@@ -201,8 +202,11 @@ fn live(
         boot_device: None,
     };
     let mut resumption = lock(&setup.resumption).take();
-    let mut resumed = None;
+    let (mut resumed, mut _loss_watch) = (None, None);
     if let Some(Resumption { source, .. }) = &mut resumption {
+        if let Some(state) = source.known() {
+            state.machine(&setup.machine, &*setup.backend)?;
+        }
         let state = source.take(ram, &end.stopping());
         if end.is_wanted() {
             return ending(end.wait());
@@ -210,6 +214,9 @@ fn live(
         let state = state?;
         nth.machine = state.machine(&setup.machine, &*setup.backend)?;
         nth.boot_count = state.boot_count;
+        if let Some(loss) = ram.loss() {
+            _loss_watch = Some(LossWatch::start(loss, end.clone()).map_err(create("a thread"))?);
+        }
         resumed = Some(state);
     }
     loop {
@@ -248,7 +255,7 @@ fn live(
                 log::info!("the machine starts again");
                 outside.serial.reset();
                 // No CPU is left that runs, or has decoded what is there.
-                match boot::clear_ram(ram.memory(), &setup.ram, &end.stopping()) {
+                match ram.clear(&end.stopping()) {
                     Err(BootError::Ending) => return ending(end.wait()),
                     cleared => cleared?,
                 }

@@ -38,8 +38,11 @@ pub use error::BootError;
 pub use from::{BootDevices, BootFrom};
 pub use payload::Payload;
 pub(crate) use ram::MachineRam;
+#[cfg(any(feature = "vof", test))]
+pub(crate) use ram::clear as clear_ram;
+pub(crate) use ram::create as create_ram;
+pub(crate) use ram::{Loss, Touched};
 pub use ram::{RamError, RamPlan};
-pub(crate) use ram::{clear as clear_ram, create as create_ram};
 
 /// What a machine keeps while it is started again and again.
 pub(crate) struct Board {

@@ -16,6 +16,7 @@ mod memory;
 mod numa;
 mod nvram;
 pub mod options;
+mod restore;
 mod size;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use layout::LayoutError;
 pub use memory::{Backing, MemoryConfig, ONLY_ZONE, Pages, ZoneConfig};
 pub use numa::{DistanceConfig, NumaConfig};
 pub use nvram::NvramConfig;
+pub use restore::{FolderUrl, NoFolderUrl, RestoreConfig};
 pub use size::Size;
 
 /// The command line of a kernel when nobody gives one: the console is the terminal.

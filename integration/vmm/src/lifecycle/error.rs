@@ -4,11 +4,12 @@ use std::io;
 
 use super::Verb;
 use super::types::VmState;
-use crate::config::DeviceError;
+use crate::config::{DeviceError, NoFolderUrl};
 use crate::devices::DeviceChangeError;
 use crate::failure::Failure;
 use crate::pause::PauseError;
 use crate::resize::ResizeError;
+use crate::saved::SaveError;
 
 /// Why a verb is not done. Nothing has changed then, but where that is said.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,18 @@ pub enum LifecycleError {
         /// The reason.
         #[source]
         source: PauseError,
+    },
+    /// It is not saved. It stands still as before.
+    #[error("the VM is not saved")]
+    Save(#[from] SaveError),
+    /// A URL is no folder's.
+    #[error("\"{key}\"")]
+    Url {
+        /// The key.
+        key: &'static str,
+        /// The reason.
+        #[source]
+        source: NoFolderUrl,
     },
     /// It is not made larger or smaller. A part may have been done.
     #[error("the VM cannot be resized")]
@@ -106,7 +119,9 @@ impl LifecycleError {
             Self::Device(DeviceChangeError::NotRunning | DeviceChangeError::Restarting)
             | Self::Resize(ResizeError::NotRunning | ResizeError::Restarting)
             | Self::Pause { source: PauseError::NotRunning, .. } => Blame::State,
-            Self::NoBalloon => Blame::Request,
+            Self::NoBalloon | Self::Url { .. } => Blame::Request,
+            Self::Save(SaveError::NotRunning | SaveError::NotPaused) => Blame::State,
+            Self::Save(error) if error.is_the_users() => Blame::Request,
             Self::Machine(failure) if failure.status() == 2 => Blame::Request,
             Self::Resize(error) if error.is_the_users() => Blame::Request,
             Self::Device(error) if error.is_the_users() => Blame::Request,
@@ -114,6 +129,7 @@ impl LifecycleError {
             | Self::Machine(_)
             | Self::NotStarted(_)
             | Self::Pause { .. }
+            | Self::Save(_)
             | Self::Resize(_)
             | Self::Device(_)
             | Self::Path(_) => Blame::Host,

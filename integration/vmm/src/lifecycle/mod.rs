@@ -26,6 +26,7 @@ use crate::monitor::Monitor;
 use crate::operate::Told;
 use crate::prepare::{self, RunOptions};
 use crate::resize::Control;
+use crate::saved::Resumption;
 
 pub use error::{Blame, LifecycleError};
 pub use types::{
@@ -84,6 +85,8 @@ enum Stage {
 enum Order {
     /// Run the machine.
     Boot,
+    /// Have one go on that was saved.
+    Resume(Resumption),
 }
 
 /// Why the process ends.
@@ -146,6 +149,20 @@ impl Vmm {
     ) -> Result<(), Failure> {
         prepare::machine(&config, file.as_deref(), &self.0.options)?;
         self.lock().vm = Some(Created { config, file });
+        Ok(())
+    }
+
+    /// The same of a machine that was saved: where the process begins with one, it goes on.
+    ///
+    /// # Errors
+    /// As [`create_first`](Self::create_first).
+    pub(crate) fn resume_first(
+        &self,
+        config: VmConfig,
+        resumption: Resumption,
+    ) -> Result<(), Failure> {
+        self.create_first(config, None)?;
+        self.lock().order = Some(Order::Resume(resumption));
         Ok(())
     }
 

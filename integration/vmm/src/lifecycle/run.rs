@@ -3,6 +3,10 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::config::FolderUrl;
+use crate::failure::Failure;
+use crate::saved::SavedMachine;
+
 use super::{
     LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot, Stage, Verb,
     VmState, Vmm,
@@ -139,22 +143,44 @@ impl Vmm {
     ///
     /// # Errors
     /// [`LifecycleError::WrongState`] where it does not stand still.
-    pub fn snapshot(&self, _snapshot: &Snapshot) -> Result<(), LifecycleError> {
+    pub fn snapshot(&self, snapshot: &Snapshot) -> Result<(), LifecycleError> {
         let at_work = self.begin(Verb::Snapshot)?;
         at_work.needs(|state| state == VmState::Paused)?;
-        Err(LifecycleError::Absent(Verb::Snapshot))
+        let folder: FolderUrl = snapshot
+            .destination_url
+            .parse()
+            .map_err(|source| LifecycleError::Url { key: "destination_url", source })?;
+        let config = self.info()?.config;
+        self.0.monitor.event("vm", "snapshotting");
+        self.0.control.snapshot(&config, folder.path())?;
+        self.0.monitor.event("vm", "snapshotted");
+        Ok(())
     }
 
     /// Makes a machine that was saved. It stands still, unless it is said to run.
     ///
     /// # Errors
     /// [`LifecycleError::AlreadyCreated`].
-    pub fn restore(&self, _restore: &Restore) -> Result<(), LifecycleError> {
+    pub fn restore(&self, restore: &Restore) -> Result<(), LifecycleError> {
         let _at_work = self.begin(Verb::Restore)?;
         if self.lock().vm.is_some() {
             return Err(LifecycleError::AlreadyCreated);
         }
-        Err(LifecycleError::Absent(Verb::Restore))
+        let folder: FolderUrl = restore
+            .source_url
+            .parse()
+            .map_err(|source| LifecycleError::Url { key: "source_url", source })?;
+        let saved = SavedMachine::open(folder.path()).map_err(Failure::from)?;
+        let saved = saved.prefaulted(restore.prefault);
+        self.create_first(saved.config().clone(), None)?;
+        let resumed = self.order(Order::Resume(saved.resumption(!restore.resume)));
+        if resumed.is_err() {
+            // There is none, as before.
+            self.lock().vm = None;
+            return resumed;
+        }
+        self.0.monitor.event("vm", "restored");
+        Ok(())
     }
 
     /// Sends the machine to another VMM, where it goes on. It is gone here then.

@@ -21,7 +21,8 @@ impl Vmm {
     pub(crate) fn serve(&self, first: Option<Moments>) -> Result<Ending, Failure> {
         if first.is_some() {
             let mut state = self.lock();
-            (state.stage, state.order) = (Stage::Starting(None), Some(Order::Boot));
+            state.stage = Stage::Starting(None);
+            state.order.get_or_insert(Order::Boot);
         }
         let ending = self.run_all(first);
         // Who waits is told, and who comes now.
@@ -37,14 +38,28 @@ impl Vmm {
     fn run_all(&self, mut first: Option<Moments>) -> Result<Ending, Failure> {
         loop {
             let watch = IdleWatch::start(self).map_err(create("a thread"))?;
-            let (Order::Boot, config, file) = match self.next() {
+            let (order, config, file) = match self.next() {
                 Ok(next) => next,
                 Err(leave) => return Ok(leave.into()),
             };
-            self.0.monitor.event("vm", "booting");
+            let resumption = match order {
+                Order::Boot => None,
+                Order::Resume(resumption) => Some(resumption),
+            };
+            let event = if resumption.is_some() { "restoring" } else { "booting" };
+            self.0.monitor.event("vm", event);
             let moments = first.take().unwrap_or_else(|| Moments::since(Some(Moment::now())));
-            let (options, control) = (&self.0.options, &self.0.control);
-            let ready = prepare::setup(&config, file.as_deref(), options, control, moments);
+            let options = &self.0.options;
+            let options = match &resumption {
+                Some(resumption) => options.of_saved(resumption),
+                None => options.clone(),
+            };
+            let control = &self.0.control;
+            let ready = prepare::setup(&config, file.as_deref(), &options, control, moments);
+            let ready = ready.map(|ready| match resumption {
+                Some(resumption) => ready.resuming(resumption),
+                None => ready,
+            });
             drop(watch);
             if let Some(ending) = self.ended(ready.and_then(prepare::Ready::run)) {
                 return ending;

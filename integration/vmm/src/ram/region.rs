@@ -94,7 +94,7 @@ impl RamRegion {
     }
 
     /// Where a byte of it is in this process; at most one behind its end.
-    fn pointer(&self, offset: usize) -> *mut u8 {
+    pub(crate) fn pointer(&self, offset: usize) -> *mut u8 {
         let offset = offset.min(self.bytes);
         // SAFETY: in the mapping, or one behind it.
         unsafe { self.mapping.as_ptr().add(self.offset + offset) }

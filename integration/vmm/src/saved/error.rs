@@ -1,12 +1,16 @@
 //! Why a machine is not saved, or not taken up.
 
 use std::error::Error;
+use std::io;
+use std::path::PathBuf;
 
 use arch_ppc64::platform::{PlatformError, StateError};
 use arch_ppc64::{ConfigError, CpuIndex};
 
 use crate::boot::RamError;
+use crate::config::FileError;
 use crate::vcpu::BackendError;
+use crate::{host_file, quoted};
 
 /// Why a machine is not saved. It stands still as before.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,32 @@ pub enum SaveError {
     /// The state of a device cannot be had.
     #[error("cannot save the devices")]
     Platform(#[from] PlatformError),
+    /// The folder cannot have it.
+    #[error("cannot save the machine in {}", quoted::path(.path))]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is something else.
+    #[error("{} is there already, and is no part of a saved machine", quoted::path(.path))]
+    Occupied {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl SaveError {
+    /// Whether it is for the user to put right, rather than for the host.
+    pub fn is_the_users(&self) -> bool {
+        match self {
+            Self::Occupied { .. } => true,
+            Self::Folder { source, .. } => !host_file::is_the_hosts(source),
+            _ => false,
+        }
+    }
 }
 
 /// Why a machine that was saved is not taken up: nothing of it has run here.
@@ -81,7 +111,50 @@ pub enum RestoreError {
     /// Memory that was plugged cannot be had.
     #[error("cannot have the memory that was plugged")]
     Ram(#[from] RamError),
+    /// A file of it cannot be read.
+    #[error("cannot read {}", quoted::path(.path))]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of it is not what was written.
+    #[error("cannot use {}: {}", quoted::path(.path), quoted::text(.what))]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Its configuration is none.
+    #[error("cannot use its configuration")]
+    Config(#[from] FileError),
+    /// What was in its RAM has no place here, or cannot be read.
+    #[error("cannot have the memory of {}", quoted::path(.path))]
+    Memory {
+        /// Which file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: RamError,
+    },
     /// It cannot be had where it was to come from.
     #[error(transparent)]
     Source(Box<dyn Error + Send + Sync>),
+}
+
+impl RestoreError {
+    /// Whether it is for the user to put right, rather than for the host.
+    pub fn is_the_users(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => !host_file::is_the_hosts(source),
+            Self::Config(error) => error.is_the_users(),
+            Self::Ram(error) => error.is_the_users(),
+            Self::Memory { source, .. } => !matches!(source, RamError::Clear(_)),
+            Self::Source(_) => false,
+            _ => true,
+        }
+    }
 }

@@ -4,15 +4,21 @@
 //! The state of a machine is plain data, which nobody vouches for when it comes back: all of it is
 //! checked before the machine runs. [`crate::snapshot`] has it saved.
 
+mod document;
 mod error;
+mod folder;
+mod id;
 mod live;
+mod memory;
 mod resumption;
 mod shape;
 mod state;
 
 pub use error::{RestoreError, SaveError};
+pub use folder::SavedMachine;
+pub(crate) use folder::save;
 pub(crate) use live::Live;
+pub use memory::Progress;
 pub use resumption::Resumption;
-#[allow(unused_imports, reason = "the folder and migration come next")]
 pub(crate) use resumption::Source;
 pub use state::MachineState;

@@ -15,8 +15,20 @@ pub struct Resumption {
     pub(crate) paused: bool,
 }
 
+impl Resumption {
+    /// The name of the back end that ran it, where that is known already.
+    pub(crate) fn backend(&self) -> Option<&str> {
+        self.source.known().map(MachineState::backend)
+    }
+}
+
 /// Who has a machine that was saved.
 pub(crate) trait Source: Send {
+    /// The state, where it is there already: what cannot go on is found before anything is made then.
+    fn known(&self) -> Option<&MachineState> {
+        None
+    }
+
     /// Puts what was in RAM in its place, in RAM that is all zero, and gives the rest. What the machine
     /// had plugged is to be [plugged](MachineRam::plug) first. Nobody uses the RAM yet.
     ///

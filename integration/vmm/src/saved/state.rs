@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arch_ppc64::hotplug::Resource;
+use arch_ppc64::hotplug::{MemoryBlock, Resource};
 use arch_ppc64::platform::{InterruptNumbers, PlatformState, SaveState, StateError, StateValue};
 use arch_ppc64::smp::{Mailboxes, RunState};
 use arch_ppc64::{CpuIndex, Machine};
@@ -11,6 +11,7 @@ use vm_memory::GuestAddress;
 
 use super::RestoreError;
 use super::shape::Shape;
+use crate::boot::MachineRam;
 use crate::vcpu::{Backend, Vcpu, Vm};
 
 /// All that there is of a machine that stands still, but its configuration and its RAM.
@@ -56,6 +57,11 @@ pub(super) struct SavedCpu {
 }
 
 impl MachineState {
+    /// The name of the back end that ran it.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
     /// Checks that `machine`, on this back end, is the one that was saved. It is the machine with what
     /// was plugged then.
     pub(crate) fn machine(
@@ -78,10 +84,12 @@ impl MachineState {
         }
     }
 
-    /// Where blocks of memory were plugged.
-    #[allow(dead_code, reason = "the folder and migration come next")]
-    pub(crate) fn plugged_memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
-        self.plugged.memory.iter().copied().map(GuestAddress)
+    /// Plugs the blocks of memory that were plugged into RAM as it is at the start of a machine.
+    pub(crate) fn plug_memory(&self, ram: &MachineRam) -> Result<(), RestoreError> {
+        for &start in &self.plugged.memory {
+            ram.plug(GuestAddress(start), MemoryBlock::BYTES)?;
+        }
+        Ok(())
     }
 
     /// Which interrupts the devices have.

@@ -27,6 +27,9 @@ pub struct Software {
 }
 
 impl Software {
+    /// As on the command line.
+    pub(crate) const NAME: &str = "interp";
+
     /// A processor whose timebase is that of `clock`.
     pub fn new(clock: Arc<Clock>) -> Self {
         Self { clock, stops: false }
@@ -41,7 +44,7 @@ impl Software {
 
 impl Backend for Software {
     fn name(&self) -> &'static str {
-        "interp"
+        Self::NAME
     }
 
     fn host_pvr(&self) -> Result<u32, BackendError> {

@@ -4,6 +4,8 @@
 pub(crate) mod folder;
 pub(crate) mod pty;
 pub(crate) mod rebuild;
+#[cfg(feature = "vof")]
+pub(crate) mod told;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;

@@ -84,6 +84,9 @@ pub enum RamError {
         #[source]
         source: io::Error,
     },
+    /// What was saved of memory cannot be had.
+    #[error("cannot have what was saved of the guest's memory")]
+    Bring(#[source] io::Error),
     /// What a client left in memory cannot be taken away for the next one.
     #[error("cannot clear the guest's memory")]
     Clear(#[source] io::Error),

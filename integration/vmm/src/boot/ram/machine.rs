@@ -1,6 +1,7 @@
 //! The RAM of a machine as it is right now: what is plugged comes and goes.
 
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use arch_ppc64::hotplug::MemoryBlock;
@@ -8,10 +9,11 @@ use arch_ppc64::topology::MemoryMap;
 use arch_ppc64::{FillError, GuestRam, MemoryFault};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion};
 
+use super::brought::{Brought, Part};
 use super::fill;
 use super::mapping::{self, Reserve};
 use super::sweep::{self, Piece, Sweep};
-use super::{RamError, RamPlan, huge};
+use super::{BootError, Loss, RamError, RamPlan, Stopping, huge};
 use crate::config::{Backing, Pages};
 use crate::ram::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
 
@@ -26,6 +28,8 @@ use crate::ram::{HostRam, HostRegion, Memory, Ram, RamRegion, host_region};
 pub(crate) struct MachineRam {
     memory: Memory,
     rooms: Vec<Room>,
+    plan: RamPlan,
+    brought: Brought,
 }
 
 /// A range that is kept free.
@@ -51,7 +55,8 @@ impl MachineRam {
             let all = RamRegion::room(Arc::new(mapping), offset, range.bytes, range.start);
             rooms.push(Room { all, backing });
         }
-        Ok(Self { memory: Memory::new(at_start), rooms })
+        let brought = Brought::default();
+        Ok(Self { memory: Memory::new(at_start), rooms, plan: plan.clone(), brought })
     }
 
     /// Memory as devices have it.
@@ -69,6 +74,7 @@ impl MachineRam {
     pub(crate) fn plug(&self, start: GuestAddress, bytes: u64) -> Result<(), RamError> {
         let (region, backing) = self.part(start, bytes)?;
         // Whoever had it before, and was not done, may have written there since it was taken away.
+        self.brought.renew(region.pointer(0) as usize, bytes)?;
         mapping::give_back(region.mapping(), backing, region.offset(), bytes)?;
         // Huge pages that nobody was promised have to be there before somebody needs one.
         if backing.prefault || matches!(backing.pages, Pages::Huge(_)) {
@@ -96,7 +102,80 @@ impl MachineRam {
     /// Gives what is not plugged any more back to the host, once no CPU and no device uses it.
     pub(crate) fn give_back(&self, start: GuestAddress, bytes: u64) -> Result<(), RamError> {
         let (region, backing) = self.part(start, bytes)?;
+        self.brought.renew(region.pointer(0) as usize, bytes)?;
         mapping::give_back(region.mapping(), backing, region.offset(), bytes)
+    }
+
+    /// Makes all of it zero again, as [`clear`](super::clear) does, files included that were
+    /// [brought](Self::bring).
+    pub(crate) fn clear(&self, stopping: &Stopping) -> Result<(), BootError> {
+        for region in self.memory.memory().iter() {
+            self.brought.renew(region.pointer(0) as usize, region.len())?;
+        }
+        super::clear(&self.memory, &self.plan, stopping)
+    }
+
+    /// Has RAM be what is in a file, from `offset` on, which is not written to. Where it can, what is
+    /// there is read when it is first used: the file has to stay as it is. What it is no longer long
+    /// enough for is zero, and [told](Self::loss). Nobody may use that RAM yet.
+    ///
+    /// # Errors
+    /// [`RamError::Place`] where there is no RAM, and [`RamError::Bring`] where the file is too short or
+    /// cannot be read.
+    pub(crate) fn bring(
+        &self,
+        start: GuestAddress,
+        bytes: u64,
+        file: &File,
+        offset: u64,
+    ) -> Result<(), RamError> {
+        let memory = self.memory.memory();
+        let mut done = 0;
+        while done < bytes {
+            let at = GuestAddress(start.0.checked_add(done).ok_or(RamError::Place { bytes })?);
+            let region = memory.find_region(at).ok_or(RamError::Place { bytes })?;
+            let within = at.0 - region.start_addr().0;
+            let part = Part {
+                mapping: region.mapping().clone(),
+                offset: region.offset() + within,
+                bytes: (bytes - done).min(region.len() - within),
+            };
+            let offset = offset.checked_add(done).ok_or(RamError::Place { bytes })?;
+            let is_lazy = region.file_offset().is_none() && !self.plan.backing(at).prefault;
+            if !is_lazy || !self.brought.map(&part, file, offset)? {
+                self.copy_in(at, part.bytes, file, offset)?;
+            }
+            done += part.bytes;
+        }
+        Ok(())
+    }
+
+    /// The same at once: whatever becomes of the file then.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring).
+    pub(crate) fn copy_in(
+        &self,
+        start: GuestAddress,
+        bytes: u64,
+        file: &File,
+        offset: u64,
+    ) -> Result<(), RamError> {
+        fill::fill(&self.memory.memory(), start, bytes, file, offset).map_err(|error| match error {
+            FillError::File(error) => RamError::Bring(error),
+            FillError::Ram(_) => RamError::Place { bytes },
+            other => RamError::Bring(io::Error::other(other)),
+        })
+    }
+
+    /// Who is told when a file that was brought has become shorter, if one is mapped.
+    pub(crate) fn loss(&self) -> Option<Arc<Loss>> {
+        self.brought.loss()
+    }
+
+    /// Whether a file has what is in some of these bytes of a region, which nobody may have used yet.
+    pub(crate) fn is_brought(&self, region: &RamRegion, offset: u64, bytes: u64) -> bool {
+        self.brought.meets(region.pointer(offset as usize) as usize, bytes)
     }
 }
 

@@ -122,6 +122,28 @@ pub(crate) fn give_back<B: Bitmap>(
     }
 }
 
+/// Has a part of private memory be as new, whatever was mapped there: zero, and nothing that costs. Both
+/// ends are whole pages. Nobody may use it meanwhile.
+pub(super) fn renew<B: Bitmap>(
+    mapping: &MmapRegion<B>,
+    offset: u64,
+    bytes: u64,
+) -> Result<(), RamError> {
+    debug_assert!(mapping.file_offset().is_none() && offset + bytes <= mapping.size() as u64);
+    let start = mapping.as_ptr().wrapping_add(offset as usize);
+    let (protection, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+    );
+    // SAFETY: within a mapping of ours, which is memory that others change at any time, and stays that.
+    let mapped = unsafe { libc::mmap(start.cast(), bytes as usize, protection, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(RamError::Clear(io::Error::last_os_error()));
+    }
+    let _ = advise(mapping, offset, bytes, libc::MADV_HUGEPAGE);
+    Ok(())
+}
+
 /// The host is to keep huge pages for all of a mapping that was given back: what was promised went with
 /// what was in it.
 pub(super) fn reserve_again<B: Bitmap>(

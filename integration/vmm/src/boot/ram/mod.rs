@@ -1,11 +1,14 @@
 //! Guest RAM: what of the host it is, and how it is zero again for the next start.
 
+mod brought;
+mod bus;
 mod error;
 mod fill;
 mod huge;
 mod machine;
 mod mapping;
 mod sweep;
+mod touched;
 
 use std::sync::Arc;
 
@@ -16,10 +19,12 @@ use super::{BootError, Stopping};
 use crate::config::{Backing, Pages, VmConfig};
 use crate::ram::{Memory, Ram, RamRegion};
 
+pub(crate) use bus::Loss;
 pub use error::RamError;
 pub(crate) use machine::MachineRam;
 use mapping::Reserve;
 use sweep::{Piece, Sweep};
+pub(crate) use touched::Touched;
 
 /// How each part of a machine's memory is had from the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,0 +1,305 @@
+//! A machine in a folder: `config.json`, what it is; `state.json`, where it stood; `memory-ranges`, what
+//! was in its RAM.
+//!
+//! All three are written beside those that may be there, under other names, and are on the disk before the
+//! first of them takes its place. `memory-ranges` says whose memory it is, and is the first that does: from
+//! then on it is the new machine that is in the folder, whatever happens to the one that writes. Until then
+//! it is the old one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use arch_ppc64::config::MachineConfig;
+use arch_ppc64::layout::MAX_CPUS;
+use vm_memory::GuestAddress;
+
+use super::document::Content;
+use super::id::Id;
+use super::memory::{self, Progress};
+use super::{MachineState, RestoreError, Resumption, SaveError, Source};
+use crate::boot::{MachineRam, Stopping};
+use crate::config::VmConfig;
+use crate::host_file::HostFile;
+
+const CONFIG: &str = "config.json";
+const STATE: &str = "state.json";
+const MEMORY: &str = "memory-ranges";
+
+/// What the name of a file ends with that is not in its place yet.
+const UNFINISHED: &str = "new";
+
+/// What is saved is the guest's own: nobody else's.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
+
+/// Writes a machine into a folder, which is made where it is not there, in place of one that was saved
+/// there before. `hear` is told how far it is, and may end it.
+///
+/// # Errors
+/// [`SaveError`]: the folder has what it had.
+pub(crate) fn save(
+    folder: &Path,
+    config: &VmConfig,
+    machine: MachineState,
+    ram: &MachineRam,
+    hear: &mut dyn FnMut(Progress) -> io::Result<()>,
+) -> Result<(), SaveError> {
+    let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
+    let config = config.clone().with_absolute_paths().map_err(failed)?;
+    let is_new = make(folder).map_err(failed)?;
+    let written = write(folder, &config, machine, ram, hear);
+    if written.is_err() {
+        // Whatever is left is nobody's, and no harm.
+        for name in [MEMORY, CONFIG, STATE] {
+            let _ = fs::remove_file(unfinished(folder, name));
+        }
+        if is_new {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+    written
+}
+
+fn write(
+    folder: &Path,
+    config: &VmConfig,
+    machine: MachineState,
+    ram: &MachineRam,
+    hear: &mut dyn FnMut(Progress) -> io::Result<()>,
+) -> Result<(), SaveError> {
+    let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
+    let directory = File::open(folder).map_err(failed)?;
+    lock(&directory).map_err(failed)?;
+    check_place(folder)?;
+    let id = Id::new().map_err(failed)?;
+    let text = serde_json::to_string_pretty(config).map_err(io::Error::from).map_err(failed)?;
+    put(folder, CONFIG, text.as_bytes()).map_err(failed)?;
+    let memory = create(folder, MEMORY).map_err(failed)?;
+    let (ranges, memory_bytes) = memory::write(ram, &memory, hear).map_err(failed)?;
+    memory::seal(&memory, memory_bytes, id).map_err(failed)?;
+    memory.sync_all().map_err(failed)?;
+    let text = Content { id, memory_bytes, ranges, machine }.to_text();
+    let text = text.map_err(io::Error::from).map_err(failed)?;
+    put(folder, STATE, text.as_bytes()).map_err(failed)?;
+    directory.sync_all().map_err(failed)?;
+    // In this order: see above.
+    for name in [MEMORY, CONFIG, STATE] {
+        fs::rename(unfinished(folder, name), folder.join(name)).map_err(failed)?;
+    }
+    directory.sync_all().map_err(failed)
+}
+
+/// Makes a folder, if it is not there; whether it was not.
+fn make(folder: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nobody else saves there meanwhile.
+fn lock(directory: &File) -> io::Result<()> {
+    // SAFETY: of a descriptor of ours; it ends with that.
+    match unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == ErrorKind::WouldBlock => {
+                Err(io::Error::other("another machine is being saved there"))
+            }
+            // A file system without locks.
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Checks that no file is in the way that belongs to no saved machine.
+fn check_place(folder: &Path) -> Result<(), SaveError> {
+    let is_there = |name| fs::symlink_metadata(folder.join(name)).is_ok();
+    if is_there(STATE) {
+        return Ok(());
+    }
+    match [CONFIG, MEMORY].into_iter().find(|name| is_there(name)) {
+        Some(name) => Err(SaveError::Occupied { path: folder.join(name) }),
+        None => Ok(()),
+    }
+}
+
+fn unfinished(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.{UNFINISHED}"))
+}
+
+fn create(folder: &Path, name: &str) -> io::Result<File> {
+    let path = unfinished(folder, name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)
+}
+
+fn put(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = create(folder, name)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// A machine that was saved in a folder, with its files open. What nobody can go on with is found before
+/// anything is made of it, but for what only its devices know.
+#[derive(Debug)]
+pub struct SavedMachine {
+    config: VmConfig,
+    content: Content,
+    memory: File,
+    folder: PathBuf,
+    prefault: bool,
+}
+
+impl SavedMachine {
+    /// Opens the files of a folder, and checks that they are whole, and belong to each other. What was in
+    /// RAM is not read.
+    ///
+    /// # Errors
+    /// [`RestoreError`] names the file, and what is wrong with it.
+    pub fn open(folder: &Path) -> Result<Self, RestoreError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            move |source| RestoreError::Read { path, source }
+        };
+        let memory = match HostFile::open(&folder.join(MEMORY)).map_err(read(MEMORY))? {
+            HostFile::Sized(file) => file,
+            HostFile::Pipe(_) => {
+                return Err(read(MEMORY)(io::Error::other("it is a pipe, not a file")));
+            }
+        };
+        let wrong =
+            |name: &str, what: String| RestoreError::Content { path: folder.join(name), what };
+        let id = memory::sealed_by(&memory).map_err(read(MEMORY))?;
+        let id = id.ok_or_else(|| {
+            wrong(MEMORY, "it was cut, or is no memory of a saved machine".to_owned())
+        })?;
+        // Of one that was written when its writer ended, some may not be in their place.
+        let config_name = format!("{CONFIG}.{UNFINISHED}");
+        let state_name = format!("{STATE}.{UNFINISHED}");
+        let mut found = None;
+        for (config_name, state_name) in
+            [(CONFIG, STATE), (&config_name, &state_name), (CONFIG, &state_name)]
+        {
+            let config = match VmConfig::from_file(&folder.join(config_name)) {
+                Ok(config) => config,
+                Err(_) if config_name != CONFIG => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let text = HostFile::open(&folder.join(state_name))
+                .and_then(|file| file.read(most_bytes(&config)));
+            let text = match text {
+                Ok(text) => text,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    found = found.or(Some(read(state_name)(error)));
+                    continue;
+                }
+                Err(error) => return Err(read(state_name)(error)),
+            };
+            let content = match Content::parse(&text, most_values(&config)) {
+                Ok(content) => content,
+                Err(what) => {
+                    found = Some(wrong(state_name, what));
+                    if state_name == STATE { break } else { continue }
+                }
+            };
+            if content.id != id {
+                let what = format!("it is the memory of another machine than {state_name} is of");
+                found = found.or(Some(wrong(MEMORY, what)));
+                continue;
+            }
+            let bytes = memory.metadata().map_err(read(MEMORY))?.len();
+            if bytes != content.memory_bytes.saturating_add(memory::SEAL_BYTES) {
+                return Err(wrong(MEMORY, "it has another length than was written".to_owned()));
+            }
+            return Ok(Self {
+                config,
+                content,
+                memory,
+                folder: folder.to_owned(),
+                prefault: false,
+            });
+        }
+        Err(found.unwrap_or_else(|| wrong(STATE, "it is not there".to_owned())))
+    }
+
+    /// What the machine is.
+    pub fn config(&self) -> &VmConfig {
+        &self.config
+    }
+
+    /// Where it stood.
+    pub fn state(&self) -> &MachineState {
+        &self.content.machine
+    }
+
+    /// The same, all of whose memory is read before it runs: from then on, nobody needs the folder.
+    #[must_use]
+    pub fn prefaulted(self, prefault: bool) -> Self {
+        Self { prefault, ..self }
+    }
+
+    /// The machine for [`vmm::run`](crate::vmm::run), which stays paused if that is wanted.
+    pub fn resumption(self, paused: bool) -> Resumption {
+        Resumption { source: Box::new(self), paused }
+    }
+}
+
+impl Source for SavedMachine {
+    fn known(&self) -> Option<&MachineState> {
+        Some(&self.content.machine)
+    }
+
+    fn take(
+        &mut self,
+        ram: &MachineRam,
+        stopping: &Stopping,
+    ) -> Result<MachineState, RestoreError> {
+        let machine = self.content.machine.clone();
+        machine.plug_memory(ram)?;
+        for range in &self.content.ranges {
+            if stopping.is_wanted() {
+                break;
+            }
+            let at = GuestAddress(range.start);
+            let brought = match self.prefault {
+                true => ram.copy_in(at, range.bytes, &self.memory, range.offset),
+                false => ram.bring(at, range.bytes, &self.memory, range.offset),
+            };
+            let path = || self.folder.join(MEMORY);
+            brought.map_err(|source| RestoreError::Memory { path: path(), source })?;
+        }
+        Ok(machine)
+    }
+}
+
+/// How long the state of a machine can be, in bytes: its tree, its CPUs, and where the guest has one, a
+/// hashed page table in hexadecimal.
+fn most_bytes(config: &VmConfig) -> u64 {
+    /// Longer than any that a process has room for.
+    const MOST: u64 = 1 << 31;
+    let cpus = cpus(config) * (64 << 10);
+    ((32 << 20) + cpus).saturating_add(memory_bytes(config) / 32).min(MOST)
+}
+
+/// And how many values it has: each takes some ten times as much room as its text.
+fn most_values(config: &VmConfig) -> usize {
+    let cpus = cpus(config) as usize * 2048;
+    (1 << 20) + cpus + (memory_bytes(config) / 2048).min(1 << 25) as usize
+}
+
+fn cpus(config: &VmConfig) -> u64 {
+    config.cpus.max().min(MAX_CPUS).into()
+}
+
+fn memory_bytes(config: &VmConfig) -> u64 {
+    let map = config.memory_map();
+    map.map_or(0, |map| map.ram_bytes().saturating_add(map.hotplug_bytes()))
+}

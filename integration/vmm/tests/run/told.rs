@@ -1,0 +1,151 @@
+//! A VMM that a test tells what to do with its machine, by a pipe. The test's program is the VMM as well.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, ExitCode};
+use std::time::Duration;
+
+use pseries_vmm::pause::PauseError;
+use pseries_vmm::program::command_line;
+use pseries_vmm::resize::Control;
+
+use super::folder::Folder;
+use super::{Run, program};
+
+/// Where the VMM finds its orders, and what its command line is.
+const ORDERS: &str = "TEST_ORDERS";
+const ARGUMENTS: &str = "TEST_ARGUMENTS";
+
+/// A VMM, and who tells it what to do.
+pub(crate) struct Told {
+    pub(crate) run: Run,
+    orders: File,
+    said: BufReader<ChildStderr>,
+    _folder: Folder,
+}
+
+impl Told {
+    /// One that runs a guest program with 64 MiB of RAM.
+    pub(crate) fn start(name: &str, guest: &str, cmdline: &str, options: &[&str]) -> Self {
+        let kernel = program(guest);
+        let kernel = ["--kernel", kernel.to_str().unwrap(), "--cmdline", cmdline];
+        let memory: &[_] =
+            if options.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
+        Self::of_arguments(name, &[&kernel[..], memory, options].concat())
+    }
+
+    /// One that has a saved machine go on.
+    pub(crate) fn restore(name: &str, folder: &Path, options: &[&str]) -> Self {
+        let source = format!("source_url=file://{}", folder.display());
+        Self::of_arguments(name, &[&["--restore", &source], options].concat())
+    }
+
+    pub(crate) fn of_arguments(name: &str, arguments: &[&str]) -> Self {
+        let folder = Folder::new(&format!("told-{name}"));
+        let pipe = PathBuf::from(folder.path("orders"));
+        make_pipe(&pipe);
+        let mut vmm = Command::new(std::env::current_exe().unwrap());
+        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
+            .env(ORDERS, &pipe)
+            .env(ARGUMENTS, [&["--backend", "interp"], arguments].concat().join("\n"));
+        let mut run = Run::of(vmm);
+        let said = BufReader::new(run.take_stderr());
+        // Nobody has to be there yet, with a writer that reads as well.
+        let orders = File::options().read(true).write(true).open(&pipe).unwrap();
+        Self { run, orders, said, _folder: folder }
+    }
+
+    /// Gives an order, and waits for the answer to it.
+    pub(crate) fn order(&mut self, order: &str) -> String {
+        writeln!(self.orders, "{order}").unwrap();
+        let start = format!("{order}: ");
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "no answer to {order}");
+            if let Some(answer) = line.strip_prefix(&start) {
+                return answer.trim_end().to_owned();
+            }
+        }
+    }
+
+    /// The same, of what is done.
+    pub(crate) fn tell(&mut self, order: &str) {
+        assert_eq!(self.order(order), "done");
+    }
+
+    /// Saves the machine, which stands still.
+    pub(crate) fn save(&mut self, folder: &Path) {
+        self.tell(&format!("save {}", folder.display()));
+    }
+
+    /// The process is gone from one moment to the next.
+    pub(crate) fn kill(mut self) -> String {
+        self.run.child.kill().unwrap();
+        self.run.end().1
+    }
+}
+
+/// The VMM of a test, in a test of that name that is ignored.
+pub(crate) fn vmm() {
+    let (Some(orders), Ok(arguments)) = (std::env::var_os(ORDERS), std::env::var(ARGUMENTS)) else {
+        return;
+    };
+    let arguments = std::iter::once("vmm").chain(arguments.split('\n')).map(Into::into);
+    let cli = command_line(arguments).unwrap();
+    let config = match &cli.restore {
+        Some(restore) => {
+            let saved = pseries_vmm::saved::SavedMachine::open(restore.source_url.path());
+            saved.map(|saved| saved.config().clone()).unwrap_or_default()
+        }
+        None => cli.vm_config().unwrap(),
+    };
+    let control = Control::new();
+    let machine = control.clone();
+    // It ends with the process.
+    std::thread::spawn(move || {
+        for line in BufReader::new(File::open(orders).unwrap()).lines().map_while(Result::ok) {
+            let obey = || match line.split_once(' ') {
+                None if line == "pause" => machine.pause(Duration::from_secs(600)),
+                None => machine.resume(),
+                Some(_) => Ok(()),
+            };
+            let mut done = obey();
+            // It has not begun yet.
+            while matches!(done, Err(PauseError::NotRunning)) {
+                std::thread::sleep(Duration::from_millis(1));
+                done = obey();
+            }
+            let mut answer = done.map_err(|error| error.to_string());
+            match line.split_once(' ') {
+                Some(("save", folder)) => {
+                    let saved = machine.snapshot(&config, Path::new(folder));
+                    answer = saved.map_err(|error| chain(&error));
+                }
+                Some(("memory", bytes)) => {
+                    let resized = machine.resize(None, Some(bytes.parse().unwrap()));
+                    answer = resized.map(drop).map_err(|error| chain(&error));
+                }
+                _ => {}
+            }
+            match answer {
+                Ok(()) => eprintln!("{line}: done"),
+                Err(error) => eprintln!("{line}: {error}"),
+            }
+        }
+    });
+    let status = format!("{:?}", pseries_vmm::program::run(&cli, &control));
+    std::process::exit(i32::from(status != format!("{:?}", ExitCode::SUCCESS)));
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let source = error.source().map_or_else(String::new, |source| format!(": {}", chain(source)));
+    format!("{error}{source}")
+}
+
+fn make_pipe(path: &Path) {
+    let path = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the path is a string that ends.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
