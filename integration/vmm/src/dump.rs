@@ -61,7 +61,7 @@ pub(crate) fn dump_fdt(machine: &Machine, config: &VmConfig, path: &Path) -> Res
     let mut plugged = None;
     let platform = outline_with(machine, |builder| {
         builder.add(Arc::new(Nvram::default()));
-        plugged = Devices::outline(config).plug(builder, Wires::default())?;
+        plugged = Devices::outline(config).plug(builder, Wires::default(), None)?;
         Ok::<_, BootError>(())
     })?;
     let mut start =

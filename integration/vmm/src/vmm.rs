@@ -328,7 +328,7 @@ struct Life {
     hotplug: Option<Hotplug>,
     control: Control,
     resizer: Option<Resizer>,
-    devices: Option<Plugged>,
+    devices: Option<Arc<Plugged>>,
     client: Option<ClientReporter>,
     stats: Arc<Mutex<Stats>>,
 }
@@ -396,7 +396,7 @@ impl Life {
             hotplug: boot.hotplug,
             control: setup.control.clone(),
             resizer: None,
-            devices: boot.plugged,
+            devices: boot.plugged.map(Arc::new),
             client: boot.client,
             stats: stats.clone(),
         };
@@ -468,6 +468,7 @@ impl Life {
             ram: ram.clone(),
             vm,
             devices: setup.devices.clone(),
+            plugged: self.devices.clone(),
         };
         self.resizer = Some(Resizer::start(parts, notes).map_err(create("a thread"))?);
         Ok(())

@@ -193,7 +193,7 @@ pub(crate) fn prepare(
     if let Some(hotplug) = &hotplug {
         builder.add(Arc::new(hotplug.clone()));
     }
-    let plugged = board.devices.plug(&mut builder, wires)?;
+    let plugged = board.devices.plug(&mut builder, wires, hotplug.as_ref())?;
     let mut platform = builder.build()?;
     if parts.resumed.is_some() {
         let client = plug_in(&mut platform, plugged.as_ref(), console.clone(), cpus)?;

@@ -202,6 +202,11 @@ impl MachineConfig for VmConfig {
         Boot::new(self.payload.cmdline.as_deref().unwrap_or(default))
     }
 
+    /// Devices come and go in every machine.
+    fn has_slots(&self) -> bool {
+        true
+    }
+
     fn interrupts(&self) -> Interrupts {
         self.machine.interrupts
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::detachable::Detachable;
 use vof_device::Package;
 use vof_device::block::{BlockDevice, BlockPackage};
 use vof_device::network::{NetworkDevice, NetworkPackage};
@@ -13,12 +14,28 @@ use vof_device::network::{NetworkDevice, NetworkPackage};
 #[non_exhaustive]
 pub(crate) enum ClientSide {
     /// A disk.
-    Disk(Arc<dyn BlockDevice>),
+    Disk(Arc<Detachable<dyn BlockDevice>>),
     /// A network.
-    Network(Arc<dyn NetworkDevice>),
+    Network(Arc<Detachable<dyn NetworkDevice>>),
 }
 
 impl ClientSide {
+    pub(super) fn disk(disk: Arc<dyn BlockDevice>) -> Self {
+        Self::Disk(Detachable::new(disk))
+    }
+
+    pub(super) fn network(network: Arc<dyn NetworkDevice>) -> Self {
+        Self::Network(Detachable::new(network))
+    }
+
+    /// Clients have nothing of the device from here on.
+    pub(super) fn detach(&self) {
+        match self {
+            Self::Disk(disk) => disk.detach(),
+            Self::Network(network) => network.detach(),
+        }
+    }
+
     /// What clients can do with its node.
     pub(crate) fn package(&self) -> Arc<dyn Package> {
         match self {

@@ -126,6 +126,9 @@ pub enum PlugError {
     /// The bus cannot have a function.
     #[error(transparent)]
     Bus(#[from] AddError),
+    /// The platform does not have it so.
+    #[error("the machine's platform refuses")]
+    Platform(#[from] arch_ppc64::hotplug::PlugError),
     /// The bus cannot be behind a bridge.
     #[error(transparent)]
     Bridge(#[from] HostBridgeError),

@@ -53,8 +53,8 @@ impl Kept {
         Self { held: Some(Arc::new(held)), ..self }
     }
 
-    pub(super) fn held(&self) -> Option<&dyn Held> {
-        self.held.as_deref()
+    pub(super) fn held(&self) -> Option<Arc<dyn Held>> {
+        self.held.clone()
     }
 
     /// The same device, `device`, whose worker is not this process and, unless it is relayed, writes to

@@ -4,21 +4,30 @@
 mod change;
 #[cfg(feature = "vof")]
 mod client_side;
+#[cfg(feature = "vof")]
+mod detachable;
 mod error;
 #[allow(dead_code, reason = "migration is to come")]
 mod held;
 #[allow(dead_code, reason = "migration is to come")]
 mod kept;
+mod list;
 mod open;
 mod outline;
 mod plug;
 mod role;
+mod running;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arch_ppc64::hotplug::Hotplug;
 use arch_ppc64::platform::PlatformBuilder;
 use pseries_devices::host_console::HostEnd;
 use pseries_devices::virtio::{Execution, VirtioDevice};
 
 use crate::config::{DeviceId, VmConfig};
+use crate::end::lock;
 
 pub use change::{
     DeviceChangeError, DeviceConfig, DeviceInfo, DeviceState, PciDeviceInfo, Removal,
@@ -28,22 +37,22 @@ pub(crate) use client_side::ClientSide;
 pub use error::{DeviceOpenError, PlugError};
 pub use held::HeldError;
 pub(crate) use held::{Held, HeldNvram};
-use kept::Kept;
+use list::{List, Placed};
 #[cfg(feature = "vof")]
 pub(crate) use plug::OnBus;
 pub(crate) use plug::{Plugged, Wires};
 pub(crate) use role::Role;
+pub(crate) use running::Running;
 
 use crate::ram::Memory;
 
 /// The devices, with what is behind them on the host open. They outlive restarts of the machine: a
 /// start plugs them into a new bus, and they are reset.
 pub struct Devices {
-    /// In the order in which they are on the bus.
-    list: Vec<Kept>,
-    execution: Execution,
+    list: Mutex<List>,
+    needs: Needs,
     /// What the machine has besides its devices, that is handed over with them.
-    others: Vec<Box<dyn Held>>,
+    others: Vec<Arc<dyn Held>>,
 }
 
 /// What the run of a machine needs of its devices.
@@ -70,55 +79,89 @@ impl Devices {
         console: Option<Box<dyn HostEnd>>,
         needs: Needs,
     ) -> Result<Self, DeviceOpenError> {
-        let execution = if needs.repeatable { Execution::Inline } else { Execution::Threads };
-        Ok(Self { list: open::all(config, console, needs)?, execution, others: Vec::new() })
+        let list = list::open(config, console, needs)?;
+        Ok(Self { list: Mutex::new(list), needs, others: Vec::new() })
     }
 
     /// The same devices with nothing behind them, for a machine that nobody runs.
     pub(crate) fn outline(config: &VmConfig) -> Self {
-        let list = outline::all(config);
-        Self { list, execution: Execution::Threads, others: Vec::new() }
+        let list = List::new(config, outline::all(config));
+        Self { list: Mutex::new(list), needs: Needs::default(), others: Vec::new() }
     }
 
     /// The same with something else that is handed over with them.
     pub(crate) fn with_held(mut self, other: impl Held + 'static) -> Self {
-        self.others.push(Box::new(other));
+        self.others.push(Arc::new(other));
         self
+    }
+
+    /// The same in the [places](Self::places) that those of another machine have, which they are to be
+    /// in the place of.
+    ///
+    /// # Errors
+    /// [`PlugError::Full`] for places that cannot be: it names a device that has none.
+    pub fn at_places(self, places: &BTreeMap<String, u8>) -> Result<Self, PlugError> {
+        self.list().place(places)?;
+        Ok(self)
+    }
+
+    /// In which slot of the bus each device is, by its id: where it stays as long as it is there.
+    pub fn places(&self) -> BTreeMap<String, u8> {
+        let list = self.list();
+        list.placed.iter().map(|placed| (placed.kept.id().to_string(), placed.slot)).collect()
+    }
+
+    /// The same machine with the devices that there are by now, each with its id.
+    pub fn configured(&self, config: VmConfig) -> VmConfig {
+        let VmConfig { disks, net, rng, vsock, fs, .. } = self.list().config().clone();
+        VmConfig { disks, net, rng, vsock, fs, ..config }
     }
 
     /// Memory was plugged into the machine, or taken out: tells those who have told others of it.
     pub(crate) fn memory_changed(&self, memory: &Memory) {
-        for device in &self.list {
-            device.clone().memory_changed(memory);
+        let placed = self.list().placed.clone();
+        for mut device in placed {
+            device.kept.memory_changed(memory);
         }
     }
 
     /// What each of them has done, by its id; those are left out of which nobody counts.
     pub(crate) fn counts(&self) -> Vec<(DeviceId, Vec<(&'static str, u64)>)> {
-        let counts = |device: &Kept| Some((device.id().clone(), device.counts()?));
-        self.list.iter().filter_map(counts).collect()
+        let counts = |Placed { kept, .. }: &Placed| Some((kept.id().clone(), kept.counts()?));
+        self.list().placed.iter().filter_map(counts).collect()
     }
 
-    /// Plugs them into a machine that is about to start; `None` where there are none, as such a
-    /// machine has no bridge.
+    /// Plugs them into a machine that is about to start; `None` where there are none and none can
+    /// come, as such a machine has no bridge. Where devices come and go, `hotplug` does it.
     pub(crate) fn plug(
         &self,
         builder: &mut PlatformBuilder<'_>,
         wires: Wires,
+        hotplug: Option<&Hotplug>,
     ) -> Result<Option<Plugged>, PlugError> {
-        if self.list.is_empty() {
+        let placed = self.list().placed.clone();
+        if placed.is_empty() && !builder.machine().has_slots() {
             return Ok(None);
         }
-        Plugged::new(&self.list, self.execution, builder, wires).map(Some)
+        let execution = match self.needs.repeatable {
+            true => Execution::Inline,
+            false => Execution::Threads,
+        };
+        Plugged::new(&placed, execution, builder, wires, hotplug).map(Some)
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        lock(&self.list)
     }
 }
 
 #[allow(dead_code, reason = "migration is to come")]
 impl Devices {
     /// All that only one machine may have.
-    fn held(&self) -> impl Iterator<Item = &dyn Held> {
-        let disks = self.list.iter().filter_map(Kept::held);
-        disks.chain(self.others.iter().map(|other| &**other))
+    fn held(&self) -> Vec<Arc<dyn Held>> {
+        let list = self.list();
+        let disks = list.placed.iter().filter_map(|placed| placed.kept.held());
+        disks.chain(self.others.iter().cloned()).collect()
     }
 
     /// Takes the locks of all files that only one machine may have: all of them, or none.
@@ -126,7 +169,7 @@ impl Devices {
     /// # Errors
     /// [`HeldError`] names one that somebody else has.
     pub(crate) fn lock_files(&self) -> Result<(), HeldError> {
-        let locked = self.held().try_for_each(Held::lock);
+        let locked = self.held().iter().try_for_each(|held| held.lock());
         if locked.is_err() {
             self.unlock_files();
         }
@@ -135,7 +178,7 @@ impl Devices {
 
     /// Lets go of them: another process is to have the machine, or nobody.
     pub(crate) fn unlock_files(&self) {
-        self.held().for_each(Held::unlock);
+        self.held().iter().for_each(|held| held.unlock());
     }
 
     /// Has what was written seen by others, also on other hosts.
@@ -143,19 +186,20 @@ impl Devices {
     /// # Errors
     /// [`HeldError`] names one of which something may be lost.
     pub(crate) fn flush_files(&self) -> Result<(), HeldError> {
-        self.held().try_for_each(Held::flush)
+        self.held().iter().try_for_each(|held| held.flush())
     }
 
     /// The first device that writes to RAM without taking note of it, if there is one: nobody can copy
     /// the RAM while it works.
-    pub(crate) fn writes_unseen(&self) -> Option<&str> {
-        self.list.iter().find_map(Kept::writes_unseen)
+    pub(crate) fn writes_unseen(&self) -> Option<String> {
+        let list = self.list();
+        list.placed.iter().find_map(|placed| placed.kept.writes_unseen().map(str::to_owned))
     }
 }
 
 impl std::fmt::Debug for Devices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Devices").field("list", &self.list).finish_non_exhaustive()
+        f.debug_struct("Devices").field("places", &self.places()).finish_non_exhaustive()
     }
 }
 

@@ -15,6 +15,7 @@ use pseries_devices::rng::{Rng, Source};
 use pseries_devices::vhost_user::{VhostUser, fs as virtiofs};
 use pseries_devices::vsock::{KernelVsock, Vsock};
 
+use super::change::DeviceConfig;
 #[cfg(feature = "vof")]
 use super::client_side::{ClientSide, Repeatable};
 use super::held::HeldDisk;
@@ -51,6 +52,17 @@ pub(super) fn all(
     Ok(devices)
 }
 
+/// One that has an id.
+pub(super) fn one(device: &DeviceConfig, needs: Needs) -> Result<Kept, DeviceOpenError> {
+    match device {
+        DeviceConfig::Disk(config) => disk(config, 0, needs),
+        DeviceConfig::Net(config) => net(config, 0, needs),
+        DeviceConfig::Rng(config) => rng(config, 0, needs),
+        DeviceConfig::Vsock(config) => vsock(config, 0, needs),
+        DeviceConfig::Fs(config) => fs(config, 0, needs),
+    }
+}
+
 fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {
     let id = config.id(number);
     let mut options =
@@ -70,7 +82,7 @@ fn disk(config: &DiskConfig, number: usize, needs: Needs) -> Result<Kept, Device
     let kept = kept.with_role(Role::of_disk(&*disk));
     let kept = kept.with_held(HeldDisk { disk: disk.clone(), device: config.label() });
     #[cfg(feature = "vof")]
-    let kept = kept.with_client_side(ClientSide::Disk({
+    let kept = kept.with_client_side(ClientSide::disk({
         let disk = ClientDisk::new(disk);
         match needs.repeatable {
             true => Arc::new(Repeatable(disk)),
@@ -114,7 +126,7 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
     let kept = Kept::new(config.id(number), net).with_role(Role::Net);
     let kept = kept.with_relay(config.label(), is_relayed);
     #[cfg(feature = "vof")]
-    let kept = kept.with_client_side(ClientSide::Network(for_clients));
+    let kept = kept.with_client_side(ClientSide::network(for_clients));
     Ok(kept)
 }
 

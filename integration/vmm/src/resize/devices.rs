@@ -1,10 +1,12 @@
 //! Devices that a running machine gets and gives back.
 
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use super::notes::Message;
 use super::{Control, Phase};
-use crate::devices::{DeviceChangeError, DeviceConfig, PciDeviceInfo, Removal};
+use crate::config::VmConfig;
+use crate::devices::{DeviceChangeError, DeviceConfig, DeviceInfo, PciDeviceInfo, Removal};
 
 impl Control {
     /// Plugs a device into the running machine, as Cloud Hypervisor's `vm.add-disk` and the others
@@ -17,6 +19,7 @@ impl Control {
         &self,
         device: impl Into<DeviceConfig>,
     ) -> Result<PciDeviceInfo, DeviceChangeError> {
+        let _turn = self.turn();
         let device = device.into();
         self.ask(|reply| Message::Add { device: Box::new(device), reply })
     }
@@ -28,7 +31,59 @@ impl Control {
     /// # Errors
     /// [`DeviceChangeError::Unknown`] names those that there are.
     pub fn remove_device(&self, id: &str) -> Result<Removal, DeviceChangeError> {
+        let _turn = self.turn();
         self.ask(|reply| Message::Remove { id: id.to_owned(), reply })
+    }
+
+    /// The devices of the running machine, and how far each is plugged. Those of a machine without
+    /// slots are not told of.
+    ///
+    /// # Errors
+    /// [`DeviceChangeError::NotRunning`] and [`DeviceChangeError::Restarting`].
+    pub fn devices(&self) -> Result<Vec<DeviceInfo>, DeviceChangeError> {
+        let state = self.lock();
+        match &state.phase {
+            Phase::Running(_) | Phase::Fixed => Ok(state.device_infos.clone()),
+            phase => Err(phase.device_error()),
+        }
+    }
+
+    /// Waits until something of the devices is as the caller wants it, such as that one is gone, for so
+    /// long at most; what is told is how it is then.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices), when the time is over for a machine that starts again.
+    pub fn wait_for_devices(
+        &self,
+        limit: Duration,
+        mut is_reached: impl FnMut(&[DeviceInfo]) -> bool,
+    ) -> Result<Vec<DeviceInfo>, DeviceChangeError> {
+        let start = Instant::now();
+        let mut state = self.lock();
+        loop {
+            let left = limit.saturating_sub(start.elapsed());
+            match &state.phase {
+                Phase::Running(_) | Phase::Fixed
+                    if left.is_zero() || is_reached(&state.device_infos) =>
+                {
+                    return Ok(state.device_infos.clone());
+                }
+                Phase::Idle => return Err(DeviceChangeError::NotRunning),
+                Phase::Restarting if left.is_zero() => return Err(DeviceChangeError::Restarting),
+                _ => {}
+            }
+            state = self.changed(state, left);
+        }
+    }
+
+    /// A configuration of the machine with the devices that it has by now, each with its id; where no
+    /// machine is running, as it is.
+    pub fn with_devices(&self, config: VmConfig) -> VmConfig {
+        let devices = self.lock().devices.clone();
+        match devices {
+            Some(devices) => devices.configured(config),
+            None => config,
+        }
     }
 
     /// What whoever plugs things answers.

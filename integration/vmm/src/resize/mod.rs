@@ -34,6 +34,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::devices::{DeviceInfo, Devices};
 use crate::end::lock;
 use crate::halves::Halves;
 use crate::operate::Operated;
@@ -112,6 +113,10 @@ struct Shared {
 pub(crate) struct State {
     phase: Phase,
     info: Info,
+    /// Its devices, and how far each is plugged.
+    device_infos: Vec<DeviceInfo>,
+    /// What is behind them.
+    devices: Option<Arc<Devices>>,
     /// It is to stand still, whatever start of it there is.
     pub(crate) paused: bool,
     /// It was saved, and stands still until all of it is there.
@@ -236,10 +241,17 @@ impl Control {
     }
 
     /// The machine has started, and has this. Who plugs things is `worker`, if there is room.
-    fn begin(&self, worker: Option<Sender<Message>>, info: Info) {
+    fn begin(
+        &self,
+        worker: Option<Sender<Message>>,
+        info: Info,
+        devices: Arc<Devices>,
+        device_infos: Vec<DeviceInfo>,
+    ) {
         let phase = worker.map_or(Phase::Fixed, Phase::Running);
         let mut state = self.lock();
         (state.phase, state.info) = (phase, info);
+        (state.devices, state.device_infos) = (Some(devices), device_infos);
         drop(state);
         self.0.changed.notify_all();
     }
@@ -247,12 +259,15 @@ impl Control {
     /// A machine runs without room for more.
     #[cfg(test)]
     pub(crate) fn begin_fixed(&self) {
-        self.begin(None, Info::default());
+        let devices = Arc::new(Devices::outline(&crate::config::VmConfig::default()));
+        self.begin(None, Info::default(), devices, Vec::new());
     }
 
     /// It has that now.
-    fn publish(&self, info: Info) {
-        self.lock().info = info;
+    fn publish(&self, info: Info, device_infos: Vec<DeviceInfo>) {
+        let mut state = self.lock();
+        (state.info, state.device_infos) = (info, device_infos);
+        drop(state);
         self.0.changed.notify_all();
     }
 

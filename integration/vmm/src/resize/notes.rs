@@ -23,10 +23,8 @@ pub(super) enum Message {
         reply: Sender<Result<Info, ResizeError>>,
     },
     /// To give it a device.
-    #[expect(dead_code, reason = "the slots are not there yet")]
     Add { device: Box<DeviceConfig>, reply: Sender<Result<PciDeviceInfo, DeviceChangeError>> },
     /// To take a device away.
-    #[expect(dead_code, reason = "the slots are not there yet")]
     Remove { id: String, reply: Sender<Result<Removal, DeviceChangeError>> },
     /// The guest has done something. No other one is sent until the notes are taken.
     Heard,

@@ -10,14 +10,14 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
 
 use arch_ppc64::Machine;
-use arch_ppc64::hotplug::{Hotplug, MemoryBlock, PlugState, Resource};
+use arch_ppc64::hotplug::{Hotplug, MemoryBlock, PciSlot, PlugState, Resource};
 
 use super::notes::{Heard, Message, Notes, Shared};
 use super::plan::{Step, plan};
 use super::{Amount, Control, Info, ResizeError, check};
 use crate::boot::MachineRam;
 use crate::cpus::Cpus;
-use crate::devices::{DeviceChangeError, Devices};
+use crate::devices::{DeviceChangeError, DeviceInfo, Devices, Plugged, Running};
 use crate::error::{VmmError, create};
 use crate::vcpu::{BackendError, Vm};
 
@@ -31,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) ram: Arc<MachineRam>,
     pub(crate) vm: Option<Arc<dyn Vm>>,
     pub(crate) devices: Arc<Devices>,
+    /// Those of this start, if the machine has a bus.
+    pub(crate) plugged: Option<Arc<Plugged>>,
 }
 
 /// A worker's thread.
@@ -44,19 +46,17 @@ impl Resizer {
     pub(crate) fn start(parts: Parts, notes: Notes) -> io::Result<Self> {
         let control = parts.control.clone();
         let Some(hotplug) = parts.hotplug.clone() else {
-            let machine = &parts.machine;
-            let always = |amount| Amount { present: amount, max: amount, ..Amount::default() };
-            let cpus = always(machine.vcpus().len() as u64);
-            control.begin(None, Info { cpus, memory: always(machine.memory_map().ram_bytes()) });
+            control.begin(None, fixed(&parts.machine), parts.devices, Vec::new());
             return Ok(Self { control, worker: None });
         };
         let worker = Worker::new(parts, hotplug);
-        let info = worker.info();
+        let (info, devices) = (worker.info(), worker.parts.devices.clone());
+        let infos = worker.infos();
         let Notes { shared, to, from } = notes;
         let name = std::thread::Builder::new().name("resize".to_owned());
         let heard = shared.clone();
         let thread = name.spawn(move || worker.main(&from, &heard))?;
-        control.begin(Some(to.clone()), info);
+        control.begin(Some(to.clone()), info, devices, infos);
         Ok(Self { control, worker: Some((shared, to, thread)) })
     }
 
@@ -76,6 +76,8 @@ impl Resizer {
 struct Worker {
     parts: Parts,
     hotplug: Hotplug,
+    /// Devices, where the machine has slots for them.
+    running: Option<Running>,
     /// All that can be plugged, or is there for good and could be: cores, and memory blocks.
     cores: Kind,
     blocks: Kind,
@@ -142,13 +144,32 @@ const fn is_core(resource: &Resource) -> bool {
     matches!(resource, Resource::Core(_))
 }
 
+const fn slot_of(resource: &Resource) -> Option<PciSlot> {
+    match resource {
+        Resource::Slot(slot) => Some(*slot),
+        _ => None,
+    }
+}
+
+/// Of a machine that has no room for more.
+fn fixed(machine: &Machine) -> Info {
+    let always = |amount| Amount { present: amount, max: amount, ..Amount::default() };
+    let cpus = always(machine.vcpus().len() as u64);
+    Info { cpus, memory: always(machine.memory_map().ram_bytes()) }
+}
+
 impl Worker {
     fn new(parts: Parts, hotplug: Hotplug) -> Self {
         let resources = hotplug.resources();
-        let (cores, blocks): (Vec<_>, Vec<_>) = resources.into_iter().partition(is_core);
+        let resources = resources.into_iter().filter(|resource| slot_of(resource).is_none());
+        let (cores, blocks): (Vec<_>, Vec<_>) = resources.partition(is_core);
         let (cores, blocks) = (Kind::new(cores, 1), Kind::new(blocks, 0));
-        let made = hotplug.plugged();
-        Self { parts, hotplug, cores, blocks, made }
+        let mut made = hotplug.plugged();
+        made.retain(|resource| slot_of(resource).is_none());
+        let running = parts.plugged.clone().filter(|_| parts.machine.has_slots()).map(|plugged| {
+            Running { devices: parts.devices.clone(), plugged, hotplug: hotplug.clone() }
+        });
+        Self { parts, hotplug, running, cores, blocks, made }
     }
 
     fn main(mut self, messages: &Receiver<Message>, shared: &Shared) {
@@ -160,19 +181,25 @@ impl Worker {
                 Message::Resize { cpus, memory_bytes, reply } => {
                     let result = self.resize(cpus, memory_bytes);
                     let info = self.info();
-                    self.parts.control.publish(info);
+                    self.publish();
                     let _ = reply.send(result.map(|()| info));
                 }
-                Message::Add { reply, .. } => {
-                    let _ = reply.send(Err(DeviceChangeError::NoSlots));
+                Message::Add { device, reply } => {
+                    let added = self.running().and_then(|running| running.add(*device));
+                    self.publish();
+                    let _ = reply.send(added);
                 }
-                Message::Remove { reply, .. } => {
-                    let _ = reply.send(Err(DeviceChangeError::NoSlots));
+                Message::Remove { id, reply } => {
+                    let removed = self.running().and_then(|running| running.remove(&id));
+                    // It may have been released by now, and the guest's note is yet to be read.
+                    self.hear(&shared.take());
+                    self.publish();
+                    let _ = reply.send(removed);
                 }
                 // A guest that takes much says so of each piece: that is one pass, or a few.
                 Message::Heard => {
                     self.hear(&shared.take());
-                    self.parts.control.publish(self.info());
+                    self.publish();
                 }
                 Message::Stop => break,
             }
@@ -185,11 +212,19 @@ impl Worker {
     /// Does what is to be done about what the guest did, once for each resource.
     fn hear(&mut self, heard: &Heard) {
         for &resource in &heard.released {
-            self.released(resource);
+            match (slot_of(&resource), &self.running) {
+                (Some(slot), Some(running)) => running.released(slot),
+                _ => self.released(resource),
+            }
+        }
+        for slot in heard.kept.iter().filter_map(slot_of) {
+            let name = self.running.as_ref().and_then(|running| running.name_of(slot));
+            log::info!("the guest does not give up {}", name.unwrap_or_default());
         }
         for is_of_cores in [true, false] {
+            let is_of_kind = |one: &Resource| is_core(one) == is_of_cores && slot_of(one).is_none();
             let of_kind = |all: &BTreeSet<Resource>| -> BTreeSet<Resource> {
-                all.iter().copied().filter(|one| is_core(one) == is_of_cores).collect()
+                all.iter().copied().filter(is_of_kind).collect()
             };
             let (kept, returned) = (of_kind(&heard.kept), of_kind(&heard.returned));
             if !kept.is_empty() {
@@ -207,10 +242,28 @@ impl Worker {
         for resource in self.made.difference(&plugged).copied().collect::<Vec<_>>() {
             self.take_away(resource);
         }
+        if let Some(running) = &self.running {
+            running.end();
+        }
+    }
+
+    fn running(&self) -> Result<&Running, DeviceChangeError> {
+        self.running.as_ref().ok_or(DeviceChangeError::NoSlots)
+    }
+
+    fn infos(&self) -> Vec<DeviceInfo> {
+        self.running.as_ref().map_or_else(Vec::new, Running::infos)
+    }
+
+    fn publish(&self) {
+        self.parts.control.publish(self.info(), self.infos());
     }
 
     fn info(&self) -> Info {
         let (machine, hotplug) = (&self.parts.machine, &self.hotplug);
+        if !machine.has_spare() {
+            return fixed(machine);
+        }
         let threads = machine.topology().threads_per_core().into();
         let boot = machine.memory_map().ram_bytes();
         Info {
@@ -221,6 +274,9 @@ impl Worker {
 
     fn resize(&mut self, cpus: Option<u32>, memory: Option<u64>) -> Result<(), ResizeError> {
         let machine = &self.parts.machine;
+        if !machine.has_spare() && (cpus.is_some() || memory.is_some()) {
+            return Err(ResizeError::NoRoom);
+        }
         let cores = cpus.map(|cpus| check::cores(machine, cpus)).transpose()?;
         let blocks = memory.map(|bytes| check::blocks(machine, bytes)).transpose()?;
         for (wanted, is_of_cores) in [(cores, true), (blocks, false)] {

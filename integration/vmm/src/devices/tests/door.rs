@@ -42,7 +42,7 @@ impl Door {
         let mut builder = PlatformBuilder::new(&machine, vm.interrupts);
         builder.add_all(vm.devices);
         let wires = Wires { memory: ram.memory().clone(), notify_events: vm.notify_events };
-        let devices = devices.plug(&mut builder, wires).unwrap();
+        let devices = devices.plug(&mut builder, wires, None).unwrap();
         Self {
             memory: ram.memory().memory().into_inner(),
             platform: builder.build().unwrap(),

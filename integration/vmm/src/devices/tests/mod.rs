@@ -71,7 +71,7 @@ fn tree(devices: &Devices, config: &VmConfig) -> Vec<u8> {
     let machine = Machine::new(config).unwrap();
     let mut plugged = None;
     let platform = outline_with(&machine, |builder| {
-        plugged = devices.plug(builder, Wires::default())?;
+        plugged = devices.plug(builder, Wires::default(), None)?;
         Ok::<_, BootError>(())
     });
     platform.unwrap().blob(&Start::new(GuestAddress(0x40_0000), [0; 32])).unwrap()
@@ -94,7 +94,7 @@ fn the_outline_is_as_the_devices_are() {
     ));
     let console = Box::new(pseries_devices::host_console::NullEnd::new());
     let devices = Devices::open(&config, Some(console), Needs::default()).unwrap();
-    assert_eq!(devices.list.len(), 5);
+    assert_eq!(devices.places().len(), 5);
     let outline = tree(&Devices::outline(&config), &config);
     assert!(tree(&devices, &config) == outline);
     // It is not just empty.

@@ -194,6 +194,7 @@ impl Guest {
             ram: ram.clone(),
             vm: Some(handle),
             devices,
+            plugged: None,
         };
         let resizer = Some(Resizer::start(parts, notes).unwrap());
         let (keeps, is_silent) = (BTreeSet::new(), false);

@@ -155,7 +155,6 @@ fn what_cannot_be_is_told_with_what_can() {
 #[test]
 fn a_machine_without_room_says_so() {
     let guest = Guest::new(r#"{ "cpus": { "boot_vcpus": 2 }, "memory": { "size": "64M" } }"#);
-    assert!(guest.hotplug.is_none());
     let info = guest.control.info().unwrap();
     assert_eq!((info.cpus.present, info.cpus.max, info.memory.present), (2, 2, 64 * MIB));
     let said = message(guest.control.resize(Some(1), None));
