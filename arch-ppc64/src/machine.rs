@@ -150,10 +150,13 @@ impl Machine {
                 return Err(ConfigError::NotPluggable { resource });
             }
         }
-        if cores.is_empty() {
-            return Err(ConfigError::NoCpus);
-        }
-        Ok(Self { cores: cores.into_iter().collect(), blocks, ..self })
+        let cores = match (cores.is_empty(), self.has_spare) {
+            // They have no connectors, and all of them stay.
+            (true, false) => self.cores,
+            (true, true) => return Err(ConfigError::NoCpus),
+            (false, _) => cores.into_iter().collect(),
+        };
+        Ok(Self { cores, blocks, ..self })
     }
 
     /// What there is of what can be plugged: cores, and blocks of memory.

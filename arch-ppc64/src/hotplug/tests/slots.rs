@@ -207,6 +207,17 @@ fn a_device_comes_and_goes_ten_times() {
     assert!(sources[2..].iter().all(|numbers| *numbers == sources[1]), "numbers are used again");
 }
 
+/// What a machine starts again with that has slots and no other room: its cores have no connectors.
+#[test]
+fn a_machine_with_slots_starts_again_with_all_its_cores() {
+    let (guest, bus) = guest();
+    add(&guest, &bus, 3, block());
+    let machine = guest.platform.machine().clone();
+    let again = machine.with_present(guest.hotplug.plugged()).unwrap();
+    assert_eq!(again.cores().count(), 1);
+    assert!(again.with_present([]).unwrap().cores().count() == 1);
+}
+
 /// "allocation-state" is of logical connectors, lamps and power domains are of slots (§13.5.3.4).
 #[test]
 fn indicators_are_of_the_connectors_that_have_them() {
