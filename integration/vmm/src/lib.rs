@@ -37,6 +37,7 @@ mod input;
 pub mod kvm;
 pub mod lifecycle;
 pub mod logger;
+pub mod migration;
 mod lost;
 mod moments;
 mod monitor;

@@ -1,0 +1,272 @@
+//! RAM on its way: read, sent without what is zero, and put in its place.
+#![forbid(unsafe_code)]
+
+use std::io::{Read, Write};
+
+use arch_ppc64::GuestRam;
+use vm_memory::GuestAddress;
+
+use super::protocol::{Message, PAGES_BYTES_MAX, WireError, broken};
+use crate::dirty_log::LOG_PAGE_BYTES;
+
+/// RAM is sent, and looked at for zeros, in pages.
+const PAGE: usize = LOG_PAGE_BYTES as usize;
+
+/// What goes at once. A multiple of a page.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The header of a message with RAM behind it.
+const HEADER_BYTES: usize = 24;
+
+const ZEROS: [u8; PAGE] = [0; PAGE];
+
+/// RAM that cannot be had at the source, or has no place at the destination.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RamTransferError {
+    /// The connection.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// There is no such RAM.
+    #[error("there is no RAM of {bytes:#x} bytes at {at:#x}")]
+    Place {
+        /// Where it begins.
+        at: u64,
+        /// How much it is.
+        bytes: u64,
+    },
+}
+
+/// Sends RAM. What it is given goes when there is much of it, and at the end of a round.
+pub(crate) struct RamSender<'a, W> {
+    ram: &'a dyn GuestRam,
+    to: &'a mut W,
+    /// Messages that are to be written.
+    waiting: Vec<u8>,
+    sent: u64,
+}
+
+impl<'a, W: Write> RamSender<'a, W> {
+    pub(crate) fn new(ram: &'a dyn GuestRam, to: &'a mut W) -> Self {
+        Self { ram, to, waiting: Vec::with_capacity(2 * PIECE_BYTES), sent: 0 }
+    }
+
+    /// Sends what is there at this moment, of whole pages.
+    pub(crate) fn send(&mut self, at: GuestAddress, bytes: u64) -> Result<(), RamTransferError> {
+        let mut done = 0;
+        while done < bytes {
+            // To a multiple of a piece: then it is in one region, mostly.
+            let start = at.0 + done;
+            let piece = PIECE_BYTES as u64 - start % PIECE_BYTES as u64;
+            let piece = piece.min(bytes - done);
+            self.piece(start, piece as usize)?;
+            done += piece;
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, at: u64, bytes: usize) -> Result<(), RamTransferError> {
+        let no_ram = |_| RamTransferError::Place { at, bytes: bytes as u64 };
+        // Behind where a header would be.
+        let header = self.waiting.len();
+        let start = header + HEADER_BYTES;
+        self.waiting.resize(start + bytes, 0);
+        self.ram.read(GuestAddress(at), &mut self.waiting[start..]).map_err(no_ram)?;
+        let pages = self.waiting[start..].chunks(PAGE);
+        let zeros: Vec<bool> = pages.map(|page| *page == ZEROS[..page.len()]).collect();
+        if zeros.iter().any(|&is_zero| is_zero) {
+            let content = self.waiting.split_off(start);
+            self.waiting.truncate(header);
+            self.mixed(at, &content, &zeros)?;
+        } else {
+            let message = Message::Pages { at, bytes: bytes as u32 };
+            message.write(&mut &mut self.waiting[header..start])?;
+        }
+        if self.waiting.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Pages some of which are zero.
+    fn mixed(&mut self, at: u64, content: &[u8], zeros: &[bool]) -> Result<(), RamTransferError> {
+        let mut first = 0;
+        for run in zeros.chunk_by(|one, next| one == next) {
+            let from = first * PAGE;
+            let to = content.len().min(from + run.len() * PAGE);
+            let (at, bytes) = (at + from as u64, to - from);
+            if run.first() == Some(&true) {
+                Message::Zeros { at, bytes: bytes as u64 }.write(&mut self.waiting)?;
+            } else {
+                Message::Pages { at, bytes: bytes as u32 }.write(&mut self.waiting)?;
+                self.waiting.extend_from_slice(&content[from..to]);
+            }
+            first += run.len();
+        }
+        Ok(())
+    }
+
+    /// Sends all that waits.
+    pub(crate) fn flush(&mut self) -> Result<(), RamTransferError> {
+        self.sent += self.waiting.len() as u64;
+        let written = self.to.write_all(&self.waiting).map_err(broken);
+        self.waiting.clear();
+        Ok(written?)
+    }
+
+    /// How many bytes were sent.
+    pub(crate) const fn sent_bytes(&self) -> u64 {
+        self.sent
+    }
+}
+
+/// Puts RAM that follows a message in its place.
+pub(crate) fn receive_pages(
+    ram: &dyn GuestRam,
+    from: &mut impl Read,
+    buffer: &mut Vec<u8>,
+    at: u64,
+    bytes: u32,
+) -> Result<(), RamTransferError> {
+    // Before anything of it is read.
+    check(ram, at, bytes.into())?;
+    let no_ram = |_| RamTransferError::Place { at, bytes: bytes.into() };
+    let mut done = 0;
+    while done < bytes {
+        let piece = (bytes - done).min(PIECE_BYTES as u32).min(PAGES_BYTES_MAX);
+        buffer.resize(piece as usize, 0);
+        from.read_exact(buffer).map_err(broken)?;
+        ram.write(GuestAddress(at + u64::from(done)), buffer).map_err(no_ram)?;
+        done += piece;
+    }
+    Ok(())
+}
+
+/// Makes RAM zero. What is zero already is left alone: it may be no memory of the host yet.
+pub(crate) fn receive_zeros(
+    ram: &dyn GuestRam,
+    buffer: &mut Vec<u8>,
+    at: u64,
+    bytes: u64,
+) -> Result<(), RamTransferError> {
+    check(ram, at, bytes)?;
+    let no_ram = |_| RamTransferError::Place { at, bytes };
+    let mut done = 0;
+    while done < bytes {
+        let piece = (bytes - done).min(PAGE as u64);
+        let at = GuestAddress(at + done);
+        buffer.resize(piece as usize, 0);
+        ram.read(at, buffer).map_err(no_ram)?;
+        if *buffer != ZEROS[..piece as usize] {
+            ram.write(at, &ZEROS[..piece as usize]).map_err(no_ram)?;
+        }
+        done += piece;
+    }
+    Ok(())
+}
+
+fn check(ram: &dyn GuestRam, at: u64, bytes: u64) -> Result<(), RamTransferError> {
+    ram.check_ram(GuestAddress(at), bytes).map_err(|_| RamTransferError::Place { at, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::{Bytes, GuestMemoryMmap};
+
+    type Memory = GuestMemoryMmap<()>;
+
+    const RANGES: [(GuestAddress, usize); 2] =
+        [(GuestAddress(0), 3 << 20), (GuestAddress(0x40_0000), 1 << 20)];
+
+    fn memory() -> Memory {
+        Memory::from_ranges(&RANGES).unwrap()
+    }
+
+    fn received(ram: &Memory, mut stream: &[u8]) -> Result<u64, RamTransferError> {
+        let (mut buffer, mut messages) = (Vec::new(), 0);
+        while !stream.is_empty() {
+            match Message::read(&mut stream)? {
+                Message::Pages { at, bytes } => {
+                    receive_pages(ram, &mut stream, &mut buffer, at, bytes)?;
+                }
+                Message::Zeros { at, bytes } => receive_zeros(ram, &mut buffer, at, bytes)?,
+                other => panic!("{other:?}"),
+            }
+            messages += 1;
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn what_is_sent_is_there_and_zeros_cost_nothing() {
+        let (from, to) = (memory(), memory());
+        for page in [0, 1, 2, 7, 300, 511, 512, 767] {
+            from.write_obj(page as u64 + 1, GuestAddress(page * 4096 + 4088)).unwrap();
+        }
+        from.write_slice(&[9; 1 << 20], GuestAddress(0x40_0000)).unwrap();
+        // What was there before is not there then.
+        to.write_slice(&[0xff; 1 << 20], GuestAddress(0x8000)).unwrap();
+        let mut stream = Vec::new();
+        let mut sender = RamSender::new(&from, &mut stream);
+        for (at, bytes) in RANGES {
+            sender.send(at, bytes as u64).unwrap();
+        }
+        sender.flush().unwrap();
+        let sent = sender.sent_bytes();
+        assert_eq!(sent, stream.len() as u64);
+        assert!(sent < (1 << 20) + 8 * 4096 + 1000, "{sent}");
+        let messages = received(&to, &stream).unwrap();
+        assert!(messages < 32, "{messages}");
+        for (at, bytes) in RANGES {
+            let (mut a, mut b) = (vec![0; bytes], vec![1; bytes]);
+            from.read_slice(&mut a, at).unwrap();
+            to.read_slice(&mut b, at).unwrap();
+            assert!(a == b);
+        }
+    }
+
+    #[test]
+    fn single_pages_go_together() {
+        struct Writes(Vec<u8>, u32);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.1 += 1;
+                self.0.write(bytes)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (from, to) = (memory(), memory());
+        let mut writes = Writes(Vec::new(), 0);
+        let mut sender = RamSender::new(&from, &mut writes);
+        for page in (0..768).step_by(2) {
+            from.write_obj(page as u64 + 1, GuestAddress(page * 4096)).unwrap();
+            sender.send(GuestAddress(page * 4096), 4096).unwrap();
+        }
+        sender.flush().unwrap();
+        assert!(writes.1 < 4, "{}", writes.1);
+        assert_eq!(received(&to, &writes.0).unwrap(), 384);
+        assert_eq!(to.read_obj::<u64>(GuestAddress(766 * 4096)).unwrap(), 767);
+    }
+
+    #[test]
+    fn what_has_no_place_is_refused_before_it_is_read() {
+        let ram = memory();
+        let mut buffer = Vec::new();
+        for (at, bytes) in [(0x30_0000, 1), (0x2f_f000, 0x2000), (u64::MAX, 1), (0x50_0000, 4096)] {
+            let mut from = &[1; 0x2000][..];
+            assert!(receive_pages(&ram, &mut from, &mut buffer, at, bytes).is_err());
+            assert_eq!(from.len(), 0x2000);
+            assert!(receive_zeros(&ram, &mut buffer, at, bytes.into()).is_err());
+        }
+        assert!(receive_zeros(&ram, &mut buffer, 0, u64::MAX >> 1).is_err());
+        let mut sender = RamSender::new(&ram, &mut buffer);
+        assert!(sender.send(GuestAddress(0x30_0000), 4096).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_ends_early_is_an_error() {
+        let ram = memory();
+        let mut short = &[1; 100][..];
+        let error = receive_pages(&ram, &mut short, &mut Vec::new(), 0, 4096).unwrap_err();
+        assert!(matches!(error, RamTransferError::Wire(_)), "{error}");
+    }
+}
