@@ -9,6 +9,7 @@ use crate::consoles::ConsoleError;
 use crate::devices::DeviceOpenError;
 use crate::dump::DumpError;
 use crate::error::VmmError;
+use crate::migration::MigrationError;
 use crate::monitor::MonitorError;
 use crate::nvram::NvramOpenError;
 use crate::saved::RestoreError;
@@ -87,6 +88,9 @@ pub enum Failure {
     /// A machine that was saved cannot be had.
     #[error("cannot restore the machine")]
     Restore(#[from] RestoreError),
+    /// No machine came from another process.
+    #[error("no machine has come")]
+    Migration(#[from] MigrationError),
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -120,7 +124,7 @@ impl Failure {
             Self::Nvram(error) if error.is_the_users() => 2,
             Self::Nvram(_) => 1,
             Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,
-            Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
+            Self::Migration(_) | Self::Backend { .. } | Self::Dump(_) | Self::Run(_) => 1,
         }
     }
 }

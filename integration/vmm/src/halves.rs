@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use arch_ppc64::platform::{Platform, PlatformError};
 use arch_ppc64::smp::{Mailboxes, StillRunning};
 
+use crate::devices::HeldError;
 use crate::vcpu::Vm;
 
 /// Why a machine does not stand still, or does not go on.
@@ -27,6 +28,9 @@ pub enum PauseError {
     /// A device is, or cannot go on.
     #[error(transparent)]
     Device(#[from] PlatformError),
+    /// A file that it has let go of, as it was to move, is another one's.
+    #[error("the machine has let go of its files, and cannot have them back")]
+    Files(#[from] HeldError),
 }
 
 /// What of a machine stands still.

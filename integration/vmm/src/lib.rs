@@ -37,8 +37,8 @@ mod input;
 pub mod kvm;
 pub mod lifecycle;
 pub mod logger;
-pub mod migration;
 mod lost;
+pub mod migration;
 mod moments;
 mod monitor;
 pub mod name;
@@ -113,7 +113,7 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     moments.reach(Phase::Understood);
     if let Some(restore) = &cli.restore {
         let (config, resumption) = saved(cli, restore)?;
-        let options = RunOptions::from(cli).of_saved(&resumption);
+        let options = RunOptions::from(cli).on_backend(resumption.backend());
         let ready = prepare::setup(&config, None, &options, control, moments)?;
         return ready.resuming(resumption).run();
     }

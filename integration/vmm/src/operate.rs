@@ -78,6 +78,11 @@ impl Operated {
         }
     }
 
+    /// Whether somebody wants the end of a run that has not begun.
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.0).is_stopped
+    }
+
     pub(crate) fn reboot(&self) -> Result<(), NotRunning> {
         lock(&self.0).end.as_ref().ok_or(NotRunning)?.because(Why::Reboot);
         Ok(())

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::halves::Halves;
 use crate::resize::Control;
+use crate::saved::Live;
 
 pub use crate::halves::PauseError;
 
@@ -31,7 +32,8 @@ impl Control {
         paused
     }
 
-    fn pause_in_turn(&self, limit: Duration) -> Result<(), PauseError> {
+    /// The same for who has the turn, and what fails leaves it paused.
+    pub(crate) fn pause_in_turn(&self, limit: Duration) -> Result<(), PauseError> {
         let start = Instant::now();
         let mut state = self.lock();
         if state.is_idle() {
@@ -71,10 +73,28 @@ impl Control {
         self.go_on()
     }
 
+    /// The same for who has the turn.
+    pub(crate) fn resume_in_turn(&self) -> Result<(), PauseError> {
+        self.go_on()
+    }
+
+    /// The machine stands still, and does not have its files any more: they are taken before it goes
+    /// on.
+    pub(crate) fn let_go(&self, live: &Live) {
+        live.devices.unlock_files();
+        self.lock().has_let_go = true;
+    }
+
     fn go_on(&self) -> Result<(), PauseError> {
         let mut state = self.lock();
         if state.is_idle() {
             return Err(PauseError::NotRunning);
+        }
+        if state.has_let_go {
+            if let Some(live) = &state.live {
+                live.devices.lock_files()?;
+            }
+            state.has_let_go = false;
         }
         state.paused = false;
         // Who takes up a machine that was saved has it go on when all of it is there.
@@ -128,6 +148,7 @@ impl Control {
     pub(crate) fn end_halves(&self) {
         let mut state = self.lock();
         (state.halves, state.live, state.held) = (None, None, false);
+        state.has_let_go = false;
         drop(state);
         self.notify();
     }

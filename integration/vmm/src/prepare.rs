@@ -14,8 +14,10 @@ use crate::cli::{BackendChoice, Cli};
 use crate::config::VmConfig;
 use crate::consoles::Consoles;
 use crate::devices::{Devices, Needs};
+use crate::error::VmmError;
 use crate::failure::Failure;
 use crate::kvm::Kvm;
+use crate::migration::Incoming;
 use crate::moments::{Moments, Phase};
 use crate::nvram::KeptNvram;
 use crate::outlet;
@@ -40,6 +42,8 @@ pub struct RunOptions {
     pub reboot: bool,
     /// Whether it is told at the end what the machine did.
     pub stats: bool,
+    /// Whether another process has the machine's files, and hands them over with the machine.
+    pub(crate) handed_over: bool,
 }
 
 impl Default for RunOptions {
@@ -51,6 +55,7 @@ impl Default for RunOptions {
             debug_unimplemented: false,
             reboot: true,
             stats: false,
+            handed_over: false,
         }
     }
 }
@@ -63,6 +68,7 @@ impl From<&Cli> for RunOptions {
             debug_unimplemented: cli.debug_unimplemented,
             reboot: !cli.no_reboot,
             stats: cli.stats,
+            handed_over: false,
         }
     }
 }
@@ -70,8 +76,8 @@ impl From<&Cli> for RunOptions {
 impl RunOptions {
     /// For a machine that was saved: nobody else than who ran it goes on with it.
     #[must_use]
-    pub(crate) fn of_saved(&self, resumption: &Resumption) -> Self {
-        let backend = match (self.backend, resumption.backend()) {
+    pub(crate) fn on_backend(&self, saved: Option<&str>) -> Self {
+        let backend = match (self.backend, saved) {
             (BackendChoice::Auto, Some(Software::NAME)) => BackendChoice::Interp,
             (BackendChoice::Auto, Some(Kvm::NAME)) => BackendChoice::Kvm,
             (choice, _) => choice,
@@ -121,7 +127,7 @@ pub(crate) fn setup(
     let needs = Needs {
         repeatable: options.icount,
         notes_of_writes: backend.keeps_code(),
-        handed_over: false,
+        handed_over: options.handed_over,
     };
     let kept = KeptNvram::open(config.nvram.as_ref(), needs.handed_over)?;
     let mut devices = Devices::open(config, consoles.second.take(), needs)?;
@@ -158,6 +164,20 @@ impl Ready {
     pub(crate) fn resuming(self, resumption: Resumption) -> Self {
         let setup = vmm::Setup { resumption: Mutex::new(Some(resumption)), ..self.setup };
         Self { setup, ..self }
+    }
+
+    /// The same with a machine that comes from another process. It has to be what this one is made
+    /// for.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] says what differs.
+    pub(crate) fn taking(self, incoming: &mut Incoming) -> Result<Self, Failure> {
+        let checked = incoming.outline.check(&self.setup.machine, &*self.setup.backend);
+        checked.map_err(VmmError::from)?;
+        Ok(match incoming.resumption(self.setup.devices.clone()) {
+            Some(resumption) => self.resuming(resumption),
+            None => self,
+        })
     }
 
     /// Runs the machine to its end, on this thread.

@@ -75,7 +75,7 @@ impl Control {
     }
 
     /// The same for who has the turn.
-    fn save_in_turn(&self) -> Result<MachineState, SaveError> {
+    pub(crate) fn save_in_turn(&self) -> Result<MachineState, SaveError> {
         let live = self.live()?;
         if !self.is_paused() {
             return Err(SaveError::NotPaused);
@@ -99,6 +99,10 @@ impl Control {
         self.lock().live.as_ref().is_some_and(|now| Arc::ptr_eq(now, live))
     }
 
+    /// The parts of it.
+    ///
+    /// # Errors
+    /// [`SaveError::NotRunning`].
     pub(crate) fn live(&self) -> Result<Arc<Live>, SaveError> {
         self.lock().live.clone().ok_or(SaveError::NotRunning)
     }

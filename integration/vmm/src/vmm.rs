@@ -436,15 +436,15 @@ impl Life {
 
     /// A machine that was saved is there, and stands still.
     fn go_on(self, mut resumption: Resumption) -> Result<Self, VmmError> {
-        let committed = resumption.source.commit().map_err(VmmError::from);
-        let goes_on = committed.and_then(|()| Ok(self.control.release(resumption.paused)?));
-        match goes_on {
-            Ok(()) => Ok(self),
-            Err(error) => {
-                self.end();
-                Err(error)
-            }
+        if let Err(error) = resumption.source.commit() {
+            self.end();
+            return Err(error.into());
         }
+        // It is this process's now, whatever a device says: that one's driver has to reset it.
+        if let Err(error) = self.control.release(resumption.paused) {
+            log::warn!("the machine goes on, but for a device: {error}");
+        }
+        Ok(self)
     }
 
     /// Starts the threads.

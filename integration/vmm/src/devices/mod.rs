@@ -7,9 +7,7 @@ mod client_side;
 #[cfg(feature = "vof")]
 mod detachable;
 mod error;
-#[allow(dead_code, reason = "migration is to come")]
 mod held;
-#[allow(dead_code, reason = "migration is to come")]
 mod kept;
 mod list;
 mod open;
@@ -155,7 +153,6 @@ impl Devices {
     }
 }
 
-#[allow(dead_code, reason = "migration is to come")]
 impl Devices {
     /// All that only one machine may have.
     fn held(&self) -> Vec<Arc<dyn Held>> {

@@ -7,6 +7,7 @@ use super::types::VmState;
 use crate::config::{DeviceError, NoFolderUrl};
 use crate::devices::DeviceChangeError;
 use crate::failure::Failure;
+use crate::migration::{MigrationError, MigrationUrlError};
 use crate::pause::PauseError;
 use crate::resize::ResizeError;
 use crate::saved::SaveError;
@@ -82,6 +83,12 @@ pub enum LifecycleError {
         /// The name, as it can be shown.
         id: String,
     },
+    /// It has not moved to another process.
+    #[error("the VM has not moved")]
+    Migration(#[from] MigrationError),
+    /// It can neither go to nor come from there.
+    #[error("no VM can move there")]
+    MigrationUrl(#[from] MigrationUrlError),
     /// It is not there.
     #[error("{0} is not there")]
     Absent(Verb),
@@ -122,6 +129,8 @@ impl LifecycleError {
             Self::NoBalloon | Self::Url { .. } => Blame::Request,
             Self::Save(SaveError::NotRunning | SaveError::NotPaused) => Blame::State,
             Self::Save(error) if error.is_the_users() => Blame::Request,
+            Self::MigrationUrl(_) => Blame::Request,
+            Self::Migration(error) if error.is_the_users() => Blame::Request,
             Self::Machine(failure) if failure.status() == 2 => Blame::Request,
             Self::Resize(error) if error.is_the_users() => Blame::Request,
             Self::Device(error) if error.is_the_users() => Blame::Request,
@@ -132,6 +141,7 @@ impl LifecycleError {
             | Self::Save(_)
             | Self::Resize(_)
             | Self::Device(_)
+            | Self::Migration(_)
             | Self::Path(_) => Blame::Host,
         }
     }

@@ -22,6 +22,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::config::VmConfig;
 use crate::end::lock;
 use crate::failure::Failure;
+use crate::migration::MigrationUrl;
 use crate::monitor::Monitor;
 use crate::operate::Told;
 use crate::prepare::{self, RunOptions};
@@ -55,6 +56,8 @@ struct State {
     stage: Stage,
     /// What is being done, by one who asked.
     at_work: Option<Verb>,
+    /// The machine that is being sent is to stay.
+    stays: bool,
     /// What the main thread is to do next.
     order: Option<Order>,
     /// The process is to end.
@@ -87,6 +90,8 @@ enum Order {
     Boot,
     /// Have one go on that was saved.
     Resume(Resumption),
+    /// Wait for one that another process sends, and run it.
+    Receive(MigrationUrl),
 }
 
 /// Why the process ends.
@@ -228,12 +233,13 @@ impl Vmm {
     /// The same for who ends the machine: one that is being started is ended as well.
     fn begin_end(&self, verb: Verb) -> Result<AtWork<'_>, LifecycleError> {
         let state = self.lock();
-        let is_booting = state.at_work == Some(Verb::Boot);
-        if is_booting && !matches!(state.stage, Stage::Idle) {
+        let ends = |verb| matches!(verb, Verb::Boot | Verb::ReceiveMigration | Verb::SendMigration);
+        let ended = state.at_work.filter(|verb| ends(*verb));
+        if ended.is_some() && !matches!(state.stage, Stage::Idle) {
             self.0.control.stop();
         }
         drop(state);
-        drop(self.wait_while(|state| is_booting && state.at_work == Some(Verb::Boot)));
+        drop(self.wait_while(|state| ended.is_some() && state.at_work == ended));
         self.begin(verb)
     }
 

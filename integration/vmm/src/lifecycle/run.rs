@@ -1,5 +1,6 @@
 //! Verbs of the machine's run.
 
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use crate::failure::Failure;
 use crate::saved::SavedMachine;
 
 use super::{
-    LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot, Stage, Verb,
-    VmState, Vmm,
+    Leave, LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot, Stage,
+    TimeoutStrategy, Verb, VmState, Vmm,
 };
+use crate::migration::{MigrationError, MigrationUrl, SendOptions, Stop};
 
 /// How long a machine has to come to rest.
 const PAUSE_LIMIT: Duration = Duration::from_secs(60);
@@ -63,7 +65,12 @@ impl Vmm {
     ///
     /// # Errors
     /// [`LifecycleError::WrongState`] where it does not stand still.
+    ///
+    /// One that is being sent to another VMM is to stay: this returns when that is given up.
     pub fn resume(&self) -> Result<(), LifecycleError> {
+        if self.keep()? {
+            return Ok(());
+        }
         let at_work = self.begin(Verb::Resume)?;
         at_work.needs(|state| state == VmState::Paused)?;
         self.0.monitor.event("vm", "resuming");
@@ -71,6 +78,19 @@ impl Vmm {
         self.0.control.resume().map_err(failed)?;
         self.0.monitor.event("vm", "resumed");
         Ok(())
+    }
+
+    /// If the machine is being sent, has it stay. False if it is not.
+    fn keep(&self) -> Result<bool, LifecycleError> {
+        let mut state = self.lock();
+        if state.at_work != Some(Verb::SendMigration) {
+            return Ok(false);
+        }
+        state.stays = true;
+        drop(state);
+        let state = self.wait_while(|state| state.at_work == Some(Verb::SendMigration));
+        // It may have gone before.
+        if state.leave.is_some() { Err(LifecycleError::Ending) } else { Ok(true) }
     }
 
     /// Has the machine start again, whatever its guest is at. One that stands still does not any more.
@@ -183,25 +203,75 @@ impl Vmm {
         Ok(())
     }
 
-    /// Sends the machine to another VMM, where it goes on. It is gone here then.
+    /// Sends the machine to another VMM, where it goes on. It is gone here then, and the process ends.
     ///
     /// # Errors
-    /// [`LifecycleError::WrongState`] where it does not run.
-    pub fn send_migration(&self, _send: &SendMigration) -> Result<(), LifecycleError> {
+    /// [`LifecycleError::WrongState`] where it does not run; [`LifecycleError::Migration`] says why it
+    /// has not moved.
+    pub fn send_migration(&self, send: &SendMigration) -> Result<(), LifecycleError> {
         let at_work = self.begin(Verb::SendMigration)?;
         at_work.needs(runs)?;
-        Err(LifecycleError::Absent(Verb::SendMigration))
+        let to: MigrationUrl = send.destination_url.parse()?;
+        if send.local {
+            return Err(MigrationError::Local.into());
+        }
+        let config = self.lock().vm.as_ref().map(|vm| vm.config.clone());
+        let config = config.ok_or(LifecycleError::NotCreated)?;
+        let config = config.with_absolute_paths().map_err(LifecycleError::Path)?;
+        let mut options = SendOptions::default();
+        options.downtime = send.downtime_ms.map_or(options.downtime, Duration::from_millis);
+        options.timeout = send.timeout_s.map_or(options.timeout, Duration::from_secs);
+        options.insists = send.timeout_strategy == TimeoutStrategy::Ignore;
+        self.lock().stays = false;
+        let vmm = self.clone();
+        let stop: Stop = Arc::new(move || {
+            let state = vmm.lock();
+            state.stays || state.leave.is_some()
+        });
+        self.0.monitor.event_with("vm", "migration-started", &[("url", &to.to_string())]);
+        let mut progress = |round: u32, dirty_bytes: Option<u64>| {
+            let (round, bytes) = (round.to_string(), dirty_bytes.map(|bytes| bytes.to_string()));
+            let bytes = bytes.as_deref().map(|bytes| ("dirty_bytes", bytes));
+            let properties = [("round", &*round)].into_iter().chain(bytes).collect::<Vec<_>>();
+            self.0.monitor.event_with("vm", "migration-round", &properties);
+        };
+        let control = &self.0.control;
+        let moved = match control.send_migration(&config, &to, &options, &stop, &mut progress) {
+            Ok(moved) => moved,
+            Err(error) => {
+                log::warn!("the machine has not moved: {}", error.told());
+                let reason = [("reason", &*error.told())];
+                self.0.monitor.event_with("vm", "migration-failed", &reason);
+                return Err(error.into());
+            }
+        };
+        log::info!(
+            "the machine has moved to {to} in {:?}: {} rounds, {} bytes, it stood still for {:?}",
+            moved.time,
+            moved.rounds,
+            moved.sent_bytes,
+            moved.downtime
+        );
+        let [rounds, bytes, downtime] =
+            [moved.rounds.into(), moved.sent_bytes, moved.downtime.as_millis() as u64]
+                .map(|number: u64| number.to_string());
+        let properties = [("rounds", &*rounds), ("bytes", &*bytes), ("downtime_ms", &*downtime)];
+        self.0.monitor.event_with("vm", "migration-finished", &properties);
+        // As with Cloud Hypervisor: what has moved away leaves nothing.
+        self.leave(Leave::Asked);
+        Ok(())
     }
 
-    /// Waits for a machine that another VMM sends, and has it go on here.
+    /// Waits for a machine that another VMM sends, and has it go on here. Returns when it runs.
     ///
     /// # Errors
-    /// [`LifecycleError::AlreadyCreated`].
-    pub fn receive_migration(&self, _receive: &ReceiveMigration) -> Result<(), LifecycleError> {
+    /// [`LifecycleError::AlreadyCreated`]; [`LifecycleError::Machine`] says why none has come.
+    pub fn receive_migration(&self, receive: &ReceiveMigration) -> Result<(), LifecycleError> {
         let _at_work = self.begin(Verb::ReceiveMigration)?;
         if self.lock().vm.is_some() {
             return Err(LifecycleError::AlreadyCreated);
         }
-        Err(LifecycleError::Absent(Verb::ReceiveMigration))
+        let from: MigrationUrl = receive.receiver_url.parse()?;
+        self.order(Order::Receive(from))
     }
 }

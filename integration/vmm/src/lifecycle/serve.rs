@@ -1,14 +1,17 @@
 //! The main thread: machines run on it, one after the other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::idle::IdleWatch;
-use super::{Leave, LifecycleError, Order, Stage, Vmm};
+use super::{Created, Leave, LifecycleError, Order, Stage, Vmm};
 use crate::config::VmConfig;
 use crate::error::create;
 use crate::failure::Failure;
+use crate::migration::{self, MigrationError, MigrationUrl, Stop};
 use crate::moments::{Moment, Moments};
-use crate::prepare;
+use crate::prepare::{self, RunOptions};
+use crate::saved::Resumption;
 use crate::vmm::Ending;
 
 impl Vmm {
@@ -38,46 +41,87 @@ impl Vmm {
     fn run_all(&self, mut first: Option<Moments>) -> Result<Ending, Failure> {
         loop {
             let watch = IdleWatch::start(self).map_err(create("a thread"))?;
-            let (order, config, file) = match self.next() {
+            let next = match self.next() {
                 Ok(next) => next,
                 Err(leave) => return Ok(leave.into()),
             };
-            let resumption = match order {
-                Order::Boot => None,
-                Order::Resume(resumption) => Some(resumption),
-            };
-            let event = if resumption.is_some() { "restoring" } else { "booting" };
-            self.0.monitor.event("vm", event);
             let moments = first.take().unwrap_or_else(|| Moments::since(Some(Moment::now())));
-            let options = &self.0.options;
-            let options = match &resumption {
-                Some(resumption) => options.of_saved(resumption),
-                None => options.clone(),
+            let ended = match next {
+                Next::Run(resumption, config, file) => {
+                    let event = if resumption.is_some() { "restoring" } else { "booting" };
+                    self.0.monitor.event("vm", event);
+                    let saved_on = resumption.as_ref().and_then(Resumption::backend);
+                    let options = self.0.options.on_backend(saved_on);
+                    let control = &self.0.control;
+                    let ready =
+                        prepare::setup(&config, file.as_deref(), &options, control, moments);
+                    let ready = ready.map(|ready| match resumption {
+                        Some(resumption) => ready.resuming(resumption),
+                        None => ready,
+                    });
+                    drop(watch);
+                    ready.and_then(prepare::Ready::run)
+                }
+                Next::Receive(url) => self.receive(&url, watch, moments),
             };
-            let control = &self.0.control;
-            let ready = prepare::setup(&config, file.as_deref(), &options, control, moments);
-            let ready = ready.map(|ready| match resumption {
-                Some(resumption) => ready.resuming(resumption),
-                None => ready,
-            });
-            drop(watch);
-            if let Some(ending) = self.ended(ready.and_then(prepare::Ready::run)) {
+            if let Some(ending) = self.ended(ended) {
                 return ending;
             }
         }
     }
 
+    /// Waits for a machine, and runs it.
+    fn receive(
+        &self,
+        url: &MigrationUrl,
+        watch: IdleWatch,
+        moments: Moments,
+    ) -> Result<Ending, Failure> {
+        self.0.monitor.event_with("vm", "migration-waiting", &[("url", &url.to_string())]);
+        let vmm = self.clone();
+        let is_ending = move || vmm.lock().leave.is_some() || vmm.0.control.is_stop_wanted();
+        let received = migration::receive(url, &(Arc::new(is_ending) as Stop));
+        let mut incoming = received.inspect_err(|_| self.migration_failed())?;
+        self.0.monitor.event("vm", "migration-started");
+        let config = incoming.config.clone();
+        self.lock().vm = Some(Created { config: config.clone(), file: None });
+        let options = self.0.options.on_backend(Some(incoming.outline.backend()));
+        let options = RunOptions { handed_over: true, ..options };
+        let ready = prepare::setup(&config, None, &options, &self.0.control, moments);
+        drop(watch);
+        let ready = ready.and_then(|ready| ready.taking(&mut incoming));
+        let ended = ready.and_then(prepare::Ready::run);
+        if !incoming.has_come() {
+            match &ended {
+                Err(failure) => incoming.refuse(failure),
+                Ok(_) => incoming.refuse(&MigrationError::Ended),
+            }
+            self.lock().vm = None;
+            self.migration_failed();
+        }
+        ended
+    }
+
+    fn migration_failed(&self) {
+        self.0.monitor.event("vm", "migration-failed");
+    }
+
     /// Waits for something to do, unless the process is to end.
-    fn next(&self) -> Result<(Order, VmConfig, Option<PathBuf>), Leave> {
+    fn next(&self) -> Result<Next, Leave> {
         let mut state = self.lock();
         loop {
             if let Some(leave) = state.leave {
                 return Err(leave);
             }
             match (state.order.take(), &state.vm) {
-                (Some(order), Some(vm)) => {
-                    return Ok((order, vm.config.clone(), vm.file.clone()));
+                (Some(Order::Boot), Some(vm)) => {
+                    return Ok(Next::Run(None, Box::new(vm.config.clone()), vm.file.clone()));
                 }
+                (Some(Order::Resume(resumption)), Some(vm)) => {
+                    let config = Box::new(vm.config.clone());
+                    return Ok(Next::Run(Some(resumption), config, vm.file.clone()));
+                }
+                (Some(Order::Receive(url)), _) => return Ok(Next::Receive(url)),
                 _ => state = self.wait(state),
             }
         }
@@ -108,6 +152,14 @@ impl Vmm {
         self.0.changed.notify_all();
         ends
     }
+}
+
+/// What the main thread does next.
+enum Next {
+    /// It runs this machine, which may be one that was saved, and its configuration from a file.
+    Run(Option<Resumption>, Box<VmConfig>, Option<PathBuf>),
+    /// It runs one that comes from another process.
+    Receive(MigrationUrl),
 }
 
 /// Why a machine that somebody wants to run does not.

@@ -8,7 +8,8 @@
 //! - The destination runs it only when it has heard *go* on the connection by which the machine came.
 //!   When that ends before, or somebody asks before, it never will: that is final.
 //! - The source that has said *go* runs it only when the destination says *not running*, or is known to
-//!   be dead ([`Source::refused`]), or a person says so who has looked ([`Source::told_to_run`]).
+//!   be dead ([`Source::refused`]). Where it cannot find out, the machine stands still, until a person
+//!   who has looked at the other side has it go on (`Control::resume`).
 //!
 //! Both are pure: they are told what happened, and say what is the case.
 #![forbid(unsafe_code)]
@@ -78,16 +79,8 @@ impl Source {
         }
     }
 
-    /// A person who has looked at the other side says that the machine is to go on here. False if it is
-    /// there.
-    pub(crate) fn told_to_run(&mut self) -> bool {
-        if *self == Self::Asking {
-            *self = Self::Here;
-        }
-        *self == Self::Here
-    }
-
     /// Whether the machine may run here.
+    #[cfg(test)]
     pub(crate) const fn may_run(self) -> bool {
         matches!(self, Self::Sending | Self::Here)
     }

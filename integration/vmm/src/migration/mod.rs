@@ -1,9 +1,23 @@
-//! A machine that moves to another process while it runs.
+//! A machine that moves to another process while it runs, on this host or another one.
+//!
+//! [`send`] has the source's side, `receive` the destination's: each as far as a machine is concerned.
+//! What they say to each other is `protocol`, whose the machine is at each moment `handover`, and how
+//! often RAM is gone through before the machine stands still `pace`. Connections are `link`'s.
 
-pub(crate) mod handover;
-pub(crate) mod pace;
-pub(crate) mod protocol;
-pub(crate) mod ram;
+mod error;
+mod handover;
+mod link;
+mod offer;
+mod pace;
+mod protocol;
+mod ram;
+mod receive;
+mod send;
+mod standstill;
 mod url;
 
+pub use error::MigrationError;
+pub(crate) use link::Stop;
+pub(crate) use receive::{Incoming, receive};
+pub use send::{Moved, SendOptions};
 pub use url::{MigrationUrl, MigrationUrlError};

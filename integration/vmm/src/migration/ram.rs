@@ -198,7 +198,7 @@ mod tests {
     fn what_is_sent_is_there_and_zeros_cost_nothing() {
         let (from, to) = (memory(), memory());
         for page in [0, 1, 2, 7, 300, 511, 512, 767] {
-            from.write_obj(page as u64 + 1, GuestAddress(page * 4096 + 4088)).unwrap();
+            from.write_obj(page + 1, GuestAddress(page * 4096 + 4088)).unwrap();
         }
         from.write_slice(&[9; 1 << 20], GuestAddress(0x40_0000)).unwrap();
         // What was there before is not there then.
@@ -238,7 +238,7 @@ mod tests {
         let mut writes = Writes(Vec::new(), 0);
         let mut sender = RamSender::new(&from, &mut writes);
         for page in (0..768).step_by(2) {
-            from.write_obj(page as u64 + 1, GuestAddress(page * 4096)).unwrap();
+            from.write_obj(page + 1, GuestAddress(page * 4096)).unwrap();
             sender.send(GuestAddress(page * 4096), 4096).unwrap();
         }
         sender.flush().unwrap();

@@ -121,6 +121,8 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     /// It was saved, and stands still until all of it is there.
     pub(crate) held: bool,
+    /// It was to move, and does not have its files: another one may.
+    pub(crate) has_let_go: bool,
     /// What of it stands still.
     pub(crate) halves: Option<Halves>,
     /// What of it is saved.

@@ -14,6 +14,11 @@ impl Control {
         self.0.operated.stop();
     }
 
+    /// Whether somebody wants the end of a machine that does not run yet.
+    pub(crate) fn is_stop_wanted(&self) -> bool {
+        self.0.operated.is_stopped()
+    }
+
     /// Has the machine start again, whatever its guest is at.
     pub(crate) fn reboot(&self) -> Result<(), NotRunning> {
         self.0.operated.reboot()

@@ -9,7 +9,7 @@ use arch_ppc64::smp::Mailboxes;
 
 use super::shape::Shape;
 use super::state::{Plugged, SavedCpu, Versioned};
-use super::{MachineState, SaveError};
+use super::{MachineState, Outline, SaveError};
 use crate::boot::{ClientReporter, MachineRam};
 use crate::cpus::Cpus;
 use crate::devices::Devices;
@@ -28,11 +28,28 @@ pub(crate) struct Live {
     pub(crate) platform: Arc<Platform>,
     pub(crate) hotplug: Option<Hotplug>,
     pub(crate) ram: Arc<MachineRam>,
+    /// What is behind its devices on the host.
     pub(crate) devices: Arc<Devices>,
     pub(crate) client: Option<ClientReporter>,
 }
 
 impl Live {
+    /// What it is, while nobody plugs anything.
+    pub(crate) fn outline(&self) -> Outline {
+        Outline {
+            backend: self.backend.to_owned(),
+            machine: Shape::of(&self.machine),
+            plugged: self.plugged(),
+        }
+    }
+
+    fn plugged(&self) -> Plugged {
+        match &self.hotplug {
+            Some(hotplug) => Plugged::of(hotplug.plugged()),
+            None => Plugged::of(self.machine.present()),
+        }
+    }
+
     /// Its state: while it stands still, and nobody plugs anything.
     pub(crate) fn save(&self) -> Result<MachineState, SaveError> {
         let vm = self.vm.as_deref().and_then(Vm::state);
@@ -41,10 +58,7 @@ impl Live {
         let registers = self.cpus.save().ok_or(SaveError::Ended)?.map_err(SaveError::Cpu)?;
         let vm = Versioned::save(vm).map_err(SaveError::Vm)?;
         let platform = self.platform.save()?;
-        let plugged = match &self.hotplug {
-            Some(hotplug) => Plugged::of(hotplug.plugged()),
-            None => Plugged::of(self.machine.present()),
-        };
+        let plugged = self.plugged();
         let cpus = registers.into_iter().map(|(index, registers)| {
             let run = self.mailboxes.run_state(index)?;
             Some((index.0, SavedCpu { run, registers }))

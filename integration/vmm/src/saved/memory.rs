@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 use vm_memory::{
-    Bytes, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress,
+    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryRegion,
+    MemoryRegionAddress,
 };
 
 use super::id::Id;
@@ -95,6 +96,22 @@ pub(super) fn write(
     }
     hear(Progress { done_bytes: all_bytes, all_bytes })?;
     Ok((ranges.finish(), base))
+}
+
+/// Where in RAM somebody has been, in the order of addresses, and how many bytes: all else is zero.
+pub(crate) fn used_ram(ram: &MachineRam) -> Vec<(GuestAddress, u64)> {
+    let memory = ram.memory().memory();
+    let touched = Touched::new();
+    let mut all = Vec::new();
+    for region in memory.iter() {
+        for offset in (0..region.len()).step_by(WINDOW_BYTES as usize) {
+            let bytes = WINDOW_BYTES.min(region.len() - offset);
+            let start = region.start_addr().0 + offset;
+            let used = used(ram, &touched, region, offset, bytes);
+            all.extend(used.into_iter().map(|(at, bytes)| (GuestAddress(start + at), bytes)));
+        }
+    }
+    all
 }
 
 /// The runs of pieces of a window that somebody has used: where in it, and how many bytes.

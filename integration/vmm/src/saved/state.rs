@@ -139,7 +139,11 @@ impl Plugged {
         plugged
     }
 
-    fn resources(&self) -> impl Iterator<Item = Resource> + '_ {
+    pub(super) fn memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
+        self.memory.iter().copied().map(GuestAddress)
+    }
+
+    pub(super) fn resources(&self) -> impl Iterator<Item = Resource> + '_ {
         let cores = self.cores.iter().map(|&first| Resource::core(CpuIndex(first)));
         let memory = self.memory.iter().map(|&start| Resource::memory(GuestAddress(start)));
         cores.chain(memory)

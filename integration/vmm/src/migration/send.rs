@@ -1,0 +1,520 @@
+//! The source: a machine that runs here is sent to another process.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::{MigrationError, told};
+use super::handover::{Answer, Source};
+use super::link::{self, Link, Stop};
+use super::offer::Offer;
+use super::pace::{Next, Pace};
+use super::protocol::{Message, Purpose, Token, WireError};
+use super::ram::RamSender;
+use super::standstill::Standstill;
+use super::url::MigrationUrl;
+use crate::config::{Size, VmConfig};
+use crate::dirty_log::{DirtyRange, LOG_PAGE_BYTES};
+use crate::pause::PauseError;
+use crate::resize::Control;
+use crate::saved::{Live, SaveError, used_ram};
+use crate::vcpu::Vm;
+
+/// How long the other side may say nothing. A destination that is slow may take that to have RAM, or to
+/// take up a state.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long somebody who is told that nothing comes of it may take to hear it.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// How long a destination is asked which side has the machine, and how often.
+const ASK_LIMIT: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(200);
+const ASK_SILENCE: Duration = Duration::from_secs(10);
+
+/// How long a machine may take to come to rest.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How a machine is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendOptions {
+    /// How long it may stand still.
+    pub downtime: Duration,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// Whether it stands still for as long as it takes when the time is over, or it writes to memory
+    /// faster than that is sent; otherwise it stays where it is.
+    pub insists: bool,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        let (downtime, timeout) = (Duration::from_millis(100), Duration::from_secs(3600));
+        Self { downtime, timeout, insists: false }
+    }
+}
+
+/// How a machine has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// How often its memory was gone through while it ran.
+    pub rounds: u32,
+    /// How many bytes were sent.
+    pub sent_bytes: u64,
+    /// How long it stood still: from its last instruction here to the word that it runs there. It may
+    /// have begun there a moment before.
+    pub downtime: Duration,
+    /// How long all of it took.
+    pub time: Duration,
+}
+
+/// Somebody who is told how far it is: the number of the round that begins, and how many bytes were
+/// written to since the one before.
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(u32, Option<u64>);
+
+impl Control {
+    /// Sends the machine to whoever waits for it there, where it goes on. Here it stands still for good
+    /// then, and only its end is left. Nothing is plugged meanwhile, and the machine is neither paused
+    /// nor resumed by others.
+    ///
+    /// # Errors
+    /// [`MigrationError`]; where that does not say otherwise, the machine is as it was.
+    pub(crate) fn send_migration(
+        &self,
+        config: &VmConfig,
+        to: &MigrationUrl,
+        options: &SendOptions,
+        stop: &Stop,
+        progress: Progress<'_>,
+    ) -> Result<Moved, MigrationError> {
+        let turn = self.turn();
+        let live = self.live()?;
+        if let Some(device) = live.devices.writes_unseen() {
+            return Err(MigrationError::Unseen { device: device.to_owned() });
+        }
+        let vm = live.vm.clone().ok_or(SaveError::NoState(live.backend))?;
+        let was_paused = self.is_paused();
+        let offer = Offer {
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            config: config.clone(),
+            outline: live.outline(),
+            paused: was_paused,
+        };
+        let call = Call::make(to, &offer, stop).map_err(|error| cancelled(error, stop))?;
+        let mut sending = Sending {
+            control: self,
+            live: &live,
+            vm: &*vm,
+            options,
+            stop,
+            was_paused,
+            began: Instant::now(),
+            sent: 0,
+            stood_still: None,
+            has_let_go: false,
+        };
+        let moved = sending.send(call, progress);
+        // Nobody is told anything by a machine that stands still.
+        drop(turn);
+        moved
+    }
+}
+
+/// A connection to a destination that takes a machine.
+struct Call<'a> {
+    url: &'a MigrationUrl,
+    link: Link,
+    token: Token,
+    /// How the destination sees the connection.
+    seen: Option<String>,
+    source: Source,
+}
+
+impl<'a> Call<'a> {
+    /// Connects, and has the destination make a machine for the one that is offered.
+    fn make(url: &'a MigrationUrl, offer: &Offer, stop: &Stop) -> Result<Self, MigrationError> {
+        let content = serde_json::to_vec(offer).map_err(MigrationError::Content)?;
+        let failed = |source| MigrationError::Connect { url: url.clone(), source };
+        let token = token().map_err(failed)?;
+        let link = Link::connect(url, SILENCE, stop.clone()).map_err(failed)?;
+        let mut call = Self { url, link, token, seen: None, source: Source::Sending };
+        call.say(&Message::Hello { purpose: Purpose::Migrate, token })?;
+        let Message::Welcome { seen } = call.hear()? else {
+            return Err(MigrationError::Sequence("it does not say who it is"));
+        };
+        call.seen = call.link.is_direct(url, &seen).then_some(seen);
+        match Message::Offer(content).write(&mut call.link) {
+            Err(WireError::Nonsense(_)) => return Err(MigrationError::TooLong("configuration")),
+            written => written?,
+        }
+        match call.hear()? {
+            Message::Accepted => Ok(call),
+            _ => Err(MigrationError::Sequence("it neither takes the machine nor refuses it")),
+        }
+    }
+
+    fn say(&mut self, message: &Message) -> Result<(), MigrationError> {
+        match message.write(&mut self.link) {
+            Ok(()) => Ok(()),
+            // It may have said why it is not there any more.
+            Err(error) => match Message::read(&mut self.link) {
+                Ok(Message::NotRunning(reason)) => Err(MigrationError::Refused { reason }),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// What the destination says, unless that is that nothing comes of it.
+    fn hear(&mut self) -> Result<Message, MigrationError> {
+        match Message::read(&mut self.link)? {
+            Message::NotRunning(reason) => Err(MigrationError::Refused { reason }),
+            message => Ok(message),
+        }
+    }
+
+    /// Nothing comes of it, and the machine is here.
+    fn give_up(&mut self, reason: &str) {
+        let parting = self.link.again(PARTING, Arc::new(|| false));
+        if let Ok(mut parting) = parting {
+            parting.set_silence(PARTING);
+            let _ = Message::Abandon(reason.to_owned()).write(&mut parting);
+        }
+        self.link.close();
+    }
+
+    /// Says that the machine is the destination's, and hears which side has it, or asks until that is
+    /// known. Gives what the destination says against it.
+    fn hand_over(&mut self) -> Option<String> {
+        if !self.source.go() {
+            return None;
+        }
+        // From here on nobody hurries this side: it has to know.
+        let patient = self.link.again(SILENCE, Arc::new(|| false));
+        let heard = patient.map_err(WireError::Broken).and_then(|mut link| {
+            Message::Go.write(&mut link)?;
+            Message::read(&mut link)
+        });
+        let mut reason = None;
+        match heard {
+            Ok(message) => reason = self.take(message),
+            Err(error) => log::warn!("the machine is handed over, and then: {}", told(&error)),
+        }
+        if self.source.is_decided() {
+            return reason;
+        }
+        self.link.close();
+        self.source.cut();
+        let start = Instant::now();
+        while !self.source.is_decided() && start.elapsed() < ASK_LIMIT {
+            match self.ask() {
+                Ok(heard) => reason = heard,
+                Err(error) if self.is_dead(&error) => {
+                    self.source.refused();
+                    reason = Some("it is not there any more".to_owned());
+                }
+                Err(error) => log::info!("the destination cannot be asked: {}", told(&error)),
+            }
+            if !self.source.is_decided() {
+                thread::sleep(ASK_EVERY);
+            }
+        }
+        reason
+    }
+
+    /// Something was said of who has the machine. Gives a reason.
+    fn take(&mut self, message: Message) -> Option<String> {
+        let (answer, reason) = match message {
+            Message::Running => (Answer::Running, None),
+            Message::NotRunning(reason) => (Answer::NotRunning, Some(reason)),
+            _ => (Answer::Other, None),
+        };
+        self.source.heard(answer);
+        reason
+    }
+
+    /// Asks by another connection.
+    fn ask(&mut self) -> Result<Option<String>, MigrationError> {
+        let failed = |source| MigrationError::Connect { url: self.url.clone(), source };
+        let link = Link::connect(self.url, ASK_SILENCE, Arc::new(|| false));
+        self.link = link.map_err(failed)?;
+        let hello = Message::Hello { purpose: Purpose::Ask, token: self.token };
+        hello.write(&mut self.link)?;
+        let message = Message::read(&mut self.link)?;
+        Ok(self.take(message))
+    }
+
+    /// Whether the destination is known to be dead.
+    fn is_dead(&self, error: &MigrationError) -> bool {
+        let (MigrationError::Connect { source, .. }, Some(seen)) = (error, &self.seen) else {
+            return false;
+        };
+        link::is_dead(self.url, seen, source)
+    }
+}
+
+/// A machine on its way.
+struct Sending<'a> {
+    control: &'a Control,
+    live: &'a Arc<Live>,
+    vm: &'a dyn Vm,
+    options: &'a SendOptions,
+    stop: &'a Stop,
+    /// Somebody had it stand still before.
+    was_paused: bool,
+    began: Instant,
+    sent: u64,
+    /// Since when it stands still.
+    stood_still: Option<Instant>,
+    /// Its files are free for the destination.
+    has_let_go: bool,
+}
+
+impl Sending<'_> {
+    fn send(
+        &mut self,
+        mut call: Call<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Moved, MigrationError> {
+        let sent = self.all(&mut call, progress).map_err(|error| cancelled(error, self.stop));
+        let reason = match &sent {
+            Ok(_) => call.hand_over(),
+            Err(error) => {
+                call.give_up(&error.told());
+                call.source.cut();
+                None
+            }
+        };
+        match (call.source, sent) {
+            (Source::There, Ok(rounds)) => {
+                let downtime = self.stood_still.map_or(Duration::ZERO, |since| since.elapsed());
+                let _ = Message::Known.write(&mut call.link);
+                let time = self.began.elapsed();
+                Ok(Moved { rounds, sent_bytes: self.sent, downtime, time })
+            }
+            (Source::Here, sent) => {
+                if sent.is_ok() {
+                    let _ = Message::Known.write(&mut call.link);
+                }
+                self.go_on()?;
+                let reason = reason.unwrap_or_default();
+                Err(sent.err().unwrap_or(MigrationError::Refused { reason }))
+            }
+            _ => {
+                self.control.let_go(self.live);
+                Err(MigrationError::Undecided)
+            }
+        }
+    }
+
+    /// The machine is here, and as before.
+    fn go_on(&mut self) -> Result<(), MigrationError> {
+        // One that cannot be switched off costs time, and no more.
+        let _ = self.vm.set_dirty_log(false);
+        if self.has_let_go {
+            if let Err(error) = self.live.devices.lock_files() {
+                self.control.let_go(self.live);
+                return Err(error.into());
+            }
+        }
+        if self.stood_still.is_none() || self.was_paused {
+            return Ok(());
+        }
+        match self.control.resume_in_turn() {
+            // It has ended meanwhile.
+            Ok(()) | Err(PauseError::NotRunning) => Ok(()),
+            Err(error) => Err(MigrationError::Resume(error)),
+        }
+    }
+
+    /// Sends all of the machine, up to the moment in which it is handed over. Gives the number of
+    /// rounds.
+    fn all(&mut self, call: &mut Call<'_>, progress: Progress<'_>) -> Result<u32, MigrationError> {
+        self.vm.set_dirty_log(true).map_err(MigrationError::Log)?;
+        let mut standstill = Standstill::new(self.live.mailboxes.clone());
+        let mut pace = Pace::new(self.options.downtime);
+        let mut dirty: Option<Vec<DirtyRange>> = None;
+        loop {
+            let number = pace.rounds() + 1;
+            progress(number, dirty.as_deref().map(dirty_bytes));
+            let start = Instant::now();
+            let sent = self.round(call, number, dirty.as_deref())?;
+            let took = start.elapsed();
+            let now = self.vm.take_dirty().map_err(MigrationError::Log)?;
+            let left = dirty_bytes(&now);
+            log::debug!("round {number}: {sent} bytes in {took:?}, {left} bytes were written");
+            dirty = Some(now);
+            self.check()?;
+            // A machine that stands still writes nothing.
+            let next = pace.round(sent, took, left);
+            let is_late = self.began.elapsed() >= self.options.timeout;
+            match next {
+                Next::Finish => break,
+                Next::TooMuch if self.options.insists => break,
+                Next::TooMuch => {
+                    return Err(MigrationError::TooBusy {
+                        dirty_bytes: left,
+                        bytes_per_second: pace.bytes_per_second(),
+                        downtime: self.options.downtime,
+                    });
+                }
+                Next::Round { .. } if is_late && self.options.insists => break,
+                Next::Round { .. } if is_late => {
+                    return Err(MigrationError::TimedOut(self.options.timeout));
+                }
+                Next::Round { standstill_percent } => {
+                    if !self.was_paused {
+                        standstill.set(standstill_percent);
+                    }
+                }
+            }
+        }
+        drop(standstill);
+        self.last(call, pace.rounds() + 1, dirty.unwrap_or_default())?;
+        Ok(pace.rounds())
+    }
+
+    /// Whether it is still to be sent, and the same machine.
+    fn check(&self) -> Result<(), MigrationError> {
+        if (self.stop)() {
+            return Err(MigrationError::Cancelled);
+        }
+        match self.control.live() {
+            Ok(live) if Arc::ptr_eq(&live, self.live) => Ok(()),
+            Ok(_) => Err(MigrationError::Restarted),
+            Err(_) => Err(MigrationError::NotRunning),
+        }
+    }
+
+    /// Sends what was written, or all of RAM. Gives the number of bytes that were sent when they have
+    /// come.
+    fn round(
+        &mut self,
+        call: &mut Call<'_>,
+        number: u32,
+        dirty: Option<&[DirtyRange]>,
+    ) -> Result<u64, MigrationError> {
+        let sent = self.ram(call, dirty)?;
+        call.say(&Message::RoundEnd { number })?;
+        match call.hear()? {
+            Message::RoundTaken { number: taken } if taken == number => Ok(sent),
+            _ => Err(MigrationError::Sequence("it does not say that a round has come")),
+        }
+    }
+
+    fn ram(
+        &mut self,
+        call: &mut Call<'_>,
+        dirty: Option<&[DirtyRange]>,
+    ) -> Result<u64, MigrationError> {
+        let ram = self.live.ram.clone();
+        let mut sender = RamSender::new(&*ram, &mut call.link);
+        match dirty {
+            Some(dirty) => {
+                for (at, bytes) in dirty.iter().flat_map(|range| range.stretches(1 << 20)) {
+                    sender.send(at, bytes)?;
+                }
+            }
+            // Where nobody has been is zero, at the destination as well.
+            None => {
+                for (at, bytes) in used_ram(&ram) {
+                    sender.send(at, bytes)?;
+                }
+            }
+        }
+        sender.flush()?;
+        let sent = sender.sent_bytes();
+        self.sent += sent;
+        Ok(sent)
+    }
+
+    /// The machine stands still from here on, and all that is left goes.
+    fn last(
+        &mut self,
+        call: &mut Call<'_>,
+        number: u32,
+        mut dirty: Vec<DirtyRange>,
+    ) -> Result<(), MigrationError> {
+        self.stood_still = Some(Instant::now());
+        if !self.was_paused {
+            self.control.pause_in_turn(PAUSE_LIMIT).map_err(MigrationError::Pause)?;
+        }
+        let paused = Instant::now();
+        self.check()?;
+        let state = self.control.save_in_turn()?;
+        let content = serde_json::to_vec(&state).map_err(MigrationError::Content)?;
+        let saved = Instant::now();
+        merge(&mut dirty, self.vm.take_dirty().map_err(MigrationError::Log)?);
+        let sent = self.ram(call, Some(&dirty))?;
+        call.say(&Message::RoundEnd { number })?;
+        match Message::State(content).write(&mut call.link) {
+            Err(WireError::Nonsense(_)) => return Err(MigrationError::TooLong("state")),
+            written => written?,
+        }
+        match call.hear()? {
+            Message::RoundTaken { number: taken } if taken == number => {}
+            _ => return Err(MigrationError::Sequence("it does not say that a round has come")),
+        }
+        let copied = Instant::now();
+        match call.hear()? {
+            Message::Ready => {}
+            _ => return Err(MigrationError::Sequence("it does not say that all has come")),
+        }
+        let ready = Instant::now();
+        // It is the last moment in which that can be said.
+        if (self.stop)() {
+            return Err(MigrationError::Cancelled);
+        }
+        if call.link.is_network() {
+            self.live.devices.flush_files()?;
+        }
+        self.has_let_go = true;
+        self.live.devices.unlock_files();
+        log::info!(
+            "the machine stands still: {:?} to come to rest, {:?} to be saved, {:?} for {} of memory, \
+             {:?} to be taken up",
+            paused - self.stood_still.unwrap_or(paused),
+            saved - paused,
+            copied - saved,
+            Size(sent),
+            ready - copied
+        );
+        Ok(())
+    }
+}
+
+/// A connection that ends because somebody wants it to is not broken.
+fn cancelled(error: MigrationError, stop: &Stop) -> MigrationError {
+    match error {
+        MigrationError::Wire(_) if stop() => MigrationError::Cancelled,
+        error => error,
+    }
+}
+
+fn dirty_bytes(dirty: &[DirtyRange]) -> u64 {
+    dirty.iter().map(DirtyRange::bytes).sum()
+}
+
+/// What was written before, with what was written since, of the same RAM.
+fn merge(before: &mut Vec<DirtyRange>, since: Vec<DirtyRange>) {
+    for range in since {
+        match before.iter_mut().find(|one| one.start == range.start) {
+            Some(one) => {
+                debug_assert_eq!(one.pages.page_bytes, LOG_PAGE_BYTES);
+                for (word, more) in one.pages.bitmap.iter_mut().zip(&range.pages.bitmap) {
+                    *word |= more;
+                }
+            }
+            None => before.push(range),
+        }
+    }
+}
+
+/// What nobody else has.
+fn token() -> io::Result<Token> {
+    let mut token = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut token)?;
+    Ok(Token(token))
+}
