@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, ValueEnum};
 
+use crate::api::ApiSocket;
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
     BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NumaConfig, NvramConfig,
@@ -25,7 +26,17 @@ use crate::quoted;
     name = "pseries-vmm",
     version,
     group = ArgGroup::new("what")
-        .args(["kernel", "disk", "net", "config", "restore", "dump_fdt", "config_schema"])
+        .args([
+            "kernel",
+            "disk",
+            "net",
+            "config",
+            "restore",
+            "api_socket",
+            "dump_fdt",
+            "config_schema",
+            "api_document",
+        ])
         .required(true).multiple(true),
     after_help = "Examples:\n  \
         pseries-vmm --kernel vmlinux --initramfs initramfs.cpio.gz --cmdline console=hvc0\n  \
@@ -241,9 +252,20 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub dump_fdt: Option<PathBuf>,
 
+    /// Print the OpenAPI document of the API and end
+    #[arg(long, exclusive = true)]
+    pub api_document: bool,
+
     /// Print the JSON Schema of configuration files and end
     #[arg(long, exclusive = true)]
     pub config_schema: bool,
+
+    /// Be controlled by programs: Cloud Hypervisor's API, HTTP at a Unix socket, which is made and removed
+    /// at the end (path=PATH, or PATH), or is open and listens already (fd=N). With --kernel, --disk,
+    /// --net or --config the machine runs at once; without any, it is made by vm.create. /api/v1/vmm.openapi
+    /// describes it; pseries-remote is a client of it
+    #[arg(long, value_name = "path=PATH|fd=N")]
+    pub api_socket: Option<ApiSocket>,
 
     /// Where to tell what happens to the machine, for programs: JSON objects, as Cloud Hypervisor writes
     /// them, behind what is in a file or to a named pipe (path=FILE), or to an open descriptor (fd=N)
@@ -332,6 +354,12 @@ impl Cli {
             std::process::exit(error.exit_code());
         })?;
         Ok(Self { started, ..parsed })
+    }
+
+    /// Whether the arguments describe a machine.
+    pub fn has_machine(&self) -> bool {
+        let Self { kernel, disk, net, config, .. } = self;
+        kernel.is_some() || config.is_some() || !disk.is_empty() || !net.is_empty()
     }
 
     /// The configuration that the arguments describe, with that of the file beneath it.

@@ -3,6 +3,7 @@
 use arch_ppc64::ConfigError;
 use arch_ppc64::cpu::{CpuError, CpuModel};
 
+use crate::api::SocketError;
 use crate::boot::BootError;
 use crate::config::{DeviceError, FileError, LayoutError};
 use crate::consoles::ConsoleError;
@@ -82,6 +83,14 @@ pub enum Failure {
     /// KVM's guests run on the host's processor.
     #[error("--debug-unimplemented needs --backend interp: KVM's processor is the host's")]
     DebugUnimplemented,
+    /// The API cannot be served.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Arguments are about a machine that there is none of.
+    #[error(
+        "--api-socket without --kernel, --disk, --net or --config waits for vm.create, which says all          of a machine; other arguments about one have no place"
+    )]
+    NoMachine,
     /// Events cannot be told.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
@@ -117,6 +126,9 @@ impl Failure {
             }
             Self::DeviceOpen(error) if error.is_the_users() => 2,
             Self::Console(error) if error.is_the_users() => 2,
+            Self::Socket(error) if error.is_the_users() => 2,
+            Self::NoMachine => 2,
+            Self::Socket(_) => 1,
             Self::Monitor(MonitorError::Thread(_)) => 1,
             Self::Monitor(_) => 2,
             Self::Restore(error) | Self::Run(VmmError::Restore(error)) if error.is_the_users() => 2,

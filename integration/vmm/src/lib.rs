@@ -17,6 +17,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+pub mod api;
 mod boot;
 pub mod cli;
 pub mod config;
@@ -85,6 +86,7 @@ pub use signals::{die_of, take_limits_as_errors};
 pub use stats::{ClientTime, Exits, Stats};
 pub use vmm::Ending;
 
+use api::{Listener, Server};
 use cli::Cli;
 use config::{RestoreConfig, VmConfig};
 use lifecycle::Vmm;
@@ -106,7 +108,7 @@ pub fn run(cli: &Cli) -> Result<Ending, Failure> {
 /// # Errors
 /// As [`run`].
 pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
-    if cli.event_monitor.is_some() {
+    if cli.event_monitor.is_some() || cli.api_socket.is_some() {
         return run_operated(cli, control);
     }
     let mut moments = Moments::since(cli.started);
@@ -130,7 +132,8 @@ fn saved(cli: &Cli, restore: &RestoreConfig) -> Result<(VmConfig, Resumption), F
     Ok((config, saved.resumption(!resumes)))
 }
 
-/// The same, for whoever drives it while it runs: what `--event-monitor` says is served as well.
+/// The same, where programs are told what happens, or control it: by `--event-monitor` and
+/// `--api-socket`.
 fn run_operated(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     let mut moments = Moments::since(cli.started);
     moments.reach(Phase::Understood);
@@ -138,14 +141,23 @@ fn run_operated(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
     signals::hold().map_err(error::create("a mask of signals"))?;
     monitor.event("vmm", "starting");
     let vmm = Vmm::with_monitor(cli.into(), control.clone(), monitor.clone());
-    match &cli.restore {
+    let is_first = match &cli.restore {
         Some(restore) => {
             let (config, resumption) = saved(cli, restore)?;
             vmm.resume_first(config, resumption)?;
+            true
         }
-        None => vmm.create_first(cli.vm_config()?, cli.config.clone())?,
-    }
-    let ending = vmm.serve(Some(moments));
+        None if cli.has_machine() => {
+            vmm.create_first(cli.vm_config()?, cli.config.clone())?;
+            true
+        }
+        None if cli.vm_config()? != VmConfig::default() => return Err(Failure::NoMachine),
+        None => false,
+    };
+    let listener = cli.api_socket.as_ref().map(Listener::open).transpose()?;
+    let server = listener.map(|listener| Server::start(listener, vmm.clone())).transpose()?;
+    let ending = vmm.serve(is_first.then_some(moments));
+    drop(server);
     monitor.finish();
     ending
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::cli::Cli;
 use crate::resize::Control;
 use crate::{
-    Ending, Failure, config, die_of, dump_fdt, finish, is_reader_gone, logger, name, quoted,
+    Ending, Failure, api, config, die_of, dump_fdt, finish, is_reader_gone, logger, name, quoted,
     run_controlled,
 };
 
@@ -26,6 +26,9 @@ pub fn command_line(
 /// Does all that a command line says, with a control of the machine that it describes. What is
 /// the matter is said on standard error.
 pub fn run(cli: &Cli, control: &Control) -> ExitCode {
+    if cli.api_document {
+        return print(&format!("{}\n", api::document()));
+    }
     if cli.config_schema {
         return print(&format!("{}\n", config::schema()));
     }

@@ -231,7 +231,6 @@ pub fn die_of(signal: i32) {
 static LAST_WORK: OnceLock<fn()> = OnceLock::new();
 
 /// From here on `last_work` is done in [`end_now`].
-#[expect(dead_code, reason = "the socket is not there yet")]
 pub(crate) fn before_end_now(last_work: fn()) {
     // Who was first stays.
     let _ = LAST_WORK.set(last_work);

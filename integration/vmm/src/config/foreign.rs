@@ -108,7 +108,7 @@ use Nothing::{Any, Empty, False, Null, Number, Text, True};
 
 /// Keys of Cloud Hypervisor's API (its OpenAPI document, release 54, and what clients of older ones
 /// write) that are not in [`VmConfig`]: the place, the key, and what it may be.
-const FOREIGN: [(&str, &str, Nothing); 82] = [
+const FOREIGN: [(&str, &str, Nothing); 89] = [
     ("", "balloon", Null),
     ("", "debug_console", Null),
     ("", "devices", Empty),
@@ -191,6 +191,13 @@ const FOREIGN: [(&str, &str, Nothing); 82] = [
     ("console", "iommu", False),
     ("serial", "url", Null),
     ("console", "url", Null),
+    ("restore", "memory_restore_mode", Any),
+    ("restore", "net_fds", Empty),
+    ("migration", "connections", Number(1)),
+    ("migration", "memory_mode", Text("Precopy")),
+    ("migration", "preserve_source", False),
+    ("migration", "tls_dir", Null),
+    ("migration", "vfio_fds", Empty),
 ];
 
 impl Nothing {

@@ -44,6 +44,9 @@ pub enum LifecycleError {
     /// The machine cannot be, or not on this host.
     #[error("the VM cannot be had so")]
     Machine(#[from] Failure),
+    /// No device has anything to start. Its console shows what was tried.
+    #[error("there is nothing to start on the VM's devices")]
+    NothingToStart,
     /// Its start was ended before it ran.
     #[error("the VM ended before it ran: {0}")]
     NotStarted(String),
@@ -126,7 +129,7 @@ impl LifecycleError {
             Self::Device(DeviceChangeError::NotRunning | DeviceChangeError::Restarting)
             | Self::Resize(ResizeError::NotRunning | ResizeError::Restarting)
             | Self::Pause { source: PauseError::NotRunning, .. } => Blame::State,
-            Self::NoBalloon | Self::Url { .. } => Blame::Request,
+            Self::NoBalloon | Self::NothingToStart | Self::Url { .. } => Blame::Request,
             Self::Save(SaveError::NotRunning | SaveError::NotPaused) => Blame::State,
             Self::Save(error) if error.is_the_users() => Blame::Request,
             Self::MigrationUrl(_) => Blame::Request,

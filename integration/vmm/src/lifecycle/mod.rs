@@ -264,23 +264,25 @@ impl Shared {
     /// The machine tells something.
     fn hear(&self, told: Told) {
         let mut state = lock(&self.state);
-        let event = match (&mut state.stage, told) {
-            (Stage::Starting(waiting), Told::Runs) => {
+        let event = match (&state.stage, told) {
+            (Stage::Starting(_), Told::Runs) => "booted",
+            (Stage::Running(_), Told::Runs) => "rebooted",
+            (_, Told::Restarts) => "rebooting",
+            (Stage::Idle, Told::Runs) => return,
+        };
+        // Before those who wait do something else.
+        self.monitor.event("vm", event);
+        match &mut state.stage {
+            Stage::Starting(waiting) => {
                 if let Some(waiting) = waiting.take() {
                     let _ = waiting.send(Ok(()));
                 }
                 state.stage = Stage::Running(1);
-                "booted"
             }
-            (Stage::Running(starts), Told::Runs) => {
-                *starts += 1;
-                "rebooted"
-            }
-            (_, Told::Restarts) => "rebooting",
-            (Stage::Idle, Told::Runs) => return,
-        };
+            Stage::Running(starts) if told == Told::Runs => *starts += 1,
+            _ => {}
+        }
         drop(state);
-        self.monitor.event("vm", event);
         self.changed.notify_all();
     }
 

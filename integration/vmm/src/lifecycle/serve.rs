@@ -166,9 +166,7 @@ enum Next {
 fn not_started(ending: Result<Ending, Failure>) -> LifecycleError {
     match ending {
         Err(failure) => failure.into(),
-        Ok(Ending::NothingToStart) => {
-            LifecycleError::NotStarted("there is nothing to start on its devices".to_owned())
-        }
+        Ok(Ending::NothingToStart) => LifecycleError::NothingToStart,
         Ok(Ending::Stopped) => LifecycleError::NotStarted("it was shut down".to_owned()),
         Ok(other) => LifecycleError::NotStarted(format!("{other:?}")),
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::VmConfig;
+use crate::config::{Body, VmConfig};
 
 /// What a VMM is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -130,3 +130,20 @@ pub struct ReceiveMigration {
     /// Where it is waited for, as `unix:PATH` or `tcp:ADDRESS:PORT`.
     pub receiver_url: String,
 }
+
+/// The places in the table of keys that other VMMs have.
+macro_rules! bodies {
+    ($($body:ident: $place:literal),*) => {$(
+        impl Body for $body {
+            const PLACE: &'static str = $place;
+        }
+    )*};
+}
+bodies!(
+    Resize: "resize",
+    RemoveDevice: "device",
+    Snapshot: "snapshot",
+    Restore: "restore",
+    SendMigration: "migration",
+    ReceiveMigration: "migration"
+);

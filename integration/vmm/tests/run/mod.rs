@@ -1,6 +1,7 @@
 //! Runs of the VMM with a guest program, in tests.
 #![allow(dead_code)] // No test needs all of it.
 
+pub(crate) mod api;
 pub(crate) mod folder;
 pub(crate) mod pty;
 pub(crate) mod rebuild;

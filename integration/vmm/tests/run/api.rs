@@ -1,0 +1,130 @@
+//! A client of the API that writes its bytes by hand.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::LIMIT;
+
+/// The path of a socket, short enough for one.
+pub(crate) fn socket_path() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("vmm-{}-{number}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
+}
+
+/// A client that stays connected.
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects, as soon as somebody listens there.
+    pub(crate) fn connect(path: &Path) -> Self {
+        let start = Instant::now();
+        loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => return Self::of(stream),
+                Err(error) => assert!(start.elapsed() < LIMIT, "{}: {error}", path.display()),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn of(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Asks, and has the answer.
+    pub(crate) fn ask(&mut self, method: &str, verb: &str, body: &str) -> Answer {
+        self.send(request(method, verb, body).as_bytes());
+        self.answer().expect("an answer")
+    }
+
+    pub(crate) fn get(&mut self, verb: &str) -> Answer {
+        self.ask("GET", verb, "")
+    }
+
+    pub(crate) fn put(&mut self, verb: &str, body: &str) -> Answer {
+        self.ask("PUT", verb, body)
+    }
+
+    /// Asks for what is to be done without a word.
+    pub(crate) fn done(&mut self, verb: &str, body: &str) {
+        let answer = self.put(verb, body);
+        assert_eq!((answer.status, &*answer.body), (204, ""), "{verb}: {answer:?}");
+    }
+
+    /// Asks for what cannot be done.
+    pub(crate) fn fails(&mut self, status: u16, verb: &str, body: &str, words: &[&str]) {
+        let answer = self.put(verb, body);
+        assert_eq!(answer.status, status, "{verb} {body}: {answer:?}");
+        let reasons = answer.json();
+        let reasons = reasons.as_array().unwrap();
+        assert!(!reasons.is_empty() && reasons.iter().all(Value::is_string), "{answer:?}");
+        for word in words {
+            assert!(answer.body.contains(word), "{verb} {body}: no {word:?} in {}", answer.body);
+        }
+    }
+
+    /// The state that vm.info tells.
+    pub(crate) fn state(&mut self) -> String {
+        self.get("vm.info").json()["state"].as_str().unwrap().to_owned()
+    }
+
+    /// The next answer, or none where the other end has closed.
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        let mut head = String::new();
+        loop {
+            let before = head.len();
+            match self.stream.read_line(&mut head) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) if &head[before..] == "\r\n" => break,
+                Ok(_) => {}
+            }
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        // As Cloud Hypervisor's own client looks for it.
+        assert!(head.starts_with("HTTP/1.1 "), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
+        self.stream.read_exact(&mut body).ok()?;
+        Some(Answer { status, headers: head, body: String::from_utf8(body).unwrap() })
+    }
+}
+
+pub(crate) fn request(method: &str, verb: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!("{method} /api/v1/{verb} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n");
+    match body {
+        "" => format!("{head}\r\n"),
+        body => format!(
+            "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    }
+}
