@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 use crate::boot::MachineRam;
 use crate::config::{Size, VmConfig};
 use crate::logger;
+use crate::outlet;
 use crate::resize::Control;
 use crate::saved::{self, Live, MachineState, Progress, SaveError};
 
 /// How often it is told how far a long write is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// How long the text of a console that somebody reads may take to get there.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Saves the machine, which is paused and stays so, in a folder: made where it is not there, and in
@@ -51,6 +55,8 @@ impl Control {
         // It does not go on meanwhile.
         let _turn = self.turn();
         let machine = self.save_in_turn()?;
+        // What the guest has written to its console is not in the state.
+        outlet::settle(CONSOLE_LIMIT);
         let live = self.live()?;
         let saved = saved::save(folder, config, machine, &live.ram, &mut |progress| {
             tell(progress);

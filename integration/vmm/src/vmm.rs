@@ -214,6 +214,7 @@ fn live(
         let state = state?;
         nth.machine = state.machine(&setup.machine, &*setup.backend)?;
         nth.boot_count = state.boot_count;
+        state.place(&setup.devices)?;
         if let Some(loss) = ram.loss() {
             _loss_watch = Some(LossWatch::start(loss, end.clone()).map_err(create("a thread"))?);
         }

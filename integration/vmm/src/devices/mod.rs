@@ -99,8 +99,13 @@ impl Devices {
     /// # Errors
     /// [`PlugError::Full`] for places that cannot be: it names a device that has none.
     pub fn at_places(self, places: &BTreeMap<String, u8>) -> Result<Self, PlugError> {
-        self.list().place(places)?;
+        self.move_to(places)?;
         Ok(self)
+    }
+
+    /// The same of those that somebody has already, before the machine starts.
+    pub(crate) fn move_to(&self, places: &BTreeMap<String, u8>) -> Result<(), PlugError> {
+        self.list().place(places)
     }
 
     /// In which slot of the bus each device is, by its id: where it stays as long as it is there.

@@ -170,7 +170,7 @@ impl Vmm {
             .destination_url
             .parse()
             .map_err(|source| LifecycleError::Url { key: "destination_url", source })?;
-        let config = self.info()?.config;
+        let config = self.0.control.with_devices(self.info()?.config);
         self.0.monitor.event("vm", "snapshotting");
         self.0.control.snapshot(&config, folder.path())?;
         self.0.monitor.event("vm", "snapshotted");

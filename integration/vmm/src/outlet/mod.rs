@@ -436,7 +436,6 @@ pub(crate) fn flush(left: bool) {
 
 /// Waits until all that was sent is written, as long as some of it goes, and for so long at most. What
 /// nobody reads stays.
-#[allow(dead_code, reason = "for who saves a machine into a folder")]
 pub(crate) fn settle(limit: Duration) {
     let start = Instant::now();
     let outlets = outlets();

@@ -9,6 +9,7 @@ use arch_ppc64::{ConfigError, CpuIndex};
 
 use crate::boot::RamError;
 use crate::config::FileError;
+use crate::devices::PlugError;
 use crate::vcpu::BackendError;
 use crate::{host_file, quoted};
 
@@ -108,6 +109,9 @@ pub enum RestoreError {
     /// The state of a device is none.
     #[error("the devices cannot take up their state")]
     Platform(#[from] PlatformError),
+    /// A device cannot be where it was.
+    #[error("its devices cannot be where they were")]
+    Place(#[from] PlugError),
     /// Memory that was plugged cannot be had.
     #[error("cannot have the memory that was plugged")]
     Ram(#[from] RamError),

@@ -67,6 +67,7 @@ impl Live {
             backend: self.backend.to_owned(),
             machine: Shape::of(&self.machine),
             plugged,
+            places: self.devices.places(),
             boot_count: self.boot_count,
             vm,
             cpus: cpus.collect::<Option<_>>().ok_or(SaveError::Ended)?,

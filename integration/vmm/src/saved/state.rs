@@ -12,6 +12,7 @@ use vm_memory::GuestAddress;
 use super::RestoreError;
 use super::shape::Shape;
 use crate::boot::MachineRam;
+use crate::devices::Devices;
 use crate::vcpu::{Backend, Vcpu, Vm};
 
 /// All that there is of a machine that stands still, but its configuration and its RAM.
@@ -22,6 +23,8 @@ pub struct MachineState {
     pub(super) backend: String,
     pub(super) machine: Shape,
     pub(super) plugged: Plugged,
+    /// In which slot of the bus each device is, by its id.
+    pub(super) places: BTreeMap<String, u8>,
     /// The number of the start, 1 for the first.
     pub(crate) boot_count: u32,
     /// What is set for all CPUs.
@@ -92,6 +95,11 @@ impl MachineState {
         Ok(())
     }
 
+    /// Puts the devices where they were on the bus, before the machine starts.
+    pub(crate) fn place(&self, devices: &Devices) -> Result<(), RestoreError> {
+        Ok(devices.move_to(&self.places)?)
+    }
+
     /// Which interrupts the devices have.
     pub(crate) fn interrupts(&self) -> &InterruptNumbers {
         self.platform.interrupts()
@@ -132,7 +140,7 @@ impl Plugged {
             match resource {
                 Resource::Core(first) => plugged.cores.push(first.0),
                 Resource::Memory(block) => plugged.memory.push(block.start.0),
-                // There are no others.
+                // What is in slots has its places.
                 _ => {}
             }
         }
