@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use images::{DISK, Image, SMALL_PART_FIRST, small_disk};
-use paused::Paused;
+use paused::{Moment, Paused};
 use run::Run;
 
 mod images;
@@ -87,7 +87,7 @@ fn a_guest_that_stands_still_at_every_hypercall_sees_nothing_of_it() {
         let mut paused = Paused::start_still(guest, &task, &options);
         assert!(paused.first());
         let mut count = 1;
-        while paused.step(1) {
+        while paused.step(Moment::Calls(1)) {
             count += 1;
         }
         let (status, shown, complaint) = paused.run.end();

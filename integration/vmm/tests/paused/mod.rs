@@ -9,15 +9,34 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::run::folder::Folder;
 use crate::run::{Run, program};
 
-/// Where the VMM finds its orders, what its command line is, and which hypercall it stands still at
-/// first, if at any.
+/// Where the VMM finds its orders, what its command line is, and at which [moment](Moment) it stands
+/// still first, if at any.
 const ORDERS: &str = "TEST_ORDERS";
 const ARGUMENTS: &str = "TEST_ARGUMENTS";
 const FIRST: &str = "TEST_FIRST";
+
+/// When a machine is to stand still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moment {
+    /// When it has made so many more hypercalls.
+    Calls(u64),
+    /// In the next one whose line of the trace has this.
+    Line(&'static str),
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Calls(calls) => write!(f, "{calls}"),
+            Self::Line(text) => f.write_str(text),
+        }
+    }
+}
 
 /// A machine, and who tells it to stand still.
 pub(crate) struct Paused {
@@ -35,7 +54,14 @@ impl Paused {
 
     /// The same, which stands still when it has made its first hypercall: see [`Self::first`].
     pub(crate) fn start_still(guest: &str, cmdline: &str, options: &[&str]) -> Self {
-        Self::of(&Self::arguments(guest, cmdline, options), Some(1))
+        Self::of(&Self::arguments(guest, cmdline, options), Some(Moment::Calls(1)))
+    }
+
+    /// One that goes on from what was saved in a folder.
+    pub(crate) fn restore(folder: &Path, first: Moment) -> Self {
+        let source = format!("source_url=file://{}", folder.display());
+        let arguments = ["--backend", "interp", "--restore", &source];
+        Self::of(&arguments.map(str::to_owned), Some(first))
     }
 
     fn arguments(guest: &str, cmdline: &str, options: &[&str]) -> Vec<String> {
@@ -48,9 +74,9 @@ impl Paused {
         all.into_iter().map(str::to_owned).collect()
     }
 
-    /// Starts a VMM with these arguments, which stands still at a hypercall, if that is some.
-    pub(crate) fn of(arguments: &[String], first: Option<u64>) -> Self {
-        let folder = Folder::new("pause");
+    /// Starts a VMM with these arguments, which stands still first at this moment.
+    pub(crate) fn of(arguments: &[String], first: Option<Moment>) -> Self {
+        let folder = own_folder("pause");
         let pipe = PathBuf::from(folder.path("orders"));
         make_pipe(&pipe);
         let mut vmm = Command::new(std::env::current_exe().unwrap());
@@ -79,14 +105,24 @@ impl Paused {
         self.answer(order)
     }
 
-    /// Has it go on until it has made so many more hypercalls: whether it stands still then, and has not
-    /// ended.
-    pub(crate) fn step(&mut self, hypercalls: u64) -> bool {
-        let answer = self.try_order(&format!("step {hypercalls}"));
+    /// Has it go on to this moment: whether it stands still then, and has not ended.
+    pub(crate) fn step(&mut self, to: Moment) -> bool {
+        let answer = self.try_order(&format!("step {to}"));
         answer.is_some_and(|answer| answer == "Ok(())")
     }
 
-    /// Whether it stands still at its first hypercall, of one that was started so.
+    /// Saves the machine, which stands still.
+    pub(crate) fn save(&mut self, folder: &Path) {
+        assert_eq!(self.order(&format!("save {}", folder.display())), "Ok(())");
+    }
+
+    /// The process is gone from one moment to the next. Gives what was on the console.
+    pub(crate) fn kill(mut self) -> String {
+        self.run.child.kill().unwrap();
+        self.run.end().1
+    }
+
+    /// Whether it stands still at its first moment, of one that was started with such.
     pub(crate) fn first(&mut self) -> bool {
         self.answer("first").is_some_and(|answer| answer == "Ok(())")
     }
@@ -104,6 +140,13 @@ impl Paused {
             }
         }
     }
+}
+
+/// A folder that no other machine of a test has.
+pub(crate) fn own_folder(name: &str) -> Folder {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Folder::new(&format!("{name}-{}-{count}", std::process::id()))
 }
 
 fn make_pipe(path: &Path) {

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use pseries_vmm::pause::PauseError;
 use pseries_vmm::program::command_line;
 use pseries_vmm::resize::Control;
+use pseries_vmm::saved::SavedMachine;
 
 use super::{ARGUMENTS, FIRST, ORDERS};
 
@@ -30,15 +31,22 @@ pub(crate) fn run() {
     let (reached, moments) = channel();
     let counter = COUNTER.get_or_init(|| Counter {
         control: control.clone(),
-        left: AtomicU64::new(0),
+        wanted: Mutex::default(),
         reached: Mutex::new(reached),
     });
     log::set_logger(counter).unwrap();
     log::set_max_level(LevelFilter::Trace);
-    let first = std::env::var(FIRST).ok().map(|first| first.parse().unwrap());
-    if let Some(first) = first {
-        counter.left.store(first, SeqCst);
+    let first = std::env::var(FIRST).ok();
+    if let Some(first) = &first {
+        counter.want(first);
     }
+    let config = match &cli.restore {
+        Some(restore) => {
+            let saved = SavedMachine::open(restore.source_url.path());
+            saved.map(|saved| saved.config().clone()).unwrap_or_default()
+        }
+        None => cli.vm_config().unwrap(),
+    };
     let machine = control.clone();
     // It ends with the process.
     std::thread::spawn(move || {
@@ -47,9 +55,13 @@ pub(crate) fn run() {
         }
         for line in BufReader::new(File::open(orders).unwrap()).lines().map_while(Result::ok) {
             let done = match line.split_once(' ') {
-                Some(("step", count)) => {
-                    counter.left.store(count.parse().unwrap(), SeqCst);
+                Some(("step", moment)) => {
+                    counter.want(moment);
                     machine.resume().and_then(|()| pause_at(&machine, &moments))
+                }
+                Some(("save", folder)) => {
+                    eprintln!("{line}: {:?}", machine.snapshot(&config, Path::new(folder)));
+                    continue;
                 }
                 _ => obey(&machine, &line),
             };
@@ -83,12 +95,46 @@ fn pause_at(machine: &Control, moments: &Receiver<()>) -> Result<(), PauseError>
 
 static COUNTER: OnceLock<Counter> = OnceLock::new();
 
-/// Counts the lines of the trace that tell of hypercalls, in the threads of the CPUs that make them.
+/// Looks at the lines of the trace, in the threads of the CPUs whose hypercalls they tell of.
 struct Counter {
     control: Control,
-    /// How many there are till the machine is to stand still; 0 for no end.
-    left: AtomicU64,
+    /// When the machine is to stand still.
+    wanted: Mutex<Option<Wanted>>,
     reached: Mutex<Sender<()>>,
+}
+
+enum Wanted {
+    /// After so many hypercalls.
+    Calls(u64),
+    /// In one whose line has this.
+    Line(String),
+}
+
+impl Counter {
+    fn want(&self, moment: &str) {
+        let wanted = moment.parse().map_or_else(|_| Wanted::Line(moment.to_owned()), Wanted::Calls);
+        *self.wanted.lock().unwrap() = Some(wanted);
+    }
+
+    /// Whether this line is the moment.
+    fn is_moment(&self, line: &str) -> bool {
+        let mut wanted = self.wanted.lock().unwrap();
+        let is_it = match &mut *wanted {
+            None => false,
+            Some(Wanted::Line(text)) => line.contains(text.as_str()),
+            Some(Wanted::Calls(left)) => {
+                let what = line.split_once(' ').map_or("", |(_cpu, what)| what);
+                // These have one of their own besides.
+                let is_inner = what.starts_with("client ") || what.starts_with("RTAS ");
+                *left -= u64::from(!is_inner);
+                *left == 0
+            }
+        };
+        if is_it {
+            *wanted = None;
+        }
+        is_it
+    }
 }
 
 impl Log for Counter {
@@ -99,16 +145,7 @@ impl Log for Counter {
     /// The CPU of the hypercall waits here until somebody wants the machine to stand still, which is then
     /// the next thing that it does.
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let line = record.args().to_string();
-        let what = line.split_once(' ').map_or("", |(_cpu, what)| what);
-        if what.starts_with("client ") || what.starts_with("RTAS ") {
-            return;
-        }
-        let one_less = |left: u64| left.checked_sub(1);
-        if self.left.fetch_update(SeqCst, SeqCst, one_less) != Ok(1) {
+        if !self.enabled(record.metadata()) || !self.is_moment(&record.args().to_string()) {
             return;
         }
         self.reached.lock().unwrap().send(()).unwrap();
