@@ -234,7 +234,12 @@ fn live(
         };
         outside.connect(Some(&life));
         setup.control.tell(Told::Runs);
-        let why = end.wait();
+        let mut why = end.wait();
+        // Whatever a guest does that finds zeros in the place of its memory comes of that.
+        let is_lost = || ram.loss().is_some_and(|loss| loss.was());
+        if !matches!(why, Why::Left | Why::Signal(_) | Why::Stopped) && is_lost() {
+            why = Why::Host(VmmError::LostMemory);
+        }
         lock(stats).moments.reach(Phase::Stopped);
         outside.connect(None);
         let asks = setup.reboot && matches!(why, Why::Guest(StopReason::Reset));

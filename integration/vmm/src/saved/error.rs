@@ -109,6 +109,18 @@ pub enum RestoreError {
     /// The state of a device is none.
     #[error("the devices cannot take up their state")]
     Platform(#[from] PlatformError),
+    /// A device of it is not in this machine.
+    #[error("the machine that was saved has the device {}, and this one has not", quoted::text(.id))]
+    NoDevice {
+        /// Which device.
+        id: String,
+    },
+    /// A device is only in this machine.
+    #[error("the machine that was saved has no device {}", quoted::text(.id))]
+    NewDevice {
+        /// Which device.
+        id: String,
+    },
     /// A device cannot be where it was.
     #[error("its devices cannot be where they were")]
     Place(#[from] PlugError),

@@ -97,6 +97,16 @@ impl MachineState {
 
     /// Puts the devices where they were on the bus, before the machine starts.
     pub(crate) fn place(&self, devices: &Devices) -> Result<(), RestoreError> {
+        let here = devices.places();
+        let only = |one: &BTreeMap<String, u8>, other: &BTreeMap<String, u8>| {
+            one.keys().find(|&id| !other.contains_key(id)).cloned()
+        };
+        if let Some(id) = only(&self.places, &here) {
+            return Err(RestoreError::NoDevice { id });
+        }
+        if let Some(id) = only(&here, &self.places) {
+            return Err(RestoreError::NewDevice { id });
+        }
         Ok(devices.move_to(&self.places)?)
     }
 

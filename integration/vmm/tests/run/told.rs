@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pseries_vmm::pause::PauseError;
 use pseries_vmm::program::command_line;
-use pseries_vmm::resize::Control;
+use pseries_vmm::resize::{Control, ResizeError};
 
 use super::folder::Folder;
 use super::{Run, program};
@@ -36,10 +36,10 @@ impl Told {
         Self::of_arguments(name, &[&kernel[..], memory, options].concat())
     }
 
-    /// One that has a saved machine go on.
-    pub(crate) fn restore(name: &str, folder: &Path, options: &[&str]) -> Self {
-        let source = format!("source_url=file://{}", folder.display());
-        Self::of_arguments(name, &[&["--restore", &source], options].concat())
+    /// One that has a saved machine go on, as `how` says: nothing, or such as `,resume=off`.
+    pub(crate) fn restore(name: &str, folder: &Path, how: &str) -> Self {
+        let source = format!("source_url=file://{}{how}", folder.display());
+        Self::of_arguments(name, &["--restore", &source])
     }
 
     pub(crate) fn of_arguments(name: &str, arguments: &[&str]) -> Self {
@@ -80,6 +80,15 @@ impl Told {
         self.tell(&format!("save {}", folder.display()));
     }
 
+    /// Waits for the end: what the status is, what the console and standard error had.
+    pub(crate) fn end(self) -> (Option<i32>, String, String) {
+        let Self { run, mut said, .. } = self;
+        let (status, shown, _) = run.end();
+        let mut complaint = String::new();
+        std::io::Read::read_to_string(&mut said, &mut complaint).unwrap();
+        (status.code(), shown, complaint)
+    }
+
     /// The process is gone from one moment to the next.
     pub(crate) fn kill(mut self) -> String {
         self.run.child.kill().unwrap();
@@ -101,6 +110,7 @@ pub(crate) fn vmm() {
         }
         None => cli.vm_config().unwrap(),
     };
+    pseries_vmm::take_limits_as_errors();
     let control = Control::new();
     let machine = control.clone();
     // It ends with the process.
@@ -123,8 +133,15 @@ pub(crate) fn vmm() {
                     let saved = machine.snapshot(&config, Path::new(folder));
                     answer = saved.map_err(|error| chain(&error));
                 }
+                // No file becomes longer than so many bytes.
+                Some(("limit", bytes)) => limit_files(bytes.parse().unwrap()),
                 Some(("memory", bytes)) => {
-                    let resized = machine.resize(None, Some(bytes.parse().unwrap()));
+                    let resize = || machine.resize(None, Some(bytes.parse().unwrap()));
+                    let mut resized = resize();
+                    while matches!(resized, Err(ResizeError::NotRunning)) {
+                        std::thread::sleep(Duration::from_millis(1));
+                        resized = resize();
+                    }
                     answer = resized.map(drop).map_err(|error| chain(&error));
                 }
                 _ => {}
@@ -136,12 +153,19 @@ pub(crate) fn vmm() {
         }
     });
     let status = format!("{:?}", pseries_vmm::program::run(&cli, &control));
-    std::process::exit(i32::from(status != format!("{:?}", ExitCode::SUCCESS)));
+    let is = |code: u8| status == format!("{:?}", ExitCode::from(code));
+    std::process::exit((0..3).find(|&code| is(code)).unwrap_or(3).into());
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
     let source = error.source().map_or_else(String::new, |source| format!(": {}", chain(source)));
     format!("{error}{source}")
+}
+
+fn limit_files(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads the structure.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
 }
 
 fn make_pipe(path: &Path) {

@@ -52,9 +52,8 @@ impl Loss {
         &self.0
     }
 
-    /// Whether there was one.
-    #[cfg(test)]
-    pub(super) fn was(&self) -> bool {
+    /// Whether there was one since this was last asked.
+    pub(crate) fn was(&self) -> bool {
         self.0.read().is_ok()
     }
 }
