@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arch_ppc64::Console;
@@ -28,6 +29,14 @@ pub struct Consoles {
     pub(crate) second: Option<Box<dyn HostEnd>>,
     /// The console that is on standard input and output, if one is.
     pub(crate) terminal: Option<Arc<HostConsole>>,
+    ptys: Ptys,
+}
+
+/// The names of the pseudo-terminals that consoles are at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ptys {
+    pub(crate) serial: Option<PathBuf>,
+    pub(crate) console: Option<PathBuf>,
 }
 
 /// The machine's first console.
@@ -81,10 +90,12 @@ impl Consoles {
             true => Some(Arc::new(on_terminal(repeatable)?)),
             false => None,
         };
+        let mut ptys = Ptys::default();
         let (serial, input) = match (&config.serial, &terminal) {
             (ConsoleConfig::Tty, Some(terminal)) => (Serial::Terminal(terminal.clone()), None),
             (end, _) => {
-                let (console, input) = host_console::connect(open(end, "--serial")?)?;
+                let (console, input) =
+                    host_console::connect(open(end, "--serial", &mut ptys.serial)?)?;
                 (Serial::Elsewhere(console), Some(input))
             }
         };
@@ -93,9 +104,15 @@ impl Consoles {
             (ConsoleConfig::Tty, Some(terminal)) => {
                 Some(Box::new(TerminalEnd::new(terminal.clone())?))
             }
-            (end, _) => Some(open(end, "--console")?),
+            (end, _) => Some(open(end, "--console", &mut ptys.console)?),
         };
-        Ok(Self { serial, input, second, terminal })
+        Ok(Self { serial, input, second, terminal, ptys })
+    }
+}
+
+impl Consoles {
+    pub(crate) fn ptys(&self) -> &Ptys {
+        &self.ptys
     }
 }
 
@@ -131,8 +148,12 @@ fn on_terminal(repeatable: bool) -> io::Result<HostConsole> {
     Ok(if repeatable { console.patient() } else { console })
 }
 
-/// An end that is not the terminal.
-fn open(config: &ConsoleConfig, option: &str) -> Result<Box<dyn HostEnd>, ConsoleError> {
+/// An end that is not the terminal; one that is a pseudo-terminal has its name in `name`.
+fn open(
+    config: &ConsoleConfig,
+    option: &str,
+    name: &mut Option<PathBuf>,
+) -> Result<Box<dyn HostEnd>, ConsoleError> {
     let failed = |source| ConsoleError::End { console: config.label(option), source };
     Ok(match config {
         ConsoleConfig::Off | ConsoleConfig::Null | ConsoleConfig::Tty => Box::new(NullEnd::new()),
@@ -141,6 +162,7 @@ fn open(config: &ConsoleConfig, option: &str) -> Result<Box<dyn HostEnd>, Consol
         ConsoleConfig::Pty => {
             let pty = PtyEnd::new().map_err(failed)?;
             logger::tell(&format!("{option} is at {}", pty.path().display()));
+            *name = Some(pty.path().to_owned());
             Box::new(pty)
         }
     })

@@ -12,7 +12,7 @@ use arch_ppc64::rtas::RealTimeClock;
 use crate::boot::{BootFrom, RamPlan, Randomness};
 use crate::cli::{BackendChoice, Cli};
 use crate::config::VmConfig;
-use crate::consoles::Consoles;
+use crate::consoles::{Consoles, Ptys};
 use crate::devices::{Devices, Needs};
 use crate::error::VmmError;
 use crate::failure::Failure;
@@ -159,6 +159,11 @@ pub(crate) fn setup(
 }
 
 impl Ready {
+    /// Where its consoles are, of those at pseudo-terminals.
+    pub(crate) fn ptys(&self) -> &Ptys {
+        self.consoles.ptys()
+    }
+
     /// The same, whose first start goes on with a machine that was saved.
     #[must_use]
     pub(crate) fn resuming(self, resumption: Resumption) -> Self {

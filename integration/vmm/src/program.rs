@@ -5,7 +5,9 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::api::ApiSocket;
 use crate::cli::Cli;
+use crate::name::VmName;
 use crate::resize::Control;
 use crate::{
     Ending, Failure, api, config, die_of, dump_fdt, finish, is_reader_gone, logger, name, quoted,
@@ -32,8 +34,12 @@ pub fn run(cli: &Cli, control: &Control) -> ExitCode {
     if cli.config_schema {
         return print(&format!("{}\n", config::schema()));
     }
-    if let Some(name) = &cli.name {
-        name::set(name.clone());
+    let of_socket = || match &cli.api_socket {
+        Some(ApiSocket::Path(path)) => VmName::of_socket(path),
+        _ => None,
+    };
+    if let Some(name) = cli.name.clone().or_else(of_socket) {
+        name::set(name);
     }
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
         logger::tell(&quoted::message(&error.to_string()));

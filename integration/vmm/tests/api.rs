@@ -567,3 +567,95 @@ fn arguments_that_need_a_machine_are_refused_without_one() {
     assert_eq!(status.code(), Some(2), "{complaint}");
     assert!(complaint.contains("vm.create"), "{complaint}");
 }
+
+#[test]
+fn a_running_machine_is_counted() {
+    let mut vmm = Served::start(&[]);
+    let mut client = vmm.client();
+    assert_eq!(client.get("vm.counters").status, 404);
+    let metrics = |client: &mut Client| {
+        client.send(b"GET /metrics HTTP/1.1\r\n\r\n");
+        let answer = client.answer().unwrap();
+        assert!(
+            answer.headers.contains("Content-Type: text/plain; version=0.0.4\r\n"),
+            "{answer:?}"
+        );
+        answer.body
+    };
+    assert!(metrics(&mut client).contains("pseries_vmm_info"));
+    client.done("vm.create", &machine("client64.elf", "console"));
+    assert_eq!(client.get("vm.counters").status, 405);
+    client.done("vm.boot", "");
+    vmm.run.expect("echo\n");
+    let count = |client: &mut Client, of: &str, name: &str| {
+        client.get("vm.counters").json()[of][name].as_u64()
+    };
+    assert_eq!(count(&mut client, "_vm", "boots"), Some(1));
+    let calls = count(&mut client, "_client_calls", "call-method")
+        .or_else(|| count(&mut client, "_client_calls", "write"));
+    assert!(calls.is_some_and(|calls| calls > 0), "{:?}", client.get("vm.counters"));
+    client.done("vm.reboot", "");
+    assert_eq!(count(&mut client, "_vm", "boots"), Some(2));
+    assert!(metrics(&mut client).contains("state=\"Running\""));
+    // What stands still can be counted, too.
+    client.done("vm.pause", "");
+    assert_eq!(client.get("vm.counters").status, 200);
+    vmm.shut_down();
+}
+
+/// One who waits for a machine is in nobody's way, and can be given up.
+#[test]
+fn while_something_takes_long_others_are_told_so() {
+    let vmm = Served::start(&[]);
+    let from = socket_path();
+    let url = format!(r#"{{"receiver_url": "unix:{}"}}"#, from.display());
+    let mut waiting = vmm.client();
+    waiting.send(request("PUT", "vm.receive-migration", &url).as_bytes());
+    let mut client = vmm.client();
+    while client.put("vm.boot", "").status == 404 {}
+    for _ in 0..20 {
+        client.fails(409, "vm.create", "{}", &["vm.receive-migration is under way"]);
+        assert_eq!(client.get("vmm.ping").status, 200);
+        assert_eq!(client.get("vm.info").status, 404);
+    }
+    // Many who do not wait for their answers.
+    for _ in 0..200 {
+        vmm.client().send(request("PUT", "vm.pause", "").as_bytes());
+    }
+    assert_eq!(client.get("vmm.ping").status, 200);
+    client.done("vm.delete", "");
+    assert_ne!(waiting.answer().unwrap().status, 204);
+    client.done("vm.create", "{}");
+    client.done("vm.delete", "");
+    waiting.send(request("PUT", "vm.receive-migration", &url).as_bytes());
+    while client.put("vm.boot", "").status == 404 {}
+    vmm.shut_down();
+}
+
+#[test]
+fn names_are_told() {
+    let vmm = Served::start(&[]);
+    let mut client = vmm.client();
+    let console =
+        r#"{"serial": {"mode": "Pty"}, "payload": {"kernel": "KERNEL", "cmdline": "console"}}"#;
+    let kernel = program("client64.elf");
+    client.done("vm.create", &console.replace("KERNEL", kernel.to_str().unwrap()));
+    let info = client.get("vm.info").json();
+    assert_eq!(info["name"], vmm.path.file_stem().unwrap().to_str().unwrap());
+    assert!(info["config"]["serial"].get("file").is_none(), "{info}");
+    client.done("vm.boot", "");
+    let info = client.get("vm.info").json();
+    let pty = info["config"]["serial"]["file"].as_str().unwrap().to_owned();
+    let mut pty = File::options().read(true).write(true).open(pty).unwrap();
+    std::io::Write::write_all(&mut pty, b"hello").unwrap();
+    let mut shown = String::new();
+    while !shown.contains("hello") {
+        let mut byte = [0];
+        pty.read_exact(&mut byte).unwrap();
+        shown.push(byte[0].into());
+    }
+    client.done("vm.shutdown", "");
+    let info = client.get("vm.info").json();
+    assert!(info["config"]["serial"].get("file").is_none(), "{info}");
+    vmm.shut_down();
+}

@@ -1,8 +1,9 @@
-//! The configuration files: their schema, and the examples.
+//! The configuration files: their schema, and the examples; and the document of the API.
 
 use std::path::{Path, PathBuf};
 
 use arch_ppc64::Machine;
+use pseries_vmm::api;
 use pseries_vmm::config::{self, VmConfig};
 
 const SCHEMA: &str = "../../docs/machine.schema.json";
@@ -19,6 +20,17 @@ fn schema_in_docs_is_current() {
         written == current,
         "docs/machine.schema.json is not current; write it anew with\n  \
          cargo run -p pseries-vmm -- --config-schema > docs/machine.schema.json"
+    );
+}
+
+#[test]
+fn api_document_in_docs_is_current() {
+    let current = api::document() + "\n";
+    let written = std::fs::read_to_string(in_crate("../../docs/api.openapi.json"));
+    assert!(
+        written.unwrap_or_default() == current,
+        "docs/api.openapi.json is not current; write it anew with\n  \
+         cargo run -p pseries-vmm -- --api-document > docs/api.openapi.json"
     );
 }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::answer::ApiError;
-use super::routes::{self, Act, Answer, ROOT, Route};
+use super::routes::{self, Act, Answer, Gives, Route};
 use super::timed::{Activity, Timed};
 use super::workers::Workers;
 use crate::config::MAX_CONFIG_BYTES;
@@ -79,7 +79,8 @@ impl Answerer {
         activity: &Activity,
     ) -> Response<Full<Bytes>> {
         let is_get = request.method() == Method::GET;
-        let answer = self.work(request, activity).await;
+        let mut media = "application/json";
+        let answer = self.work(request, activity, &mut media).await;
         if let Err(error) = &answer {
             log::log!(
                 if is_get { log::Level::Debug } else { log::Level::Info },
@@ -87,14 +88,21 @@ impl Answerer {
                 quoted::message(&error.reasons().join(": "))
             );
         }
-        response(answer)
+        response(answer, media)
     }
 
-    async fn work(&self, request: Request<Incoming>, activity: &Activity) -> Answer {
+    async fn work(
+        &self,
+        request: Request<Incoming>,
+        activity: &Activity,
+        media: &mut &'static str,
+    ) -> Answer {
         let path = request.uri().path();
         let no_path = || ApiError::NoPath(quoted::text(path));
-        let name = path.strip_prefix(ROOT).ok_or_else(no_path)?;
-        let route = routes::find(name).ok_or_else(no_path)?;
+        let route = routes::find(path).ok_or_else(no_path)?;
+        if matches!(route.gives, Gives::Text) {
+            *media = "text/plain; version=0.0.4";
+        }
         if request.method() != route.method() {
             let allowed = if route.method() == Method::GET { "GET" } else { "PUT" };
             return Err(ApiError::Method { path: route.name, allowed });
@@ -111,6 +119,11 @@ impl Answerer {
         }
         match route.act {
             Act::Tell(tell) => tell(&self.vmm),
+            Act::Ask(ask) => {
+                let vmm = self.vmm.clone();
+                let told = self.workers.ask(move || ask(&vmm))?;
+                told.await.unwrap_or(Err(ApiError::GivenUp))
+            }
             Act::Do(act) => {
                 let vmm = self.vmm.clone();
                 let done = self.workers.ask(move || act(&vmm, &body))?;
@@ -144,7 +157,7 @@ async fn body(mut body: Incoming, asks_first: bool) -> Result<Bytes, ApiError> {
     if heard > MAX_BODY_BYTES { Err(ApiError::TooLarge(MAX_BODY_BYTES)) } else { Ok(all.into()) }
 }
 
-fn response(answer: Answer) -> Response<Full<Bytes>> {
+fn response(answer: Answer, media: &'static str) -> Response<Full<Bytes>> {
     let (status, text) = match &answer {
         Ok(None) => (StatusCode::NO_CONTENT, String::new()),
         Ok(Some(json)) => (StatusCode::OK, json.clone()),
@@ -155,7 +168,7 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static("pseries-vmm"));
     if status != StatusCode::NO_CONTENT {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     }
     if let Err(ApiError::Method { allowed, .. }) = answer {
         headers.insert(ALLOW, HeaderValue::from_static(allowed));

@@ -51,6 +51,8 @@ fn responses(route: &Route, generator: &mut schemars::SchemaGenerator) -> Map<St
     let content = |schema: Value| json!({ "application/json": { "schema": schema } });
     let (schema, is_done) = match route.gives {
         Gives::Nothing => (None, true),
+        // It is no path of this API.
+        Gives::Text => (None, false),
         Gives::Json(schema) => (Some(schema), false),
         Gives::JsonIfRunning(schema) => (Some(schema), true),
     };

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::answer::ApiError;
 use crate::config::{Body, DiskConfig, FsConfig, NetConfig, VmConfig, VsockConfig};
+use crate::counters::Counters;
 use crate::devices::{DeviceConfig, PciDeviceInfo};
 use crate::lifecycle::{
     LifecycleError, Ping, ReceiveMigration, RemoveDevice, Resize, Restore, SendMigration, Snapshot,
@@ -15,7 +16,7 @@ use crate::lifecycle::{
 /// Where all paths begin.
 pub(super) const ROOT: &str = "/api/v1/";
 
-/// JSON that is the answer; none is a done without a word.
+/// The text that is the answer, JSON mostly; none is a done without a word.
 pub(super) type Answer = Result<Option<String>, ApiError>;
 
 /// A path.
@@ -42,6 +43,8 @@ pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub(super) enum Act {
     /// At once, waiting for nothing: GET.
     Tell(fn(&Vmm) -> Answer),
+    /// By one of the threads for that, as it may have to wait: GET.
+    Ask(fn(&Vmm) -> Answer),
     /// By one of the threads for that: PUT.
     Do(fn(&Vmm, &[u8]) -> Answer),
 }
@@ -53,6 +56,8 @@ pub(super) enum Gives {
     Nothing,
     /// 200.
     Json(SchemaOf),
+    /// 200, as text.
+    Text,
     /// 200 where the machine runs, else 204.
     JsonIfRunning(SchemaOf),
 }
@@ -60,16 +65,29 @@ pub(super) enum Gives {
 impl Route {
     pub(super) fn method(&self) -> Method {
         match self.act {
-            Act::Tell(_) => Method::GET,
+            Act::Tell(_) | Act::Ask(_) => Method::GET,
             Act::Do(_) => Method::PUT,
         }
     }
 }
 
-/// The route of a path, which is all of it but the [`ROOT`].
-pub(super) fn find(name: &str) -> Option<&'static Route> {
-    ROUTES.iter().find(|route| route.name == name)
+/// The route of a path.
+pub(super) fn find(path: &str) -> Option<&'static Route> {
+    match path.strip_prefix(ROOT) {
+        Some(name) => ROUTES.iter().find(|route| route.name == name),
+        None => Some(&METRICS).filter(|route| route.name == path),
+    }
 }
+
+/// What programs that watch many machines look for, where they look for it.
+static METRICS: Route = Route {
+    name: "/metrics",
+    summary: "Tells what vm.counters tells, as Prometheus reads it",
+    act: Act::Ask(|vmm| Ok(Some(vmm.metrics()))),
+    takes: None,
+    gives: Gives::Text,
+    fails: &[],
+};
 
 const NOT_CREATED: (u16, &str) = (404, "no VM is created");
 const WRONG_STATE: (u16, &str) = (405, "the VM is in another state");
@@ -88,6 +106,7 @@ const DEVICE: &[(u16, &str)] = &[
 pub(super) const ROUTES: &[Route] = &[
     tell("vmm.ping", "Tells that the VMM is there, and what it is", |vmm| json(&vmm.ping()), schema::<Ping>, &[]),
     tell("vm.info", "Tells what the VM is, and its state", |vmm| told("vm.info", vmm.info()), schema::<VmInfo>, &[NOT_CREATED]),
+    asking::<Counters>("vm.counters", "Tells what the VM and its devices have done", |vmm| told("vm.counters", vmm.counters()), &[NOT_CREATED, WRONG_STATE]),
     plain("vmm.shutdown", "Ends the VM, and the VMM", |vmm, _| { vmm.shut_down_vmm(); Ok(None) }, &[]),
     taking::<VmConfig>("vm.create", "Makes a VM of a configuration; it does not run yet", |vmm, body| {
         done("vm.create", vmm.create(read("vm.create", body)?))
@@ -132,6 +151,16 @@ const fn tell(
     fails: &'static [(u16, &'static str)],
 ) -> Route {
     let (act, gives) = (Act::Tell(tell), Gives::Json(gives));
+    Route { name, summary, act, takes: None, gives, fails }
+}
+
+const fn asking<T: JsonSchema>(
+    name: &'static str,
+    summary: &'static str,
+    ask: fn(&Vmm) -> Answer,
+    fails: &'static [(u16, &'static str)],
+) -> Route {
+    let (act, gives) = (Act::Ask(ask), Gives::Json(schema::<T>));
     Route { name, summary, act, takes: None, gives, fails }
 }
 
@@ -199,10 +228,15 @@ mod tests {
     fn every_name_is_there_once() {
         for route in ROUTES {
             assert_eq!(ROUTES.iter().filter(|other| other.name == route.name).count(), 1);
-            assert_eq!(find(route.name).unwrap().name, route.name);
+            assert_eq!(find(&format!("{ROOT}{}", route.name)).unwrap().name, route.name);
             let asks = route.name.starts_with("vm.") || route.name.starts_with("vmm.");
             assert!(asks && !route.summary.ends_with('.'), "{route:?}");
         }
-        assert!(find("vm.add-device").is_none() && find("").is_none());
+        assert_eq!(find("/metrics").unwrap().name, "/metrics");
+        for path in
+            ["/api/v1/vm.add-device", "/api/v1/metrics", "/api/v1//metrics", "vm.boot", "", "/"]
+        {
+            assert!(find(path).is_none(), "{path}");
+        }
     }
 }

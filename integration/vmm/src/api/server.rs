@@ -10,7 +10,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connection::{Answerer, serve};
 use super::place::{Listener, SocketError};
@@ -18,8 +18,8 @@ use super::timed::Activity;
 use super::workers::Workers;
 use crate::lifecycle::Vmm;
 
-/// How many clients there can be at one time. For another one, the one goes that asked for nothing for
-/// the longest time; where all ask for something, it waits.
+/// How many clients there can be at one time. Another one waits until one of them goes, or has asked for
+/// nothing for some time, which goes then.
 const MAX_CLIENTS: usize = 64;
 
 /// How long answers are written for when the process ends.
@@ -93,12 +93,15 @@ async fn serve_all(socket: &UnixListener, answerer: &Answerer, mut stopped: watc
     let rests = Arc::new(Notify::new());
     loop {
         clients.retain(|client| !client.task.is_finished());
-        let may_come = clients.len() < MAX_CLIENTS || clients.iter().any(is_idle);
+        let next_room = next_room(&clients);
+        let has_room = clients.len() < MAX_CLIENTS;
+        let may_come = has_room || next_room.is_some_and(|room| room <= Instant::now());
         tokio::select! {
             biased;
             _ = stopped.changed() => break,
             _ = tasks.join_next(), if !tasks.is_empty() => {}
             () = rests.notified(), if !may_come => {}
+            () = until(next_room), if !may_come => {}
             accepted = socket.accept(), if may_come => match accepted {
                 Ok((stream, _)) => {
                     if clients.len() >= MAX_CLIENTS {
@@ -121,14 +124,22 @@ async fn serve_all(socket: &UnixListener, answerer: &Answerer, mut stopped: watc
     let _ = timeout(LAST_ANSWERS, all).await;
 }
 
-fn is_idle(client: &Client) -> bool {
-    client.activity.idle_since().is_some()
+/// When one of them makes room for another one.
+fn next_room(clients: &[Client]) -> Option<Instant> {
+    clients.iter().filter_map(|client| client.activity.makes_room_at()).min()
 }
 
-/// Ends the one that asked for nothing for the longest time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the one that does so first.
 fn drop_idle(clients: &[Client]) {
-    let idle = clients.iter().filter_map(|client| Some((client.activity.idle_since()?, client)));
-    if let Some((_, client)) = idle.min_by_key(|(since, _)| *since) {
+    let idle = clients.iter().filter_map(|client| Some((client.activity.makes_room_at()?, client)));
+    if let Some((_, client)) = idle.min_by_key(|(room, _)| *room) {
         client.task.abort();
     }
 }

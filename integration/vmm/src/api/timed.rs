@@ -16,6 +16,11 @@ use crate::end::lock;
 /// How long a request may take to arrive, from its first byte to its last.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a client may ask for nothing where others want to come: from the first on, and after an
+/// answer.
+const NEW_LIMIT: Duration = Duration::from_secs(1);
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
 /// How long a client may take nothing of what is sent to it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,7 +34,9 @@ pub(super) struct Activity {
 
 #[derive(Debug, Clone, Copy)]
 enum At {
-    /// Nothing, since then.
+    /// Nothing, since it came.
+    New(Instant),
+    /// Nothing, since its last answer was known.
     Idle(Instant),
     /// It sends a request, and began so long ago.
     Sending(Instant),
@@ -40,7 +47,7 @@ enum At {
 impl Activity {
     /// Of a new client; `rests` is told when it asks for nothing any more.
     pub(super) fn new(rests: Arc<Notify>) -> Self {
-        Self { at: Arc::new(Mutex::new(At::Idle(Instant::now()))), rests }
+        Self { at: Arc::new(Mutex::new(At::New(Instant::now()))), rests }
     }
 
     /// All of a request has come.
@@ -54,10 +61,11 @@ impl Activity {
         self.rests.notify_one();
     }
 
-    /// Since when nothing was asked for.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// When it may be asked to make room for another one, if it goes on to ask for nothing.
+    pub(super) fn makes_room_at(&self) -> Option<Instant> {
         match *lock(&self.at) {
-            At::Idle(since) => Some(since),
+            At::New(since) => Some(since + NEW_LIMIT),
+            At::Idle(since) => Some(since + IDLE_LIMIT),
             At::Sending(_) | At::Waiting => None,
         }
     }
@@ -65,7 +73,7 @@ impl Activity {
     /// Bytes have come.
     fn hear(&self) {
         let mut at = lock(&self.at);
-        if let At::Idle(_) = *at {
+        if let At::New(_) | At::Idle(_) = *at {
             *at = At::Sending(Instant::now());
         }
     }
@@ -74,7 +82,7 @@ impl Activity {
     fn deadline(&self) -> Option<Instant> {
         match *lock(&self.at) {
             At::Sending(since) => Some(since + REQUEST_LIMIT),
-            At::Idle(_) | At::Waiting => None,
+            At::New(_) | At::Idle(_) | At::Waiting => None,
         }
     }
 }

@@ -19,11 +19,16 @@ use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use arch_ppc64::config::MachineConfig;
+
 use crate::config::VmConfig;
+use crate::consoles::Ptys;
+use crate::counters::{Counters, prometheus};
 use crate::end::lock;
 use crate::failure::Failure;
 use crate::migration::MigrationUrl;
 use crate::monitor::Monitor;
+use crate::name;
 use crate::operate::Told;
 use crate::prepare::{self, RunOptions};
 use crate::resize::Control;
@@ -31,7 +36,7 @@ use crate::saved::Resumption;
 
 pub use error::{Blame, LifecycleError};
 pub use types::{
-    Ping, ReceiveMigration, RemoveDevice, Resize, Restore, SendMigration, Snapshot,
+    Ping, ReceiveMigration, RemoveDevice, Resize, Restore, SendMigration, ShownConfig, Snapshot,
     TimeoutStrategy, VmInfo, VmState,
 };
 pub use verb::Verb;
@@ -58,6 +63,8 @@ struct State {
     at_work: Option<Verb>,
     /// The machine that is being sent is to stay.
     stays: bool,
+    /// The names of the pseudo-terminals that its consoles are at, while it runs.
+    ptys: Ptys,
     /// What the main thread is to do next.
     order: Option<Order>,
     /// The process is to end.
@@ -176,14 +183,51 @@ impl Vmm {
     /// # Errors
     /// [`LifecycleError::NotCreated`].
     pub fn info(&self) -> Result<VmInfo, LifecycleError> {
-        let (config, state) = {
+        let (config, state, ptys) = {
             let state = self.lock();
             let vm = state.vm.as_ref().ok_or(LifecycleError::NotCreated)?;
-            (vm.config.clone(), self.0.state_of(&state))
+            (vm.config.clone(), self.0.state_of(&state), state.ptys.clone())
         };
+        let config = self.0.control.with_devices(config);
         let running = self.0.control.info().ok().map(|info| info.memory.present);
-        let at_boot = arch_ppc64::config::MachineConfig::memory(&config).size_bytes;
-        Ok(VmInfo { config, state, memory_actual_size: running.unwrap_or(at_boot) })
+        let at_boot = MachineConfig::memory(&config).size_bytes;
+        Ok(VmInfo {
+            name: name::get().map(|name| name.as_str().to_owned()),
+            config: ShownConfig { config, ptys },
+            state,
+            memory_actual_size: running.unwrap_or(at_boot),
+        })
+    }
+
+    /// What the running machine and its devices have done.
+    ///
+    /// # Errors
+    /// [`LifecycleError::NotCreated`], and [`LifecycleError::WrongState`] where it does not run.
+    pub fn counters(&self) -> Result<Counters, LifecycleError> {
+        if self.lock().vm.is_none() {
+            return Err(LifecycleError::NotCreated);
+        }
+        let state = VmState::Created;
+        let counters = self.0.control.counters();
+        counters.ok_or(LifecycleError::WrongState { verb: Verb::Counters, state })
+    }
+
+    /// The same as Prometheus reads it, of a VMM without a machine as well.
+    pub fn metrics(&self) -> String {
+        let state = {
+            let state = self.lock();
+            state.vm.as_ref().map(|_| self.0.state_of(&state).to_string())
+        };
+        let counters = self.0.control.counters();
+        prometheus(name::get(), state.as_deref(), counters.as_ref())
+    }
+
+    /// The machine as it is by now, for another place of the host: with the devices that it has, each
+    /// with its id, and no path that depends on where this process runs.
+    fn config(&self) -> Result<VmConfig, LifecycleError> {
+        let config = self.lock().vm.as_ref().map(|vm| vm.config.clone());
+        let config = self.0.control.with_devices(config.ok_or(LifecycleError::NotCreated)?);
+        config.with_absolute_paths().map_err(LifecycleError::Path)
     }
 
     /// Forgets the machine; one that runs is shut down first. Without one, there is nothing to do.

@@ -134,9 +134,13 @@ impl Vmm {
 
     /// Ends the machine if it runs, and waits for that.
     pub(super) fn stop(&self) -> Result<(), LifecycleError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if matches!(state.stage, Stage::Idle) {
             return Ok(());
+        }
+        // Its next start has what it has now.
+        if let Some(vm) = &mut state.vm {
+            vm.config = self.0.control.with_devices(vm.config.clone());
         }
         self.0.control.stop();
         drop(state);
@@ -170,7 +174,11 @@ impl Vmm {
             .destination_url
             .parse()
             .map_err(|source| LifecycleError::Url { key: "destination_url", source })?;
+<<<<<<< HEAD
         let config = self.0.control.with_devices(self.info()?.config);
+=======
+        let config = self.config()?;
+>>>>>>> 9d6db40 (vmm: the API tells counters, names and consoles)
         self.0.monitor.event("vm", "snapshotting");
         self.0.control.snapshot(&config, folder.path())?;
         self.0.monitor.event("vm", "snapshotted");
@@ -215,9 +223,7 @@ impl Vmm {
         if send.local {
             return Err(MigrationError::Local.into());
         }
-        let config = self.lock().vm.as_ref().map(|vm| vm.config.clone());
-        let config = config.ok_or(LifecycleError::NotCreated)?;
-        let config = config.with_absolute_paths().map_err(LifecycleError::Path)?;
+        let config = self.config()?;
         let mut options = SendOptions::default();
         options.downtime = send.downtime_ms.map_or(options.downtime, Duration::from_millis);
         options.timeout = send.timeout_s.map_or(options.timeout, Duration::from_secs);

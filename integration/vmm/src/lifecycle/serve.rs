@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::idle::IdleWatch;
 use super::{Created, Leave, LifecycleError, Order, Stage, Vmm};
 use crate::config::VmConfig;
+use crate::consoles::Ptys;
 use crate::error::create;
 use crate::failure::Failure;
 use crate::migration::{self, MigrationError, MigrationUrl, Stop};
 use crate::moments::{Moment, Moments};
-use crate::prepare::{self, RunOptions};
+use crate::prepare::{self, Ready, RunOptions};
 use crate::saved::Resumption;
 use crate::vmm::Ending;
 
@@ -60,7 +61,7 @@ impl Vmm {
                         None => ready,
                     });
                     drop(watch);
-                    ready.and_then(prepare::Ready::run)
+                    ready.and_then(|ready| self.run(ready))
                 }
                 Next::Receive(url) => self.receive(&url, watch, moments),
             };
@@ -90,7 +91,7 @@ impl Vmm {
         let ready = prepare::setup(&config, None, &options, &self.0.control, moments);
         drop(watch);
         let ready = ready.and_then(|ready| ready.taking(&mut incoming));
-        let ended = ready.and_then(prepare::Ready::run);
+        let ended = ready.and_then(|ready| self.run(ready));
         if !incoming.has_come() {
             match &ended {
                 Err(failure) => incoming.refuse(failure),
@@ -100,6 +101,11 @@ impl Vmm {
             self.migration_failed();
         }
         ended
+    }
+
+    fn run(&self, ready: Ready) -> Result<Ending, Failure> {
+        self.lock().ptys = ready.ptys().clone();
+        ready.run()
     }
 
     fn migration_failed(&self) {
@@ -133,6 +139,7 @@ impl Vmm {
         // Whoever wanted its end has it.
         self.0.control.end();
         let stage = std::mem::take(&mut state.stage);
+        state.ptys = Ptys::default();
         let leave = state.leave;
         drop(state);
         let ran = matches!(stage, Stage::Running(_));

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{Body, VmConfig};
+use crate::consoles::Ptys;
 
 /// What a VMM is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -40,12 +42,38 @@ impl fmt::Display for VmState {
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VmInfo {
+    /// What it is called, where it has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What it is, with the devices that it has by now.
-    pub config: VmConfig,
+    #[schemars(with = "VmConfig")]
+    pub config: ShownConfig,
     /// Where it is in its life.
     pub state: VmState,
     /// How much memory its guest has, in bytes.
     pub memory_actual_size: u64,
+}
+
+/// A configuration as it is shown: the `file` of a console with mode `Pty` is the name of the
+/// pseudo-terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShownConfig {
+    /// The configuration.
+    pub config: VmConfig,
+    pub(super) ptys: Ptys,
+}
+
+impl Serialize for ShownConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut config = serde_json::to_value(&self.config).map_err(S::Error::custom)?;
+        for (console, pty) in [("serial", &self.ptys.serial), ("console", &self.ptys.console)] {
+            if let Some(pty) = pty {
+                config[console]["file"] = pty.to_string_lossy().into();
+            }
+        }
+        config.serialize(serializer)
+    }
 }
 
 /// How large a machine is to be; what is left out stays.
