@@ -174,11 +174,7 @@ impl Vmm {
             .destination_url
             .parse()
             .map_err(|source| LifecycleError::Url { key: "destination_url", source })?;
-<<<<<<< HEAD
-        let config = self.0.control.with_devices(self.info()?.config);
-=======
         let config = self.config()?;
->>>>>>> 9d6db40 (vmm: the API tells counters, names and consoles)
         self.0.monitor.event("vm", "snapshotting");
         self.0.control.snapshot(&config, folder.path())?;
         self.0.monitor.event("vm", "snapshotted");
@@ -265,6 +261,8 @@ impl Vmm {
         self.0.monitor.event_with("vm", "migration-finished", &properties);
         // As with Cloud Hypervisor: what has moved away leaves nothing.
         self.leave(Leave::Asked);
+        // Nobody is told that it runs here as well.
+        drop(self.wait_while(|state| !matches!(state.stage, Stage::Idle)));
         Ok(())
     }
 
