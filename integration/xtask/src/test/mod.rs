@@ -163,6 +163,11 @@ const STEPS: &[Step] = &[
         proofs::software_pauses,
     ),
     soft(
+        "soft-moments",
+        "GRUB in its menu and Linux in prom_init are saved",
+        proofs::software_moments,
+    ),
+    soft(
         "soft-migrate",
         "a guest moves, its line is cut, and it runs in one place",
         proofs::software_migrations,

@@ -2,11 +2,17 @@
 //! have to notice nothing: what `integration/proof` does, in software and on KVM.
 
 use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
 
 use crate::failure::Result;
+use crate::grub;
+use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::host::base_name;
+use crate::program::cargo;
 use crate::witness::{self, Witness, cmdline, watched_cmdline};
 
+use super::boots::shows;
 use super::log::Log;
 use super::on_host::on_host_with;
 
@@ -59,6 +65,29 @@ pub(super) fn software_pauses(log: &mut Log) -> Result<()> {
     let cmdline = watched_cmdline(MEMORY, RATE);
     log.run(witness.here("pauses")?.arg("--cmdline").arg(cmdline).args(PAUSES))?;
     witness.check_disk()
+}
+
+/// In GRUB's menu, and in the first part of Linux, which asks the client interface: by tests of the
+/// VMM that count its guest's calls, and need a guest.
+pub(super) fn software_moments(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let images = grub::make(false)?;
+    let given = |name: &str, image: &Path| -> Result<Command> {
+        let mut cargo = cargo();
+        cargo.args(["test", "--package", "pseries-vmm", "--test", "saved_moments"]);
+        cargo.args(["--", "--ignored", "--exact", name]);
+        cargo.env("MOMENTS_KERNEL", &guest.kernel).env("MOMENTS_INITRAMFS", &guest.initramfs);
+        cargo.env("MOMENTS_CMDLINE", format!("{QUICK} {NO_WATCHDOGS} autotest"));
+        cargo.env("MOMENTS_SHOWS", "GUEST-READY").env("MOMENTS_GRUB", image);
+        Ok(cargo)
+    };
+    let ran = |log: &mut Log, name: &str, image: &Path| {
+        shows(&log.run_with_input(&mut given(name, image)?, "")?, &["test result: ok. 1 passed"])
+    };
+    for image in [&images.older, &images.newer] {
+        ran(log, "a_grub_is_saved_in_its_menu", image)?;
+    }
+    ran(log, "a_linux_is_saved_within_prom_init", &images.newer)
 }
 
 pub(super) fn kvm_pauses(log: &mut Log) -> Result<()> {
