@@ -264,6 +264,31 @@ mod tests {
         assert!(!second.is_paused());
     }
 
+    /// Each of them changes all of it or nothing, and the last one counts.
+    #[test]
+    fn any_number_may_ask_at_once() {
+        let bench = Bench::new();
+        let mailboxes = bench.starts();
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let control = bench.control.clone();
+                scope.spawn(move || {
+                    for round in 0..3 {
+                        match (number + round) % 2 {
+                            0 => control.pause(Duration::MAX).unwrap(),
+                            _ => control.resume().unwrap(),
+                        }
+                    }
+                });
+            }
+        });
+        let rests = || bench.slow.rests.load(Ordering::SeqCst);
+        let paused = bench.control.is_paused();
+        assert_eq!((mailboxes.is_paused(), rests()), (paused, paused));
+        bench.control.resume().unwrap();
+        assert!(!mailboxes.is_paused() && !rests());
+    }
+
     #[test]
     fn who_waits_for_another_one_waits_no_longer_than_that() {
         let bench = Bench::new();

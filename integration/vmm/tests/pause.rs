@@ -124,6 +124,20 @@ fn time_does_not_pass_for_a_machine_that_stands_still() {
     }
 }
 
+/// "Resizing takes place all the same: the guest hears of it when it goes on", and it is restarted with it.
+#[test]
+fn a_machine_that_stands_still_can_be_made_larger() {
+    let options = ["--cpus", "boot=1,max=2"];
+    let mut paused = Paused::start_still("services.elf", "boot", &options);
+    assert!(paused.first());
+    assert_eq!(paused.order("cpus 2"), "Ok(1)");
+    assert_eq!(paused.order("cpus 1"), "Ok(0)");
+    assert_eq!(paused.order("cpus 2"), "Ok(1)");
+    while paused.step(Moment::Calls(5)) {}
+    let (status, shown, complaint) = paused.run.end();
+    assert_eq!(status.code(), Some(0), "{shown:?} {complaint}");
+}
+
 /// Whoever is asked to leave does so.
 #[test]
 fn a_machine_that_stands_still_can_be_ended() {

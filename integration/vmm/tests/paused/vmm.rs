@@ -63,6 +63,11 @@ pub(crate) fn run() {
                     eprintln!("{line}: {:?}", machine.snapshot(&config, Path::new(folder)));
                     continue;
                 }
+                Some(("cpus", count)) => {
+                    let resized = machine.resize(Some(count.parse().unwrap()), None);
+                    eprintln!("{line}: {:?}", resized.map(|info| info.cpus.coming));
+                    continue;
+                }
                 _ => obey(&machine, &line),
             };
             eprintln!("{line}: {done:?}");
