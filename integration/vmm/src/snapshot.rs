@@ -25,7 +25,7 @@ const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 impl Control {
     /// Saves the machine, which is paused and stays so, in a folder: made where it is not there, and in
     /// place of a machine that was saved there before, which is whole until this one is. `config` is what
-    /// the machine is: whoever restores it has it from there. The log tells how far a long write is.
+    /// the machine was started with; the devices are those that it has by now. The log tells how far a long write is.
     ///
     /// # Errors
     /// [`SaveError`]; what was in the folder still is.
@@ -58,7 +58,8 @@ impl Control {
         // What the guest has written to its console is not in the state.
         outlet::settle(CONSOLE_LIMIT);
         let live = self.live()?;
-        let saved = saved::save(folder, config, machine, &live.ram, &mut |progress| {
+        let config = self.with_devices(config.clone());
+        let saved = saved::save(folder, &config, machine, &live.ram, &mut |progress| {
             tell(progress);
             match self.is_there(&live) {
                 true => Ok(()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arch_ppc64::hotplug::{Hotplug, Resource};
 use arch_ppc64::nvram::Nvram;
-use arch_ppc64::platform::InterruptLine;
+use arch_ppc64::platform::{InterruptLine, SaveState};
 use arch_ppc64::rtas::{PowerButton, RealTimeClock};
 use arch_ppc64::smp::Mailboxes;
 use arch_ppc64::{Machine, StopReason, VcpuHost};
@@ -384,7 +384,14 @@ impl Life {
                 vm.pause_clock();
             }
             state.restore_cpus(machine, vm.vm.as_deref(), &mut vm.vcpus, &mailboxes)?;
-            boot.platform.restore(state.platform()).map_err(RestoreError::from)?;
+            let kept = setup.nvram.save();
+            if let Err(error) = boot.platform.restore(state.platform()) {
+                // What is on the host is as if nobody had tried.
+                if let Ok(kept) = kept {
+                    let _ = setup.nvram.restore(setup.nvram.version(), &kept);
+                }
+                return Err(RestoreError::from(error).into());
+            }
         }
         lock(stats).moments.reach(Phase::Loaded);
         let shared = cpu_thread::Shared {

@@ -126,6 +126,10 @@ impl List {
 
     /// The same device with an id: its own, or the first of its kind that nobody has.
     fn named(&self, mut device: DeviceConfig) -> DeviceConfig {
+        if let DeviceConfig::Net(net) = &mut device {
+            // Without one, whoever opens it says why there is none.
+            net.mac = net.mac.or_else(|| open::random_address().ok());
+        }
         if device.id().is_some() {
             return device;
         }
@@ -143,13 +147,18 @@ impl List {
     }
 }
 
-/// Opens the devices of a configuration.
+/// Opens the devices of a configuration. What is not said of them and the guest sees is said in that
+/// of the list: a machine that is saved has it again.
 pub(super) fn open(
     config: &VmConfig,
     console: Option<Box<dyn HostEnd>>,
     needs: Needs,
 ) -> Result<List, DeviceOpenError> {
-    Ok(List::new(config, open::all(config, console, needs)?))
+    let mut config = config.clone();
+    for net in config.net.iter_mut().filter(|net| net.mac.is_none()) {
+        net.mac = Some(open::random_address().map_err(DeviceOpenError::Random)?);
+    }
+    Ok(List::new(&config, open::all(&config, console, needs)?))
 }
 
 /// Writes down what each device is called.

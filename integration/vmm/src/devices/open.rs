@@ -131,7 +131,7 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
 }
 
 /// An address that nobody else has, most likely.
-fn random_address() -> io::Result<MacAddress> {
+pub(super) fn random_address() -> io::Result<MacAddress> {
     let mut bytes = [0; 4];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(MacAddress::local(u32::from_ne_bytes(bytes)))

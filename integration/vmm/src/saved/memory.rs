@@ -33,6 +33,9 @@ static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 /// each other, one range is made.
 pub(super) const MAX_RANGES: usize = 2048;
 
+/// No machine has so much memory.
+const FARTHEST: u64 = 1 << 50;
+
 /// What the last block of the file begins with.
 const MARK: &str = "pseries-vmm memory of ";
 
@@ -196,14 +199,11 @@ impl Ranges {
 
     /// Makes them as few as they are to be.
     fn merge(&mut self) {
-        while self.list.len() > MAX_RANGES {
+        // Those of regions that are apart are never one; there are few of them.
+        while self.list.len() > MAX_RANGES && self.gap_bytes < FARTHEST {
             self.gap_bytes = (2 * self.gap_bytes).max(PIECE_BYTES);
             for range in std::mem::take(&mut self.list) {
                 self.push(range);
-            }
-            // Those of regions that are apart are never one.
-            if self.gap_bytes > 1 << 50 {
-                break;
             }
         }
     }
@@ -261,4 +261,96 @@ pub(super) fn check(ranges: &[Range], end: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: u64 = PIECE_BYTES;
+
+    fn range(start: u64, bytes: u64, offset: u64) -> Range {
+        Range { start, bytes, offset }
+    }
+
+    #[test]
+    fn ranges_are_whole_pieces_and_not_too_many() {
+        let mut ranges = Ranges::default();
+        // Two of one piece, and one that is another's neighbour.
+        for (at, bytes) in [(4096, 4096), (0x8000, 4096), (PIECE, 8192), (8 * PIECE, PIECE)] {
+            ranges.add(range(at, bytes, at));
+        }
+        assert_eq!(ranges.finish(), [range(0, 2 * PIECE, 0), range(8 * PIECE, PIECE, 8 * PIECE)]);
+        let mut ranges = Ranges::default();
+        let count = 20 * MAX_RANGES as u64;
+        for number in 0..count {
+            let at = number * 3 * PIECE;
+            ranges.add(range(at, 4096, at));
+        }
+        let list = ranges.finish();
+        assert!(list.len() <= MAX_RANGES, "{}", list.len());
+        check(&list, count * 3 * PIECE).unwrap();
+        for number in 0..count {
+            let at = number * 3 * PIECE;
+            assert!(list.iter().any(|range| range.start <= at && at < range.end()), "{at:#x}");
+        }
+        // What is apart in the guest and not in the file is never one.
+        let mut ranges = Ranges::default();
+        for number in 0..2 {
+            ranges.add(range(number * 3 * PIECE, PIECE, number * PIECE));
+        }
+        ranges.gap_bytes = FARTHEST;
+        ranges.push(range(6 * PIECE, PIECE, 2 * PIECE));
+        assert_eq!(ranges.finish().len(), 3);
+    }
+
+    #[test]
+    fn ranges_that_cannot_be_are_refused() {
+        let end = 16 * PIECE;
+        check(&[], 0).unwrap();
+        check(&[range(0, PIECE, 0), range(8 * PIECE, PIECE, PIECE)], end).unwrap();
+        for wrong in [
+            vec![range(0, 0, 0)],
+            vec![range(0, PIECE - 1, 0)],
+            vec![range(0, PIECE, 1)],
+            vec![range(0, PIECE, end)],
+            vec![range(0, PIECE, u64::MAX - PIECE + 1)],
+            vec![range(u64::MAX - 1, PIECE, 0)],
+            vec![range(0, 2 * PIECE, 0), range(PIECE, PIECE, 2 * PIECE)],
+            vec![range(PIECE, PIECE, PIECE), range(2 * PIECE, PIECE, 0)],
+            vec![range(0, PIECE, 0); 2 * MAX_RANGES + 1],
+        ] {
+            assert!(check(&wrong, end).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn files_say_whose_they_are() {
+        let file = crate::host_file::without_a_name(c"memory", 0).unwrap();
+        assert_eq!(sealed_by(&file).unwrap(), None);
+        let id = Id::new().unwrap();
+        seal(&file, 3 * PIECE, id).unwrap();
+        assert_eq!(sealed_by(&file).unwrap(), Some(id));
+        assert_ne!(Id::new().unwrap(), id);
+        for bytes in [3 * PIECE + SEAL_BYTES - 1, 3 * PIECE, 1] {
+            file.set_len(bytes).unwrap();
+            assert_eq!(sealed_by(&file).unwrap(), None, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_is_zero_is_not_written() {
+        let file = crate::host_file::without_a_name(c"blocks", 0).unwrap();
+        let mut buffer = vec![0; 8 * BLOCK_BYTES + 100];
+        for at in [BLOCK_BYTES, 2 * BLOCK_BYTES - 1, 2 * BLOCK_BYTES, 8 * BLOCK_BYTES + 99] {
+            buffer[at] = 7;
+        }
+        let mut runs = Vec::new();
+        let block = BLOCK_BYTES as u64;
+        write_blocks(&buffer, &file, block, |at, bytes| runs.push((at, bytes))).unwrap();
+        assert_eq!(runs, [(block, 2 * block), (8 * block, 100)]);
+        let mut read = vec![0; buffer.len()];
+        file.read_exact_at(&mut read, block).unwrap();
+        assert!(read == buffer);
+    }
 }
