@@ -5,12 +5,13 @@
 //! machine's devices on the host, `nvram` what it keeps, `boot` puts the guest's first instructions
 //! and data in place, [`vmm`] has the machine's starts and its end, [`vcpu`] is what it needs of a
 //! back end, and [`kvm`] and [`software`] are the two that there are. [`vmm::run`] takes another, too.
-//! [`resize`] gives a machine that runs more CPUs and memory, and takes them back.
+//! [`resize`] gives a machine that runs more CPUs and memory, and takes them back. [`lifecycle`] has
+//! machines one after the other, and [`api`] has programs say so.
 //!
 //! There is a thread for each virtual CPU (`cpus`, `cpu_thread`), one that plugs (`resize`), one for
-//! standard input (`input`), one for
-//! signals (`watch`), one for each file that is written to while a machine runs (`outlet`), and those
-//! of devices: of each queue that a driver uses, or of all queues of a device.
+//! standard input (`input`), one for signals (`watch`), one for each file that is written to while a
+//! machine runs (`outlet`), and those of devices: of each queue that a driver uses, or of all queues of
+//! a device. With an API there is one that has its clients, and some that do what they ask for.
 
 /// The project's README: its example is tested with this crate's.
 #[cfg(all(doctest, feature = "vof"))]

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::signals;
 
@@ -71,15 +71,18 @@ impl RawTerminal {
         if matches!(place(), Place::NoTerminal | Place::Foreign) {
             return Ok(None);
         }
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            restore();
-            hook(panic);
-        }));
-        signals::before_death(restore_anywhere);
-        // SAFETY: the function takes no lock that an exit may find taken. Fails when there is no
-        // memory for it: this program does not call `exit` itself.
-        unsafe { libc::atexit(at_exit) };
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore();
+                hook(panic);
+            }));
+            signals::before_death(restore_anywhere);
+            // SAFETY: the function takes no lock that an exit may find taken. Fails when there is no
+            // memory for it: this program does not call `exit` itself.
+            unsafe { libc::atexit(at_exit) };
+        });
         *changes() = Wanted::Raw;
         let this = Self(());
         look()?;

@@ -164,7 +164,19 @@ fn a_machine_of_the_command_line_runs_at_once_and_can_be_another_one() {
 /// Nothing of one machine is left when there have been many: neither threads nor descriptors.
 #[test]
 fn many_machines_one_after_the_other_leave_nothing() {
-    let mut vmm = Served::start(&[]);
+    let path = socket_path();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
+    command.args(["--backend", "interp", "--api-socket"]).arg(&path);
+    // Messages go where the console goes, so that one file has two that write.
+    // SAFETY: between fork and exec, this makes a system call only.
+    unsafe {
+        use std::os::unix::process::CommandExt;
+        command.pre_exec(|| match libc::dup2(libc::STDOUT_FILENO, libc::STDERR_FILENO) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut vmm = Served { run: Run::of(command), path };
     let mut client = vmm.client();
     let process = PathBuf::from(format!("/proc/{}", vmm.run.child.id()));
     let count = |what: &str| fs::read_dir(process.join(what)).unwrap().count();
@@ -657,5 +669,40 @@ fn names_are_told() {
     client.done("vm.shutdown", "");
     let info = client.get("vm.info").json();
     assert!(info["config"]["serial"].get("file").is_none(), "{info}");
+    vmm.shut_down();
+}
+
+/// What is plugged while the machine runs is there after its next start as well.
+#[test]
+fn devices_come_and_go_while_the_machine_runs() {
+    let folder = Folder::new("api-hotplug");
+    let mut vmm = Served::with("client64.elf", "console", &[]);
+    vmm.run.expect("echo\n");
+    let mut client = vmm.client();
+    let [a, b] = ["a.raw", "b.raw"].map(|name| {
+        let path = folder.path(name);
+        File::create(&path).unwrap().set_len(1 << 20).unwrap();
+        path
+    });
+    let added = client.put("vm.add-disk", &format!(r#"{{"path": "{a}"}}"#));
+    assert_eq!(added.status, 200, "{added:?}");
+    let added = added.json();
+    assert!(added["bdf"].as_str().unwrap().starts_with("0000:00:"), "{added}");
+    let first = added["id"].as_str().unwrap().to_owned();
+    let other = client.put("vm.add-disk", &format!(r#"{{"path": "{b}", "id": "data"}}"#));
+    assert_eq!((other.status, &other.json()["id"]), (200, &"data".into()), "{other:?}");
+    let same = format!(r#"{{"path": "{b}", "id": "data"}}"#);
+    client.fails(409, "vm.add-disk", &same, &["data"]);
+    client.fails(400, "vm.add-disk", r#"{"path": "/no/such/disk"}"#, &["/no/such/disk"]);
+    client.fails(404, "vm.remove-device", r#"{"id": "nobody"}"#, &["nobody", "data"]);
+    client.done("vm.remove-device", &format!(r#"{{"id": "{first}"}}"#));
+    let disks = |client: &mut Client| client.get("vm.info").json()["config"]["disks"].clone();
+    let disk = disks(&mut client);
+    assert_eq!((disk.as_array().unwrap().len(), &disk[0]["id"]), (1, &"data".into()), "{disk}");
+    client.done("vm.shutdown", "");
+    assert_eq!(disks(&mut client), disk);
+    client.done("vm.boot", "");
+    vmm.run.expect_again("echo\n");
+    assert_eq!(disks(&mut client), disk);
     vmm.shut_down();
 }

@@ -115,8 +115,7 @@ impl Lane {
         let known = outlets.iter().filter_map(Weak::upgrade).find(|one| one.identity == identity);
         if let Some(outlet) = known {
             let mut state = outlet.lock();
-            state.lanes.push(lane);
-            let index = state.lanes.len() - 1;
+            let index = state.add(lane);
             drop(state);
             return Ok(Self { outlet, index, direct: None });
         }

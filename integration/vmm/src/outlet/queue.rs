@@ -79,6 +79,21 @@ impl LaneState {
 }
 
 impl State {
+    /// One more sender, in the place of one that is gone, if there is one. Gives its number.
+    pub(super) fn add(&mut self, lane: LaneState) -> usize {
+        let is_gone = |lane: &LaneState| lane.dropped && lane.used_bytes == 0 && lane.left_out == 0;
+        match self.lanes.iter().position(is_gone) {
+            Some(index) => {
+                self.lanes[index] = lane;
+                index
+            }
+            None => {
+                self.lanes.push(lane);
+                self.lanes.len() - 1
+            }
+        }
+    }
+
     pub(super) fn push(&mut self, lane: usize, text: &[u8]) {
         if text.is_empty() {
             return;
