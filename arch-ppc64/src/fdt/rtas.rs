@@ -23,7 +23,9 @@ pub(super) fn node(
     node.cell("rtas-size", rtas::SIZE_BYTES)?;
     node.text("ibm,hypertas-functions", function_sets)?;
     node.cell("rtas-error-log-max", rtas::ERROR_LOG_BYTES_MAX)?;
-    node.cell("rtas-event-scan-rate", 0)?;
+    // All events come with interrupts. But Linux keeps none for the programs that take devices in slots,
+    // unless it scans for others, which once a minute is the least of.
+    node.cell("rtas-event-scan-rate", machine.has_slots().into())?;
     // ibm,os-term is only to be used where it says that it comes back (LoPAPR §7.3.9.1).
     node.flag("ibm,extended-os-term")?;
     affinity(&mut node, machine)?;

@@ -8,7 +8,8 @@ use arch_ppc64::rtas::ERROR_LOG_BYTES_MAX;
 use crate::Reach;
 use crate::bus_machine::lock;
 use crate::hotplug_machine::{
-    BUFFER, CORES, FIRST_CORE, HostCpus, RAM_BYTES, THREADS, WORK_AREA_BYTES, World, machine,
+    BUFFER, CORES, FIRST_CORE, HostCpus, RAM_BYTES, THREADS, WORK_AREA_BYTES, World, is_slot,
+    machine,
 };
 use crate::input::Input;
 
@@ -25,8 +26,9 @@ const CALLS: [&str; 7] = [
     "set-power-level",
 ];
 
-const GOALS: [&str; 12] = [
+const GOALS: [&str; 13] = [
     "an entity that is present",
+    "an empty slot",
     "an entity that is unusable",
     "an isolated one",
     "a running core that is not isolated",
@@ -54,7 +56,7 @@ pub fn run(data: &[u8]) -> Reach {
     let mut input = Input::new(data);
     let mut reach = Reach::NONE;
     let cpus = HostCpus(Mutex::new((0..THREADS).map(|cpu| (cpu, cpu == 0)).collect()));
-    let mut world = World::new(&machine(), Arc::new(cpus));
+    let mut world = World::new(&machine(), Arc::new(cpus), &[0]);
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
             break;
@@ -91,7 +93,17 @@ pub fn run(data: &[u8]) -> Reach {
 
 /// One of the connectors, or some number.
 fn index(input: &mut Input<'_>) -> u32 {
-    let known = [0x1000_0000, 0x1000_0001, 0x1000_0002, 0x8000_0001, 0x8000_0002, 0x8000_0003];
+    let known = [
+        0x1000_0000,
+        0x1000_0001,
+        0x1000_0002,
+        0x8000_0001,
+        0x8000_0002,
+        0x8000_0003,
+        0x4000_0000,
+        0x4000_0001,
+        0x4000_0002,
+    ];
     match input.byte() {
         kind @ 0..=0xdf => known[usize::from(kind) % known.len()],
         _ => input.number(RAM_BYTES) as u32,
@@ -113,6 +125,10 @@ fn guest(world: &mut World, name: &str, input: &mut Input<'_>, reach: &mut Reach
             let (status, value) = world.call(name, &[sensor, index], None);
             match world.model.get(&index).filter(|_| sensor == 9003) {
                 None => assert_eq!(status, -3),
+                Some((_, connector)) if is_slot(index) && connector.stands == 0 => {
+                    assert_eq!((status, value), (0, 0));
+                    reached(reach, "an empty slot");
+                }
                 Some((_, connector)) if connector.stands < 2 => {
                     assert_eq!((status, value), (0, 2));
                     reached(reach, "an entity that is unusable");
@@ -124,7 +140,7 @@ fn guest(world: &mut World, name: &str, input: &mut Input<'_>, reach: &mut Reach
             }
         }
         "set-indicator" => {
-            let inputs = [known(input, &[9001, 9003]), index(input), known(input, &[0, 1])];
+            let inputs = [known(input, &[9001, 9003, 9002]), index(input), known(input, &[0, 1])];
             let (status, _) = world.call(name, &inputs, None);
             let (expected, heard) = world.indicated(inputs);
             assert_eq!(status, expected, "{inputs:x?}");
@@ -186,8 +202,15 @@ fn guest(world: &mut World, name: &str, input: &mut Input<'_>, reach: &mut Reach
                 reached(reach, "a CPU that starts");
             }
         }
-        "get-power-level" => assert_eq!(world.call(name, &[known(input, &[0, !0])], None).0, -3),
-        _ => assert_eq!(world.call(name, &[known(input, &[0, !0]), 0], None).0, -3),
+        "get-power-level" | "set-power-level" => {
+            let domain = known(input, &[0, 2, 31, 32, !0]);
+            let inputs = [domain, known(input, &[0, 100])];
+            let count = if name == "get-power-level" { 1 } else { 2 };
+            // Each slot is a domain, which is always on.
+            let expected = if domain < 32 { (0, 100) } else { (-3, 0) };
+            assert_eq!(world.call(name, &inputs[..count], None), expected, "{domain}");
+        }
+        other => unreachable!("{other} is no call of these"),
     }
 }
 

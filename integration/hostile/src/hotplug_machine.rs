@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use arch_ppc64::config::{Boot, Cpus, MachineConfig, Memory};
 use arch_ppc64::hotplug::{self, Hotplug, HotplugHost, PlugState, Resource};
 use arch_ppc64::hypercall::token;
+use arch_ppc64::pci::{self, HostBridge, HostBridgeOptions, PciPins, PciWindows};
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptError, InterruptKind, InterruptLine, Platform,
     PlatformBuilder, Signal, SourceNumber,
@@ -18,11 +19,15 @@ use arch_ppc64::{
     VcpuHost,
 };
 
+use pseries_devices::pci::{BarPlace, Bus, ConfigSpace, Identity, PciFunction};
+
 use crate::bus_machine::lock;
 use crate::ram::{WatchedRam, are_within};
 
-/// The indexes of the first core's connector, and of the first block's, which has none.
+/// The indexes of the connectors of the first core and of the first slot, and of the first block's,
+/// which has none.
 pub(crate) const FIRST_CORE: u32 = 0x1000_0000;
+pub(crate) const FIRST_SLOT: u32 = 0x4000_0000;
 const FIRST_BLOCK: u32 = 0x8000_0000;
 
 pub(crate) const RAM_BYTES: u64 = 1 << 20;
@@ -33,6 +38,8 @@ pub(crate) const WORK_AREA_BYTES: u64 = 4096;
 pub(crate) const THREADS: u32 = 2;
 pub(crate) const CORES: u32 = 3;
 const BLOCK: u64 = 256 << 20;
+/// How many slots are used, of those that there are.
+const SLOTS_USED: u8 = 3;
 
 /// One core of three is there, and one block of memory that stays; there is room for three.
 struct Config;
@@ -48,6 +55,10 @@ impl MachineConfig for Config {
 
     fn cpu_topology(&self) -> Result<CpuTopology, CpuTopologyError> {
         CpuTopology::new(THREADS * CORES).with_threads(THREADS, 4)
+    }
+
+    fn has_slots(&self) -> bool {
+        true
     }
 
     fn boot(&self) -> Boot<'_> {
@@ -114,6 +125,37 @@ impl HotplugHost for Heard {
     }
 }
 
+/// What is plugged into slots: configuration space, and no more.
+struct Card(String, Mutex<ConfigSpace>);
+
+impl Card {
+    fn new(device: u8) -> Arc<Self> {
+        let config = ConfigSpace::new(Identity::new(0x1234, 1, 0xff_0000));
+        Arc::new(Self(format!("card{device}"), Mutex::new(config)))
+    }
+}
+
+impl PciFunction for Card {
+    fn id(&self) -> &str {
+        &self.0
+    }
+    fn read_config(&self, register: u16, data: &mut [u8]) {
+        lock(&self.1).read(register, data);
+    }
+    fn write_config(&self, register: u16, data: &[u8]) -> bool {
+        lock(&self.1).write(register, data);
+        true
+    }
+    fn bars(&self) -> Vec<BarPlace> {
+        Vec::new()
+    }
+    fn read_bar(&self, _: usize, _: u64, _: &mut [u8]) {}
+    fn write_bar(&self, _: usize, _: u64, _: &[u8]) {}
+    fn reset(&self) {
+        lock(&self.1).reset();
+    }
+}
+
 /// Where a connector stands: 0 nothing is plugged, 1 unusable, 2 isolated, 3 unisolated, 4 configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Connector {
@@ -127,6 +169,8 @@ pub(crate) struct World {
     pub(crate) ram: WatchedRam,
     platform: Platform,
     hotplug: Hotplug,
+    bus: Arc<Bus>,
+    bridge: Arc<HostBridge>,
     pub(crate) cpus: Arc<HostCpus>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) lines: Arc<Lines>,
@@ -135,7 +179,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(machine: &Machine, cpus: Arc<HostCpus>) -> Self {
+    /// A machine with these devices in its slots.
+    pub(crate) fn new(machine: &Machine, cpus: Arc<HostCpus>, devices: &[u8]) -> Self {
         let (heard, lines) = (Arc::new(Heard::default()), Arc::new(Lines::default()));
         let mut builder = PlatformBuilder::new(machine, lines.clone());
         let mut interrupt = |device, name| -> InterruptLine {
@@ -151,11 +196,24 @@ impl World {
             Arc::new(sources) as Arc<dyn Device>,
         ]);
         builder.add_all(calls.devices());
+        let bus = Arc::new(Bus::new(PciWindows::of_bridge(0)));
+        for &device in devices {
+            bus.add(Some(device), Card::new(device)).expect("there is room");
+        }
+        let pins = PciPins::claim(&mut builder, &pci::id_of(0)).expect("there are numbers left");
+        let options = HostBridgeOptions::new(0, pins);
+        let bridge = HostBridge::new(&mut builder, options, bus.clone()).expect("a bridge");
+        let bridge = Arc::new(bridge);
+        hotplug.add_bridge(&bridge);
+        builder.add(bridge.clone());
         let platform = builder.build().expect("they are one machine");
-        let model = hotplug.resources().into_iter().map(|resource| {
+        let is_used = |resource: &Resource| !matches!(resource, Resource::Slot(slot) if slot.device >= SLOTS_USED);
+        let resources = hotplug.resources().into_iter().filter(is_used);
+        let model = resources.map(|resource| {
             let index = match resource {
                 Resource::Core(cpu) => FIRST_CORE + cpu.0 / THREADS,
                 Resource::Memory(block) => FIRST_BLOCK + (block.start.0 / BLOCK) as u32,
+                Resource::Slot(slot) => FIRST_SLOT + u32::from(slot.device),
                 other => panic!("{other} has a connector"),
             };
             let is_there = hotplug.state(resource) == Some(PlugState::InUse);
@@ -163,7 +221,8 @@ impl World {
             (index, (resource, Connector { stands, ..Connector::default() }))
         });
         let model = model.collect();
-        Self { ram: WatchedRam::new(RAM_BYTES), platform, hotplug, cpus, heard, lines, model }
+        let ram = WatchedRam::new(RAM_BYTES);
+        Self { ram, platform, hotplug, bus, bridge, cpus, heard, lines, model }
     }
 
     /// Makes a call: the status and the other output, if it returned with these.
@@ -204,6 +263,29 @@ impl World {
         let Some(&(resource, was)) = self.model.get(&index) else { return (-3, None) };
         let runs = self.runs(resource);
         let connector = &mut self.model.get_mut(&index).expect("it is there").1;
+        if matches!(resource, Resource::Slot(_)) {
+            return match (indicator, state, was.stands) {
+                (9002, 0..=3, _) | (9001, 0, 0 | 2) => (0, None),
+                (9001, 0, _) if was.asked_back => {
+                    (connector.stands, connector.asked_back) = (0, false);
+                    (0, Some("released"))
+                }
+                (9001, 0, _) => {
+                    connector.stands = 2;
+                    (0, Some("returned"))
+                }
+                (9001, 1, 2) => {
+                    connector.stands = 3;
+                    (0, None)
+                }
+                (9001, 1, 3 | 4) if was.asked_back && was.event != 2 => {
+                    connector.asked_back = false;
+                    (0, Some("kept"))
+                }
+                (9001, 1, 3 | 4) => (0, None),
+                _ => (-3, None),
+            };
+        }
         match (indicator, state, was.stands) {
             (9003, 0, 0 | 1) | (9003, 1, 2..) => (0, None),
             (9003, 1, 1) => {
@@ -246,7 +328,14 @@ impl World {
             if let Resource::Core(first) = resource {
                 lock(&self.cpus.0).extend((first.0..first.0 + THREADS).map(|cpu| (cpu, false)));
             }
+            if let Resource::Slot(slot) = resource {
+                let place = self.bus.add(Some(slot.device), Card::new(slot.device));
+                place.expect("it is empty");
+                self.bridge.add(slot.device).expect("it is on the bus");
+            }
         }
+        // What is plugged and not taken: in a slot it is isolated, elsewhere unusable.
+        let offered = if matches!(resource, Resource::Slot(_)) { 2 } else { 1 };
         let waited = self.model.values().any(|(_, connector)| connector.event != 0);
         let connector = &mut self.model.get_mut(&index).expect("it is there").1;
         let (mut heard, mut interrupts) = (None, 0);
@@ -255,8 +344,8 @@ impl World {
             connector.event = event;
         };
         let expected = match (plug, was.stands, was.asked_back) {
-            (true, 0 | 1, _) => {
-                connector.stands = 1;
+            (true, stands, false) if stands == 0 || stands == offered => {
+                connector.stands = offered;
                 post(connector, 1);
                 true
             }
@@ -268,7 +357,7 @@ impl World {
             (true, 4, false) => false,
             (true, _, false) => true,
             (false, 0, _) => false,
-            (false, 1, _) => {
+            (false, stands, _) if stands == offered => {
                 connector.stands = 0;
                 connector.event = if was.event == 0 { 0 } else { 2 };
                 heard = Some(("released", resource));
@@ -291,6 +380,10 @@ impl World {
 
     pub(crate) fn took_away(&self, told: &[(&'static str, Resource)]) {
         for &(what, resource) in told {
+            if let ("released", Resource::Slot(slot)) = (what, resource) {
+                self.bridge.remove(slot.device);
+                assert!(self.bus.remove(slot.device), "{resource} is on the bus");
+            }
             if let ("released", Resource::Core(first)) = (what, resource) {
                 let mut cpus = lock(&self.cpus.0);
                 for cpu in first.0..first.0 + THREADS {
@@ -321,11 +414,21 @@ impl World {
         let state = self.platform.save().expect("it can be saved");
         let machine = machine().with_present(self.hotplug.plugged()).expect("it has room for them");
         let World { ram, cpus, model, .. } = self;
-        let other = Self { ram, model, ..Self::new(&machine, cpus) };
+        let in_slots = model.values().filter_map(|(resource, connector)| match resource {
+            Resource::Slot(slot) if connector.stands != 0 => Some(slot.device),
+            _ => None,
+        });
+        let devices: Vec<u8> = in_slots.collect();
+        let other = Self { ram, model, ..Self::new(&machine, cpus, &devices) };
         other.platform.restore(&state).expect("it is of the same machine");
         assert_eq!(*lock(&other.lines.0), 0, "the controller remembers edges");
         other
     }
+}
+
+/// Whether a connector is that of a slot.
+pub(crate) const fn is_slot(index: u32) -> bool {
+    index >> 28 == FIRST_SLOT >> 28
 }
 
 pub(crate) fn machine() -> Machine {

@@ -1,5 +1,5 @@
 //! `pseries-vmm` with a file, such as a named pipe, in which it is told to make the machine larger
-//! and smaller while it runs, and to have it stand still.
+//! and smaller while it runs, to plug devices and to unplug them, and to have it stand still.
 //!
 //! ```console
 //! $ mkfifo control
@@ -10,7 +10,9 @@
 //! ```
 //!
 //! The lines are `cpus N` and `memory SIZE`, which say how many CPUs and how much memory the machine
-//! is to have in all; `info`; `pause` and `resume`; and `wait SECONDS`, which says how long the machine
+//! is to have in all; `disk OPTIONS`, `net OPTIONS`, `rng OPTIONS`, `vsock OPTIONS` and `fs OPTIONS`,
+//! which plug a device and say what it is called, `unplug ID`, which asks the guest for it, and
+//! `gone ID`, which waits for that; `devices`; `info`; `pause` and `resume`; and `wait SECONDS`, which says how long the machine
 //! has for each of the next ones. Each but the last has one line of answer, on standard error, once the guest has done
 //! what it was asked for, has said no, or its time is over.
 
@@ -19,10 +21,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pseries_vmm::config::Size;
+use pseries_vmm::config::{DiskConfig, FsConfig, NetConfig, RngConfig, Size, VsockConfig};
 use pseries_vmm::pause::PauseError;
 use pseries_vmm::resize::{Amount, Control, Info, ResizeError};
-use pseries_vmm::{program, take_limits_as_errors};
+use pseries_vmm::{DeviceConfig, DeviceInfo, Removal, program, take_limits_as_errors};
 
 fn main() -> ExitCode {
     take_limits_as_errors();
@@ -69,12 +71,19 @@ fn obey(lines: impl BufRead, control: &Control) {
                 Ok(size) => say(&format!("{line}: {}", resize_memory(control, size, limit))),
                 Err(error) => say(&format!("{line}: {error}")),
             },
+            Some((kind @ ("disk" | "net" | "rng" | "vsock" | "fs"), options)) => {
+                say(&format!("{line}: {}", plug(control, kind, options)));
+            }
+            Some(("unplug", id)) => say(&format!("{line}: {}", unplug(control, id))),
+            Some(("gone", id)) => say(&format!("{line}: {}", gone(control, id, limit))),
+            None if line == "devices" => say(&format!("devices: {}", devices(control))),
             None if line == "pause" => say(&format!("pause: {}", result(control.pause(limit)))),
             None if line == "resume" => say(&format!("resume: {}", result(control.resume()))),
             None if line == "info" => say(&format!("info: {}", describe(control.info()))),
             _ if line.is_empty() => {}
             _ => say(&format!(
-                "{line}: not one of cpus N, memory SIZE, info, pause, resume, wait SECONDS"
+                "{line}: not one of cpus N, memory SIZE, disk|net|rng|vsock|fs OPTIONS, unplug ID, \
+                 gone ID, devices, info, pause, resume, wait SECONDS"
             )),
         }
     }
@@ -82,6 +91,51 @@ fn obey(lines: impl BufRead, control: &Control) {
 
 fn result(result: Result<(), PauseError>) -> String {
     result.map_or_else(|error| chain(&error), |()| "done".to_owned())
+}
+
+fn plug(control: &Control, kind: &str, options: &str) -> String {
+    let device = match kind {
+        "disk" => DiskConfig::parse(options).map(DeviceConfig::Disk),
+        "net" => NetConfig::parse(options).map(DeviceConfig::Net),
+        "rng" => RngConfig::parse(options).map(DeviceConfig::Rng),
+        "vsock" => VsockConfig::parse(options).map(DeviceConfig::Vsock),
+        _ => FsConfig::parse(options).map(DeviceConfig::Fs),
+    };
+    match device.map(|device| control.add_device(device)) {
+        Ok(Ok(place)) => format!("plugged {} at {}", place.id, place.bdf),
+        Ok(Err(error)) => format!("refused: {}", chain(&error)),
+        Err(error) => format!("refused: {}", chain(&error)),
+    }
+}
+
+fn unplug(control: &Control, id: &str) -> String {
+    match control.remove_device(id) {
+        Ok(Removal::Asked) => "asked".to_owned(),
+        Ok(_) => "done".to_owned(),
+        Err(error) => format!("refused: {}", chain(&error)),
+    }
+}
+
+/// Waits until there is no such device.
+fn gone(control: &Control, id: &str, limit: Duration) -> String {
+    let has = |devices: &[DeviceInfo]| devices.iter().any(|device| device.place.id == id);
+    match control.wait_for_devices(limit, |devices| !has(devices)) {
+        Ok(devices) if has(&devices) => "pending: the guest has not given it back".to_owned(),
+        Ok(_) => "done".to_owned(),
+        Err(error) => chain(&error),
+    }
+}
+
+fn devices(control: &Control) -> String {
+    match control.devices() {
+        Ok(devices) => {
+            let one = |device: &DeviceInfo| {
+                format!("{} at {} {:?}", device.place.id, device.place.bdf, device.state)
+            };
+            devices.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+        Err(error) => chain(&error),
+    }
 }
 
 fn resize_cpus(control: &Control, cpus: u32, limit: Duration) -> String {

@@ -16,6 +16,7 @@ const FILES: &[PackageFile] = &[
     ("librtas2", "usr/lib/powerpc64le-linux-gnu/librtas.so.2"),
     ("libsmartcols1", "usr/lib/powerpc64le-linux-gnu/libsmartcols.so.1"),
     ("numactl", "usr/bin/numactl"),
+    ("powerpc-ibm-utils", "usr/sbin/drmgr"),
     ("powerpc-ibm-utils", "usr/sbin/lsprop"),
     ("powerpc-ibm-utils", "usr/sbin/nvram"),
     ("powerpc-ibm-utils", "usr/sbin/ppc64_cpu"),
@@ -25,10 +26,11 @@ const FILES: &[PackageFile] = &[
 
 /// Programs of its own, in `/bin`: with `autorun=/bin/NAME` on the kernel's command line, the guest
 /// runs one and switches itself off.
-const TASKS: [(&str, &str); 4] = [
+const TASKS: [(&str, &str); 5] = [
     ("cpus", include_str!("../guest/cpus")),
     ("hpt", include_str!("../guest/hpt")),
     ("nodes", include_str!("../guest/nodes")),
+    ("plugs", include_str!("../guest/plugs")),
     ("resizes", include_str!("../guest/resizes")),
 ];
 

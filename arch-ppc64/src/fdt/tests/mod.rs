@@ -513,6 +513,9 @@ fn warnings_have_an_interrupt() {
     assert_eq!(tree.value("/event-sources", "interrupt-controller"), Some(&[][..]));
     // Events come with an interrupt: nobody has to look for them.
     assert_eq!(tree.cells("/rtas", "rtas-event-scan-rate"), [0]);
+    // But Linux keeps events of slots only where it looks.
+    let tree = tree_of(&TestConfig { has_slots: true, ..TestConfig::default() });
+    assert_eq!(tree.cells("/rtas", "rtas-event-scan-rate"), [1]);
 }
 
 #[test]

@@ -115,9 +115,9 @@ pub enum DeviceChangeError {
     /// It starts again: to be asked again.
     #[error("the machine is starting again")]
     Restarting,
-    /// It is on its way to another host.
-    #[error("a migration is under way")]
-    Migrating,
+    /// Somebody else changes it at the moment, or it is on its way to another host.
+    #[error("another request has the machine at the moment")]
+    Busy,
     /// Its platform has no slots that devices come and go in.
     #[error("the machine has no slots for devices while it runs")]
     NoSlots,

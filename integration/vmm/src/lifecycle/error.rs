@@ -123,7 +123,7 @@ impl LifecycleError {
             Self::Device(DeviceChangeError::Unknown { .. }) => Blame::NotFound,
             Self::Device(DeviceChangeError::Device(DeviceError::Shared { .. }))
             | Self::Machine(Failure::Device(DeviceError::Shared { .. }))
-            | Self::Device(DeviceChangeError::Migrating)
+            | Self::Device(DeviceChangeError::Busy)
             | Self::Busy { .. } => Blame::Conflict,
             Self::AlreadyCreated | Self::WrongState { .. } => Blame::State,
             Self::Device(DeviceChangeError::NotRunning | DeviceChangeError::Restarting)

@@ -8,6 +8,9 @@ use super::{Control, Phase};
 use crate::config::VmConfig;
 use crate::devices::{DeviceChangeError, DeviceConfig, DeviceInfo, PciDeviceInfo, Removal};
 
+/// How long somebody else may have the machine.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+
 impl Control {
     /// Plugs a device into the running machine, as Cloud Hypervisor's `vm.add-disk` and the others
     /// do. What is behind it on the host is open when this returns, and the guest is told of it; it
@@ -19,7 +22,7 @@ impl Control {
         &self,
         device: impl Into<DeviceConfig>,
     ) -> Result<PciDeviceInfo, DeviceChangeError> {
-        let _turn = self.turn();
+        let _turn = self.turn_within(TURN_WAIT).ok_or(DeviceChangeError::Busy)?;
         let device = device.into();
         self.ask(|reply| Message::Add { device: Box::new(device), reply })
     }
@@ -31,7 +34,7 @@ impl Control {
     /// # Errors
     /// [`DeviceChangeError::Unknown`] names those that there are.
     pub fn remove_device(&self, id: &str) -> Result<Removal, DeviceChangeError> {
-        let _turn = self.turn();
+        let _turn = self.turn_within(TURN_WAIT).ok_or(DeviceChangeError::Busy)?;
         self.ask(|reply| Message::Remove { id: id.to_owned(), reply })
     }
 

@@ -29,6 +29,7 @@ mod on_host;
 mod package;
 mod patched;
 mod peers;
+mod plugs;
 mod power10;
 mod proofs;
 mod pty;
@@ -111,6 +112,7 @@ const STEPS: &[Step] = &[
     soft("soft-32-cpus", "a guest with 32 CPUs sees them all", cpus::thirty_two),
     soft("soft-numa", "numactl shows the nodes that a guest has", nodes::software),
     soft("soft-hotplug", "a guest gets CPUs and memory and gives them back", resizes::software),
+    soft("soft-plug", "a guest gets devices and gives them back", plugs::software),
     soft("soft-largest", "2,048 CPUs and 16 TiB are in a tree and start", largest::software),
     soft(
         "soft-ranges",
@@ -180,6 +182,7 @@ const STEPS: &[Step] = &[
     host("cpus", "CPUs and threads on KVM go off and on", cpus::kvm),
     host("numa", "numactl shows the nodes of a guest on KVM", nodes::kvm),
     host("hotplug", "a guest on KVM gets more and gives it back", resizes::kvm),
+    host("plug", "a guest on KVM gets a disk and gives it back", plugs::kvm),
     host("xive", "guests on KVM take interrupts by XIVE or XICS", interrupts::kvm),
     host("reboot-10", "ten restarts leave the VMM's memory where it was", boots::ten_reboots),
     host("examples", "configuration files boot, with older and newer kernels", boots::examples),

@@ -19,7 +19,7 @@ use crate::boot::plain_ram;
 use crate::config::VmConfig;
 use crate::cpu_thread;
 use crate::cpus::Cpus;
-use crate::devices::{Devices, Needs};
+use crate::devices::{Devices, Needs, Wires};
 use crate::end::End;
 use crate::ram::HostRam;
 use crate::stats::Stats;
@@ -33,6 +33,7 @@ const WORK_AREA: u64 = 0x4000;
 // Connectors and what they can be told (LoPAPR §13.5.3).
 pub(super) const CORE: u32 = 1 << 28;
 pub(super) const BLOCK: u32 = 8 << 28;
+pub(super) const SLOT: u32 = 4 << 28;
 const ISOLATION_STATE: u32 = 9001;
 pub(super) const ALLOCATION_STATE: u32 = 9003;
 
@@ -148,6 +149,17 @@ impl Guest {
 
     /// The first start of a machine, or another one with RAM that it has.
     pub(super) fn of(machine: Machine, control: Control, ram: Option<Arc<MachineRam>>) -> Self {
+        let devices = Devices::open(&VmConfig::default(), None, Needs::default()).unwrap();
+        Self::with_devices(machine, control, ram, Arc::new(devices))
+    }
+
+    /// The same with devices.
+    pub(super) fn with_devices(
+        machine: Machine,
+        control: Control,
+        ram: Option<Arc<MachineRam>>,
+        devices: Arc<Devices>,
+    ) -> Self {
         let ram = ram.unwrap_or_else(|| Arc::new(plain_ram(&machine)));
         let vm = Arc::new(FakeVm { ram: Some(ram.clone()), ..FakeVm::default() });
         let handle: Arc<dyn Vm> = Arc::new(Handle(vm.clone()));
@@ -170,6 +182,8 @@ impl Guest {
         }
         let calls = StandardCalls::new(&machine, seen, Arc::new(NoConsole));
         builder.add(Arc::new(events)).add_all(calls.devices());
+        let wires = Wires { memory: ram.memory().clone(), notify_events: None };
+        let plugged = devices.plug(&mut builder, wires, hotplug.as_ref()).unwrap().map(Arc::new);
         let platform = builder.build().unwrap();
         let shared = cpu_thread::Shared {
             bus: platform.hypercalls().clone(),
@@ -184,8 +198,6 @@ impl Guest {
             cpus.plug(index).unwrap();
         }
         vm.take();
-        let devices =
-            Arc::new(Devices::open(&VmConfig::default(), None, Needs::default()).unwrap());
         let parts = Parts {
             control: control.clone(),
             machine,
@@ -194,7 +206,7 @@ impl Guest {
             ram: ram.clone(),
             vm: Some(handle),
             devices,
-            plugged: None,
+            plugged,
         };
         let resizer = Some(Resizer::start(parts, notes).unwrap());
         let (keeps, is_silent) = (BTreeSet::new(), false);
@@ -269,7 +281,9 @@ impl Guest {
     }
 
     fn try_take(&self, connector: u32) -> bool {
-        if self.set(ALLOCATION_STATE, connector, 1) != 0
+        // What is in a slot is not allocated.
+        let is_slot = connector >> 28 == SLOT >> 28;
+        if !is_slot && self.set(ALLOCATION_STATE, connector, 1) != 0
             || self.set(ISOLATION_STATE, connector, 1) != 0
         {
             return false;
@@ -295,8 +309,9 @@ impl Guest {
     }
 
     fn try_give(&self, connector: u32) -> bool {
+        let is_slot = connector >> 28 == SLOT >> 28;
         self.set(ISOLATION_STATE, connector, 0) == 0
-            && self.set(ALLOCATION_STATE, connector, 0) == 0
+            && (is_slot || self.set(ALLOCATION_STATE, connector, 0) == 0)
     }
 
     /// Does what events say, as long as there are some.

@@ -1,5 +1,6 @@
 //! Machines that are made larger and smaller, with guests that do their part, or do not.
 
+mod devices;
 mod guest;
 
 use std::collections::BTreeSet;
