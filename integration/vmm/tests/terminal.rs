@@ -367,7 +367,7 @@ fn a_job_that_goes_on_in_the_background_leaves_the_keys_to_the_shell() {
                 shell.command("true");
             }
             assert_ne!(shell.vmm_process().unwrap().state, 'T');
-            assert!(!shell.pty.is_raw());
+            wait_until("the shell has the terminal", || !shell.pty.is_raw());
             shell.foreground("fg");
             shell.echo();
             shell.leave();

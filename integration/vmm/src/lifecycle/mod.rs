@@ -15,6 +15,9 @@ mod serve;
 mod types;
 mod verb;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,0 +1,83 @@
+//! The verbs without a machine that runs.
+
+use super::*;
+use crate::cli::BackendChoice;
+use crate::config::{DiskConfig, Size};
+
+fn vmm() -> Vmm {
+    let options = RunOptions { backend: BackendChoice::Interp, ..RunOptions::default() };
+    Vmm::new(options, Control::new())
+}
+
+#[test]
+fn verbs_have_their_places_in_a_machines_life() {
+    let vmm = vmm();
+    for result in [vmm.boot(), vmm.pause(), vmm.resume(), vmm.reboot(), vmm.shut_down()] {
+        let error = result.unwrap_err();
+        assert_eq!(error.blame(), Blame::NotFound, "{error}");
+    }
+    assert!(vmm.info().is_err() && vmm.counters().is_err());
+    vmm.delete().unwrap();
+    let none = VmConfig {
+        memory: crate::config::MemoryConfig { size: Size(1000), ..Default::default() },
+        ..VmConfig::default()
+    };
+    assert_eq!(vmm.create(none).unwrap_err().blame(), Blame::Request);
+    vmm.create(VmConfig::default()).unwrap();
+    assert_eq!(vmm.create(VmConfig::default()).unwrap_err().blame(), Blame::State);
+    for result in [vmm.pause(), vmm.resume(), vmm.reboot(), vmm.shut_down()] {
+        let error = result.unwrap_err();
+        assert_eq!(error.blame(), Blame::State, "{error}");
+    }
+    let info = vmm.info().unwrap();
+    assert_eq!((info.state, info.memory_actual_size), (VmState::Created, 1 << 30));
+    vmm.delete().unwrap();
+    assert!(vmm.info().is_err());
+}
+
+#[test]
+fn a_machine_that_is_created_is_changed_or_stays_as_it_is() {
+    let vmm = vmm();
+    vmm.create(VmConfig::default()).unwrap();
+    let disk = |text| DiskConfig::parse(text).unwrap();
+    assert_eq!(vmm.add_device(disk("path=a")).unwrap(), None);
+    vmm.add_device(disk("path=b")).unwrap();
+    let error = vmm.add_device(disk("path=c,id=disk1")).unwrap_err();
+    assert_eq!(error.blame(), Blame::Conflict, "{error}");
+    let unknown = vmm.remove_device(&RemoveDevice { id: "disk2".to_owned() }).unwrap_err();
+    assert_eq!(unknown.blame(), Blame::NotFound, "{unknown}");
+    // The others are called as before.
+    vmm.remove_device(&RemoveDevice { id: "disk0".to_owned() }).unwrap();
+    let disks = vmm.info().unwrap().config.config.disks;
+    assert_eq!(disks, [disk("path=b,id=disk1")]);
+    let too_many = Resize { desired_vcpus: Some(5000), ..Resize::default() };
+    assert_eq!(vmm.resize(&too_many).unwrap_err().blame(), Blame::Request);
+    let balloon = Resize { desired_balloon: Some(1), ..Resize::default() };
+    assert_eq!(vmm.resize(&balloon).unwrap_err().blame(), Blame::Request);
+    let two = Resize { desired_vcpus: Some(2), desired_balloon: Some(0), ..Resize::default() };
+    vmm.resize(&two).unwrap();
+    assert_eq!(vmm.info().unwrap().config.config.cpus.boot_vcpus, 2);
+}
+
+#[test]
+fn what_takes_long_goes_first_and_a_vmm_that_ends_does_nothing_more() {
+    let vmm = vmm();
+    let long = vmm.begin(Verb::Snapshot).unwrap();
+    let error = vmm.create(VmConfig::default()).unwrap_err();
+    assert_eq!(error.blame(), Blame::Conflict);
+    assert!(error.to_string().contains("vm.snapshot is under way"), "{error}");
+    drop(long);
+    // What is short is waited for.
+    let short = vmm.begin(Verb::Pause).unwrap();
+    let other = vmm.clone();
+    let waits = std::thread::spawn(move || other.create(VmConfig::default()));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(!waits.is_finished());
+    drop(short);
+    waits.join().unwrap().unwrap();
+    vmm.shut_down_vmm();
+    assert!(matches!(vmm.delete(), Err(LifecycleError::Ending)));
+    assert!(matches!(vmm.boot(), Err(LifecycleError::Ending)));
+    // As does one that is to run.
+    assert!(matches!(vmm.serve(None), Ok(crate::Ending::Stopped)));
+}
