@@ -124,11 +124,14 @@ impl LifecycleError {
             Self::Device(DeviceChangeError::Device(DeviceError::Shared { .. }))
             | Self::Machine(Failure::Device(DeviceError::Shared { .. }))
             | Self::Device(DeviceChangeError::Busy)
+            | Self::Pause { source: PauseError::Busy, .. }
             | Self::Busy { .. } => Blame::Conflict,
             Self::AlreadyCreated | Self::WrongState { .. } => Blame::State,
             Self::Device(DeviceChangeError::NotRunning | DeviceChangeError::Restarting)
             | Self::Resize(ResizeError::NotRunning | ResizeError::Restarting)
-            | Self::Pause { source: PauseError::NotRunning, .. } => Blame::State,
+            | Self::Pause { source: PauseError::NotRunning | PauseError::Starting, .. } => {
+                Blame::State
+            }
             Self::NoBalloon | Self::NothingToStart | Self::Url { .. } => Blame::Request,
             Self::Save(SaveError::NotRunning | SaveError::NotPaused) => Blame::State,
             Self::Save(error) if error.is_the_users() => Blame::Request,
