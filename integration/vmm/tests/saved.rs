@@ -208,15 +208,19 @@ fn a_folder_has_one_machine_whenever_its_writer_ended() {
     let put = |from: &Path, name: &str, to: &str| {
         fs::copy(from.join(name), folder.0.join(to)).unwrap();
     };
-    for done in 0..=names.len() {
+    // In place of an old one, or where there was none.
+    for (done, has_old) in (0..=3).map(|done| (done, true)).chain((1..3).map(|done| (done, false)))
+    {
         let _ = fs::remove_dir_all(&folder.0);
         fs::create_dir_all(&folder.0).unwrap();
         for (number, name) in names.into_iter().enumerate() {
             if number < done {
                 put(&new, name, name);
-            } else {
+                continue;
+            }
+            put(&new, name, &format!("{name}.new"));
+            if has_old {
                 put(&old, name, name);
-                put(&new, name, &format!("{name}.new"));
             }
         }
         let (status, shown, complaint) = Told::restore("between", &folder.0, "").end();

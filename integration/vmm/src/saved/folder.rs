@@ -50,8 +50,10 @@ pub(crate) fn save(
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     let config = config.clone().with_absolute_paths().map_err(failed)?;
     let is_new = make(folder).map_err(failed)?;
-    let written = write(folder, &config, machine, ram, hear);
-    if written.is_err() {
+    let in_place = |name| fs::rename(unfinished(folder, name), folder.join(name));
+    let written = write(folder, &config, machine, ram, hear)
+        .and_then(|directory| in_place(MEMORY).map(|()| directory).map_err(failed));
+    let directory = written.inspect_err(|_| {
         // Whatever is left is nobody's, and no harm.
         for name in [MEMORY, CONFIG, STATE] {
             let _ = fs::remove_file(unfinished(folder, name));
@@ -59,17 +61,20 @@ pub(crate) fn save(
         if is_new {
             let _ = fs::remove_dir(folder);
         }
-    }
-    written
+    })?;
+    // From here on it is the new machine that is there, whether its other files are in their places or not.
+    in_place(CONFIG).and_then(|()| in_place(STATE)).map_err(failed)?;
+    directory.sync_all().map_err(failed)
 }
 
+/// Writes all files, under their other names. Gives the folder, which is locked.
 fn write(
     folder: &Path,
     config: &VmConfig,
     machine: MachineState,
     ram: &MachineRam,
     hear: &mut dyn FnMut(Progress) -> io::Result<()>,
-) -> Result<(), SaveError> {
+) -> Result<File, SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     let directory = File::open(folder).map_err(failed)?;
     lock(&directory).map_err(failed)?;
@@ -85,11 +90,7 @@ fn write(
     let text = text.map_err(io::Error::from).map_err(failed)?;
     put(folder, STATE, text.as_bytes()).map_err(failed)?;
     directory.sync_all().map_err(failed)?;
-    // In this order: see above.
-    for name in [MEMORY, CONFIG, STATE] {
-        fs::rename(unfinished(folder, name), folder.join(name)).map_err(failed)?;
-    }
-    directory.sync_all().map_err(failed)
+    Ok(directory)
 }
 
 /// Makes a folder, if it is not there; whether it was not.
@@ -118,12 +119,13 @@ fn lock(directory: &File) -> io::Result<()> {
 
 /// Checks that no file is in the way that belongs to no saved machine.
 fn check_place(folder: &Path) -> Result<(), SaveError> {
-    let is_there = |name| fs::symlink_metadata(folder.join(name)).is_ok();
-    if is_there(STATE) {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    if is_there(&folder.join(STATE)) || is_there(&unfinished(folder, STATE)) {
         return Ok(());
     }
-    match [CONFIG, MEMORY].into_iter().find(|name| is_there(name)) {
-        Some(name) => Err(SaveError::Occupied { path: folder.join(name) }),
+    let paths = [CONFIG, MEMORY].map(|name| folder.join(name));
+    match paths.into_iter().find(|path| is_there(path)) {
+        Some(path) => Err(SaveError::Occupied { path }),
         None => Ok(()),
     }
 }
@@ -190,8 +192,10 @@ impl SavedMachine {
         {
             let config = match VmConfig::from_file(&folder.join(config_name)) {
                 Ok(config) => config,
-                Err(_) if config_name != CONFIG => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    found = found.or(Some(error.into()));
+                    continue;
+                }
             };
             let text = HostFile::open(&folder.join(state_name))
                 .and_then(|file| file.read(most_bytes(&config)));
