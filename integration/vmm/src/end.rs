@@ -1,13 +1,15 @@
 //! The end of a machine: who wants it first, and why.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use arch_ppc64::StopReason;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::boot::Stopping;
 use crate::error::VmmError;
+
+pub(crate) use crate::locks::lock;
 
 /// Why a machine stops.
 #[derive(Debug)]
@@ -78,8 +80,4 @@ impl End {
     pub(crate) fn take(&self) -> Option<Why> {
         lock(&self.why).take()
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -38,6 +38,7 @@ mod host_file;
 mod input;
 pub mod kvm;
 pub mod lifecycle;
+mod locks;
 pub mod logger;
 mod lost;
 pub mod migration;
