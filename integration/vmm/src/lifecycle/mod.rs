@@ -238,7 +238,7 @@ impl Vmm {
     /// # Errors
     /// As [`shut_down`](Self::shut_down).
     pub fn delete(&self) -> Result<(), LifecycleError> {
-        let _at_work = self.begin_end(Verb::Delete)?;
+        let (_at_work, _) = self.begin_end(Verb::Delete)?;
         self.stop()?;
         if self.lock().vm.take().is_some() {
             self.0.monitor.event("vm", "deleted");
@@ -277,17 +277,18 @@ impl Vmm {
         }
     }
 
-    /// The same for who ends the machine: one that is being started is ended as well.
-    fn begin_end(&self, verb: Verb) -> Result<AtWork<'_>, LifecycleError> {
+    /// The same for who ends the machine: one that is being started, or moved, is ended as well. Gives
+    /// whether there was one.
+    fn begin_end(&self, verb: Verb) -> Result<(AtWork<'_>, bool), LifecycleError> {
         let state = self.lock();
-        let ends = |verb| matches!(verb, Verb::Boot | Verb::ReceiveMigration | Verb::SendMigration);
+        let ends = |verb| verb != Verb::Snapshot && Verb::is_long(verb);
         let ended = state.at_work.filter(|verb| ends(*verb));
         if ended.is_some() && !matches!(state.stage, Stage::Idle) {
             self.0.control.stop();
         }
         drop(state);
         drop(self.wait_while(|state| ended.is_some() && state.at_work == ended));
-        self.begin(verb)
+        Ok((self.begin(verb)?, ended.is_some()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -127,8 +127,11 @@ impl Vmm {
     /// # Errors
     /// [`LifecycleError::WrongState`] where it does not run.
     pub fn shut_down(&self) -> Result<(), LifecycleError> {
-        let at_work = self.begin_end(Verb::Shutdown)?;
-        at_work.needs(runs)?;
+        let (at_work, ended) = self.begin_end(Verb::Shutdown)?;
+        // One that was being started has ended already.
+        if !ended {
+            at_work.needs(runs)?;
+        }
         self.stop()
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::LIMIT;
+use super::{LIMIT, Run, program};
 
 /// The path of a socket, short enough for one.
 pub(crate) fn socket_path() -> PathBuf {
@@ -127,4 +127,53 @@ pub(crate) fn request(method: &str, verb: &str, body: &str) -> String {
             "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         ),
     }
+}
+
+/// A VMM with a socket.
+pub(crate) struct Served {
+    pub(crate) run: Run,
+    pub(crate) path: PathBuf,
+}
+
+impl Served {
+    /// One without a machine.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let path = socket_path();
+        let socket = format!("path={}", path.display());
+        Self { run: Run::of_arguments(&[&["--api-socket", &socket], arguments].concat()), path }
+    }
+
+    /// One that runs a program.
+    pub(crate) fn with(guest: &str, cmdline: &str, arguments: &[&str]) -> Self {
+        let path = socket_path();
+        let socket = format!("path={}", path.display());
+        let run = Run::start(guest, cmdline, &[&["--api-socket", &socket], arguments].concat());
+        Self { run, path }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.path)
+    }
+
+    /// Ends it by request; gives what its console has shown.
+    pub(crate) fn shut_down(self) -> String {
+        self.client().done("vmm.shutdown", "");
+        let (status, shown, complaint) = self.run.end();
+        assert_eq!(status.code(), Some(0), "{complaint}");
+        assert!(!self.path.exists(), "the socket is left");
+        shown
+    }
+}
+
+/// The configuration of a machine that runs a program.
+pub(crate) fn machine(guest: &str, cmdline: &str) -> String {
+    let kernel = program(guest);
+    serde_json::json!({
+        "cpus": {"boot_vcpus": 1, "max_vcpus": 2},
+        "memory": {"size": 256 << 20, "hotplug_size": 512 << 20},
+        "payload": {"kernel": kernel, "cmdline": cmdline},
+        "serial": {"mode": "Tty"}, "console": {"mode": "Off"},
+        "rng": {"src": "/dev/urandom"},
+    })
+    .to_string()
 }
