@@ -37,8 +37,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "PATH", value_parser = socket)]
     pub(crate) api_socket: PathBuf,
 
-    /// How long the VMM may take to answer. To save, restore and move a machine may take any time:
-    /// as long as the VMM shows in such a time that it is there
+    /// How long the VMM may take to answer. To start, save, restore and move a machine may take any
+    /// time, as long as the VMM shows in such a time that it is there
     #[arg(long, value_name = "SECONDS", default_value_t = 60, global = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=86400))]
     timeout: u32,

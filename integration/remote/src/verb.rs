@@ -65,7 +65,7 @@ impl Verb {
                 let body = Some(configuration(file)?);
                 Request { body, ..Request::put("/api/v1/vm.create") }
             }
-            Self::Boot => Request::put("/api/v1/vm.boot"),
+            Self::Boot => Request::put("/api/v1/vm.boot").long(),
             Self::Info => Request::get("/api/v1/vm.info"),
             Self::Counters { prometheus: false } => Request::get("/api/v1/vm.counters"),
             Self::Counters { prometheus: true } => {
@@ -73,7 +73,7 @@ impl Verb {
             }
             Self::Pause => Request::put("/api/v1/vm.pause"),
             Self::Resume => Request::put("/api/v1/vm.resume"),
-            Self::Reboot => Request::put("/api/v1/vm.reboot"),
+            Self::Reboot => Request::put("/api/v1/vm.reboot").long(),
             Self::Shutdown => Request::put("/api/v1/vm.shutdown"),
             Self::Delete => Request::put("/api/v1/vm.delete"),
             Self::PowerButton => Request::put("/api/v1/vm.power-button"),

@@ -5,12 +5,13 @@
 //! a key of Cloud Hypervisor's API is passed over where its value asks for nothing, and refused by name
 //! where it asks for something. `null` is as good as left out, everywhere.
 
-use serde::de::DeserializeOwned;
+use arch_ppc64::layout::LMB_BYTES;
+use serde::de::{DeserializeOwned, Error};
 use serde_json::{Map, Value};
 use serde_path_to_error::Track;
 
 use super::file::{self, ContentError};
-use super::{DiskConfig, FsConfig, NetConfig, VmConfig, VsockConfig};
+use super::{DiskConfig, FsConfig, NetConfig, Size, VmConfig, VsockConfig};
 use crate::quoted;
 
 /// Why a request's body cannot be used.
@@ -61,12 +62,44 @@ pub trait Body: DeserializeOwned {
         let mut track = Track::new();
         let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
         let body: Result<Self, _> = file::object(tracked);
-        body.map_err(|error| content(track.path().to_string(), error))
+        let body = body.map_err(|error| content(track.path().to_string(), error))?;
+        match body.conflict() {
+            Some((key, why)) => Err(content(key.to_owned(), serde_json::Error::custom(why))),
+            None => Ok(body.adapted()),
+        }
+    }
+
+    /// Keys that cannot be together: where they are, and which.
+    #[doc(hidden)]
+    fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        None
+    }
+
+    /// What is near enough to what was asked for.
+    #[doc(hidden)]
+    fn adapted(self) -> Self {
+        self
     }
 }
 
 impl Body for VmConfig {
     const PLACE: &'static str = "";
+
+    fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        let is_both = self.payload.kernel.is_some() && self.payload.boot.is_some();
+        is_both.then_some(("payload", "there can be \"kernel\" or \"boot\", not both"))
+    }
+
+    /// Clients ask for room for all of the host's memory, whatever that is in blocks.
+    fn adapted(mut self) -> Self {
+        let Size(asked) = self.memory.hotplug_size;
+        let fits = asked - asked % LMB_BYTES;
+        if fits != asked {
+            log::info!("hotplug_size {asked} is taken as {fits}, a multiple of 256M");
+            self.memory.hotplug_size = Size(fits);
+        }
+        self
+    }
 }
 
 impl Body for DiskConfig {
@@ -286,6 +319,9 @@ mod tests {
             "rng": {"src": "/dev/urandom"}}"#;
         let expected = VmConfig::from_json(file.as_bytes(), "f".as_ref()).unwrap();
         assert_eq!(VmConfig::from_body(body.as_bytes()).unwrap(), expected);
+        let room = r#"{"memory": {"size": "1G", "hotplug_size": 805306369}}"#;
+        let room = VmConfig::from_body(room.as_bytes()).unwrap();
+        assert_eq!(room.memory.hotplug_size, Size(768 << 20));
         let net = r#"{"tap": "t", "ip": "192.168.249.1", "num_queues": 2, "vhost_mode": "Client"}"#;
         let net = NetConfig::from_body(net.as_bytes()).unwrap();
         assert_eq!(net, NetConfig::parse("tap=t").unwrap());
@@ -306,6 +342,7 @@ mod tests {
             // Nobody's keys, and values that are none.
             (r#"{"cpus": {"bots": 1}}"#, "at \"cpus.bots\""),
             (r#"{"disks": {"path": "a"}}"#, "at \"disks\""),
+            (r#"{"payload": {"kernel": "k", "boot": {"device": "disk0"}}}"#, "at \"payload\""),
             ("[]", "body cannot be used"),
             ("", "body cannot be used"),
             ("null", "body cannot be used"),

@@ -26,6 +26,7 @@ mod network;
 mod nodes;
 mod nvram;
 mod on_host;
+mod operate;
 mod package;
 mod patched;
 mod peers;
@@ -37,6 +38,7 @@ mod ranges;
 mod resizes;
 mod row;
 mod saves;
+mod scripts;
 mod software;
 mod user_programs;
 
@@ -173,6 +175,13 @@ const STEPS: &[Step] = &[
         "soft-migrate",
         "a guest moves, its line is cut, and it runs in one place",
         proofs::software_migrations,
+    ),
+    soft("soft-api", "the scripts of docs/api.md do what it shows", operate::api),
+    soft("soft-service", "the systemd unit starts a guest and shuts it down", operate::service),
+    soft(
+        "soft-container",
+        "a guest runs in a root of its own, as an image has it",
+        operate::container,
     ),
     soft("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     soft("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
