@@ -10,7 +10,7 @@ use arch_ppc64::hypercall::token;
 use arch_ppc64::pci::{self, HostBridge, HostBridgeOptions, PciPins, PciWindows};
 use arch_ppc64::platform::{
     Device, InterruptController, InterruptError, InterruptKind, InterruptLine, Platform,
-    PlatformBuilder, Signal, SourceNumber,
+    PlatformBuilder, SaveState, Signal, SourceNumber, StateError, StateValue,
 };
 use arch_ppc64::rtas::{EPOW, EVENT_SOURCES_ID, EventSources, StandardCalls, token_of};
 use arch_ppc64::topology::{CpuTopology, CpuTopologyError};
@@ -151,8 +151,23 @@ impl PciFunction for Card {
     }
     fn read_bar(&self, _: usize, _: u64, _: &mut [u8]) {}
     fn write_bar(&self, _: usize, _: u64, _: &[u8]) {}
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
     fn reset(&self) {
         lock(&self.1).reset();
+    }
+}
+
+impl SaveState for Card {
+    fn save(&self) -> Result<StateValue, StateError> {
+        StateValue::of(&lock(&self.1).state())
+    }
+    fn restore(&self, _: u32, state: &StateValue) -> Result<(), StateError> {
+        let bytes: Vec<u8> = state.get()?;
+        let mut config = lock(&self.1);
+        *config = config.with_state(&bytes)?;
+        Ok(())
     }
 }
 
