@@ -13,6 +13,9 @@ use crate::program::{is_present, output_of, tool};
 use super::log::Log;
 use super::scripts;
 
+/// The device files that every container has.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
 /// Programs and a guest, in a folder.
 struct Place {
     folder: TemporaryFolder,
@@ -122,19 +125,22 @@ pub(super) fn container(log: &mut Log) -> Result<()> {
         guest::take(&place.path().join(name), &root.join("vm").join(name))?;
     }
     write_configuration(&place, "root/vm/machine.json")?;
-    // Devices as a container has them.
+    for device in DEVICES {
+        folders::write(&root.join("dev").join(device), b"")?;
+    }
+    // Devices as a container has them, and nothing to be written but the folder of the socket.
     let inside = format!(
-        "set -eu\nfor device in null zero full random urandom tty; do\n\
-             touch root/dev/$device; mount --bind /dev/$device root/dev/$device\ndone\n\
-         mount -t proc proc root/proc\nmount --bind root root\n\
-         mount --bind root/run/vm root/run/vm\n\
-         {entry} {command} > console.log 2> vmm.log & vmm=$!\n\
+        "set -eu\nmount --bind root root\n\
+         for device in {devices}; do mount --bind /dev/$device root/dev/$device; done\n\
+         mount -t proc proc root/proc\nmount -t tmpfs tmpfs root/run/vm\n\
+         mount -o remount,bind,ro root\nif touch root/tmp/x 2> /dev/null; then exit 1; fi\n\
+         chroot root /bin/sh -c 'cd /vm && exec \"$0\" \"$@\"' {entry} {command} \
+             > console.log 2> vmm.log & vmm=$!\n\
          until grep -q 'guest:' console.log; do kill -0 $vmm; sleep 0.2; done\n\
-         chroot root /usr/bin/pseries-remote --api-socket /run/vm/api.sock ping\n\
-         chroot root /usr/bin/pseries-remote --api-socket /run/vm/api.sock power-button\n\
-         wait $vmm\ngrep -a GUEST-SHUTS-DOWN console.log\n",
-        entry =
-            format_args!("chroot root /bin/sh -c 'cd /vm && exec \"$0\" \"$@\"' {}", words(&entry)),
+         remote='chroot root /usr/bin/pseries-remote --api-socket /run/vm/api.sock'\n\
+         $remote ping\n$remote power-button\nwait $vmm\ngrep -a GUEST-SHUTS-DOWN console.log\n",
+        devices = DEVICES.join(" "),
+        entry = words(&entry),
         command = words(&command),
     );
     // A shell is in the image, too.
