@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::answer::ApiError;
+use super::openapi;
 use super::routes::{self, Act, Answer, Gives, Route};
 use super::timed::{Activity, Timed};
 use super::workers::Workers;
@@ -119,6 +120,7 @@ impl Answerer {
         }
         match route.act {
             Act::Tell(tell) => tell(&self.vmm),
+            Act::Describe => Ok(Some(openapi::document())),
             Act::Ask(ask) => {
                 let vmm = self.vmm.clone();
                 let told = self.workers.ask(move || ask(&vmm))?;

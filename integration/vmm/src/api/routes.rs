@@ -43,6 +43,8 @@ pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 pub(super) enum Act {
     /// At once, waiting for nothing: GET.
     Tell(fn(&Vmm) -> Answer),
+    /// With the document of the API: GET.
+    Describe,
     /// By one of the threads for that, as it may have to wait: GET.
     Ask(fn(&Vmm) -> Answer),
     /// By one of the threads for that: PUT.
@@ -65,7 +67,7 @@ pub(super) enum Gives {
 impl Route {
     pub(super) fn method(&self) -> Method {
         match self.act {
-            Act::Tell(_) | Act::Ask(_) => Method::GET,
+            Act::Tell(_) | Act::Describe | Act::Ask(_) => Method::GET,
             Act::Do(_) => Method::PUT,
         }
     }
@@ -140,7 +142,14 @@ pub(super) const ROUTES: &[Route] = &[
     taking::<ReceiveMigration>("vm.receive-migration", "Waits for a VM that another VMM sends, and has it go on here", |vmm, body| {
         done("vm.receive-migration", vmm.receive_migration(&read("vm.receive-migration", body)?))
     }, &[INVALID, (405, "a VM is created already"), BUSY, FAILED]),
-    tell("vmm.openapi", "Tells what can be asked for: this document", |_| Ok(Some(super::document())), |_| schemars::json_schema!({ "type": "object" }), &[]),
+    Route {
+        name: "vmm.openapi",
+        summary: "Tells what can be asked for: this document",
+        act: Act::Describe,
+        takes: None,
+        gives: Gives::Json(|_| schemars::json_schema!({ "type": "object" })),
+        fails: &[],
+    },
 ];
 
 const fn tell(
