@@ -25,7 +25,7 @@ pub use arch_ppc64::memory_slot::{DirtyPages, MemoryFlags};
 pub use error::KvmError;
 pub use interrupts::XicsOrXive;
 pub use state::{CoreRegisters, NoRegisterValue, RegisterValue, Segment, VcpuState};
-pub use sys::IOCTLS;
+pub use sys::{INTERRUPT_IOCTLS, IOCTLS};
 pub use time::TimePolicy;
 pub use vcpu::Vcpu;
 pub use vm::{Kvm, Vm, VmOptions};

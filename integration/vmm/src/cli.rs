@@ -9,9 +9,11 @@ use clap::{ArgGroup, Parser, ValueEnum};
 use crate::api::ApiSocket;
 use crate::config::flags::{CpusFlag, MachineFlag, MemoryFlag};
 use crate::config::{
-    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, NetConfig, NumaConfig, NvramConfig,
-    PayloadConfig, RestoreConfig, RngConfig, VmConfig, VsockConfig, ZoneConfig,
+    BootConfig, ConsoleConfig, DiskConfig, FileError, FsConfig, LandlockRule, NetConfig,
+    NumaConfig, NvramConfig, PayloadConfig, RestoreConfig, RngConfig, VmConfig, VsockConfig,
+    ZoneConfig,
 };
+use crate::confine::{Confinement, Seccomp};
 use crate::moments::Moment;
 use crate::monitor::EventsTo;
 use crate::name::VmName;
@@ -278,6 +280,24 @@ pub struct Cli {
     #[arg(long, value_name = "NAME")]
     pub name: Option<VmName>,
 
+    /// What becomes of system calls that the VMM's threads have no business with, such as a guest's
+    /// that has broken into one. Each thread has a list of those that it needs; none of them runs
+    /// programs, makes processes or connects to networks [default: true, where the host can]
+    #[arg(long, value_enum, value_name = "true|false|log")]
+    pub seccomp: Option<Seccomp>,
+
+    /// Whether the VMM can only have the files that its arguments and --config name, and a few that
+    /// it reads of the host. With true, a kernel that has no landlock is an error [default: where the
+    /// host can; with --api-socket false, as requests may name any file]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    pub landlock: Option<bool>,
+
+    /// Files, or folders with all that is in them, that the VMM may have besides, as those that
+    /// requests name when it runs: access is r to read, w to write, make and remove, or rw
+    #[arg(long, value_name = "path=PATH,access=rw", num_args = 1.., value_parser = LandlockRule::parse)]
+    pub landlock_rules: Vec<LandlockRule>,
+
     /// How much to tell on standard error
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = LogLevel::Warn)]
     pub log: LogLevel,
@@ -360,6 +380,20 @@ impl Cli {
     pub fn has_machine(&self) -> bool {
         let Self { kernel, disk, net, config, .. } = self;
         kernel.is_some() || config.is_some() || !disk.is_empty() || !net.is_empty()
+    }
+
+    /// How this process is confined.
+    pub fn confinement(&self) -> Confinement {
+        Confinement {
+            seccomp: self.seccomp,
+            landlock: self.landlock,
+            landlock_rules: self.landlock_rules.clone(),
+            has_requests: self.api_socket.is_some(),
+            api_socket: match &self.api_socket {
+                Some(ApiSocket::Path(path)) => Some(path.clone()),
+                _ => None,
+            },
+        }
     }
 
     /// The configuration that the arguments describe, with that of the file beneath it.

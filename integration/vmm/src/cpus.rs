@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arch_ppc64::CpuIndex;
 use arch_ppc64::platform::StateValue;
 
+use crate::confine::{self, Role};
 use crate::cpu_thread::{CpuThread, Shared, Task};
 use crate::end::lock;
 use crate::error::{VmmError, create};
@@ -50,7 +51,10 @@ impl Cpus {
             tasks: wanted,
         };
         let name = std::thread::Builder::new().name(index.to_string());
-        let handle = name.spawn(|| thread.main())?;
+        let handle = name.spawn(|| {
+            confine::begin(Role::Cpu);
+            thread.main()
+        })?;
         lock(&self.threads).insert(index, Thread { handle, tasks, published });
         Ok(())
     }

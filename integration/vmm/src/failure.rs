@@ -6,6 +6,7 @@ use arch_ppc64::cpu::{CpuError, CpuModel};
 use crate::api::SocketError;
 use crate::boot::BootError;
 use crate::config::{DeviceError, FileError, LayoutError};
+use crate::confine::ConfineError;
 use crate::consoles::ConsoleError;
 use crate::devices::DeviceOpenError;
 use crate::dump::DumpError;
@@ -100,6 +101,9 @@ pub enum Failure {
     /// No machine came from another process.
     #[error("no machine has come")]
     Migration(#[from] MigrationError),
+    /// This process cannot be confined as was asked for.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The run ended early.
     #[error(transparent)]
     Run(#[from] VmmError),
@@ -133,6 +137,8 @@ impl Failure {
             Self::Monitor(_) => 2,
             Self::Restore(error) | Self::Run(VmmError::Restore(error)) if error.is_the_users() => 2,
             Self::Restore(_) => 1,
+            Self::Confine(error) if error.is_the_users() => 2,
+            Self::Confine(_) => 1,
             Self::Nvram(error) if error.is_the_users() => 2,
             Self::Nvram(_) => 1,
             Self::File(_) | Self::Payload(_) | Self::DeviceOpen(_) | Self::Console(_) => 1,

@@ -11,6 +11,7 @@ use arch_ppc64::rtas::PowerButton;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::confine::{self, Role};
 use crate::console::HostConsole;
 use crate::end::{End, Why, lock};
 use crate::error::{VmmError, create};
@@ -69,6 +70,7 @@ impl EventLoop {
         }
         events.add_subscriber(Box::new(Stop { event: stop.clone(), stopped: stopped.clone() }));
         let listen = move || {
+            confine::begin(Role::Events);
             while !*lock(&stopped) {
                 if let Err(error) = events.run() {
                     end.because(Why::Host(VmmError::Events(error)));

@@ -22,6 +22,7 @@ pub mod api;
 mod boot;
 pub mod cli;
 pub mod config;
+pub mod confine;
 mod console;
 mod consoles;
 pub mod counters;
@@ -130,6 +131,9 @@ fn saved(cli: &Cli, restore: &RestoreConfig) -> Result<(VmConfig, Resumption), F
     let saved = SavedMachine::open(restore.source_url.path())?.prefaulted(restore.prefault);
     let mut config = saved.config().clone();
     cli.set_consoles(&mut config);
+    // Who wrote what is there does not say what this process may have.
+    config.landlock_enable = None;
+    config.landlock_rules.clear();
     let resumes = restore.resume.unwrap_or(true);
     Ok((config, saved.resumption(!resumes)))
 }

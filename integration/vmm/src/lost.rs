@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::boot::Loss;
+use crate::confine::{self, Role};
 use crate::end::{End, Why};
 use crate::error::VmmError;
 
@@ -24,6 +25,7 @@ impl LossWatch {
         let stopped = stop.clone();
         let thread = thread::Builder::new().name("lazy-ram".to_owned());
         let thread = thread.spawn(move || {
+            confine::begin(Role::Signals);
             if is_lost(&loss, &stopped) {
                 end.because(Why::Host(VmmError::LostMemory));
             }

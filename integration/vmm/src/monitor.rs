@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::confine::{self, Role};
 use crate::{quoted, signals};
 
 /// How many events wait to be written before others are left out.
@@ -106,7 +107,11 @@ impl Monitor {
         let (lines, written) = sync_channel(WAITING);
         let sender = Sender { start: Instant::now(), lines, left_out: AtomicU64::new(0) };
         let thread = thread::Builder::new().name("to events".to_owned());
-        signals::without(&signals::TAKEN, || thread.spawn(move || write_out(file, &written)))
+        let write_out = move || {
+            confine::begin(Role::Outlet);
+            write_out(file, &written);
+        };
+        signals::without(&signals::TAKEN, || thread.spawn(write_out))
             .map_err(MonitorError::Thread)?;
         Ok(Self(Some(Arc::new(sender))))
     }

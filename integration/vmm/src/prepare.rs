@@ -12,6 +12,7 @@ use arch_ppc64::rtas::RealTimeClock;
 use crate::boot::{BootFrom, RamPlan, Randomness};
 use crate::cli::{BackendChoice, Cli};
 use crate::config::VmConfig;
+use crate::confine::{self, Beside};
 use crate::consoles::{Consoles, Ptys};
 use crate::devices::{Devices, Needs};
 use crate::error::VmmError;
@@ -108,6 +109,11 @@ pub(crate) fn setup(
     mut moments: Moments,
 ) -> Result<Ready, Failure> {
     let machine = machine(config, config_file, options)?;
+    let kvm = options.backend != BackendChoice::Interp;
+    let beside = Beside { kvm, ..Beside::default() };
+    if let Some(warning) = confine::to_files(config, &beside)? {
+        log::warn!("{warning}");
+    }
     let from = BootFrom::open(config, &machine).map_err(Failure::Payload)?;
     if let BootFrom::Payload(payload) = &from {
         if let Some(hint) = payload.hint(&machine).map_err(Failure::Payload)? {
@@ -153,6 +159,7 @@ pub(crate) fn setup(
         control: control.clone(),
         resumption: Mutex::default(),
     };
+    confine::to_open_sockets(config);
     moments.reach(Phase::Opened);
     let stats = Arc::new(Mutex::new(Stats { moments, ..Stats::default() }));
     Ok(Ready { setup, consoles, kept, stats, tells_stats: options.stats })

@@ -10,8 +10,8 @@ use crate::cli::Cli;
 use crate::name::VmName;
 use crate::resize::Control;
 use crate::{
-    Ending, Failure, api, config, die_of, dump_fdt, finish, is_reader_gone, logger, name, quoted,
-    run_controlled,
+    Ending, Failure, api, config, confine, die_of, dump_fdt, finish, is_reader_gone, logger, name,
+    quoted, run_controlled,
 };
 
 /// The command line of this process, or what it asked for or has wrong, which was said, and the exit
@@ -41,9 +41,23 @@ pub fn run(cli: &Cli, control: &Control) -> ExitCode {
     if let Some(name) = cli.name.clone().or_else(of_socket) {
         name::set(name);
     }
+    // Before any other thread is there. What writes a file and ends runs no guest.
+    let confined = match cli.dump_fdt {
+        None => confine::start(&cli.confinement()),
+        Some(_) => Ok(None),
+    };
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {
         logger::tell(&quoted::message(&error.to_string()));
         return ExitCode::from(error.status());
+    }
+    match confined {
+        Ok(None) => {}
+        Ok(Some(warning)) => log::warn!("{warning}"),
+        Err(error) => {
+            logger::tell(&error.to_string());
+            finish(false);
+            return ExitCode::from(2);
+        }
     }
     let ending = match &cli.dump_fdt {
         Some(path) => dump_fdt(cli, path).map(|()| None),
@@ -101,6 +115,9 @@ fn complain(failure: &Failure) {
         source = error.source();
     }
     logger::tell(&quoted::message(&message));
+    if let Some(hint) = confine::hint(failure) {
+        logger::tell(hint);
+    }
 }
 
 /// Writes to standard output. Whoever does not read to the end has read enough.

@@ -142,6 +142,14 @@ pub(crate) fn before_death(last_work: fn()) {
     }
 }
 
+/// Does what is done before a signal ends the process, in the handler of one.
+pub(crate) fn last_work() {
+    // Looking takes no lock.
+    if let Some(death) = DEATH.get() {
+        (death.last_work)();
+    }
+}
+
 /// The handler of [`DEADLY`] signals, on the thread that the signal came to, anywhere.
 extern "C" fn die(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // It was set before this could be called, and looking takes no lock.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::confine::{self, Role};
 use crate::end::{End, Why};
 use crate::outlet;
 use crate::signals::{self, Asked, Signals};
@@ -50,7 +51,11 @@ impl Watch {
         let place = terminal::place();
         let watcher = Watcher { signals, end, job, stop: stop.clone(), place, leaves: None };
         let thread = thread::Builder::new().name("signals".to_owned());
-        let thread = Some(thread.spawn(move || watcher.watch())?);
+        let watch = move || {
+            confine::begin(Role::Signals);
+            watcher.watch()
+        };
+        let thread = Some(thread.spawn(watch)?);
         Ok(Self { stop, thread })
     }
 }

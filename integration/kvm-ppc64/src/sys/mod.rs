@@ -13,6 +13,6 @@ pub(crate) use calls::{
     get_device_attr, get_event_queue, get_one_reg, host_clock, owned, set_device_attr,
     set_event_queue, set_memory_region, set_one_reg, with_bitmap, with_struct, with_value,
 };
-pub use numbers::IOCTLS;
 pub(crate) use numbers::*;
+pub use numbers::{INTERRUPT_IOCTLS, IOCTLS};
 pub(crate) use structs::*;

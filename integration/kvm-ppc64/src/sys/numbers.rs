@@ -64,6 +64,9 @@ ioctls! {
     GET_DEVICE_ATTR = (WRITE, 0xe2, DeviceAttr), 0x8018_aee2;
 }
 
+/// Those of [`IOCTLS`] that raise interrupts, by whoever has a line.
+pub const INTERRUPT_IOCTLS: &[u64] = &[IRQ_LINE, GET_DEVICE_ATTR, SET_DEVICE_ATTR];
+
 /// The one version of the API there is.
 pub(crate) const API_VERSION: i32 = 12;
 

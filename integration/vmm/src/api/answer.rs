@@ -6,6 +6,7 @@ use hyper::StatusCode;
 
 use super::workers::Full;
 use crate::config::BodyError;
+use crate::confine;
 use crate::lifecycle::{Blame, LifecycleError};
 
 /// Why a request is not done.
@@ -73,6 +74,7 @@ impl ApiError {
             }
             next = error.source();
         }
+        reasons.extend(confine::hint(self).map(str::to_owned));
         reasons
     }
 }

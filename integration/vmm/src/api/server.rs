@@ -16,6 +16,7 @@ use super::connection::{Answerer, serve};
 use super::place::{Listener, SocketError};
 use super::timed::Activity;
 use super::workers::Workers;
+use crate::confine::{self, Role};
 use crate::lifecycle::Vmm;
 
 /// How many clients there can be at one time. Another one waits until one of them goes, or has asked for
@@ -50,7 +51,10 @@ impl Server {
         let thread = thread::Builder::new().name("api".to_owned());
         let answerer = Answerer { vmm, workers };
         let thread = thread
-            .spawn(move || run(&runtime, socket, &answerer, stopped))
+            .spawn(move || {
+                confine::begin(Role::Api);
+                run(&runtime, socket, &answerer, stopped);
+            })
             .map_err(SocketError::Thread)?;
         Ok(Self { stop, thread: Some(thread), _listener: listener })
     }

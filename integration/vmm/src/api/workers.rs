@@ -8,6 +8,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use crate::confine::{self, Role};
 use crate::end::lock;
 
 /// How many verbs are worked on at one time: one that takes long, and those who are told so.
@@ -34,7 +35,10 @@ impl Workers {
         for number in 0..THREADS {
             let taken = taken.clone();
             let thread = thread::Builder::new().name(format!("verb-{number}"));
-            thread.spawn(move || work(&taken))?;
+            thread.spawn(move || {
+                confine::begin(Role::Verb);
+                work(&taken);
+            })?;
         }
         Ok(Self(jobs))
     }
@@ -59,6 +63,7 @@ impl Workers {
 fn work(taken: &Mutex<Receiver<Job>>) {
     loop {
         let Ok(job) = lock(taken).recv() else { return };
+        confine::to_files_of_machines();
         // A bug in one verb is not the end of the others: whoever waits for it is told.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             log::error!("a request was given up: this is a bug");

@@ -28,6 +28,7 @@ impl VmConfig {
             .chain(sockets)
             .chain(self.fs.iter_mut().map(|fs| &mut fs.socket))
             .chain(self.nvram.iter_mut().map(|nvram| &mut nvram.path))
+            .chain(self.landlock_rules.iter_mut().map(|rule| &mut rule.path))
             .chain(consoles.filter_map(|console| match console {
                 ConsoleConfig::File(path) | ConsoleConfig::Socket(path) => Some(path),
                 _ => None,

@@ -11,6 +11,7 @@ mod devices;
 mod file;
 pub mod flags;
 mod foreign;
+mod landlock;
 mod layout;
 mod memory;
 mod numa;
@@ -39,6 +40,7 @@ pub use devices::{
 };
 pub use file::{ContentError, FileError, MAX_CONFIG_BYTES};
 pub use foreign::{Body, BodyError};
+pub use landlock::{LandlockAccess, LandlockRule};
 pub use layout::LayoutError;
 pub use memory::{Backing, MemoryConfig, ONLY_ZONE, Pages, ZoneConfig};
 pub use numa::{DistanceConfig, NumaConfig};
@@ -105,6 +107,13 @@ pub struct VmConfig {
     /// The other end of a second console, by virtio; there is none when left out.
     #[serde(deserialize_with = "file::object")]
     pub console: ConsoleConfig,
+    /// Whether the program is confined to files of this configuration (landlock); when left out,
+    /// where the host's kernel can, and there is no `--api-socket`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landlock_enable: Option<bool>,
+    /// Files and folders that it may have besides.
+    #[serde(deserialize_with = "file::objects", skip_serializing_if = "Vec::is_empty")]
+    pub landlock_rules: Vec<LandlockRule>,
 }
 
 /// For the schema.
@@ -162,6 +171,8 @@ impl Default for VmConfig {
             nvram: None,
             serial: ConsoleConfig::Tty,
             console: ConsoleConfig::Off,
+            landlock_enable: None,
+            landlock_rules: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Leave, Vmm};
+use crate::confine::{self, Role};
 use crate::signals::{self, Asked, Signals};
 
 /// How long the process has to end in order.
@@ -27,7 +28,11 @@ impl IdleWatch {
         let stop = Arc::new(EventFd::new(EFD_NONBLOCK)?);
         let (vmm, stopped) = (vmm.clone(), stop.clone());
         let thread = thread::Builder::new().name("signals".to_owned());
-        let thread = Some(thread.spawn(move || watch(&vmm, &signals, &stopped))?);
+        let watch = move || {
+            confine::begin(Role::Signals);
+            watch(&vmm, &signals, &stopped);
+        };
+        let thread = Some(thread.spawn(watch)?);
         Ok(Self { stop, thread })
     }
 }

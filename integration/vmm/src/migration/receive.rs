@@ -16,6 +16,7 @@ use super::ram::{receive_pages, receive_zeros};
 use super::url::MigrationUrl;
 use crate::boot::{MachineRam, Stopping};
 use crate::config::{Size, VmConfig};
+use crate::confine::{self, Role};
 use crate::devices::Devices;
 use crate::end::lock;
 use crate::saved::{MachineState, Outline, RestoreError, Resumption, Source};
@@ -113,7 +114,11 @@ impl Incoming {
         });
         let clerk = arrival.clone();
         let thread = thread::Builder::new().name("migration".to_owned());
-        let clerk = thread.spawn(move || clerk.answer(&door)).map_err(failed)?;
+        let answer = move || {
+            confine::begin(Role::Migration);
+            clerk.answer(&door);
+        };
+        let clerk = thread.spawn(answer).map_err(failed)?;
         let (link, clerk) = (Some(link), Some(clerk));
         Ok(Self { config, outline, arrival, paused, link, clerk })
     }
@@ -381,6 +386,7 @@ impl Arriving {
         let arrival = self.arrival.clone();
         let thread = thread::Builder::new().name("migration".to_owned());
         let heard = thread.spawn(move || {
+            confine::begin(Role::Migration);
             if matches!(Message::read(&mut link), Ok(Message::Known)) {
                 arrival.known();
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arch_ppc64::smp::Mailboxes;
 
+use crate::confine::{self, Role};
 use crate::end::lock;
 
 /// How long it runs and stands still, in one turn. Moments are short for a guest that counts them.
@@ -50,7 +51,11 @@ impl Standstill {
         if percent > 0 && self.thread.is_none() {
             let shared = self.shared.clone();
             let thread = thread::Builder::new().name("slow-down".to_owned());
-            self.thread = thread.spawn(move || shared.run()).ok();
+            let run = move || {
+                confine::begin(Role::Pace);
+                shared.run();
+            };
+            self.thread = thread.spawn(run).ok();
         }
     }
 }

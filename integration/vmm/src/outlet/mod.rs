@@ -24,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::confine::{self, Role};
 use crate::{name, signals, terminal};
 use direct::Direct;
 use queue::{LaneState, Piece, State};
@@ -129,7 +130,11 @@ impl Lane {
         let writer = outlet.clone();
         let thread = thread::Builder::new().name(format!("to {name}"));
         // Whoever takes the signals that end the process puts the terminal back first.
-        signals::without(&signals::TAKEN, || thread.spawn(move || writer.write_out()))?;
+        let write_out = move || {
+            confine::begin(Role::Outlet);
+            writer.write_out();
+        };
+        signals::without(&signals::TAKEN, || thread.spawn(write_out))?;
         outlets.push(Arc::downgrade(&outlet));
         Ok(Self { outlet, index: 0, direct: None })
     }

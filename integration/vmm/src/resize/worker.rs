@@ -16,6 +16,7 @@ use super::notes::{Heard, Message, Notes, Shared};
 use super::plan::{Step, plan};
 use super::{Amount, Control, Info, ResizeError, check};
 use crate::boot::MachineRam;
+use crate::confine::{self, Role};
 use crate::cpus::Cpus;
 use crate::devices::{DeviceChangeError, DeviceInfo, Devices, Plugged, Running};
 use crate::error::{VmmError, create};
@@ -55,7 +56,10 @@ impl Resizer {
         let Notes { shared, to, from } = notes;
         let name = std::thread::Builder::new().name("resize".to_owned());
         let heard = shared.clone();
-        let thread = name.spawn(move || worker.main(&from, &heard))?;
+        let thread = name.spawn(move || {
+            confine::begin(Role::Resize);
+            worker.main(&from, &heard);
+        })?;
         control.begin(Some(to.clone()), info, devices, infos);
         Ok(Self { control, worker: Some((shared, to, thread)) })
     }

@@ -13,6 +13,7 @@ use vm_memory::bitmap::{Bitmap, BitmapSlice};
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::huge;
+use crate::confine::{self, Role};
 use crate::ram::Ram;
 
 /// What a thread reads at once, from a multiple of it on in the guest: a huge page, which two threads
@@ -50,7 +51,10 @@ pub(super) fn fill(
             for _ in 1..threads.min(cores) {
                 // One that is missing is no harm: this one does what others do not.
                 let named = thread::Builder::new().name("load".to_owned());
-                let _ = named.spawn_scoped(scope, || job.work());
+                let _ = named.spawn_scoped(scope, || {
+                    confine::begin(Role::Memory);
+                    job.work();
+                });
             }
             job.work();
         });

@@ -14,6 +14,7 @@ use vm_memory::{Bytes, GuestMemoryRegion, MmapRegion, VolatileMemory};
 use super::mapping::advise;
 use super::{RamError, huge};
 use crate::config::{Backing, Size};
+use crate::confine::{self, Role};
 use crate::logger;
 use crate::ram::RamRegion;
 
@@ -95,6 +96,7 @@ fn run_with(
             let started = thread::Builder::new().name("memory".to_owned()).spawn_scoped(scope, {
                 let job = &job;
                 move || {
+                    confine::begin(Role::Memory);
                     job.work();
                     drop(finished);
                 }
