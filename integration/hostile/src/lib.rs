@@ -34,6 +34,7 @@ pub mod labels;
 pub mod nvram;
 pub mod pci_config;
 pub mod rtas;
+pub mod saved;
 pub mod sequences;
 pub mod virtio_chains;
 pub mod virtio_common;
@@ -79,6 +80,7 @@ pub const TARGETS: &[Target] = &[
     target!(virtio_common, &[]),
     target!(virtio_chains, &[]),
     target!(device_states, &[]),
+    target!(saved, &[]),
     target!(labels, &[]),
     target!(iso9660, &[]),
     target!(fat, &[]),

@@ -98,6 +98,11 @@ fn device_states() {
 }
 
 #[test]
+fn saved() {
+    survives("saved", 60, 40);
+}
+
+#[test]
 fn labels() {
     survives("labels", 300, 300);
 }

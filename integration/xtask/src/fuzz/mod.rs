@@ -56,6 +56,11 @@ const TARGETS: &[Target] = &[
     target("virtio_common", 2048, "virtio-pci: registers in any order and width, queues anywhere"),
     target("virtio_chains", 2048, "virtio devices: descriptors, rings and requests of anything"),
     target("device_states", 256, "saved devices: taken up, or refused with nothing changed"),
+    target(
+        "saved",
+        256,
+        "saved machines: files that were changed are taken up, or refused by name",
+    ),
     target("labels", 1024, "tables of partitions: read as made, and nothing outside of the disk"),
     target("iso9660", 1024, "ISO 9660: files found as made, and nothing outside of the disk"),
     target("fat", 1024, "FAT: files found as others wrote them, and nothing outside of the disk"),
