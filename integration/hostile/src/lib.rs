@@ -15,6 +15,7 @@ mod input;
 mod media;
 mod names;
 mod pci_machine;
+mod process;
 mod ram;
 mod reach;
 
@@ -31,8 +32,10 @@ pub mod hpt;
 pub mod iso9660;
 pub mod json;
 pub mod labels;
+pub mod moves;
 pub mod nvram;
 pub mod pci_config;
+pub mod requests;
 pub mod rtas;
 pub mod saved;
 pub mod sequences;
@@ -80,7 +83,9 @@ pub const TARGETS: &[Target] = &[
     target!(virtio_common, &[]),
     target!(virtio_chains, &[]),
     target!(device_states, &[]),
+    target!(requests, requests::BEYOND),
     target!(saved, &[]),
+    target!(moves, &[]),
     target!(labels, &[]),
     target!(iso9660, &[]),
     target!(fat, &[]),

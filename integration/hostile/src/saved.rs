@@ -1,22 +1,20 @@
 //! Saved machines that were changed on their way: taken up, or refused by name.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use pseries_vmm::cli::Cli;
-use pseries_vmm::program::command_line;
-use pseries_vmm::resize::Control;
-use pseries_vmm::{Ending, Failure, run_controlled};
+use pseries_vmm::Failure;
 use serde_json::Value;
 
 use crate::Reach;
 use crate::changes::change;
 use crate::input::Input;
+use crate::process::{LIMIT, Machine, chain, endless, folder};
 
 /// How many changes an input makes at most.
 const CHANGES_MAX: usize = 12;
@@ -52,9 +50,6 @@ const MEMORY_FILE: &str = "memory-ranges";
 
 const RAM_BYTES: u64 = 64 << 20;
 
-/// How long a machine may take to come to rest: as long as it likes, if it does.
-const LIMIT: Duration = Duration::from_secs(300);
-
 /// For how long a machine runs before it is saved, and when it was taken up.
 const BEFORE: Duration = Duration::from_millis(300);
 const AFTER: Duration = Duration::from_millis(2);
@@ -75,8 +70,8 @@ pub fn run(data: &[u8]) -> Reach {
     let files = whole.changed(&mut input);
     let is_same = files == *whole;
     let other_memory = files.memory != whole.memory;
-    files.write(&folder("changed"));
-    let url = format!("source_url=file://{},resume=on", folder("changed").display());
+    files.write(&folder("saved/changed"));
+    let url = format!("source_url=file://{},resume=on", folder("saved/changed").display());
     let machine = Machine::start(&["--restore", &url]);
     match machine.runs() {
         Err(failure) => {
@@ -114,21 +109,6 @@ fn refused(failure: &Failure) -> usize {
     }
 }
 
-fn chain(failure: &Failure) -> String {
-    let mut said = failure.to_string();
-    let mut source = failure.source();
-    while let Some(error) = source {
-        said += &format!(": {error}");
-        source = error.source();
-    }
-    said
-}
-
-/// Where machines are saved.
-fn folder(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("hostile-saved-{}", std::process::id())).join(name)
-}
-
 /// The files of a saved machine.
 #[derive(Debug, Clone, PartialEq)]
 struct Files {
@@ -149,22 +129,10 @@ struct Memory {
 fn whole() -> &'static Files {
     static WHOLE: OnceLock<Files> = OnceLock::new();
     WHOLE.get_or_init(|| {
-        let _ = fs::remove_dir_all(folder(""));
-        let (disk, saved) = (folder("disk"), folder("saved"));
+        let (disk, saved) = (folder("saved/disk"), folder("saved/whole"));
         fs::create_dir_all(&saved).expect("a folder");
         fs::write(&disk, vec![0; 1 << 20]).expect("a disk");
-        let guest = concat!(env!("CARGO_MANIFEST_DIR"), "/../vmm/tests/guests/outputs.elf");
-        let disk = format!("path={},readonly=on", disk.display());
-        let machine = [
-            ["--kernel", guest],
-            ["--cmdline", "console"],
-            ["--memory", "size=64M"],
-            ["--cpus", "boot=2"],
-            ["--serial", "null"],
-            ["--disk", &disk],
-            ["--rng", "src=/dev/urandom"],
-        ];
-        let machine = Machine::start(machine.as_flattened());
+        let machine = Machine::start(endless(&disk.display().to_string()).as_flattened());
         let machine = machine.runs().unwrap_or_else(|failure| panic!("{}", chain(&failure)));
         thread::sleep(BEFORE);
         machine.control.pause(LIMIT).expect("it comes to rest");
@@ -276,47 +244,5 @@ fn change_bytes(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
                 *byte = *new;
             }
         }
-    }
-}
-
-/// A machine on a thread of its own.
-struct Machine {
-    cli: Arc<Cli>,
-    control: Control,
-    thread: JoinHandle<Result<Ending, Failure>>,
-}
-
-impl Machine {
-    fn start(arguments: &[&str]) -> Self {
-        let usual = ["pseries-vmm", "--backend", "interp"];
-        let arguments = usual.iter().chain(arguments).map(Into::into);
-        let cli = Arc::new(command_line(arguments).expect("arguments that are understood"));
-        let control = Control::new();
-        let (own, machine) = (cli.clone(), control.clone());
-        let thread = thread::spawn(move || run_controlled(&own, &machine));
-        Self { cli, control, thread }
-    }
-
-    /// Waits until it runs; one that never does says why.
-    fn runs(self) -> Result<Self, Failure> {
-        let began = Instant::now();
-        while self.control.info().is_err() {
-            if self.thread.is_finished() {
-                return match self.thread.join().expect("no panic") {
-                    Err(failure) => Err(failure),
-                    // It was quicker than this thread.
-                    Ok(ending) => Ok(Self { thread: thread::spawn(|| Ok(ending)), ..self }),
-                };
-            }
-            assert!(began.elapsed() < LIMIT, "it neither runs nor ends");
-            thread::sleep(Duration::from_micros(200));
-        }
-        Ok(self)
-    }
-
-    /// Ends it. Whether it had ended by itself.
-    fn end(self) -> bool {
-        self.control.stop();
-        !matches!(self.thread.join().expect("no panic"), Ok(Ending::Stopped))
     }
 }

@@ -98,8 +98,18 @@ fn device_states() {
 }
 
 #[test]
+fn requests() {
+    survives("requests", 300, 300);
+}
+
+#[test]
 fn saved() {
     survives("saved", 60, 40);
+}
+
+#[test]
+fn moves() {
+    survives("moves", 30, 40);
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::proxy::{Cut, Passed, Proxy};
 /// How long the one that runs is looked at, for another one that runs as well.
 const LOOK: Duration = Duration::from_millis(300);
 
+/// How long both sides may take to tell of a machine what is so.
+const SETTLED: Duration = Duration::from_secs(120);
+
 /// Moves a guest over and over; it has to notice nothing
 #[derive(Debug, Args)]
 pub(crate) struct Migrations {
@@ -159,7 +162,14 @@ impl<'a> Mover<'a> {
         let turns = self.machine.network.turns().len();
         let Tried { sent, received, passed, was_cut, time } = self.try_to(&mut destination, how)?;
 
-        let (here, there) = (state(&mut self.machine.process)?, state(&mut destination)?);
+        // A machine that has gone may be told of for a moment. One that runs does so longer than that.
+        let began = Instant::now();
+        let (here, there) = loop {
+            let states = (state(&mut self.machine.process)?, state(&mut destination)?);
+            if (states.0 == RUNNING) != (states.1 == RUNNING) || began.elapsed() > SETTLED {
+                break states;
+            }
+        };
         let says = format!(
             "the source says {sent:?} and is {here:?}, the destination says {received:?} and is \
              {there:?}"
@@ -229,6 +239,13 @@ impl<'a> Mover<'a> {
         }
         let sent = join("vm.send-migration", sends)?;
         let time = began.elapsed();
+        if sent.is_err() && !is_killed {
+            // One to whom nothing was offered waits for somebody else.
+            thread::sleep(LOOK);
+            if !receives.is_finished() {
+                destination.api.put("vm.delete", None)?;
+            }
+        }
         let received = join("vm.receive-migration", receives)?;
         Ok(Tried { sent, received, passed: proxy.passed(), was_cut: proxy.was_cut(), time })
     }
@@ -254,13 +271,13 @@ const GONE: &str = "gone";
 /// What a request came to: its answer, or why there is none.
 type Said = std::result::Result<String, String>;
 
-/// The state of a process's machine.
+/// The state of a process's machine. A process that its guest has left ends, its API first.
 fn state(process: &mut Process) -> Result<String> {
-    match process.api.state() {
-        // It may end when its guest has left it.
-        Err(_) if !process.is_there() => Ok(GONE.into()),
-        state => state,
-    }
+    let mut state = GONE.to_owned();
+    process.until_or_end("tell its state", |process| {
+        process.api.state().map(|said| state = said).is_ok()
+    })?;
+    Ok(state)
 }
 
 fn ask(by: &Process, what: &'static str, key: &'static str, path: &Path) -> JoinHandle<Said> {

@@ -96,6 +96,15 @@ impl Process {
         }
     }
 
+    /// Waits for something, or for its end.
+    pub(crate) fn until_or_end(
+        &mut self,
+        what: &str,
+        mut is_so: impl FnMut(&Self) -> bool,
+    ) -> Result<()> {
+        self.until(what, |process| Ok(is_so(process) || !process.is_there()))
+    }
+
     /// Waits until it ends, by itself. Its guest has to have switched itself off.
     pub(crate) fn ends_well(&mut self) -> Result<()> {
         let mut ended: Option<ExitStatus> = None;

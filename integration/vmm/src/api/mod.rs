@@ -12,6 +12,8 @@ mod openapi;
 mod place;
 mod routes;
 mod server;
+#[cfg(feature = "test-utils")]
+pub mod test_utils;
 mod timed;
 mod workers;
 

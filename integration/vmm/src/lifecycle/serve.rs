@@ -71,6 +71,14 @@ impl Vmm {
         }
     }
 
+    /// The same as [`serve`](Self::serve), but no machine starts.
+    #[cfg(feature = "test-utils")]
+    pub(crate) fn refuse_all(&self) {
+        while self.next().is_ok() {
+            self.ended(Ok(Ending::NothingToStart));
+        }
+    }
+
     /// Waits for a machine, and runs it.
     fn receive(
         &self,

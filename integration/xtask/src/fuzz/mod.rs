@@ -61,6 +61,7 @@ const TARGETS: &[Target] = &[
         256,
         "saved machines: files that were changed are taken up, or refused by name",
     ),
+    target("moves", 256, "migrations: either side says anything; one side has the machine"),
     target("labels", 1024, "tables of partitions: read as made, and nothing outside of the disk"),
     target("iso9660", 1024, "ISO 9660: files found as made, and nothing outside of the disk"),
     target("fat", 1024, "FAT: files found as others wrote them, and nothing outside of the disk"),

@@ -1,0 +1,3 @@
+#![no_main]
+
+vof_fuzz::fuzz!("requests");
