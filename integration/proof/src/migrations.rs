@@ -19,6 +19,9 @@ use crate::proxy::{Cut, Passed, Proxy};
 /// How long the one that runs is looked at, for another one that runs as well.
 const LOOK: Duration = Duration::from_millis(300);
 
+/// So many bytes, more or less, the destination says last.
+const HAND_OVER_BYTES: u64 = 32;
+
 /// How long both sides may take to tell of a machine what is so.
 const SETTLED: Duration = Duration::from_secs(120);
 
@@ -55,9 +58,12 @@ impl Migrations {
         }
         let mut random = Random(self.seed);
         for cut in 1..=self.cuts {
-            let cut_at = match cut % 2 {
-                0 => Cut::Backward(random.below(whole.passed.backward)),
-                _ => Cut::Forward(random.below(whole.passed.forward)),
+            let Passed { forward, backward } = whole.passed;
+            let cut_at = match cut % 3 {
+                0 => Cut::Backward(random.below(backward)),
+                1 => Cut::Forward(random.below(forward)),
+                // Where the machine is handed over.
+                _ => Cut::Answer(backward.saturating_sub(random.below(HAND_OVER_BYTES))),
             };
             let done = mover.moves(Break::Cut(cut_at))?;
             done.print(&format!("cut {cut}, {cut_at:?}"));

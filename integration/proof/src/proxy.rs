@@ -9,12 +9,14 @@ use std::thread;
 
 use crate::failure::{Attempt, Result};
 
-/// Where it is cut: behind so many bytes from the one who connects, or from the one who listens.
+/// Where it is cut: behind so many bytes from the one who connects, or from the one who listens; or in
+/// front of what the one who connects has to say to so many bytes from the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     Never,
     Forward(u64),
     Backward(u64),
+    Answer(u64),
 }
 
 /// The line. It ends with this process.
@@ -101,6 +103,7 @@ fn pass(
         let Line { cut, bytes: Passed { forward, backward }, .. } = &mut *line;
         let (passed, limit) = match (is_forward, *cut) {
             (true, Cut::Forward(limit)) => (forward, limit),
+            (true, Cut::Answer(heard)) if *backward >= heard => (forward, 0),
             (false, Cut::Backward(limit)) => (backward, limit),
             (true, _) => (forward, u64::MAX),
             (false, _) => (backward, u64::MAX),
@@ -164,6 +167,8 @@ mod tests {
         assert_eq!(proxy.passed(), Passed { forward: 1000, backward: 10 });
         let (forward, _, proxy) = through(Cut::Forward(300));
         assert_eq!((forward, proxy.was_cut()), (300, true));
+        let (forward, _, proxy) = through(Cut::Answer(0));
+        assert_eq!((forward, proxy.was_cut()), (0, true));
         let (_, backward, proxy) = through(Cut::Backward(3));
         assert_eq!((backward, proxy.was_cut()), (3, true));
     }
