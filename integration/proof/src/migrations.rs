@@ -35,7 +35,7 @@ pub(crate) struct Migrations {
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     cuts: u32,
 
-    /// How often the destination is killed, at random times
+    /// How often the destination is killed, at random points
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     kills: u32,
 
@@ -70,9 +70,9 @@ impl Migrations {
         }
         for kill in 1..=self.kills {
             // Before the guest is handed over.
-            let after = whole.time.mul_f64(random.below(50) as f64 / 100.0);
+            let after = random.below(whole.passed.forward / 2);
             let done = mover.moves(Break::Kill(after))?;
-            done.print(&format!("kill {kill}, after {after:.1?}"));
+            done.print(&format!("kill {kill}, after {after} bytes"));
             if done.has_moved {
                 return Err(Failure::new("the guest moved to a process that was killed before"));
             }
@@ -91,8 +91,8 @@ impl Migrations {
 enum Break {
     None,
     Cut(Cut),
-    /// The destination is killed after so long.
-    Kill(Duration),
+    /// The destination is killed when it has got so many bytes.
+    Kill(u64),
 }
 
 /// A guest, and a process that it may move to.
@@ -234,13 +234,13 @@ impl<'a> Mover<'a> {
         destination.until("wait for a migration", |_| Ok(to.exists() || receives.is_finished()))?;
         let cut = if let Break::Cut(cut) = how { cut } else { Cut::Never };
         let proxy = Proxy::start(&at, &to, cut)?;
-        // Who kills a process has no line between.
         let is_killed = matches!(how, Break::Kill(_));
-        let url = if is_killed { &to } else { &at };
         let began = Instant::now();
-        let sends = ask(&self.machine.process, "vm.send-migration", "destination_url", url);
+        let sends = ask(&self.machine.process, "vm.send-migration", "destination_url", &at);
         if let Break::Kill(after) = how {
-            thread::sleep(after);
+            while proxy.passed().forward < after && !sends.is_finished() {
+                thread::sleep(Duration::from_micros(100));
+            }
             destination.kill()?;
         }
         let sent = join("vm.send-migration", sends)?;
