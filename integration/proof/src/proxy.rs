@@ -79,8 +79,10 @@ fn connect(one: UnixStream, other: UnixStream, line: &Arc<Mutex<Line>>) -> io::R
     {
         let line = line.clone();
         thread::spawn(move || {
-            // Whoever has gone is told of by the end of the stream, as without a proxy.
-            let _ = pass(&from, &to, is_forward, &line);
+            // Whoever has gone is told of as without a proxy: who sends to it is hung up on.
+            if pass(&from, &to, is_forward, &line).is_err() {
+                let _ = from.shutdown(Shutdown::Both);
+            }
             let _ = to.shutdown(Shutdown::Write);
         });
     }
