@@ -180,11 +180,12 @@ fn destination(input: &mut Input<'_>, reach: &mut Reach) {
             middle @ 0x40..=0x9f => usize::from(middle) * frames.len() / 256,
             high => frames.len().saturating_sub(1 + usize::from(high) % 4),
         };
-        let at = at.min(frames.len().saturating_sub(1));
+        let last = frames.len() - 1;
+        let at = at.min(last);
         match input.byte() % 8 {
             0 => drop(frames.remove(at)),
             1 => frames.insert(at, frames[at].clone()),
-            2 => frames.swap(at, (at + 1).min(frames.len() - 1)),
+            2 => frames.swap(at, (at + 1).min(last)),
             3 => end_at = at,
             4 => ask_at = Some(at),
             _ => frames[at].change(input),
@@ -224,7 +225,9 @@ fn destination(input: &mut Input<'_>, reach: &mut Reach) {
     }
     let _ = stream.shutdown(Shutdown::Write);
     stream.set_read_timeout(Some(LIMIT)).expect("a socket");
-    while let Ok(frame) = Frame::read(&mut stream) {
+    // One that has the machine has no more to say.
+    while !heard.contains(&RUNNING) {
+        let Ok(frame) = Frame::read(&mut stream) else { break };
         heard.push(frame.kind());
     }
     drop(stream);
@@ -286,6 +289,7 @@ fn source(input: &mut Input<'_>, reach: &mut Reach) {
                     answers.push(answers[0].clone());
                 }
                 2 => answers.clear(),
+                3 => answers[0] = Frame::new(NOT_RUNNING, b"for a reason"),
                 _ => {}
             }
         }
