@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pseries_vmm::config::{DeviceId, DiskConfig, FsConfig, NetConfig, Size, VsockConfig};
 
-use crate::verb::{ReceiveFrom, RestoreFrom, SendTo};
+use crate::arguments::{ReceiveFrom, RestoreFrom, SendTo};
 
 /// Controls a running pseries-vmm by its API socket
 ///

@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, Refusal};
-use crate::verb::{PING, Request};
+use crate::request::{PING, Request};
 
 /// The longest answer, in bytes.
-pub(crate) const MAX_ANSWER_BYTES: usize = 16 << 20;
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// How long to wait before another try where too many wait to be heard.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -122,7 +122,7 @@ impl<'a> Client<'a> {
         match error.downcast::<hyper::Error>() {
             Ok(error) => self.lost(*error),
             Err(error) if error.is::<LengthLimitError>() => {
-                Error::TooLong { socket: self.socket.to_owned() }
+                Error::TooLong { socket: self.socket.to_owned(), limit: MAX_ANSWER_BYTES }
             }
             Err(_) => self.closed(),
         }

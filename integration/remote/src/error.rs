@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use crate::client::MAX_ANSWER_BYTES;
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// There is nobody at the socket.
@@ -27,8 +25,8 @@ pub(crate) enum Error {
     #[error("what answers at {} does not speak HTTP: {why}", .socket.display())]
     NoHttp { socket: PathBuf, why: String },
     /// No answer of a VMM is that long.
-    #[error("the answer from {} is longer than {MAX_ANSWER_BYTES} bytes", .socket.display())]
-    TooLong { socket: PathBuf },
+    #[error("the answer from {} is longer than {limit} bytes", .socket.display())]
+    TooLong { socket: PathBuf, limit: usize },
     /// The answer is not what was asked for.
     #[error("the VMM's answer is not JSON")]
     NotJson { source: serde_json::Error },

@@ -1,11 +1,13 @@
 //! The command line client of the API of pseries-vmm: one request, its answer, and an exit status.
 //!
-//! [`cli`] is what the user says, [`verb`] the request that it is, [`client`] takes it to the VMM
-//! and brings the answer, [`show`] shows that.
+//! [`cli`] is what the user says, [`verb`] makes a [`request`] of it, [`client`] takes that to the VMM
+//! and brings the answer, [`show`] shows it.
 
+mod arguments;
 mod cli;
 mod client;
 mod error;
+mod request;
 mod show;
 mod verb;
 

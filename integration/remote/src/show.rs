@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::verb::Answer;
+use crate::request::Answer;
 
 /// Shows the body of an answer; an empty one is nothing. Whoever does not read to the end has read
 /// enough.

@@ -5,52 +5,11 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use pseries_vmm::config::MAX_CONFIG_BYTES;
-use pseries_vmm::config::options::{OptionError, Options, Switch};
 use serde_json::{Value, json};
 
 use crate::cli::{Resize, SendMigration, Verb};
 use crate::error::Error;
-
-/// A request to the VMM.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) method: &'static str,
-    pub(crate) path: &'static str,
-    pub(crate) body: Option<String>,
-    pub(crate) answer: Answer,
-    /// It may take any time, by what it is.
-    pub(crate) is_long: bool,
-}
-
-/// What comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// JSON, or nothing.
-    Json,
-    /// Lines of text.
-    Text,
-}
-
-impl Request {
-    const fn get(path: &'static str) -> Self {
-        Self { method: "GET", path, body: None, answer: Answer::Json, is_long: false }
-    }
-
-    fn put(path: &'static str) -> Self {
-        Self { method: "PUT", ..Self::get(path) }
-    }
-
-    fn with(self, body: &Value) -> Self {
-        Self { body: Some(body.to_string()), ..self }
-    }
-
-    fn long(self) -> Self {
-        Self { is_long: true, ..self }
-    }
-}
-
-/// Asked while another request is under way.
-pub(crate) const PING: Request = Request::get("/api/v1/vmm.ping");
+use crate::request::{Answer, PING, Request};
 
 impl Verb {
     /// The request that this is. A file that is to be sent is read.
@@ -172,70 +131,6 @@ fn configuration(path: &Path) -> Result<String, Error> {
     }
     let no_text = |_| lost(io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"));
     String::from_utf8(text).map_err(no_text)
-}
-
-/// The argument of `restore`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RestoreFrom {
-    source_url: String,
-    resume: Option<bool>,
-    prefault: Option<bool>,
-}
-
-impl RestoreFrom {
-    pub(crate) fn parse(text: &str) -> Result<Self, OptionError> {
-        let text = with_key("source_url", text);
-        let options = Options::parse(&text, &["source_url", "resume", "prefault"])?;
-        let switch = |key| Ok::<_, OptionError>(options.get(key)?.map(|Switch(is_on)| is_on));
-        Ok(Self {
-            source_url: options.need("source_url")?,
-            resume: switch("resume")?,
-            prefault: switch("prefault")?,
-        })
-    }
-}
-
-/// The argument of `send-migration`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SendTo {
-    destination_url: String,
-    local: Option<bool>,
-    downtime_ms: Option<u64>,
-    timeout_s: Option<u64>,
-}
-
-impl SendTo {
-    pub(crate) fn parse(text: &str) -> Result<Self, OptionError> {
-        let text = with_key("destination_url", text);
-        let keys = ["destination_url", "local", "downtime_ms", "timeout_s"];
-        let options = Options::parse(&text, &keys)?;
-        Ok(Self {
-            destination_url: options.need("destination_url")?,
-            local: options.get("local")?.map(|Switch(is_on)| is_on),
-            downtime_ms: options.get("downtime_ms")?,
-            timeout_s: options.get("timeout_s")?,
-        })
-    }
-}
-
-/// The argument of `receive-migration`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReceiveFrom {
-    receiver_url: String,
-}
-
-impl ReceiveFrom {
-    pub(crate) fn parse(text: &str) -> Result<Self, OptionError> {
-        let text = with_key("receiver_url", text);
-        let options = Options::parse(&text, &["receiver_url"])?;
-        Ok(Self { receiver_url: options.need("receiver_url")? })
-    }
-}
-
-/// The first key can be left out.
-fn with_key(key: &str, text: &str) -> String {
-    let first = text.split(',').next().unwrap_or_default();
-    if first.contains('=') { text.to_owned() } else { format!("{key}={text}") }
 }
 
 #[cfg(test)]
