@@ -9,6 +9,7 @@ use super::change::{
 };
 use super::list::Placed;
 use super::{Devices, Plugged, plug};
+use crate::quoted;
 
 /// What plugs devices into a machine that runs.
 pub(crate) struct Running {
@@ -44,10 +45,8 @@ impl Running {
             let list = self.devices.list();
             let Some(placed) = list.find(id) else {
                 let known = list.placed.iter().map(|placed| placed.kept.id().to_string());
-                return Err(DeviceChangeError::Unknown {
-                    id: id.to_owned(),
-                    known: known.collect(),
-                });
+                let (id, known) = (quoted::text(id), known.collect());
+                return Err(DeviceChangeError::Unknown { id, known });
             };
             if list.is_fixed(id) {
                 return Err(DeviceChangeError::Fixed { id: id.to_owned() });
