@@ -262,7 +262,8 @@ impl Vmm {
                 .map(|number: u64| number.to_string());
         let properties = [("rounds", &*rounds), ("bytes", &*bytes), ("downtime_ms", &*downtime)];
         self.0.monitor.event_with("vm", "migration-finished", &properties);
-        // As with Cloud Hypervisor: what has moved away leaves nothing.
+        // As with Cloud Hypervisor: what has moved away leaves nothing. Whoever asks is told so at once.
+        self.lock().vm = None;
         self.leave(Leave::Asked);
         // Nobody is told that it runs here as well.
         drop(self.wait_while(|state| !matches!(state.stage, Stage::Idle)));

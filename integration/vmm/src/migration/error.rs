@@ -113,6 +113,9 @@ pub enum MigrationError {
          go on once that is free"
     )]
     Files(#[from] HeldError),
+    /// What it wrote to a file may not be there on another host.
+    #[error("what the machine has written may be lost")]
+    Flush(#[source] HeldError),
     /// It does not go on where it was.
     #[error("the machine has not moved, and does not go on")]
     Resume(#[source] PauseError),

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
+
+use super::ram::BringRam;
 use super::url::MigrationUrl;
+use crate::ram::Ram;
 
 /// How often it is looked whether somebody wants a wait to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -140,6 +144,21 @@ impl Read for Link {
         self.patiently(|socket| match socket {
             Socket::Unix(stream) => stream.read(to),
             Socket::Tcp(stream) => stream.read(to),
+        })
+    }
+}
+
+/// The kernel writes it where it belongs.
+impl BringRam for Link {
+    fn bring(&mut self, ram: &Ram, at: GuestAddress, bytes: usize) -> io::Result<usize> {
+        let result = |read| match read {
+            Ok(count) => Ok(count),
+            Err(GuestMemoryError::IOError(error)) => Err(error),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        self.patiently(|socket| match socket {
+            Socket::Unix(stream) => result(ram.read_volatile_from(at, stream, bytes)),
+            Socket::Tcp(stream) => result(ram.read_volatile_from(at, stream, bytes)),
         })
     }
 }

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-/// What everything but RAM takes while the machine stands still: to save its state and to take it up,
-/// and to hand it over.
-const STATE_TIME: Duration = Duration::from_millis(30);
+/// What everything but RAM may take while the machine stands still: to come to rest, to save its state
+/// and to take it up, and to hand it over. On a host that does nothing else it takes some milliseconds.
+const STATE_TIME: Duration = Duration::from_millis(50);
 
 /// A round that carried less says nothing of how fast the connection is.
 const MEASURED_BYTES: u64 = 1 << 20;
@@ -18,8 +18,9 @@ const NO_SPEED: u64 = 1 << 20;
 /// a round has not made what is left at least a third smaller.
 const STANDSTILLS: [u8; 6] = [0, 50, 75, 90, 95, 98];
 
-/// How many rounds there are at each of them at least, and how many in all at most.
+/// How many rounds there are at most, and how many that do not help at the last of these.
 const ROUNDS_MAX: u32 = 60;
+const VAIN_ROUNDS_MAX: u32 = 5;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +43,14 @@ pub(crate) struct Pace {
     before: u64,
     rounds: u32,
     standstill: usize,
+    /// Rounds that did not help, though it stands still for as much as it may.
+    vain: u32,
 }
 
 impl Pace {
     /// The machine may stand still for so long.
     pub(crate) fn new(downtime: Duration) -> Self {
-        Self { downtime, speed: NO_SPEED, before: u64::MAX, rounds: 0, standstill: 0 }
+        Self { downtime, speed: NO_SPEED, before: u64::MAX, rounds: 0, standstill: 0, vain: 0 }
     }
 
     /// A round is over: it has `sent` so many bytes in so much time, and so many were written
@@ -59,20 +62,38 @@ impl Pace {
             let speed = u128::from(sent) * 1_000_000_000 / nanoseconds;
             self.speed = u64::try_from(speed).unwrap_or(u64::MAX).max(NO_SPEED);
         }
-        if self.time_of(dirty) + STATE_TIME.min(self.downtime / 2) <= self.downtime {
+        if self.fits(dirty) {
             return Next::Finish;
         }
-        if self.rounds >= ROUNDS_MAX {
+        if self.rounds >= ROUNDS_MAX || self.vain >= VAIN_ROUNDS_MAX {
             return Next::TooMuch;
         }
         if dirty > self.before / 3 * 2 {
-            if self.standstill + 1 == STANDSTILLS.len() && dirty >= self.before {
-                return Next::TooMuch;
+            if self.standstill + 1 < STANDSTILLS.len() {
+                self.standstill += 1;
+            } else {
+                self.vain += 1;
             }
-            self.standstill = (self.standstill + 1).min(STANDSTILLS.len() - 1);
         }
         self.before = dirty;
-        Next::Round { standstill_percent: STANDSTILLS[self.standstill] }
+        Next::Round { standstill_percent: self.standstill_percent() }
+    }
+
+    /// Whether so many bytes can be sent while the machine stands still. It does not get less then.
+    pub(crate) fn fits(&self, dirty: u64) -> bool {
+        self.time_of(dirty) + STATE_TIME.min(self.downtime / 2) <= self.downtime
+    }
+
+    /// It stood still, and there was too much: it is to write less in the rounds that follow.
+    pub(crate) fn was_too_much(&mut self, dirty: u64) {
+        self.standstill = (self.standstill + 1).min(STANDSTILLS.len() - 1);
+        self.before = dirty;
+        self.vain += 1;
+    }
+
+    /// How much of its time the guest is kept from running, in percent.
+    pub(crate) const fn standstill_percent(&self) -> u8 {
+        STANDSTILLS[self.standstill]
     }
 
     /// How long it takes to send so many bytes.

@@ -1,13 +1,14 @@
 //! RAM on its way: read, sent without what is zero, and put in its place.
 #![forbid(unsafe_code)]
 
-use std::io::{Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use arch_ppc64::GuestRam;
 use vm_memory::GuestAddress;
 
-use super::protocol::{Message, PAGES_BYTES_MAX, WireError, broken};
+use super::protocol::{Message, WireError, broken};
 use crate::dirty_log::LOG_PAGE_BYTES;
+use crate::ram::Ram;
 
 /// RAM is sent, and looked at for zeros, in pages.
 const PAGE: usize = LOG_PAGE_BYTES as usize;
@@ -40,14 +41,18 @@ pub(crate) enum RamTransferError {
 pub(crate) struct RamSender<'a, W> {
     ram: &'a dyn GuestRam,
     to: &'a mut W,
-    /// Messages that are to be written.
+    /// Messages that are to be written, and room for more.
     waiting: Vec<u8>,
+    /// How many bytes of them there are.
+    bytes: usize,
     sent: u64,
 }
 
 impl<'a, W: Write> RamSender<'a, W> {
     pub(crate) fn new(ram: &'a dyn GuestRam, to: &'a mut W) -> Self {
-        Self { ram, to, waiting: Vec::with_capacity(2 * PIECE_BYTES), sent: 0 }
+        // A piece may become as many messages as it has pages.
+        let room = 2 * PIECE_BYTES + PIECE_BYTES / PAGE * HEADER_BYTES;
+        Self { ram, to, waiting: vec![0; room], bytes: 0, sent: 0 }
     }
 
     /// Sends what is there at this moment, of whole pages.
@@ -67,46 +72,51 @@ impl<'a, W: Write> RamSender<'a, W> {
     fn piece(&mut self, at: u64, bytes: usize) -> Result<(), RamTransferError> {
         let no_ram = |_| RamTransferError::Place { at, bytes: bytes as u64 };
         // Behind where a header would be.
-        let header = self.waiting.len();
-        let start = header + HEADER_BYTES;
-        self.waiting.resize(start + bytes, 0);
-        self.ram.read(GuestAddress(at), &mut self.waiting[start..]).map_err(no_ram)?;
-        let pages = self.waiting[start..].chunks(PAGE);
-        let zeros: Vec<bool> = pages.map(|page| *page == ZEROS[..page.len()]).collect();
-        if zeros.iter().any(|&is_zero| is_zero) {
-            let content = self.waiting.split_off(start);
-            self.waiting.truncate(header);
-            self.mixed(at, &content, &zeros)?;
+        let start = self.bytes + HEADER_BYTES;
+        let content = &mut self.waiting[start..start + bytes];
+        self.ram.read(GuestAddress(at), content).map_err(no_ram)?;
+        if content.chunks(PAGE).any(is_zero) {
+            self.mixed(at, bytes)?;
         } else {
-            let message = Message::Pages { at, bytes: bytes as u32 };
-            message.write(&mut &mut self.waiting[header..start])?;
+            self.header(&Message::Pages { at, bytes: bytes as u32 })?;
+            self.bytes += bytes;
         }
-        if self.waiting.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+        if self.bytes >= PIECE_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Pages some of which are zero.
-    fn mixed(&mut self, at: u64, content: &[u8], zeros: &[bool]) -> Result<(), RamTransferError> {
+    fn mixed(&mut self, at: u64, bytes: usize) -> Result<(), RamTransferError> {
+        let start = self.bytes + HEADER_BYTES;
+        let content = self.waiting[start..start + bytes].to_vec();
+        let pages: Vec<bool> = content.chunks(PAGE).map(is_zero).collect();
         let mut first = 0;
-        for run in zeros.chunk_by(|one, next| one == next) {
+        for run in pages.chunk_by(|one, next| one == next) {
             let from = first * PAGE;
             let to = content.len().min(from + run.len() * PAGE);
             let (at, bytes) = (at + from as u64, to - from);
             if run.first() == Some(&true) {
-                Message::Zeros { at, bytes: bytes as u64 }.write(&mut self.waiting)?;
+                self.header(&Message::Zeros { at, bytes: bytes as u64 })?;
             } else {
-                Message::Pages { at, bytes: bytes as u32 }.write(&mut self.waiting)?;
-                self.waiting.extend_from_slice(&content[from..to]);
+                self.header(&Message::Pages { at, bytes: bytes as u32 })?;
+                self.waiting[self.bytes..self.bytes + bytes].copy_from_slice(&content[from..to]);
+                self.bytes += bytes;
             }
             first += run.len();
         }
         Ok(())
     }
 
+    fn header(&mut self, message: &Message) -> Result<(), WireError> {
+        message.write(&mut &mut self.waiting[self.bytes..self.bytes + HEADER_BYTES])?;
+        self.bytes += HEADER_BYTES;
+        Ok(())
+    }
+
     /// Sends all that waits.
     pub(crate) fn flush(&mut self) -> Result<(), RamTransferError> {
-        self.sent += self.waiting.len() as u64;
-        let written = self.to.write_all(&self.waiting).map_err(broken);
-        self.waiting.clear();
+        self.sent += self.bytes as u64;
+        let written = self.to.write_all(&self.waiting[..self.bytes]).map_err(broken);
+        self.bytes = 0;
         Ok(written?)
     }
 
@@ -116,11 +126,24 @@ impl<'a, W: Write> RamSender<'a, W> {
     }
 }
 
-/// Puts RAM that follows a message in its place.
+fn is_zero(page: &[u8]) -> bool {
+    *page == ZEROS[..page.len()]
+}
+
+/// Who brings RAM: it may put it where it belongs without a copy.
+pub(crate) trait BringRam: Read {
+    /// Reads some of these bytes into RAM, which there is: how many, and not none.
+    ///
+    /// # Errors
+    /// What the stream says; that there is no such RAM.
+    fn bring(&mut self, ram: &Ram, at: GuestAddress, bytes: usize) -> io::Result<usize>;
+}
+
+/// Puts RAM that follows a message in its place: what was read with the message, and the rest of it
+/// straight.
 pub(crate) fn receive_pages(
-    ram: &dyn GuestRam,
-    from: &mut impl Read,
-    buffer: &mut Vec<u8>,
+    ram: &Ram,
+    from: &mut BufReader<impl BringRam>,
     at: u64,
     bytes: u32,
 ) -> Result<(), RamTransferError> {
@@ -129,11 +152,20 @@ pub(crate) fn receive_pages(
     let no_ram = |_| RamTransferError::Place { at, bytes: bytes.into() };
     let mut done = 0;
     while done < bytes {
-        let piece = (bytes - done).min(PIECE_BYTES as u32).min(PAGES_BYTES_MAX);
-        buffer.resize(piece as usize, 0);
-        from.read_exact(buffer).map_err(broken)?;
-        ram.write(GuestAddress(at + u64::from(done)), buffer).map_err(no_ram)?;
-        done += piece;
+        let (place, left) = (GuestAddress(at + u64::from(done)), (bytes - done) as usize);
+        let here = from.buffer();
+        let count = if here.is_empty() {
+            from.get_mut().bring(ram, place, left).map_err(broken)?
+        } else {
+            let count = here.len().min(left);
+            GuestRam::write(ram, place, &here[..count]).map_err(no_ram)?;
+            from.consume(count);
+            count
+        };
+        if count == 0 {
+            return Err(broken(io::ErrorKind::UnexpectedEof.into()).into());
+        }
+        done += count as u32;
     }
     Ok(())
 }
@@ -141,22 +173,21 @@ pub(crate) fn receive_pages(
 /// Makes RAM zero. What is zero already is left alone: it may be no memory of the host yet.
 pub(crate) fn receive_zeros(
     ram: &dyn GuestRam,
-    buffer: &mut Vec<u8>,
     at: u64,
     bytes: u64,
 ) -> Result<(), RamTransferError> {
     check(ram, at, bytes)?;
     let no_ram = |_| RamTransferError::Place { at, bytes };
+    let mut page = ZEROS;
     let mut done = 0;
     while done < bytes {
-        let piece = (bytes - done).min(PAGE as u64);
         let at = GuestAddress(at + done);
-        buffer.resize(piece as usize, 0);
-        ram.read(at, buffer).map_err(no_ram)?;
-        if *buffer != ZEROS[..piece as usize] {
-            ram.write(at, &ZEROS[..piece as usize]).map_err(no_ram)?;
+        let piece = (bytes - done).min(PAGE as u64) as usize;
+        ram.read(at, &mut page[..piece]).map_err(no_ram)?;
+        if !is_zero(&page[..piece]) {
+            ram.write(at, &ZEROS[..piece]).map_err(no_ram)?;
         }
-        done += piece;
+        done += piece as u64;
     }
     Ok(())
 }
@@ -168,25 +199,37 @@ fn check(ram: &dyn GuestRam, at: u64, bytes: u64) -> Result<(), RamTransferError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::{Bytes, GuestMemoryMmap};
-
-    type Memory = GuestMemoryMmap<()>;
+    use crate::boot::Stopping;
+    use arch_ppc64::topology::{MemoryMap, MemoryRange};
+    use std::sync::Arc;
+    use vm_memory::{Bytes, GuestAddressSpace};
 
     const RANGES: [(GuestAddress, usize); 2] =
         [(GuestAddress(0), 3 << 20), (GuestAddress(0x40_0000), 1 << 20)];
 
-    fn memory() -> Memory {
-        Memory::from_ranges(&RANGES).unwrap()
+    fn memory() -> Arc<Ram> {
+        let map = RANGES.map(|(at, bytes)| MemoryRange::ram(at, bytes as u64));
+        let map = MemoryMap::new(map).unwrap();
+        let ram = crate::boot::create_ram(&map, &Default::default(), &Stopping::new(|| false));
+        ram.unwrap().memory().memory().into_inner()
     }
 
-    fn received(ram: &Memory, mut stream: &[u8]) -> Result<u64, RamTransferError> {
-        let (mut buffer, mut messages) = (Vec::new(), 0);
-        while !stream.is_empty() {
+    impl BringRam for &[u8] {
+        fn bring(&mut self, ram: &Ram, at: GuestAddress, bytes: usize) -> io::Result<usize> {
+            // Not all at once.
+            let count = bytes.min(self.len()).min(3000);
+            ram.write_slice(&self[..count], at).map_err(io::Error::other)?;
+            *self = &self[count..];
+            Ok(count)
+        }
+    }
+
+    fn received(ram: &Ram, stream: &[u8]) -> Result<u64, RamTransferError> {
+        let (mut stream, mut messages) = (BufReader::with_capacity(10_000, stream), 0);
+        while !stream.fill_buf().unwrap().is_empty() {
             match Message::read(&mut stream)? {
-                Message::Pages { at, bytes } => {
-                    receive_pages(ram, &mut stream, &mut buffer, at, bytes)?;
-                }
-                Message::Zeros { at, bytes } => receive_zeros(ram, &mut buffer, at, bytes)?,
+                Message::Pages { at, bytes } => receive_pages(ram, &mut stream, at, bytes)?,
+                Message::Zeros { at, bytes } => receive_zeros(ram, at, bytes)?,
                 other => panic!("{other:?}"),
             }
             messages += 1;
@@ -204,7 +247,7 @@ mod tests {
         // What was there before is not there then.
         to.write_slice(&[0xff; 1 << 20], GuestAddress(0x8000)).unwrap();
         let mut stream = Vec::new();
-        let mut sender = RamSender::new(&from, &mut stream);
+        let mut sender = RamSender::new(&*from, &mut stream);
         for (at, bytes) in RANGES {
             sender.send(at, bytes as u64).unwrap();
         }
@@ -226,17 +269,17 @@ mod tests {
     fn single_pages_go_together() {
         struct Writes(Vec<u8>, u32);
         impl Write for Writes {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.1 += 1;
                 self.0.write(bytes)
             }
-            fn flush(&mut self) -> std::io::Result<()> {
+            fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
         let (from, to) = (memory(), memory());
         let mut writes = Writes(Vec::new(), 0);
-        let mut sender = RamSender::new(&from, &mut writes);
+        let mut sender = RamSender::new(&*from, &mut writes);
         for page in (0..768).step_by(2) {
             from.write_obj(page + 1, GuestAddress(page * 4096)).unwrap();
             sender.send(GuestAddress(page * 4096), 4096).unwrap();
@@ -250,23 +293,22 @@ mod tests {
     #[test]
     fn what_has_no_place_is_refused_before_it_is_read() {
         let ram = memory();
-        let mut buffer = Vec::new();
         for (at, bytes) in [(0x30_0000, 1), (0x2f_f000, 0x2000), (u64::MAX, 1), (0x50_0000, 4096)] {
-            let mut from = &[1; 0x2000][..];
-            assert!(receive_pages(&ram, &mut from, &mut buffer, at, bytes).is_err());
-            assert_eq!(from.len(), 0x2000);
-            assert!(receive_zeros(&ram, &mut buffer, at, bytes.into()).is_err());
+            let mut from = BufReader::new(&[1; 0x2000][..]);
+            assert!(receive_pages(&ram, &mut from, at, bytes).is_err());
+            assert_eq!(from.get_ref().len() + from.buffer().len(), 0x2000);
+            assert!(receive_zeros(&*ram, at, bytes.into()).is_err());
         }
-        assert!(receive_zeros(&ram, &mut buffer, 0, u64::MAX >> 1).is_err());
-        let mut sender = RamSender::new(&ram, &mut buffer);
+        assert!(receive_zeros(&*ram, 0, u64::MAX >> 1).is_err());
+        let mut to = Vec::new();
+        let mut sender = RamSender::new(&*ram, &mut to);
         assert!(sender.send(GuestAddress(0x30_0000), 4096).is_err());
     }
 
     #[test]
     fn a_stream_that_ends_early_is_an_error() {
-        let ram = memory();
-        let mut short = &[1; 100][..];
-        let error = receive_pages(&ram, &mut short, &mut Vec::new(), 0, 4096).unwrap_err();
+        let mut short = BufReader::new(&[1; 100][..]);
+        let error = receive_pages(&memory(), &mut short, 0, 4096).unwrap_err();
         assert!(matches!(error, RamTransferError::Wire(_)), "{error}");
     }
 }

@@ -1,18 +1,19 @@
 //! The destination: a machine that another process sends goes on here.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use arch_ppc64::hotplug::MemoryBlock;
+use vm_memory::GuestAddressSpace;
 
 use super::error::{MigrationError, told};
 use super::handover::{Answer, Destination};
 use super::link::{Door, Link, Stop};
 use super::offer::Offer;
 use super::protocol::{Message, Purpose, Token, WireError};
-use super::ram::{receive_pages, receive_zeros};
+use super::ram::{BringRam, receive_pages, receive_zeros};
 use super::url::MigrationUrl;
 use crate::boot::{MachineRam, Stopping};
 use crate::config::{Size, VmConfig};
@@ -61,7 +62,8 @@ pub(crate) fn receive(url: &MigrationUrl, stop: &Stop) -> Result<Incoming, Migra
             Err(_) if stop() => return Err(MigrationError::Ended),
             link => link.map_err(failed)?,
         };
-        match offered(&door, link) {
+        let seen = door.seen(&link);
+        match offered(link, seen) {
             Ok(Some((link, token, offer))) => return Incoming::new(door, link, token, offer),
             Ok(None) => {}
             Err(_) if stop() => return Err(MigrationError::Ended),
@@ -71,8 +73,11 @@ pub(crate) fn receive(url: &MigrationUrl, stop: &Stop) -> Result<Incoming, Migra
 }
 
 /// Hears who has connected, and for a source, what it offers.
-fn offered(door: &Door, mut link: Link) -> Result<Option<(Link, Token, Offer)>, MigrationError> {
-    let refuse = |link: &mut Link, error: MigrationError| {
+fn offered<L: Read + Write>(
+    mut link: L,
+    seen: String,
+) -> Result<Option<(L, Token, Offer)>, MigrationError> {
+    let refuse = |link: &mut L, error: MigrationError| {
         let _ = Message::NotRunning(error.told()).write(link);
         Err(error)
     };
@@ -87,7 +92,7 @@ fn offered(door: &Door, mut link: Link) -> Result<Option<(Link, Token, Offer)>, 
         Err(WireError::Ended) => return Ok(None),
         Err(error) => return refuse(&mut link, error.into()),
     };
-    Message::Welcome { seen: door.seen(&link) }.write(&mut link)?;
+    Message::Welcome { seen }.write(&mut link)?;
     match Message::read(&mut link) {
         Ok(Message::Offer(content)) => match serde_json::from_slice(&content) {
             Ok(offer) => Ok(Some((link, token, offer))),
@@ -127,7 +132,7 @@ impl Incoming {
     pub(crate) fn resumption(&mut self, devices: Arc<Devices>) -> Option<Resumption> {
         let link = self.link.take()?;
         let (arrival, outline) = (self.arrival.clone(), self.outline.clone());
-        let source = Arriving { arrival, outline, link, devices, buffer: Vec::new() };
+        let source = Arriving { arrival, outline, link, devices };
         Some(Resumption { source: Box::new(source), paused: self.paused })
     }
 
@@ -281,7 +286,6 @@ struct Arriving {
     outline: Outline,
     link: Link,
     devices: Arc<Devices>,
-    buffer: Vec<u8>,
 }
 
 impl Source for Arriving {
@@ -297,7 +301,7 @@ impl Source for Arriving {
         let stopping = stopping.clone();
         let link = self.link.again(SILENCE, Arc::new(move || stopping.is_wanted()));
         let taken = link.map_err(|error| WireError::Broken(error).into());
-        let taken = taken.and_then(|link| self.content(ram, link));
+        let taken = taken.and_then(|link| content(&self.outline, ram, link));
         taken.map_err(|error| self.failed(error))
     }
 
@@ -311,46 +315,6 @@ impl Arriving {
     fn failed(&self, error: MigrationError) -> RestoreError {
         self.arrival.fail(&error.told());
         RestoreError::Source(Box::new(error))
-    }
-
-    fn content(&mut self, ram: &MachineRam, link: Link) -> Result<MachineState, MigrationError> {
-        // Small messages come many at a time.
-        let mut from = io::BufReader::with_capacity(256 << 10, link);
-        Message::Accepted.write(from.get_mut())?;
-        let (mut bytes, start) = (0, Instant::now());
-        let state = loop {
-            match Message::read(&mut from)? {
-                Message::Pages { at, bytes: count } => {
-                    bytes += u64::from(count);
-                    receive_pages(ram, &mut from, &mut self.buffer, at, count)?;
-                }
-                Message::Zeros { at, bytes } => receive_zeros(ram, &mut self.buffer, at, bytes)?,
-                Message::RoundEnd { number } => {
-                    log::debug!("round {number} is here, {bytes} bytes of memory in all");
-                    Message::RoundTaken { number }.write(from.get_mut())?;
-                }
-                Message::State(content) => break content,
-                Message::Abandon(reason) => return Err(MigrationError::Abandoned { reason }),
-                _ => {
-                    return Err(MigrationError::Sequence(
-                        "this is nothing that a machine is sent by",
-                    ));
-                }
-            }
-        };
-        log::info!("{} of memory have come in {:?}", Size(bytes), start.elapsed());
-        // What comes behind it is an answer, and there is none yet.
-        if !from.buffer().is_empty() {
-            return Err(MigrationError::Sequence("there is more behind the state"));
-        }
-        let state: MachineState =
-            serde_json::from_slice(&state).map_err(MigrationError::Content)?;
-        match self.outline.is_of(&state) {
-            true => Ok(state),
-            false => {
-                Err(MigrationError::Sequence("the state is another machine's than was offered"))
-            }
-        }
     }
 
     fn handed_over(&mut self) -> Result<(), MigrationError> {
@@ -393,5 +357,46 @@ impl Arriving {
         });
         // Without a thread for it, the source may ask, or not.
         drop(heard);
+    }
+}
+
+/// Receives all of a machine, up to its state.
+fn content(
+    outline: &Outline,
+    ram: &MachineRam,
+    link: impl BringRam + Write,
+) -> Result<MachineState, MigrationError> {
+    // Small messages come many at a time; what is long does not go this way.
+    let mut from = io::BufReader::with_capacity(64 << 10, link);
+    let memory = ram.memory().memory();
+    Message::Accepted.write(from.get_mut())?;
+    let (mut bytes, start) = (0, Instant::now());
+    let state = loop {
+        match Message::read(&mut from)? {
+            Message::Pages { at, bytes: count } => {
+                bytes += u64::from(count);
+                receive_pages(&memory, &mut from, at, count)?;
+            }
+            Message::Zeros { at, bytes } => receive_zeros(&*memory, at, bytes)?,
+            Message::RoundEnd { number } => {
+                log::debug!("round {number} is here, {bytes} bytes of memory in all");
+                Message::RoundTaken { number }.write(from.get_mut())?;
+            }
+            Message::State(content) => break content,
+            Message::Abandon(reason) => return Err(MigrationError::Abandoned { reason }),
+            _ => {
+                return Err(MigrationError::Sequence("this is nothing that a machine is sent by"));
+            }
+        }
+    };
+    log::info!("{} of memory have come in {:?}", Size(bytes), start.elapsed());
+    // What comes behind it is an answer, and there is none yet.
+    if !from.buffer().is_empty() {
+        return Err(MigrationError::Sequence("there is more behind the state"));
+    }
+    let state: MachineState = serde_json::from_slice(&state).map_err(MigrationError::Content)?;
+    match outline.is_of(&state) {
+        true => Ok(state),
+        false => Err(MigrationError::Sequence("the state is another machine's than was offered")),
     }
 }

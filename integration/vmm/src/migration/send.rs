@@ -342,38 +342,63 @@ impl Sending<'_> {
             let start = Instant::now();
             let sent = self.round(call, number, dirty.as_deref())?;
             let took = start.elapsed();
-            let now = self.vm.take_dirty().map_err(MigrationError::Log)?;
+            let mut now = self.vm.take_dirty().map_err(MigrationError::Log)?;
             let left = dirty_bytes(&now);
             log::debug!("round {number}: {sent} bytes in {took:?}, {left} bytes were written");
-            dirty = Some(now);
             self.check()?;
-            // A machine that stands still writes nothing.
-            let next = pace.round(sent, took, left);
-            let is_late = self.began.elapsed() >= self.options.timeout;
-            match next {
-                Next::Finish => break,
-                Next::TooMuch if self.options.insists => break,
-                Next::TooMuch => {
-                    return Err(MigrationError::TooBusy {
-                        dirty_bytes: left,
-                        bytes_per_second: pace.bytes_per_second(),
-                        downtime: self.options.downtime,
-                    });
-                }
-                Next::Round { .. } if is_late && self.options.insists => break,
-                Next::Round { .. } if is_late => {
-                    return Err(MigrationError::TimedOut(self.options.timeout));
-                }
+            let insists = match self.next(&mut pace, sent, took, left)? {
                 Next::Round { standstill_percent } => {
                     if !self.was_paused {
                         standstill.set(standstill_percent);
                     }
+                    dirty = Some(now);
+                    continue;
                 }
+                next => next == Next::TooMuch,
+            };
+            // From here on it stands still, or is told to go on.
+            self.stood_still = Some(Instant::now());
+            standstill.end();
+            if !self.was_paused {
+                self.control.pause_in_turn(PAUSE_LIMIT).map_err(MigrationError::Pause)?;
             }
+            merge(&mut now, self.vm.take_dirty().map_err(MigrationError::Log)?);
+            let left = dirty_bytes(&now);
+            if insists || self.was_paused || pace.fits(left) {
+                self.last(call, number + 1, now)?;
+                return Ok(pace.rounds());
+            }
+            // It has written much in its last moments.
+            log::debug!("it stood still, and {left} bytes are too much");
+            pace.was_too_much(left);
+            self.control.resume_in_turn().map_err(MigrationError::Resume)?;
+            self.stood_still = None;
+            standstill = Standstill::new(self.live.mailboxes.clone());
+            standstill.set(pace.standstill_percent());
+            dirty = Some(now);
         }
-        drop(standstill);
-        self.last(call, pace.rounds() + 1, dirty.unwrap_or_default())?;
-        Ok(pace.rounds())
+    }
+
+    /// What follows a round; [`Next::TooMuch`] where it is to stand still whatever is left.
+    fn next(
+        &self,
+        pace: &mut Pace,
+        sent: u64,
+        took: Duration,
+        left: u64,
+    ) -> Result<Next, MigrationError> {
+        let next = pace.round(sent, took, left);
+        let is_late = self.began.elapsed() >= self.options.timeout;
+        match next {
+            Next::Round { .. } if is_late && self.options.insists => Ok(Next::TooMuch),
+            Next::Round { .. } if is_late => Err(MigrationError::TimedOut(self.options.timeout)),
+            Next::TooMuch if !self.options.insists => Err(MigrationError::TooBusy {
+                dirty_bytes: left,
+                bytes_per_second: pace.bytes_per_second(),
+                downtime: self.options.downtime,
+            }),
+            next => Ok(next),
+        }
     }
 
     /// Whether it is still to be sent, and the same machine.
@@ -430,17 +455,13 @@ impl Sending<'_> {
         Ok(sent)
     }
 
-    /// The machine stands still from here on, and all that is left goes.
+    /// The machine stands still, and all that is left goes.
     fn last(
         &mut self,
         call: &mut Call<'_>,
         number: u32,
         mut dirty: Vec<DirtyRange>,
     ) -> Result<(), MigrationError> {
-        self.stood_still = Some(Instant::now());
-        if !self.was_paused {
-            self.control.pause_in_turn(PAUSE_LIMIT).map_err(MigrationError::Pause)?;
-        }
         let paused = Instant::now();
         self.check()?;
         let state = self.control.save_in_turn()?;
@@ -468,7 +489,7 @@ impl Sending<'_> {
             return Err(MigrationError::Cancelled);
         }
         if call.link.is_network() {
-            self.live.devices.flush_files()?;
+            self.live.devices.flush_files().map_err(MigrationError::Flush)?;
         }
         self.has_let_go = true;
         self.live.devices.unlock_files();

@@ -10,8 +10,11 @@ use arch_ppc64::smp::Mailboxes;
 use crate::confine::{self, Role};
 use crate::end::lock;
 
-/// How long it runs and stands still, in one turn. Moments are short for a guest that counts them.
-const PERIOD: Duration = Duration::from_millis(20);
+/// How long it runs in one turn: a CPU's thread may take a moment to be woken.
+const RUNS: Duration = Duration::from_millis(2);
+
+/// How long a turn is at most: the moments in which it stands still are to be short.
+const TURN_MAX: Duration = Duration::from_millis(50);
 
 /// How long it may take a CPU to leave the guest; what is late runs on.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -35,6 +38,8 @@ struct Shared {
 struct State {
     percent: u8,
     is_over: bool,
+    /// Whoever ends it has the machine stand still: a moment of that goes on.
+    stays: bool,
 }
 
 impl Standstill {
@@ -46,7 +51,7 @@ impl Standstill {
 
     /// So much of the time, from here on. Where there is no thread for it, none.
     pub(crate) fn set(&mut self, percent: u8) {
-        lock(&self.shared.state).percent = percent.min(99);
+        lock(&self.shared.state).percent = percent.min(98);
         self.shared.changed.notify_all();
         if percent > 0 && self.thread.is_none() {
             let shared = self.shared.clone();
@@ -57,6 +62,13 @@ impl Standstill {
             };
             self.thread = thread.spawn(run).ok();
         }
+    }
+}
+
+impl Standstill {
+    /// Ends it, for who has the machine stand still next, or go on.
+    pub(crate) fn end(self) {
+        lock(&self.shared.state).stays = true;
     }
 }
 
@@ -82,11 +94,16 @@ impl Shared {
             }
             let percent = u32::from(state.percent);
             drop(state);
+            let turn = TURN_MAX.min(RUNS * 100 / (100 - percent));
+            let stands_still = turn * percent / 100;
             self.cpus.pause();
             let _ = self.cpus.await_paused_for(LIMIT);
-            self.sleep(PERIOD * percent / 100);
+            self.sleep(stands_still);
+            if lock(&self.state).stays {
+                return;
+            }
             self.cpus.resume();
-            self.sleep(PERIOD * (100 - percent) / 100);
+            self.sleep(turn - stands_still);
         }
     }
 

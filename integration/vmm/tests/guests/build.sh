@@ -17,7 +17,7 @@ program() { # NAME BITS ADDRESS
 program client32 32 0x200000
 program client64 64 0x400000
 for name in yaboot yaboot_disk ofwboot ofwboot_disk freebsd freebsd_disk services hostile floods \
-	races disks leftover outputs bootpath moments; do
+	races disks leftover outputs bootpath moments moves; do
 	c_program "$name" 0x200000
 done
 c_program chained 0x800000
