@@ -130,6 +130,7 @@ pub(super) const START_THREADS: Group =
 /// Files that are open are read and written at places.
 pub(super) const OPEN_FILES: Group = calls![
     SYS_lseek,
+    SYS_fadvise64,
     SYS_pread64,
     SYS_pwrite64,
     SYS_preadv,
