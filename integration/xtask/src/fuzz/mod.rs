@@ -56,6 +56,7 @@ const TARGETS: &[Target] = &[
     target("virtio_common", 2048, "virtio-pci: registers in any order and width, queues anywhere"),
     target("virtio_chains", 2048, "virtio devices: descriptors, rings and requests of anything"),
     target("device_states", 256, "saved devices: taken up, or refused with nothing changed"),
+    target("requests", 1024, "API: requests of anything, in any pieces; answers that make sense"),
     target(
         "saved",
         256,
