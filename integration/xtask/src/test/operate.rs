@@ -76,7 +76,9 @@ pub(super) fn service(log: &mut Log) -> Result<()> {
     let unit = String::from_utf8_lossy(&folders::read(&unit)?).into_owned();
     let place = Place::make("service")?;
     write_configuration(&place, "etc/web1.json")?;
-    folders::make(&place.path().join("run"))?;
+    for folder in ["run", "state"] {
+        folders::make(&place.path().join(folder))?;
+    }
     // The same commands with folders of this test.
     let here = place.path().display().to_string();
     let command = |key: &str| {
@@ -84,6 +86,7 @@ pub(super) fn service(log: &mut Log) -> Result<()> {
         let line = line.ok_or_else(|| Failure::new(format!("the unit has no {key}")))?;
         let line = line.replace("/usr/bin/", "").replace("%i", "web1");
         let line = line.replace("/etc/pseries-vmm/", &format!("{here}/etc/"));
+        let line = line.replace("/var/lib/pseries-vmm/web1", &format!("{here}/state"));
         Ok::<_, Failure>(line.replace("/run/pseries-vmm/web1", &format!("{here}/run")))
     };
     let (start, stop) = (command("ExecStart=")?, command("ExecStop=-")?);
