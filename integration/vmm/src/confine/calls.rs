@@ -130,7 +130,6 @@ pub(super) const START_THREADS: Group =
 /// Files that are open are read and written at places.
 pub(super) const OPEN_FILES: Group = calls![
     SYS_lseek,
-    SYS_fadvise64,
     SYS_pread64,
     SYS_pwrite64,
     SYS_preadv,
@@ -146,6 +145,16 @@ pub(super) const OPEN_FILES: Group = calls![
     SYS_newfstatat if When::Bits(3, EMPTY_PATH, EMPTY_PATH),
     SYS_statx if When::Bits(2, EMPTY_PATH, EMPTY_PATH),
 ];
+
+/// What the host keeps of files in memory is let go.
+pub(super) const LET_GO: Group =
+    Group::Calls(&[Call { number: FADVISE64, name: "SYS_fadvise64", when: When::Always }]);
+
+#[cfg(not(target_arch = "powerpc64"))]
+const FADVISE64: c_long = libc::SYS_fadvise64;
+/// `asm/unistd.h`; libc does not have it.
+#[cfg(target_arch = "powerpc64")]
+const FADVISE64: c_long = 233;
 
 /// Events are made and waited for.
 pub(super) const EVENTS: Group = calls![

@@ -17,7 +17,7 @@ pub enum Role {
     Main,
     /// A virtual CPU: what the guest does, it does.
     Cpu,
-    /// Plugs CPUs and memory.
+    /// Plugs CPUs, memory and devices.
     Resize,
     /// Waits for signals.
     Signals,
@@ -157,6 +157,7 @@ const MAIN: &[&Group] = &[
     &calls::LISTEN,
     &calls::MAKE_TERMINALS,
     &calls::PREPARE,
+    &calls::LET_GO,
     &calls::LANDLOCK,
     &TAP_IOCTLS,
     &DISK_OPEN_IOCTLS,
@@ -180,8 +181,20 @@ const CPU: &[&Group] = &[
     &DISK_IOCTLS,
 ];
 
-/// CPUs and memory are made on it; the kernel's devices and other programs are told of memory.
-const RESIZE: &[&Group] = &[&calls::READ_FILES, &calls::LOOK_AT_FILES, &calls::MEMORY, &KVM];
+/// CPUs, memory and devices are made on it, and what is behind devices is opened; the kernel's devices
+/// and other programs are told of memory.
+const RESIZE: &[&Group] = &[
+    &calls::START_THREADS,
+    &calls::FILES,
+    &calls::FILES_OLD,
+    &calls::LOOK_AT_FILES,
+    &calls::UNLINK,
+    &calls::UNLINK_OLD,
+    &calls::LISTEN,
+    &calls::MEMORY,
+    &KVM,
+    &DISK_OPEN_IOCTLS,
+];
 
 const EVENTS: &[&Group] = &[
     &calls::EVENTS,
@@ -205,6 +218,7 @@ const API: &[&Group] = &[
 
 /// Machines are saved and moved, and devices come to them.
 const VERB: &[&Group] = &[
+    &calls::LET_GO,
     &calls::LANDLOCK,
     &calls::START_THREADS,
     &calls::FILES,
