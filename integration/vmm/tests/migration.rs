@@ -273,13 +273,13 @@ fn a_destination_that_cannot_have_it_says_why() {
 fn a_machine_that_is_told_to_stay_stays() {
     let vmm = Vmm::counting(8, 0, "64M", &[]);
     let (url, destination) = (unix_url(), Vmm::empty());
-    let (at, line) = (unix_url(), Line::new(&url, Cut::Never).held());
+    let (at, line) = (unix_url(), Line::held(&url, 0));
     let receives = destination.receives(&url);
     listens(&url);
     line.open(&at);
     // It waits for a destination that says nothing, as its line is held.
     let sends = vmm.sends(&at, "");
-    line.await_bytes();
+    line.await_held();
     vmm.client().done("vm.resume", "");
     failed(sends, 400, "told to stay");
     line.release();
@@ -307,23 +307,28 @@ struct Inner {
     cut: Cut,
     passed: Mutex<(u64, u64)>,
     is_held: AtomicBool,
-    was_cut: AtomicBool,
+    /// How many bytes of the source pass before it is.
+    held_behind: u64,
 }
 
 impl Line {
     fn new(to: &str, cut: Cut) -> Self {
+        Self::of(to, cut, None)
+    }
+
+    /// One that carries nothing more when so many bytes of the source have passed.
+    fn held(to: &str, behind: u64) -> Self {
+        Self::of(to, Cut::Never, Some(behind))
+    }
+
+    fn of(to: &str, cut: Cut, held: Option<u64>) -> Self {
         Self(Arc::new(Inner {
             to: to.strip_prefix("unix:").unwrap().into(),
             cut,
             passed: Mutex::default(),
-            is_held: AtomicBool::new(false),
-            was_cut: AtomicBool::new(false),
+            is_held: AtomicBool::new(held.is_some()),
+            held_behind: held.unwrap_or(0),
         }))
-    }
-
-    fn held(self) -> Self {
-        self.0.is_held.store(true, Ordering::SeqCst);
-        self
     }
 
     fn release(&self) {
@@ -364,7 +369,8 @@ impl Line {
                     let passed = if is_there { &mut passed.0 } else { &mut passed.1 };
                     *passed += carried;
                 }
-                while line.is_held.load(Ordering::SeqCst) {
+                let is_behind = || line.passed.lock().unwrap().0 > line.held_behind;
+                while line.is_held.load(Ordering::SeqCst) && is_behind() {
                     thread::sleep(Duration::from_millis(2));
                 }
                 if to.write_all(&buffer[..carried as usize]).is_err() {
@@ -372,7 +378,6 @@ impl Line {
                 }
                 left -= carried;
                 if carried < count as u64 {
-                    line.was_cut.store(true, Ordering::SeqCst);
                     break;
                 }
             }
@@ -382,9 +387,10 @@ impl Line {
         });
     }
 
-    fn await_bytes(&self) {
+    /// Waits until it is held.
+    fn await_held(&self) {
         let start = Instant::now();
-        while self.passed().0 == 0 {
+        while self.passed().0 <= self.0.held_behind {
             assert!(start.elapsed() < LIMIT);
             thread::sleep(Duration::from_millis(2));
         }
@@ -456,23 +462,35 @@ fn wherever_the_line_is_cut_one_side_runs() {
     vmm.finish();
 }
 
-/// The destination is killed at any time: the machine goes on where it was.
+/// The destination is killed while it gets the machine, which goes on where it was.
 #[test]
 fn a_destination_that_dies_leaves_the_machine() {
     let mut vmm = Vmm::counting(8, 0, "64M", &[]);
-    for after in [0, 20, 60, 120] {
-        let (url, mut destination) = (unix_url(), Vmm::empty());
+    // In its offer, and in its memory.
+    for behind in [0, 100, 100_000, 5_000_000] {
+        let (at, url, mut destination) = (unix_url(), unix_url(), Vmm::empty());
         let receives = destination.receives(&url);
         listens(&url);
-        let sends = vmm.sends(&url, r#", "downtime_ms": 0"#);
-        thread::sleep(Duration::from_millis(after));
+        let line = Line::held(&url, behind);
+        line.open(&at);
+        let sends = vmm.sends(&at, "");
+        line.await_held();
         destination.run.child.kill().unwrap();
         drop(destination.run.end());
-        let sent = sends.join().unwrap();
+        line.release();
+        failed(sends, 500, "the VM has not moved");
         drop(receives.join());
-        assert_eq!((sent.status, &*vmm.state()), (500, "Running"), "{sent:?}");
+        assert_eq!(vmm.state(), "Running");
         vmm.run.expect_again("count ");
     }
+    // Nobody is between the two: who is dead refuses to be connected to.
+    let (url, mut destination) = (unix_url(), Vmm::empty());
+    let receives = destination.receives(&url);
+    listens(&url);
+    destination.run.child.kill().unwrap();
+    drop(destination.run.end());
+    drop(receives.join());
+    failed(vmm.sends(&url, ""), 500, "Connection refused");
     vmm.finish();
 }
 
@@ -483,15 +501,16 @@ fn a_source_that_dies_takes_the_machine_with_it() {
     let mut vmm = Vmm::counting(16, 0, "64M", &[]);
     let receives = destination.receives(&url);
     listens(&url);
-    let (at, line) = (unix_url(), Line::new(&url, Cut::Never));
+    let (at, line) = (unix_url(), Line::held(&url, 1_000_000));
     line.open(&at);
-    let sends = vmm.sends(&at, r#", "downtime_ms": 0"#);
-    line.await_bytes();
+    let sends = vmm.sends(&at, "");
+    line.await_held();
     vmm.run.child.kill().unwrap();
     drop(vmm.run.end());
+    line.release();
     drop(sends.join());
-    let received = receives.join().unwrap();
-    assert!(received.status == 500 && destination.state() == "none", "{received:?}");
+    failed(receives, 500, "");
+    assert_eq!(destination.state(), "none");
     // Another machine can come.
     let (url, vmm) = (unix_url(), Vmm::counting(2, 0, "64M", &[]));
     let receives = destination.receives(&url);

@@ -114,7 +114,7 @@ impl Incoming {
             token,
             state: Mutex::new(Destination::Waiting),
             changed: Condvar::new(),
-            parting: Mutex::new(parting),
+            parting: Mutex::new(Some(parting)),
             clerk: Mutex::default(),
         });
         let clerk = arrival.clone();
@@ -169,8 +169,8 @@ struct Arrival {
     token: Token,
     state: Mutex<Destination>,
     changed: Condvar,
-    /// The connection by which it comes, for a last word.
-    parting: Mutex<Link>,
+    /// The connection by which it comes, for a last word; none any more when that was said.
+    parting: Mutex<Option<Link>>,
     clerk: Mutex<Clerk>,
 }
 
@@ -213,8 +213,9 @@ impl Arrival {
             was_decided
         });
         if !was_decided {
-            let mut parting = lock(&self.parting);
-            let _ = Message::NotRunning(reason.to_owned()).write(&mut *parting);
+            if let Some(mut parting) = lock(&self.parting).take() {
+                let _ = Message::NotRunning(reason.to_owned()).write(&mut parting);
+            }
         }
     }
 
@@ -336,6 +337,7 @@ impl Arriving {
             return Err(error.into());
         }
         self.arrival.change(Destination::taken);
+        drop(lock(&self.arrival.parting).take());
         // One that cannot be told asks.
         if let Err(error) = Message::Running.write(&mut self.link) {
             log::warn!("the machine runs here, and its source cannot be told: {}", told(&error));
