@@ -166,7 +166,7 @@ pub(crate) struct SendMigration {
     #[arg(value_name = "[destination_url=]URL[,local=on|off][,downtime_ms=N][,timeout_s=N]")]
     #[arg(value_parser = SendTo::parse)]
     pub(crate) to: SendTo,
-    /// The other VMM is on this host: it gets the memory itself, and no copy of it
+    /// As with ch-remote, to hand over memory without a copy; pseries-vmm refuses it
     #[arg(long)]
     pub(crate) local: bool,
     /// How long the guest may stand still, in milliseconds

@@ -56,9 +56,11 @@ use crate::quoted;
         --numa guest_numa_id=0,cpus=[0-3],memory_zones=[a] \
         guest_numa_id=1,cpus=[4-7],memory_zones=[b],distances=[0@40]\n  \
         pseries-vmm --restore source_url=file:///var/lib/vm/saved\n  \
+        pseries-vmm --api-socket path=/run/vm1.sock\n  \
         pseries-vmm --dump-fdt machine.dtb --cpus boot=4 --memory size=8G\n\n\
         Exit status:\n  \
-        0  the guest switched itself off, or somebody left with Ctrl-A X\n  \
+        0  the guest switched itself off or has moved to another VMM, somebody left with Ctrl-A X,\n     \
+        or vmm.shutdown\n  \
         1  the host could not do it; instead of 0 also: output could not be written\n  \
         2  wrong arguments or configuration, or a file that is not what it should be\n  \
         3  the guest's client program gave up, the guest crashed, or no device has anything to\n     \
@@ -280,9 +282,10 @@ pub struct Cli {
     #[arg(long, value_name = "NAME")]
     pub name: Option<VmName>,
 
-    /// What becomes of system calls that the VMM's threads have no business with, such as a guest's
-    /// that has broken into one. Each thread has a list of those that it needs; none of them runs
-    /// programs, makes processes or connects to networks [default: true, where the host can]
+    /// What becomes of system calls that the VMM's threads have no business with, such as those of a
+    /// guest that has broken into one. Each thread has a list of those that it needs: none runs programs
+    /// or makes processes, and none connects to networks, but to move machines where there is
+    /// --api-socket [default: true, where the host can]
     #[arg(long, value_enum, value_name = "true|false|log")]
     pub seccomp: Option<Seccomp>,
 

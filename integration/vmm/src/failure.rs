@@ -89,7 +89,8 @@ pub enum Failure {
     Socket(#[from] SocketError),
     /// Arguments are about a machine that there is none of.
     #[error(
-        "--api-socket without --kernel, --disk, --net or --config waits for vm.create, which says all          of a machine; other arguments about one have no place"
+        "--api-socket without --kernel, --disk, --net or --config waits for vm.create, which says all \
+         of a machine; other arguments about one have no place"
     )]
     NoMachine,
     /// Events cannot be told.

@@ -3,13 +3,22 @@
 use std::ffi::CStr;
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long is waited for somebody to open the other end of a named pipe.
 const WRITER_WAIT: Duration = Duration::from_millis(500);
+
+/// The number of a descriptor that whoever started this program has left open, of `fd=N`.
+pub(crate) fn descriptor(number: &str) -> Result<RawFd, String> {
+    match number.parse() {
+        Ok(fd) if fd > libc::STDERR_FILENO => Ok(fd),
+        Ok(fd) => Err(format!("fd={fd}: it is a number from 3 on")),
+        Err(_) => Err(format!("fd={number}: this is no descriptor")),
+    }
+}
 
 /// A file that is open for reading.
 #[derive(Debug)]

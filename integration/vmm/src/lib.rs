@@ -54,6 +54,7 @@ mod prepare;
 pub mod program;
 pub mod quoted;
 pub mod ram;
+mod reasons;
 pub mod resize;
 pub mod saved;
 mod signals;
@@ -129,12 +130,10 @@ pub fn run_controlled(cli: &Cli, control: &Control) -> Result<Ending, Failure> {
 /// A machine that was saved: what it is, and the rest.
 fn saved(cli: &Cli, restore: &RestoreConfig) -> Result<(VmConfig, Resumption), Failure> {
     let saved = SavedMachine::open(restore.source_url.path())?.prefaulted(restore.prefault);
-    let mut config = saved.config().clone();
+    let mut config = saved.config().clone().without_landlock();
     cli.set_consoles(&mut config);
-    // Who wrote what is there does not say what this process may have.
-    config.landlock_enable = None;
-    config.landlock_rules.clear();
-    let resumes = restore.resume.unwrap_or(true);
+    // Without a socket nobody could have it go on.
+    let resumes = restore.resume.unwrap_or(cli.api_socket.is_none());
     Ok((config, saved.resumption(!resumes)))
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::confine::{self, Role};
-use crate::{quoted, signals};
+use crate::{host_file, quoted, signals};
 
 /// How many events wait to be written before others are left out.
 const WAITING: usize = 1024;
@@ -225,11 +225,7 @@ impl std::str::FromStr for EventsTo {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             Some(("path", path)) if !path.is_empty() => Ok(Self::Path(path.into())),
-            Some(("fd", fd)) => match fd.parse() {
-                Ok(fd) if fd > libc::STDERR_FILENO => Ok(Self::Descriptor(fd)),
-                Ok(fd) => Err(format!("fd={fd}: it is a number from 3 on")),
-                Err(_) => Err(format!("fd={fd}: this is no descriptor")),
-            },
+            Some(("fd", fd)) => host_file::descriptor(fd).map(Self::Descriptor),
             _ => Err("events go to path=FILE or fd=N".to_owned()),
         }
     }

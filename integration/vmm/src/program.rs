@@ -1,7 +1,6 @@
 //! What the program does, beside its command line: for other programs that are the same, and have a
 //! control of the machine.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use crate::name::VmName;
 use crate::resize::Control;
 use crate::{
     Ending, Failure, api, config, confine, die_of, dump_fdt, finish, is_reader_gone, logger, name,
-    quoted, run_controlled,
+    quoted, reasons, run_controlled,
 };
 
 /// The command line of this process, or what it asked for or has wrong, which was said, and the exit
@@ -102,19 +101,9 @@ fn status(ending: &Ending) -> u8 {
     }
 }
 
-/// Shows a failure and what it came from. An error that says what its source says is shown once.
+/// Shows a failure and what it came from.
 fn complain(failure: &Failure) {
-    let mut message = failure.to_string();
-    let mut source = failure.source();
-    while let Some(error) = source {
-        let said = error.to_string();
-        if !message.ends_with(&said) {
-            message.push_str(": ");
-            message.push_str(&said);
-        }
-        source = error.source();
-    }
-    logger::tell(&quoted::message(&message));
+    logger::tell(&quoted::message(&reasons::in_one_line(failure)));
     if let Some(hint) = confine::hint(failure) {
         logger::tell(hint);
     }

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::boot::MachineRam;
 use crate::config::{Size, VmConfig};
 use crate::logger;
 use crate::outlet;
@@ -90,15 +89,6 @@ impl Control {
         // What the guest has given back before is taken away now, and nothing comes after it.
         let _ = self.resize_in_turn(None, None);
         live.save()
-    }
-
-    /// The RAM of the machine.
-    ///
-    /// # Errors
-    /// [`SaveError::NotRunning`].
-    #[allow(dead_code, reason = "migration comes next")]
-    pub(crate) fn ram(&self) -> Result<Arc<MachineRam>, SaveError> {
-        Ok(self.live()?.ram.clone())
     }
 
     /// Whether it is still that one.

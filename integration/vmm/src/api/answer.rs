@@ -1,13 +1,12 @@
 //! Answers, and what is wrong with requests.
 
-use std::error::Error;
-
 use hyper::StatusCode;
 
 use super::workers::Full;
 use crate::config::BodyError;
 use crate::confine;
 use crate::lifecycle::{Blame, LifecycleError};
+use crate::reasons::reasons;
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -63,17 +62,9 @@ impl ApiError {
         }
     }
 
-    /// The reasons, from the outermost to the innermost. What only repeats its source is said once.
+    /// The reasons, and what may help.
     pub(super) fn reasons(&self) -> Vec<String> {
-        let mut reasons: Vec<String> = Vec::new();
-        let mut next: Option<&dyn Error> = Some(self);
-        while let Some(error) = next {
-            let said = error.to_string();
-            if reasons.last() != Some(&said) {
-                reasons.push(said);
-            }
-            next = error.source();
-        }
+        let mut reasons = reasons(self);
         reasons.extend(confine::hint(self).map(str::to_owned));
         reasons
     }

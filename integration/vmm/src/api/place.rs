@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, TryLockError};
 
-use crate::{quoted, signals};
+use crate::{host_file, quoted, signals};
 
 /// Where the API is served: `path=PATH`, `PATH` or `fd=N` on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +27,7 @@ impl FromStr for ApiSocket {
         match text.split_once('=') {
             Some(("path", "")) => Err("the path is empty".to_owned()),
             Some(("path", path)) => Ok(Self::Path(path.into())),
-            Some(("fd", fd)) => match fd.parse() {
-                Ok(fd) if fd > libc::STDERR_FILENO => Ok(Self::Descriptor(fd)),
-                Ok(fd) => Err(format!("fd={fd}: it is a number from 3 on")),
-                Err(_) => Err(format!("fd={fd}: this is no descriptor")),
-            },
+            Some(("fd", fd)) => host_file::descriptor(fd).map(Self::Descriptor),
             _ if text.is_empty() => Err("the API is at path=PATH or fd=N".to_owned()),
             _ => Ok(Self::Path(text.into())),
         }

@@ -100,6 +100,7 @@ const FAILED: (u16, &str) = (500, "the host failed");
 const DEVICE: &[(u16, &str)] = &[
     INVALID,
     NOT_CREATED,
+    WRONG_STATE,
     (409, "another device has the same id, path or address; or something is under way"),
     FAILED,
 ];
@@ -129,7 +130,7 @@ pub(super) const ROUTES: &[Route] = &[
     adding::<VsockConfig>("vm.add-vsock", "Gives the VM sockets between guest and host", |vmm, body| add::<VsockConfig>("vm.add-vsock", vmm, body)),
     taking::<RemoveDevice>("vm.remove-device", "Takes a device from the VM: its guest is asked for it", |vmm, body| {
         done("vm.remove-device", vmm.remove_device(&read("vm.remove-device", body)?))
-    }, &[INVALID, (404, "no VM is created, or there is no such device"), BUSY, FAILED]),
+    }, &[INVALID, (404, "no VM is created, or there is no such device"), WRONG_STATE, BUSY, FAILED]),
     taking::<Snapshot>("vm.snapshot", "Saves the VM, which is paused, in a folder", |vmm, body| {
         done("vm.snapshot", vmm.snapshot(&read("vm.snapshot", body)?))
     }, &[INVALID, NOT_CREATED, WRONG_STATE, BUSY, FAILED]),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::VmConfig;
 use super::devices::HostPath;
 use super::options::{OptionError, Options};
 
@@ -86,9 +87,28 @@ impl fmt::Display for LandlockRule {
     }
 }
 
+impl VmConfig {
+    /// The same machine without what it says of landlock: whoever wrote a machine that was saved, or
+    /// sends one, does not say what this process may have.
+    #[must_use]
+    pub fn without_landlock(self) -> Self {
+        Self { landlock_enable: None, landlock_rules: Vec::new(), ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_ones_rules_do_not_count() {
+        let rule = LandlockRule::parse("path=/,access=rw").unwrap();
+        let rules = vec![rule];
+        let own = VmConfig::default();
+        let other = VmConfig { landlock_enable: Some(false), landlock_rules: rules, ..own.clone() };
+        assert_ne!(other, own);
+        assert_eq!(other.without_landlock(), own);
+    }
 
     #[test]
     fn arguments_and_objects_are_the_same() {

@@ -6,9 +6,9 @@
 //!
 //! - **system calls** (seccomp): each thread can make those of its [`Role`], with the arguments that it
 //!   needs. No program is run, no process is made, no memory becomes code, no socket is other than a
-//!   Unix socket. Another system call ends the process by SIGSYS.
+//!   Unix socket; where requests may move machines, TCP as well. Another system call ends the process by SIGSYS.
 //! - **files** (landlock): those that the configuration names, and a few of the host that every machine
-//!   reads. TCP is refused, and so are signals and abstract sockets of other processes.
+//!   reads. TCP is refused where no request can move the machine, and so are signals and abstract sockets of other processes.
 //! - **privileges**: there are no new ones, from whatever file is run (`PR_SET_NO_NEW_PRIVS`).
 //!
 //! [`start`] begins it, for the calling thread and all that it starts from then on: as early as possible,

@@ -45,8 +45,7 @@ impl Planned {
 impl List {
     /// Those of a configuration, which has no more than there are slots, one behind the other.
     pub(super) fn new(config: &VmConfig, kept: Vec<Kept>) -> Self {
-        let mut config = config.clone();
-        name_all(&mut config);
+        let config = config.clone().with_ids();
         let placed = kept.into_iter().zip(0..).map(|(kept, slot)| Placed { kept, slot });
         Self { config, placed: placed.collect() }
     }
@@ -159,23 +158,4 @@ pub(super) fn open(
         net.mac = Some(open::random_address().map_err(DeviceOpenError::Random)?);
     }
     Ok(List::new(&config, open::all(&config, console, needs)?))
-}
-
-/// Writes down what each device is called.
-fn name_all(config: &mut VmConfig) {
-    for (number, disk) in config.disks.iter_mut().enumerate() {
-        disk.id = Some(disk.id(number));
-    }
-    for (number, net) in config.net.iter_mut().enumerate() {
-        net.id = Some(net.id(number));
-    }
-    for (number, rng) in config.rng.iter_mut().enumerate() {
-        rng.id = Some(rng.id(number));
-    }
-    for (number, vsock) in config.vsock.iter_mut().enumerate() {
-        vsock.id = Some(vsock.id(number));
-    }
-    for (number, fs) in config.fs.iter_mut().enumerate() {
-        fs.id = Some(fs.id(number));
-    }
 }

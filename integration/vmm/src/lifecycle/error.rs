@@ -92,9 +92,6 @@ pub enum LifecycleError {
     /// It can neither go to nor come from there.
     #[error("no VM can move there")]
     MigrationUrl(#[from] MigrationUrlError),
-    /// It is not there.
-    #[error("{0} is not there")]
-    Absent(Verb),
     /// A path cannot be followed.
     #[error("a path of the configuration cannot be had")]
     Path(#[source] io::Error),
@@ -119,7 +116,7 @@ impl LifecycleError {
     /// Who has to do something about it.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::NotCreated | Self::UnknownDevice { .. } | Self::Absent(_) => Blame::NotFound,
+            Self::NotCreated | Self::UnknownDevice { .. } => Blame::NotFound,
             Self::Device(DeviceChangeError::Unknown { .. }) => Blame::NotFound,
             Self::Device(DeviceChangeError::Device(DeviceError::Shared { .. }))
             | Self::Machine(Failure::Device(DeviceError::Shared { .. }))
@@ -136,6 +133,9 @@ impl LifecycleError {
             Self::Save(SaveError::NotRunning | SaveError::NotPaused) => Blame::State,
             Self::Save(error) if error.is_the_users() => Blame::Request,
             Self::MigrationUrl(_) => Blame::Request,
+            Self::Migration(
+                MigrationError::NotRunning | MigrationError::Save(SaveError::NotRunning),
+            ) => Blame::State,
             Self::Migration(error) if error.is_the_users() => Blame::Request,
             Self::Machine(failure) if failure.status() == 2 => Blame::Request,
             Self::Resize(error) if error.is_the_users() => Blame::Request,

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::config::FolderUrl;
-use crate::failure::Failure;
-use crate::saved::SavedMachine;
-
 use super::{
     Leave, LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot, Stage,
     TimeoutStrategy, Verb, VmState, Vmm,
 };
+use crate::config::FolderUrl;
+use crate::failure::Failure;
 use crate::migration::{MigrationError, MigrationUrl, SendOptions, Stop};
+use crate::saved::SavedMachine;
 
 /// How long a machine has to come to rest.
 const PAUSE_LIMIT: Duration = Duration::from_secs(60);
@@ -61,12 +60,11 @@ impl Vmm {
         Ok(())
     }
 
-    /// Has the machine go on.
+    /// Has the machine go on. One that is being sent to another VMM is to stay: this returns when that
+    /// is given up.
     ///
     /// # Errors
     /// [`LifecycleError::WrongState`] where it does not stand still.
-    ///
-    /// One that is being sent to another VMM is to stay: this returns when that is given up.
     pub fn resume(&self) -> Result<(), LifecycleError> {
         if self.keep()? {
             return Ok(());
@@ -199,7 +197,7 @@ impl Vmm {
             .map_err(|source| LifecycleError::Url { key: "source_url", source })?;
         let saved = SavedMachine::open(folder.path()).map_err(Failure::from)?;
         let saved = saved.prefaulted(restore.prefault);
-        self.create_first(saved.config().clone(), None)?;
+        self.create_first(saved.config().clone().without_landlock(), None)?;
         let resumed = self.order(Order::Resume(saved.resumption(!restore.resume)));
         if resumed.is_err() {
             // There is none, as before.

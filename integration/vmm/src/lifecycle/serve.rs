@@ -92,7 +92,7 @@ impl Vmm {
         let received = migration::receive(url, &(Arc::new(is_ending) as Stop));
         let mut incoming = received.inspect_err(|_| self.migration_failed())?;
         self.0.monitor.event("vm", "migration-started");
-        let config = incoming.config.clone();
+        let config = incoming.config.clone().without_landlock();
         self.lock().vm = Some(Created { config: config.clone(), file: None });
         let options = self.0.options.on_backend(Some(incoming.outline.backend()));
         let options = RunOptions { handed_over: true, ..options };

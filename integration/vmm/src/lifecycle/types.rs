@@ -127,7 +127,7 @@ pub struct Restore {
 pub struct SendMigration {
     /// Who takes it, as `unix:PATH` or `tcp:ADDRESS:PORT`.
     pub destination_url: String,
-    /// Whether its memory is handed over within the host, and not copied.
+    /// Cloud Hypervisor's way without a copy, which is not here: false, or left out.
     #[serde(default)]
     pub local: bool,
     /// How long it may stand still, in milliseconds; 100 when left out.

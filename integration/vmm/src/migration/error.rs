@@ -9,6 +9,7 @@ use super::url::MigrationUrl;
 use crate::config::Size;
 use crate::devices::HeldError;
 use crate::pause::PauseError;
+use crate::reasons;
 use crate::saved::SaveError;
 use crate::vcpu::BackendError;
 
@@ -149,24 +150,11 @@ impl From<RamTransferError> for MigrationError {
 impl MigrationError {
     /// Whether whoever asked is to blame, and not a host or a connection.
     pub fn is_the_users(&self) -> bool {
-        matches!(
-            self,
-            Self::Local
-                | Self::Unseen { .. }
-                | Self::Refused { .. }
-                | Self::NotRunning
-                | Self::Cancelled
-        )
+        matches!(self, Self::Local | Self::Unseen { .. } | Self::Refused { .. } | Self::Cancelled)
     }
 
     /// With its reasons, in one line.
     pub(crate) fn told(&self) -> String {
-        told(self)
+        reasons::in_one_line(self)
     }
-}
-
-/// An error with its reasons, in one line.
-pub(crate) fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,8 +1,8 @@
 //! Whose a machine is while it moves: the rules of both sides, and nothing else.
 //!
 //! The machine is the source's until it says *go*. From then on the source does not run it until it
-//! knows that the destination does not, and never will. It asks as often as it takes, by new
-//! connections; the destination listens until the source knows. So, whatever is lost on the way, there
+//! knows that the destination does not, and never will. It asks, by new connections, for a minute; the
+//! destination listens until the source knows. So, whatever is lost on the way, there
 //! is never a moment in which both run it:
 //!
 //! - The destination runs it only when it has heard *go* on the connection by which the machine came.

@@ -1,6 +1,6 @@
 //! A machine that moves to another process while it runs, on this host or another one.
 //!
-//! [`send`] has the source's side, `receive` the destination's: each as far as a machine is concerned.
+//! `send` has the source's side, `receive` the destination's: each as far as a machine is concerned.
 //! What they say to each other is `protocol`, whose the machine is at each moment `handover`, and how
 //! often RAM is gone through before the machine stands still `pace`. Connections are `link`'s.
 
@@ -18,6 +18,7 @@ mod url;
 
 pub use error::MigrationError;
 pub(crate) use link::Stop;
+pub use protocol::WireError;
 pub(crate) use receive::{Incoming, receive};
-pub use send::{Moved, SendOptions};
+pub(crate) use send::SendOptions;
 pub use url::{MigrationUrl, MigrationUrlError};

@@ -11,8 +11,8 @@ const STATE_TIME: Duration = Duration::from_millis(50);
 /// A round that carried less says nothing of how fast the connection is.
 const MEASURED_BYTES: u64 = 1 << 20;
 
-/// So long is what is said of the speed before the first round: nothing is sent that fast.
-const NO_SPEED: u64 = 1 << 20;
+/// The lowest speed that is reckoned with, in bytes a second, and the one before the first round.
+const SPEED_MIN: u64 = 1 << 20;
 
 /// How much of its time a guest is kept from running, one after the other, in percent: each time that
 /// a round has not made what is left at least a third smaller.
@@ -50,7 +50,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// The machine may stand still for so long.
     pub(crate) fn new(downtime: Duration) -> Self {
-        Self { downtime, speed: NO_SPEED, before: u64::MAX, rounds: 0, standstill: 0, vain: 0 }
+        Self { downtime, speed: SPEED_MIN, before: u64::MAX, rounds: 0, standstill: 0, vain: 0 }
     }
 
     /// A round is over: it has `sent` so many bytes in so much time, and so many were written
@@ -60,7 +60,7 @@ impl Pace {
         if sent >= MEASURED_BYTES || self.rounds == 1 {
             let nanoseconds = took.as_nanos().max(1);
             let speed = u128::from(sent) * 1_000_000_000 / nanoseconds;
-            self.speed = u64::try_from(speed).unwrap_or(u64::MAX).max(NO_SPEED);
+            self.speed = u64::try_from(speed).unwrap_or(u64::MAX).max(SPEED_MIN);
         }
         if self.fits(dirty) {
             return Next::Finish;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arch_ppc64::hotplug::MemoryBlock;
 use vm_memory::GuestAddressSpace;
 
-use super::error::{MigrationError, told};
+use super::error::MigrationError;
 use super::handover::{Answer, Destination};
 use super::link::{Door, Link, Stop};
 use super::offer::Offer;
@@ -20,6 +20,7 @@ use crate::config::{Size, VmConfig};
 use crate::confine::{self, Role};
 use crate::devices::Devices;
 use crate::end::lock;
+use crate::reasons::in_one_line;
 use crate::saved::{MachineState, Outline, RestoreError, Resumption, Source};
 
 /// How long the source may say nothing.
@@ -67,7 +68,7 @@ pub(crate) fn receive(url: &MigrationUrl, stop: &Stop) -> Result<Incoming, Migra
             Ok(Some((link, token, offer))) => return Incoming::new(door, link, token, offer),
             Ok(None) => {}
             Err(_) if stop() => return Err(MigrationError::Ended),
-            Err(error) => log::warn!("somebody came who sends no machine: {}", told(&error)),
+            Err(error) => log::warn!("somebody came who sends no machine: {}", in_one_line(&error)),
         }
     }
 }
@@ -138,7 +139,7 @@ impl Incoming {
 
     /// It cannot be had here: the source is told why.
     pub(crate) fn refuse(&self, why: &(dyn std::error::Error + 'static)) {
-        self.arrival.fail(&told(why));
+        self.arrival.fail(&in_one_line(why));
     }
 
     /// Whether it has come, and runs or ran here.
@@ -237,7 +238,7 @@ impl Arrival {
         let stop: Stop = Arc::new(move || lock(&arrival.clerk).is_done());
         while let Ok(link) = door.next(HELLO_SILENCE, &stop) {
             if let Err(error) = self.answer_one(link) {
-                log::debug!("somebody came who does not ask: {}", told(&error));
+                log::debug!("somebody came who does not ask: {}", in_one_line(&error));
             }
         }
     }
@@ -332,7 +333,7 @@ impl Arriving {
             return Err(MigrationError::Ended);
         }
         if let Err(error) = self.devices.lock_files() {
-            self.arrival.fail(&told(&error));
+            self.arrival.fail(&in_one_line(&error));
             self.parted();
             return Err(error.into());
         }
@@ -340,7 +341,10 @@ impl Arriving {
         drop(lock(&self.arrival.parting).take());
         // One that cannot be told asks.
         if let Err(error) = Message::Running.write(&mut self.link) {
-            log::warn!("the machine runs here, and its source cannot be told: {}", told(&error));
+            log::warn!(
+                "the machine runs here, and its source cannot be told: {}",
+                in_one_line(&error)
+            );
         }
         self.parted();
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::error::{MigrationError, told};
+use super::error::MigrationError;
 use super::handover::{Answer, Source};
 use super::link::{self, Link, Stop};
 use super::offer::Offer;
@@ -17,6 +17,7 @@ use super::url::MigrationUrl;
 use crate::config::{Size, VmConfig};
 use crate::dirty_log::{DirtyRange, LOG_PAGE_BYTES};
 use crate::pause::PauseError;
+use crate::reasons::in_one_line;
 use crate::resize::Control;
 use crate::saved::{Live, SaveError, used_ram};
 use crate::vcpu::Vm;
@@ -38,15 +39,14 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a machine is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SendOptions {
+pub(crate) struct SendOptions {
     /// How long it may stand still.
-    pub downtime: Duration,
+    pub(crate) downtime: Duration,
     /// How long all of it may take.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Whether it stands still for as long as it takes when the time is over, or it writes to memory
     /// faster than that is sent; otherwise it stays where it is.
-    pub insists: bool,
+    pub(crate) insists: bool,
 }
 
 impl Default for SendOptions {
@@ -58,17 +58,16 @@ impl Default for SendOptions {
 
 /// How a machine has moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Moved {
+pub(crate) struct Moved {
     /// How often its memory was gone through while it ran.
-    pub rounds: u32,
+    pub(crate) rounds: u32,
     /// How many bytes were sent.
-    pub sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
     /// How long it stood still: from its last instruction here to the word that it runs there. It may
     /// have begun there a moment before.
-    pub downtime: Duration,
+    pub(crate) downtime: Duration,
     /// How long all of it took.
-    pub time: Duration,
+    pub(crate) time: Duration,
 }
 
 /// Somebody who is told how far it is: the number of the round that begins, and how many bytes were
@@ -200,7 +199,9 @@ impl<'a> Call<'a> {
         let mut reason = None;
         match heard {
             Ok(message) => reason = self.take(message),
-            Err(error) => log::warn!("the machine is handed over, and then: {}", told(&error)),
+            Err(error) => {
+                log::warn!("the machine is handed over, and then: {}", in_one_line(&error));
+            }
         }
         if self.source.is_decided() {
             return reason;
@@ -215,7 +216,9 @@ impl<'a> Call<'a> {
                     self.source.refused();
                     reason = Some("it is not there any more".to_owned());
                 }
-                Err(error) => log::info!("the destination cannot be asked: {}", told(&error)),
+                Err(error) => {
+                    log::info!("the destination cannot be asked: {}", in_one_line(&error));
+                }
             }
             if !self.source.is_decided() {
                 thread::sleep(ASK_EVERY);
