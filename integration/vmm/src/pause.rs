@@ -91,8 +91,15 @@ impl Control {
             return Err(PauseError::NotRunning);
         }
         if state.has_let_go {
-            if let Some(live) = &state.live {
+            // The host's files may not answer: whoever asks how the machine is does not wait for them.
+            let live = state.live.clone();
+            drop(state);
+            if let Some(live) = live {
                 live.devices.lock_files()?;
+            }
+            state = self.lock();
+            if state.is_idle() {
+                return Err(PauseError::NotRunning);
             }
             state.has_let_go = false;
         }

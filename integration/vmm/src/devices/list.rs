@@ -13,6 +13,7 @@ use crate::config::{ConsoleConfig, DeviceId, VmConfig};
 const SLOTS: u8 = 32;
 
 /// The devices, and the configuration that they are of.
+#[derive(Clone)]
 pub(super) struct List {
     /// With an id for each device: their numbers change when others go.
     config: VmConfig,

@@ -23,7 +23,9 @@ impl Running {
     pub(crate) fn add(&self, device: DeviceConfig) -> Result<PciDeviceInfo, DeviceChangeError> {
         // Whoever looks at the devices meanwhile does not wait for the host.
         let needs = self.devices.needs;
-        let planned = self.devices.list().plan(device, needs)?;
+        let list = self.devices.list().clone();
+        let planned = list.plan(device, needs)?;
+        drop(list);
         let placed = planned.open(needs)?;
         self.devices.list().add(planned.config, placed.clone());
         let plugged = self.plugged.add(&placed).and_then(|()| {
@@ -33,7 +35,8 @@ impl Running {
         match plugged {
             Ok(()) => Ok(info(&placed)),
             Err(error) => {
-                self.devices.list().remove(placed.kept.id().as_str());
+                let gone = self.devices.list().remove(placed.kept.id().as_str());
+                drop((gone, placed));
                 Err(error.into())
             }
         }
@@ -80,9 +83,11 @@ impl Running {
         };
         let mut list = self.devices.list();
         let asked_for = list.placed.iter().filter(|&placed| is_asked_for(placed));
-        for id in asked_for.map(|placed| placed.kept.id().to_string()).collect::<Vec<_>>() {
-            list.remove(&id);
-        }
+        let ids = asked_for.map(|placed| placed.kept.id().to_string()).collect::<Vec<_>>();
+        let gone = ids.iter().filter_map(|id| list.remove(id)).collect::<Vec<_>>();
+        // What is behind them is closed when nobody waits for the list.
+        drop(list);
+        drop(gone);
     }
 
     /// The devices, and how far each is plugged.
@@ -109,20 +114,17 @@ impl Running {
 
     /// Nothing of the device is left: what is behind it on the host is closed.
     fn take_away(&self, slot: u8) {
-        let id = {
-            let list = self.devices.list();
-            let placed = list.placed.iter().find(|placed| placed.slot == slot);
-            placed.map(|placed| placed.kept.id().to_string())
-        };
-        let Some(id) = id else { return };
-        if let Some(placed) = self.devices.list().find(&id).cloned() {
-            #[cfg(feature = "vof")]
-            if let Some(side) = placed.kept.client_side() {
-                side.detach();
-            }
-            self.plugged.remove(&placed);
+        let placed = self.devices.list().placed.iter().find(|placed| placed.slot == slot).cloned();
+        let Some(placed) = placed else { return };
+        let id = placed.kept.id().to_string();
+        #[cfg(feature = "vof")]
+        if let Some(side) = placed.kept.client_side() {
+            side.detach();
         }
-        self.devices.list().remove(&id);
+        self.plugged.remove(&placed);
+        let gone = self.devices.list().remove(&id);
+        // Closed by now, and not while somebody waits for the list.
+        drop((gone, placed));
         log::info!("{id} is unplugged");
     }
 }

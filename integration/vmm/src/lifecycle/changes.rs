@@ -79,12 +79,13 @@ impl Vmm {
         &self,
         change: impl FnOnce(&mut VmConfig) -> Result<(), LifecycleError>,
     ) -> Result<(), LifecycleError> {
-        let mut state = self.lock();
-        let Some(vm) = &mut state.vm else { return Err(LifecycleError::NotCreated) };
-        let mut config = vm.config.clone();
+        let known = self.lock().vm.as_ref().map(|vm| (vm.config.clone(), vm.file.clone()));
+        let (mut config, file) = known.ok_or(LifecycleError::NotCreated)?;
         change(&mut config)?;
-        prepare::machine(&config, vm.file.as_deref(), &self.0.options)?;
-        vm.config = config;
+        // Looks at files of the host, which may not answer: whoever asks for something else goes on.
+        prepare::machine(&config, file.as_deref(), &self.0.options)?;
+        // Nobody else changes it while this is at work.
+        self.lock().vm.as_mut().ok_or(LifecycleError::NotCreated)?.config = config;
         Ok(())
     }
 }
