@@ -246,9 +246,15 @@ impl Vmm {
         Ok(())
     }
 
+    /// Has the machine end, if one runs, and the process. Waits for nothing: whoever waits for
+    /// something else is told.
+    pub fn begin_to_leave(&self) {
+        self.leave(Leave::Asked);
+    }
+
     /// Ends the machine, if one runs, and then the process.
     pub fn shut_down_vmm(&self) {
-        self.leave(Leave::Asked);
+        self.begin_to_leave();
         drop(self.wait_while(|state| !matches!(state.stage, Stage::Idle)));
     }
 
@@ -277,18 +283,28 @@ impl Vmm {
         }
     }
 
-    /// The same for who ends the machine: one that is being started, or moved, is ended as well. Gives
-    /// whether there was one.
+    /// The same for who ends the machine: one that is being started, or moved, is ended as well, and
+    /// so is the next one that somebody begins meanwhile. Gives whether there was one.
     fn begin_end(&self, verb: Verb) -> Result<(AtWork<'_>, bool), LifecycleError> {
-        let state = self.lock();
-        let ends = |verb| verb != Verb::Snapshot && Verb::is_long(verb);
-        let ended = state.at_work.filter(|verb| ends(*verb));
-        if ended.is_some() && !matches!(state.stage, Stage::Idle) {
-            self.0.control.stop();
+        let mut ended = false;
+        let mut state = self.lock();
+        loop {
+            match state.at_work {
+                _ if state.leave.is_some() => return Err(LifecycleError::Ending),
+                None => {
+                    state.at_work = Some(verb);
+                    return Ok((AtWork { vmm: self, verb }, ended));
+                }
+                Some(other @ Verb::Snapshot) => return Err(LifecycleError::Busy { verb, other }),
+                // One that has not got as far yet tells when it has.
+                Some(other) if other.is_long() && !matches!(state.stage, Stage::Idle) => {
+                    ended = true;
+                    self.0.control.stop();
+                }
+                Some(_) => {}
+            }
+            state = self.wait(state);
         }
-        drop(state);
-        drop(self.wait_while(|state| ended.is_some() && state.at_work == ended));
-        Ok((self.begin(verb)?, ended.is_some()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -81,3 +81,55 @@ fn what_takes_long_goes_first_and_a_vmm_that_ends_does_nothing_more() {
     // As does one that is to run.
     assert!(matches!(vmm.serve(None), Ok(crate::Ending::Stopped)));
 }
+
+/// Whoever ends a machine comes before it is started, or meets another one that somebody starts then.
+#[test]
+fn a_machine_is_ended_however_far_its_start_is() {
+    use std::sync::mpsc::channel;
+    let vmm = vmm();
+    let (told, ordered) = channel();
+    std::thread::scope(|scope| {
+        let at_work = vmm.begin(Verb::ReceiveMigration).unwrap();
+        let ends = scope.spawn(|| vmm.begin_end(Verb::Shutdown).map(|(_, ended)| ended));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!ends.is_finished() && !vmm.0.control.is_stop_wanted());
+        // The main thread's part: it has the order, and hears of the end only by `control`.
+        scope.spawn(|| {
+            drop(vmm.wait_while(|state| state.order.is_none()));
+            while !vmm.0.control.is_stop_wanted() {
+                std::thread::yield_now();
+            }
+            let mut state = vmm.lock();
+            vmm.0.control.end();
+            (state.stage, state.order) = (Stage::Idle, None);
+            told.send(()).unwrap();
+        });
+        let error = vmm.order(Order::Boot).unwrap_err();
+        assert!(matches!(error, LifecycleError::Ending), "{error}");
+        ordered.recv().unwrap();
+        drop(at_work);
+        assert!(ends.join().unwrap().unwrap());
+    });
+    // What is saved is not given up.
+    let _saves = vmm.begin(Verb::Snapshot).unwrap();
+    for result in [vmm.shut_down(), vmm.delete()] {
+        let error = result.unwrap_err();
+        assert_eq!(error.blame(), Blame::Conflict, "{error}");
+    }
+}
+
+#[test]
+fn who_waits_for_another_ones_work_is_told_that_the_vmm_ends() {
+    let vmm = vmm();
+    let at_work = vmm.begin(Verb::Create).unwrap();
+    std::thread::scope(|scope| {
+        let begins = scope.spawn(|| vmm.begin(Verb::Pause).map(drop));
+        let ends = scope.spawn(|| vmm.begin_end(Verb::Delete).map(drop));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        vmm.begin_to_leave();
+        for waits in [begins, ends] {
+            assert!(matches!(waits.join().unwrap(), Err(LifecycleError::Ending)));
+        }
+    });
+    drop(at_work);
+}
