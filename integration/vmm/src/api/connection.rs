@@ -1,6 +1,7 @@
 //! One client: its requests, one after the other, and their answers.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
@@ -25,6 +26,9 @@ const MAX_BODY_BYTES: usize = MAX_CONFIG_BYTES as usize;
 
 /// How much of a longer one is read, to be thrown away.
 const HEARD_BYTES: usize = 16 << 20;
+
+/// How often it is tried to have the VMM end where many others wait.
+const NO_ROOM_WAIT: Duration = Duration::from_millis(10);
 
 /// The longest head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -125,6 +129,18 @@ impl Answerer {
                 let vmm = self.vmm.clone();
                 let told = self.workers.ask(move || ask(&vmm))?;
                 told.await.unwrap_or(Err(ApiError::GivenUp))
+            }
+            Act::Leave(leave) => {
+                // Before its turn: whoever is waited for, or waits, is told, and makes room.
+                self.vmm.begin_to_leave();
+                let left = loop {
+                    let vmm = self.vmm.clone();
+                    match self.workers.ask(move || leave(&vmm)) {
+                        Ok(left) => break left,
+                        Err(_) => tokio::time::sleep(NO_ROOM_WAIT).await,
+                    }
+                };
+                left.await.unwrap_or(Err(ApiError::GivenUp))
             }
             Act::Do(act) => {
                 let vmm = self.vmm.clone();

@@ -49,6 +49,8 @@ pub(super) enum Act {
     Ask(fn(&Vmm) -> Answer),
     /// By one of the threads for that: PUT.
     Do(fn(&Vmm, &[u8]) -> Answer),
+    /// The same of what ends the VMM, which is told so before: PUT.
+    Leave(fn(&Vmm) -> Answer),
 }
 
 /// What an answer is.
@@ -68,7 +70,7 @@ impl Route {
     pub(super) fn method(&self) -> Method {
         match self.act {
             Act::Tell(_) | Act::Describe | Act::Ask(_) => Method::GET,
-            Act::Do(_) => Method::PUT,
+            Act::Do(_) | Act::Leave(_) => Method::PUT,
         }
     }
 }
@@ -110,7 +112,7 @@ pub(super) const ROUTES: &[Route] = &[
     tell("vmm.ping", "Tells that the VMM is there, and what it is", |vmm| json(&vmm.ping()), schema::<Ping>, &[]),
     tell("vm.info", "Tells what the VM is, and its state", |vmm| told("vm.info", vmm.info()), schema::<VmInfo>, &[NOT_CREATED]),
     asking::<Counters>("vm.counters", "Tells what the VM and its devices have done", |vmm| told("vm.counters", vmm.counters()), &[NOT_CREATED, WRONG_STATE]),
-    plain("vmm.shutdown", "Ends the VM, and the VMM", |vmm, _| { vmm.shut_down_vmm(); Ok(None) }, &[]),
+    Route { act: Act::Leave(|vmm| { vmm.shut_down_vmm(); Ok(None) }), ..plain("vmm.shutdown", "Ends the VM, and the VMM", |_, _| Ok(None), &[]) },
     taking::<VmConfig>("vm.create", "Makes a VM of a configuration; it does not run yet", |vmm, body| {
         done("vm.create", vmm.create(read("vm.create", body)?))
     }, &[INVALID, (405, "a VM is created already"), (409, "devices have something in common"), FAILED]),
