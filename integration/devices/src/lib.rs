@@ -16,7 +16,7 @@ pub mod nvram;
 pub mod pci;
 pub mod rng;
 mod unix_listener;
-mod unix_socket;
+pub mod unix_socket;
 mod vhost;
 pub mod vhost_user;
 pub mod virtio;

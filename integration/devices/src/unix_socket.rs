@@ -13,7 +13,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// What the host says: `WouldBlock` where as many wait for the socket's owner as may.
-pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let name = path.as_os_str().as_bytes();
     // SAFETY: all zero is an address.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };

@@ -4,12 +4,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pseries_devices::unix_socket;
 
 use crate::{host_file, quoted, signals};
+
+/// How long somebody else's lock of the socket's folder is waited for, and how often it is tried.
+const FOLDER_LIMIT: Duration = Duration::from_secs(1);
+const FOLDER_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the API is served: `path=PATH`, `PATH` or `fd=N` on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +128,8 @@ fn listen(path: &Path) -> Result<(UnixListener, Made), SocketError> {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(SocketError::NoSocket { path: path.to_owned() });
         }
-        Ok(_) => match UnixStream::connect(path) {
+        // Without waiting: it may have no room for one more.
+        Ok(_) => match unix_socket::connect(path) {
             // Nobody is at the other end.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(failed)?;
@@ -137,12 +146,19 @@ fn listen(path: &Path) -> Result<(UnixListener, Made), SocketError> {
     Ok((socket, made))
 }
 
-/// Keeps others that do the same away for as long as what is returned is there; as far as that can be.
+/// Keeps others that do the same away for as long as what is returned is there; as far as that can be:
+/// whoever may read the folder can have its lock, and keep it.
 fn lock_folder(path: &Path) -> Option<File> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = File::open(parent.unwrap_or(Path::new("."))).ok()?;
-    // SAFETY: waits for the lock of an open descriptor.
-    unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX) };
+    let start = Instant::now();
+    // SAFETY: takes the lock of an open descriptor, without waiting.
+    while unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        if start.elapsed() >= FOLDER_LIMIT {
+            break;
+        }
+        thread::sleep(FOLDER_PAUSE);
+    }
     Some(folder)
 }
 
@@ -244,6 +260,7 @@ mod tests {
     #[test]
     fn descriptors_have_to_be_sockets_that_listen() {
         use std::os::fd::IntoRawFd;
+        use std::os::unix::net::UnixStream;
         let (one, _other) = UnixStream::pair().unwrap();
         let error = take(one.as_raw_fd()).unwrap_err();
         assert!(error.to_string().contains("listens"), "{error}");
@@ -257,5 +274,25 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         take(listener.into_raw_fd()).unwrap();
         fs::remove_file(path).unwrap();
+    }
+
+    /// A folder that somebody else has locked for good, and a socket that nobody answers at.
+    #[test]
+    fn nobody_else_holds_up_the_start() {
+        let folder = std::env::temp_dir().join(format!("api-place-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("api");
+        let _held = lock_folder(&path).unwrap();
+        drop(listen(&path).unwrap());
+        let busy = UnixListener::bind(&path).unwrap();
+        // SAFETY: of a socket of ours, which nobody connects to beyond one.
+        assert_eq!(unsafe { libc::listen(busy.as_raw_fd(), 0) }, 0);
+        let mut waiting = Vec::new();
+        while let Ok(stream) = unix_socket::connect(&path) {
+            waiting.push(stream);
+        }
+        assert!(matches!(listen(&path), Err(SocketError::InUse { .. })));
+        fs::remove_dir_all(folder).unwrap();
     }
 }
