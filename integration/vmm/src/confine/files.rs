@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, AddRuleError, AddRulesError, BitFlags, CompatLevel,
-    Compatible, Erratum, LandlockStatus, PathBeneath, PathFd, PathFdError, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+    Compatible, Erratum, LandlockStatus, PathBeneath, PathFd, PathFdError, RestrictSelfError,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    make_bitflags,
 };
 
 use super::Confinement;
@@ -40,6 +41,11 @@ pub enum LandlockError {
         #[source]
         source: std::io::Error,
     },
+    /// Each machine of another configuration confines the process once more, which has a limit.
+    #[error(
+        "this process has had as many machines as landlock can confine it to: start another one"
+    )]
+    Layers,
     /// The kernel does not do it.
     #[error("landlock: the kernel does not confine this program to its files: {0}")]
     Kernel(String),
@@ -48,7 +54,7 @@ pub enum LandlockError {
 impl LandlockError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
-        !matches!(self, Self::Kernel(_))
+        !matches!(self, Self::Kernel(_) | Self::Layers)
     }
 }
 
@@ -94,7 +100,10 @@ impl Files {
         let ruleset = ruleset(self.places.clone(), rules, self.tcp).map_err(failed)?;
         let again =
             ruleset.try_clone().map_err(|error| LandlockError::Kernel(error.to_string()))?;
-        let status = ruleset.restrict_self().map_err(failed)?;
+        let status = ruleset.restrict_self().map_err(|error| match is_of_layers(&error) {
+            true => LandlockError::Layers,
+            false => failed(error),
+        })?;
         let absent = match status.landlock {
             LandlockStatus::NotImplemented => "this kernel has no landlock",
             LandlockStatus::NotEnabled => {
@@ -141,6 +150,15 @@ fn ruleset(
         }
     }
     Ok(ruleset)
+}
+
+/// A thread has 16 of them at most (landlock(7)).
+fn is_of_layers(error: &RulesetError) -> bool {
+    matches!(
+        error,
+        RulesetError::RestrictSelf(RestrictSelfError::RestrictSelfCall { source, .. })
+            if source.raw_os_error() == Some(libc::E2BIG)
+    )
 }
 
 /// Pipes and sockets without a name are in no folder: they can be opened anew by who has them.
