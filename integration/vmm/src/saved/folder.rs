@@ -18,7 +18,7 @@ use vm_memory::GuestAddress;
 
 use super::document::Content;
 use super::id::Id;
-use super::memory::{self, Progress};
+use super::memory::{self, Progress, Range};
 use super::{MachineState, RestoreError, Resumption, SaveError, Source};
 use crate::boot::{MachineRam, Stopping};
 use crate::config::VmConfig;
@@ -88,6 +88,12 @@ fn write(
     memory.sync_all().map_err(failed)?;
     let text = Content { id, memory_bytes, ranges, machine }.to_text();
     let text = text.map_err(io::Error::from).map_err(failed)?;
+    // Nobody could go on with it.
+    if text.len() as u64 > most_bytes(config) {
+        let bytes = text.len();
+        let what = format!("the state of the machine is too long: {bytes} bytes");
+        return Err(failed(io::Error::other(what)));
+    }
     put(folder, STATE, text.as_bytes()).map_err(failed)?;
     directory.sync_all().map_err(failed)?;
     Ok(directory)
@@ -252,13 +258,25 @@ impl SavedMachine {
 
     /// The machine for [`vmm::run`](crate::vmm::run), which stays paused if that is wanted.
     pub fn resumption(self, paused: bool) -> Resumption {
-        Resumption { source: Box::new(self), paused }
+        let Self { content: Content { ranges, machine, .. }, memory, folder, prefault, .. } = self;
+        let source = Box::new(Taking { machine: Some(machine), ranges, memory, folder, prefault });
+        Resumption { source, paused }
     }
 }
 
-impl Source for SavedMachine {
+/// A saved machine that goes on.
+struct Taking {
+    /// Until it is taken.
+    machine: Option<MachineState>,
+    ranges: Vec<Range>,
+    memory: File,
+    folder: PathBuf,
+    prefault: bool,
+}
+
+impl Source for Taking {
     fn known(&self) -> Option<&MachineState> {
-        Some(&self.content.machine)
+        self.machine.as_ref()
     }
 
     fn take(
@@ -266,9 +284,12 @@ impl Source for SavedMachine {
         ram: &MachineRam,
         stopping: &Stopping,
     ) -> Result<MachineState, RestoreError> {
-        let machine = self.content.machine.clone();
+        let machine = self.machine.take().ok_or_else(|| RestoreError::Content {
+            path: self.folder.join(STATE),
+            what: "it was taken up already".to_owned(),
+        })?;
         machine.plug_memory(ram)?;
-        for range in &self.content.ranges {
+        for range in &self.ranges {
             if stopping.is_wanted() {
                 break;
             }
@@ -285,10 +306,11 @@ impl Source for SavedMachine {
 }
 
 /// How long the state of a machine can be, in bytes: its tree, its CPUs, and where the guest has one, a
-/// hashed page table in hexadecimal.
+/// hashed page table in hexadecimal. Whoever wrote the configuration says how large the machine is, but
+/// no more than this.
 fn most_bytes(config: &VmConfig) -> u64 {
-    /// Longer than any that a process has room for.
-    const MOST: u64 = 1 << 31;
+    /// As long as that of one that is sent.
+    const MOST: u64 = 512 << 20;
     let cpus = cpus(config) * (64 << 10);
     ((32 << 20) + cpus).saturating_add(memory_bytes(config) / 32).min(MOST)
 }
