@@ -11,6 +11,8 @@ use super::numbers::{InterruptNumbers, MESSAGES};
 /// saved with those of the others.
 ///
 /// A number is never taken back: who comes again asks for what it had, or another in its place does.
+/// They are of places, as the slots of a bus, and not of whoever comes by another name each time: there
+/// is an end to them.
 #[derive(Clone)]
 pub struct LateInterrupts {
     pub(super) controller: Arc<dyn InterruptController>,

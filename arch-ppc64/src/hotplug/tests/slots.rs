@@ -207,6 +207,28 @@ fn a_device_comes_and_goes_ten_times() {
     assert!(sources[2..].iter().all(|numbers| *numbers == sources[1]), "numbers are used again");
 }
 
+/// Numbers are of slots: whatever comes and goes, and however often, they do not run out.
+#[test]
+fn any_number_of_devices_come_and_go() {
+    let (guest, bus) = guest();
+    let bridge = guest.bridge.as_ref().unwrap();
+    let mut seen = None;
+    for round in 0..10_000_u16 {
+        // More than any device of this VMM has, which would be millions of numbers.
+        let messages = 1 << (round % 12);
+        let function = MockFunction::new(0x1042, 0x01_0000)
+            .with_bar(1, 0x00, 0x1_0000)
+            .with_msi_x(messages, 1, 0x800);
+        bus.change(|bus| bus.with(3, 0, function));
+        bridge.add(3).unwrap();
+        take_away(&guest, &bus, 3);
+        if round == 11 {
+            seen = Some(guest.platform.save_numbers());
+        }
+    }
+    assert_eq!(Some(guest.platform.save_numbers()), seen);
+}
+
 /// What a machine starts again with that has slots and no other room: its cores have no connectors.
 #[test]
 fn a_machine_with_slots_starts_again_with_all_its_cores() {
