@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Size, VmConfig};
+use crate::error::VmmError;
 use crate::logger;
 use crate::outlet;
 use crate::resize::Control;
@@ -60,9 +61,13 @@ impl Control {
         let config = self.with_devices(config.clone());
         let saved = saved::save(folder, &config, machine, &live.ram, &mut |progress| {
             tell(progress);
-            match self.is_there(&live) {
-                true => Ok(()),
-                false => Err(io::ErrorKind::Interrupted.into()),
+            if !self.is_there(&live) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            // Also when all was read: what is whole in the folder is not replaced by less.
+            match live.ram.has_lost() {
+                true => Err(io::Error::other(VmmError::LostMemory)),
+                false => Ok(()),
             }
         });
         match self.is_there(&live) {

@@ -236,8 +236,7 @@ fn live(
         setup.control.tell(Told::Runs);
         let mut why = end.wait();
         // Whatever a guest does that finds zeros in the place of its memory comes of that.
-        let is_lost = || ram.loss().is_some_and(|loss| loss.was());
-        if !matches!(why, Why::Left | Why::Signal(_) | Why::Stopped) && is_lost() {
+        if !matches!(why, Why::Left | Why::Signal(_) | Why::Stopped) && ram.has_lost() {
             why = Why::Host(VmmError::LostMemory);
         }
         lock(stats).moments.reach(Phase::Stopped);

@@ -216,6 +216,7 @@ mod tests {
         file.set_len(MIB).unwrap();
         assert_eq!((byte(&ram, MIB - 1), loss.was()), (((MIB - 1) % 251 + 1) as u8, false));
         assert_eq!((byte(&ram, 2 * MIB), loss.was()), (0, true));
+        assert!(loss.was() && ram.has_lost(), "whoever asks next");
         // What was copied before went with it.
         GuestRam::write(&ram, GuestAddress(2 * MIB), &[5; 8]).unwrap();
         assert_eq!(byte(&ram, 2 * MIB), 5);

@@ -52,9 +52,12 @@ impl Loss {
         &self.0
     }
 
-    /// Whether there was one since this was last asked.
+    /// Whether there ever was one. Whoever asks takes it from nobody else.
     pub(crate) fn was(&self) -> bool {
-        self.0.read().is_ok()
+        let mut one = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the structure is borrowed for the call, and its file is open.
+        unsafe { libc::poll(&raw mut one, 1, 0) };
+        one.revents & libc::POLLIN != 0
     }
 }
 

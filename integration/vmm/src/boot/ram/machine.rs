@@ -173,6 +173,11 @@ impl MachineRam {
         self.brought.loss()
     }
 
+    /// Whether something of RAM is zero because the file that it was in has become shorter.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.loss().is_some_and(|loss| loss.was())
+    }
+
     /// Whether a file has what is in some of these bytes of a region, which nobody may have used yet.
     pub(crate) fn is_brought(&self, region: &RamRegion, offset: u64, bytes: u64) -> bool {
         self.brought.meets(region.pointer(offset as usize) as usize, bytes)
