@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::MachineState;
 use super::id::Id;
 use super::memory::{self, Range};
+use crate::quoted;
 
 /// The form of these files. It grows with each change.
 const FORMAT: u32 = 1;
@@ -68,15 +69,13 @@ impl Content {
 
     /// What there is in a text that nobody vouches for, of so many values at most: each takes memory.
     pub(super) fn parse(text: &[u8], most_values: usize) -> Result<Self, String> {
-        let values = text.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
-        if values > most_values {
-            return Err(format!("it has more than {most_values} values"));
-        }
+        check_values(text, most_values)?;
         let Form { format, release } =
             serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if format != FORMAT {
             return Err(format!(
-                "it has form {format}, of release {release:?}; this release, {}, reads form {FORMAT}",
+                "it has form {format}, of release \"{}\"; this release, {}, reads form {FORMAT}",
+                quoted::text(&release),
                 env!("CARGO_PKG_VERSION")
             ));
         }
@@ -96,6 +95,15 @@ impl Content {
             ranges,
             machine: serde_json::from_str(machine).map_err(|error| error.to_string())?,
         })
+    }
+}
+
+/// Checks that a text in JSON has so many values at most, before anything is made of it.
+pub(super) fn check_values(text: &[u8], most: usize) -> Result<(), String> {
+    let values = text.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count();
+    match values <= most {
+        true => Ok(()),
+        false => Err(format!("it has more than {most} values")),
     }
 }
 

@@ -71,7 +71,10 @@ impl SaveError {
 #[non_exhaustive]
 pub enum RestoreError {
     /// Another back end goes on with nothing that this one began.
-    #[error("it was saved on the back end {saved}, and this one is {here}: --backend {saved}")]
+    #[error(
+        "it was saved on the back end {0}, and this one is {here}: --backend {0}",
+        quoted::text(.saved)
+    )]
     Backend {
         /// Where it was saved.
         saved: String,
@@ -79,7 +82,9 @@ pub enum RestoreError {
         here: String,
     },
     /// The machine is another one.
-    #[error("{what}: the machine that was saved has {saved}, and this one {here}")]
+    #[error(
+        "{what}: the machine that was saved has {}, and this one {here}", quoted::text(.saved)
+    )]
     Machine {
         /// What differs.
         what: &'static str,

@@ -16,7 +16,7 @@ use arch_ppc64::config::MachineConfig;
 use arch_ppc64::layout::MAX_CPUS;
 use vm_memory::GuestAddress;
 
-use super::document::Content;
+use super::document::{self, Content};
 use super::id::Id;
 use super::memory::{self, Progress, Range};
 use super::{MachineState, RestoreError, Resumption, SaveError, Source};
@@ -305,6 +305,22 @@ impl Source for Taking {
     }
 }
 
+impl MachineState {
+    /// The state of a machine of such a configuration, from a text that nobody vouches for.
+    ///
+    /// # Errors
+    /// What is wrong with it: it is longer or has more values than that of any such machine, or is no
+    /// state.
+    pub(crate) fn parse(text: &[u8], config: &VmConfig) -> Result<Self, String> {
+        let most = most_bytes(config);
+        if text.len() as u64 > most {
+            return Err(format!("the state has more than {most} bytes"));
+        }
+        document::check_values(text, most_values(config))?;
+        serde_json::from_slice(text).map_err(|error| error.to_string())
+    }
+}
+
 /// How long the state of a machine can be, in bytes: its tree, its CPUs, and where the guest has one, a
 /// hashed page table in hexadecimal. Whoever wrote the configuration says how large the machine is, but
 /// no more than this.
@@ -328,4 +344,23 @@ fn cpus(config: &VmConfig) -> u64 {
 fn memory_bytes(config: &VmConfig) -> u64 {
     let map = config.memory_map();
     map.map_or(0, |map| map.ram_bytes().saturating_add(map.hotplug_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each value takes memory, however short its text is.
+    #[test]
+    fn a_state_of_more_than_a_machine_has_is_refused_before_it_is_read() {
+        let config = VmConfig::default();
+        let many = vec![b'['; most_values(&config) + 1];
+        let what = MachineState::parse(&many, &config).unwrap_err();
+        assert!(what.contains("values"), "{what}");
+        let long = vec![b' '; most_bytes(&config) as usize + 1];
+        let what = MachineState::parse(&long, &config).unwrap_err();
+        assert!(what.contains("bytes"), "{what}");
+        let what = MachineState::parse(b"{}", &config).unwrap_err();
+        assert!(what.contains("missing"), "{what}");
+    }
 }
