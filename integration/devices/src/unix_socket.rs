@@ -1,4 +1,7 @@
 //! Unix sockets without waiting: what the standard library has no call for.
+//!
+//! Its [`UnixStream::connect`] waits for as long as the socket's owner accepts nobody: for ever, where
+//! that one wants it so.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +15,8 @@ use std::path::Path;
 /// A stream that is connected to the socket at `path` and never waits.
 ///
 /// # Errors
-/// What the host says: `WouldBlock` where as many wait for the socket's owner as may.
+/// What the host says: [`WouldBlock`](io::ErrorKind::WouldBlock) where as many wait for the socket's
+/// owner as may. Whoever has time tries it again then.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let name = path.as_os_str().as_bytes();
     // SAFETY: all zero is an address.
