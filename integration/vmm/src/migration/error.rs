@@ -9,6 +9,7 @@ use super::url::MigrationUrl;
 use crate::config::Size;
 use crate::devices::HeldError;
 use crate::pause::PauseError;
+use crate::quoted;
 use crate::reasons;
 use crate::saved::SaveError;
 use crate::vcpu::BackendError;
@@ -68,6 +69,12 @@ pub enum MigrationError {
         /// What it says.
         reason: String,
     },
+    /// Its memory is not what it was.
+    #[error(
+        "the file that the machine's memory was saved in has become shorter, or cannot be read any \
+         more: what was there is lost"
+    )]
+    LostMemory,
     /// What is written to memory is not known.
     #[error("what is written to memory cannot be noted")]
     Log(#[source] BackendError),
@@ -128,8 +135,11 @@ pub enum MigrationError {
     )]
     Undecided,
     /// What the source says of its machine makes no sense.
-    #[error("what the source says of its machine cannot be used")]
-    Content(#[source] serde_json::Error),
+    #[error("what the source says of its machine cannot be used: {what}")]
+    Content {
+        /// What is wrong with it.
+        what: String,
+    },
     /// There is too much of it.
     #[error("the machine's {0} cannot be sent")]
     TooLong(&'static str),
@@ -148,6 +158,11 @@ impl From<RamTransferError> for MigrationError {
 }
 
 impl MigrationError {
+    /// What the source says of its machine makes no sense. Why may quote it.
+    pub(crate) fn content(why: impl std::fmt::Display) -> Self {
+        Self::Content { what: quoted::text(&why.to_string()) }
+    }
+
     /// Whether whoever asked is to blame, and not a host or a connection.
     pub fn is_the_users(&self) -> bool {
         matches!(self, Self::Local | Self::Unseen { .. } | Self::Refused { .. } | Self::Cancelled)
@@ -156,5 +171,19 @@ impl MigrationError {
     /// With its reasons, in one line.
     pub(crate) fn told(&self) -> String {
         reasons::in_one_line(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_says_does_not_get_to_a_terminal_as_it_is() {
+        let error = MigrationError::content("unknown field `\u{1b}[2J`");
+        assert!(
+            !error.to_string().contains('\u{1b}') && error.to_string().contains("[2J"),
+            "{error}"
+        );
     }
 }

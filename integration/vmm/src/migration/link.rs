@@ -9,8 +9,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use pseries_devices::unix_socket;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 use super::ram::BringRam;
@@ -20,7 +22,7 @@ use crate::ram::Ram;
 /// How often it is looked whether somebody wants a wait to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long a connection over a network may take to be made.
+/// How long a connection may take to be made: over a network, or to a socket whose owner is busy.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Tells whether somebody wants what is under way to end.
@@ -32,11 +34,13 @@ enum Socket {
     Tcp(TcpStream),
 }
 
-/// A connection. A read or a write that carries nothing for too long fails with `TimedOut`, and one
-/// that is not wanted any more with `ConnectionAborted`.
+/// A connection. A read or a write that carries nothing for too long, or comes too late, fails with
+/// `TimedOut`, and one that is not wanted any more with `ConnectionAborted`.
 pub(crate) struct Link {
     socket: Socket,
     silence: Duration,
+    /// When it is over, however much it carries.
+    deadline: Option<Instant>,
     stop: Stop,
 }
 
@@ -47,7 +51,7 @@ impl Link {
     /// What the host says.
     pub(crate) fn connect(url: &MigrationUrl, silence: Duration, stop: Stop) -> io::Result<Self> {
         let socket = match url {
-            MigrationUrl::Unix(path) => Socket::Unix(UnixStream::connect(path)?),
+            MigrationUrl::Unix(path) => Socket::Unix(connect_unix(path, &stop)?),
             MigrationUrl::Tcp(at) => Socket::Tcp(TcpStream::connect_timeout(at, CONNECT_LIMIT)?),
         };
         Self::new(socket, silence, stop)
@@ -67,21 +71,27 @@ impl Link {
                 stream.set_nodelay(true)?;
             }
         }
-        Ok(Self { socket, silence, stop })
+        Ok(Self { socket, silence, deadline: None, stop })
     }
 
-    /// The same connection once more, with its own patience.
+    /// The same connection once more, with its own patience, and no deadline.
     pub(crate) fn again(&self, silence: Duration, stop: Stop) -> io::Result<Self> {
         let socket = match &self.socket {
             Socket::Unix(stream) => Socket::Unix(stream.try_clone()?),
             Socket::Tcp(stream) => Socket::Tcp(stream.try_clone()?),
         };
-        Ok(Self { socket, silence, stop })
+        Ok(Self { socket, silence, deadline: None, stop })
     }
 
     /// How long may nothing come or go from here on.
     pub(crate) fn set_silence(&mut self, silence: Duration) {
         self.silence = silence;
+    }
+
+    /// How long all that comes and goes from here on may take, however steadily it does. `None` for as
+    /// long as it likes.
+    pub(crate) fn set_limit(&mut self, limit: Option<Duration>) {
+        self.deadline = limit.map(|limit| Instant::now() + limit);
     }
 
     /// Whether it goes to another host, perhaps.
@@ -121,6 +131,13 @@ impl Link {
     ) -> io::Result<usize> {
         let start = Instant::now();
         loop {
+            // Also where the other side never lets this one wait.
+            if (self.stop)() {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(ErrorKind::TimedOut.into());
+            }
             match once(&mut self.socket) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
@@ -131,9 +148,6 @@ impl Link {
                     }
                 }
                 result => return result,
-            }
-            if (self.stop)() {
-                return Err(ErrorKind::ConnectionAborted.into());
             }
         }
     }
@@ -176,6 +190,24 @@ impl Write for Link {
     }
 }
 
+/// Connects to a socket of this host, whose owner may have no time for long.
+fn connect_unix(path: &Path, stop: &Stop) -> io::Result<UnixStream> {
+    let start = Instant::now();
+    loop {
+        match unix_socket::connect(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            connected => return connected,
+        }
+        if stop() {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        if start.elapsed() >= CONNECT_LIMIT {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// Two addresses, that of the source first.
 fn pair(source: std::net::SocketAddr, destination: std::net::SocketAddr) -> String {
     format!("tcp:{source}:{destination}")
@@ -192,12 +224,14 @@ fn socket_file(path: &Path) -> Option<String> {
 }
 
 /// Whether whoever listened there, who has `seen` such a connection, is dead: it was reached without
-/// anybody between, and nobody listens there any more.
+/// anybody between, and nobody listens there any more. A socket's file that is gone says nothing: it goes
+/// with its owner's door, which may close when the machine has run there. Nor does a port of another
+/// host that refuses: a packet filter can do so as well.
 pub(crate) fn is_dead(url: &MigrationUrl, seen: &str, error: &io::Error) -> bool {
     error.kind() == ErrorKind::ConnectionRefused
         && match url {
             MigrationUrl::Unix(path) => socket_file(path).is_some_and(|file| file == seen),
-            MigrationUrl::Tcp(_) => true,
+            MigrationUrl::Tcp(at) => at.ip().is_loopback(),
         }
 }
 
@@ -250,7 +284,8 @@ impl Door {
     /// Waits for the next connection, until somebody wants that to end.
     ///
     /// # Errors
-    /// `ConnectionAborted` then, and what the host says.
+    /// `ConnectionAborted` then; what the host says of a socket that nobody can connect to. Who cannot be
+    /// accepted right now is no reason to close the door.
     pub(crate) fn next(&self, silence: Duration, stop: &Stop) -> io::Result<Link> {
         loop {
             if stop() {
@@ -266,17 +301,17 @@ impl Door {
                 }
             };
             match socket {
-                Ok(socket) => return Link::new(socket, silence, stop.clone()),
-                Err(error) => match error.kind() {
-                    // Who has left again is none; nor is a host that has no descriptor right now.
-                    ErrorKind::WouldBlock
-                    | ErrorKind::Interrupted
-                    | ErrorKind::ConnectionAborted => {}
-                    _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                        std::thread::sleep(LOOK_EVERY);
-                    }
-                    _ => return Err(error),
+                Ok(socket) => match Link::new(socket, silence, stop.clone()) {
+                    Ok(link) => return Ok(link),
+                    Err(error) => log::debug!("somebody came and is gone: {error}"),
                 },
+                Err(error) if is_nobody(&error) => {}
+                Err(error) if is_of_the_door(&error) => return Err(error),
+                // Such as of a host that has no memory or descriptor, or no network, right now.
+                Err(error) => {
+                    log::debug!("nobody can be accepted right now: {error}");
+                    thread::sleep(LOOK_EVERY);
+                }
             }
         }
     }
@@ -321,10 +356,23 @@ impl Drop for Door {
     }
 }
 
+/// Whether nobody has come, or who came has left again.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
+}
+
+/// Whether nobody can ever be accepted there.
+fn is_of_the_door(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK))
+}
+
 /// Whether a file is that of a socket which nobody listens at.
 fn is_left_over(path: &Path) -> bool {
     let is_refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
-    socket_file(path).is_some() && UnixStream::connect(path).is_err_and(is_refused)
+    socket_file(path).is_some() && unix_socket::connect(path).is_err_and(is_refused)
 }
 
 #[cfg(test)]
@@ -397,6 +445,57 @@ mod tests {
         assert!(Door::open(&url).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_port_of_another_host_that_refuses_is_not_dead() {
+        let refused = io::Error::from(ErrorKind::ConnectionRefused);
+        for (at, dead) in [("127.0.0.1:1", true), ("[::1]:1", true), ("192.0.2.1:1", false)] {
+            let url = format!("tcp:{at}").parse().unwrap();
+            assert_eq!(is_dead(&url, "any", &refused), dead, "{at}");
+            assert!(!is_dead(&url, "any", &ErrorKind::TimedOut.into()));
+        }
+    }
+
+    #[test]
+    fn what_a_host_has_not_right_now_does_not_close_a_door() {
+        for again in [libc::ENOMEM, libc::ENOBUFS, libc::EPROTO, libc::ENETDOWN, libc::EPERM] {
+            assert!(!is_of_the_door(&io::Error::from_raw_os_error(again)));
+        }
+        assert!(is_of_the_door(&io::Error::from_raw_os_error(libc::EBADF)));
+    }
+
+    #[test]
+    fn who_cannot_be_connected_to_is_left_when_that_is_wanted() {
+        let path = file("busy");
+        let listener = UnixListener::bind(&path).unwrap();
+        // SAFETY: of a descriptor of ours: it has room for nobody but one from here on.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let mut waiting = Vec::new();
+        while let Ok(stream) = unix_socket::connect(&path) {
+            waiting.push(stream);
+        }
+        let url = MigrationUrl::Unix(path.clone());
+        let error = Link::connect(&url, SOON, Arc::new(|| true)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+        // Somebody listens there.
+        assert!(!is_left_over(&path));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn who_says_little_for_long_is_cut() {
+        let (_door, mut there, mut here) = pair_of(&MigrationUrl::Unix(file("slow")));
+        there.write_all(&[1; 16]).unwrap();
+        here.set_limit(Some(Duration::ZERO));
+        let error = here.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        here.set_limit(None);
+        here.read_exact(&mut [0; 16]).unwrap();
+        // There is something to read, and nobody wants it.
+        there.write_all(&[1]).unwrap();
+        let mut here = here.again(SOON, Arc::new(|| true)).unwrap();
+        assert_eq!(here.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use arch_ppc64::GuestRam;
 use vm_memory::GuestAddress;
 
-use super::protocol::{Message, WireError, broken};
+use super::protocol::{Message, PAGES_BYTES_MAX, WireError, broken};
 use crate::dirty_log::LOG_PAGE_BYTES;
 use crate::ram::Ram;
 
@@ -176,6 +176,10 @@ pub(crate) fn receive_zeros(
     at: u64,
     bytes: u64,
 ) -> Result<(), RamTransferError> {
+    // Nobody is heard while this is done: it is no more than there is to do for what is sent.
+    if bytes > u64::from(PAGES_BYTES_MAX) {
+        return Err(WireError::Nonsense("a message makes more RAM zero than it may").into());
+    }
     check(ram, at, bytes)?;
     let no_ram = |_| RamTransferError::Place { at, bytes };
     let mut page = ZEROS;
@@ -299,7 +303,10 @@ mod tests {
             assert_eq!(from.get_ref().len() + from.buffer().len(), 0x2000);
             assert!(receive_zeros(&*ram, at, bytes.into()).is_err());
         }
-        assert!(receive_zeros(&*ram, 0, u64::MAX >> 1).is_err());
+        for bytes in [u64::from(PAGES_BYTES_MAX) + 1, u64::MAX >> 1] {
+            let error = receive_zeros(&*ram, 0, bytes).unwrap_err();
+            assert!(matches!(error, RamTransferError::Wire(WireError::Nonsense(_))), "{error}");
+        }
         let mut to = Vec::new();
         let mut sender = RamSender::new(&*ram, &mut to);
         assert!(sender.send(GuestAddress(0x30_0000), 4096).is_err());

@@ -1,6 +1,7 @@
 //! The destination: a machine that another process sends goes on here.
 
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::config::{Size, VmConfig};
 use crate::confine::{self, Role};
 use crate::devices::Devices;
 use crate::end::lock;
+use crate::quoted;
 use crate::reasons::in_one_line;
 use crate::saved::{MachineState, Outline, RestoreError, Resumption, Source};
 
@@ -28,6 +30,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long who connects may take to say who it is. Others wait for it.
 const HELLO_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long it may take in all until it is said which machine is offered.
+const OFFER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long nobody is answered after that failed.
+const CLERK_REST: Duration = Duration::from_millis(100);
 
 /// How long somebody who is told that nothing comes of it may take to hear it.
 const PARTING: Duration = Duration::from_secs(1);
@@ -58,11 +66,18 @@ pub(crate) fn receive(url: &MigrationUrl, stop: &Stop) -> Result<Incoming, Migra
     let failed = |source| MigrationError::Listen { url: url.clone(), source };
     let door = Door::open(url).map_err(failed)?;
     log::info!("waiting for a machine at {}", door.url().map_err(failed)?);
+    if url.is_open() {
+        log::warn!(
+            "whoever reaches {url} says which files of this host the machine has, and the stream is \
+             not encrypted: unix:, or a tunnel to an address of this host, leaves that to nobody else"
+        );
+    }
     loop {
-        let link = match door.next(HELLO_SILENCE, stop) {
+        let mut link = match door.next(HELLO_SILENCE, stop) {
             Err(_) if stop() => return Err(MigrationError::Ended),
             link => link.map_err(failed)?,
         };
+        link.set_limit(Some(OFFER_LIMIT));
         let seen = door.seen(&link);
         match offered(link, seen) {
             Ok(Some((link, token, offer))) => return Incoming::new(door, link, token, offer),
@@ -97,7 +112,7 @@ fn offered<L: Read + Write>(
     match Message::read(&mut link) {
         Ok(Message::Offer(content)) => match serde_json::from_slice(&content) {
             Ok(offer) => Ok(Some((link, token, offer))),
-            Err(error) => refuse(&mut link, MigrationError::Content(error)),
+            Err(error) => refuse(&mut link, MigrationError::content(error)),
         },
         Ok(_) => refuse(&mut link, MigrationError::Sequence("it does not say what it sends")),
         Err(error) => refuse(&mut link, error.into()),
@@ -107,8 +122,9 @@ fn offered<L: Read + Write>(
 impl Incoming {
     fn new(door: Door, mut link: Link, token: Token, offer: Offer) -> Result<Self, MigrationError> {
         let Offer { release, config, outline, paused } = offer;
-        log::info!("a machine comes, from release {release}");
+        log::info!("a machine comes, from release {}", quoted::text(&release));
         link.set_silence(SILENCE);
+        link.set_limit(None);
         let failed = |source| MigrationError::Wire(WireError::Broken(source));
         let parting = link.again(PARTING, Arc::new(|| false)).map_err(failed)?;
         let arrival = Arc::new(Arrival {
@@ -132,8 +148,8 @@ impl Incoming {
     /// What has the machine go on that is made for it, with these devices.
     pub(crate) fn resumption(&mut self, devices: Arc<Devices>) -> Option<Resumption> {
         let link = self.link.take()?;
-        let (arrival, outline) = (self.arrival.clone(), self.outline.clone());
-        let source = Arriving { arrival, outline, link, devices };
+        let (config, outline) = (self.config.clone(), self.outline.clone());
+        let source = Arriving { arrival: self.arrival.clone(), config, outline, link, devices };
         Some(Resumption { source: Box::new(source), paused: self.paused })
     }
 
@@ -162,6 +178,10 @@ impl Drop for Incoming {
         while !clerk.is_finished() && start.elapsed() < LINGER {
             thread::sleep(Duration::from_millis(10));
         }
+        // The door closes now, before this process ends: one that is left behind, where nobody listens,
+        // says that the machine never ran here.
+        self.arrival.close();
+        let _ = clerk.join();
     }
 }
 
@@ -232,18 +252,37 @@ impl Arrival {
         clerk.until = Some(Instant::now() + time);
     }
 
+    /// Nobody is answered any more.
+    fn close(&self) {
+        lock(&self.clerk).until = Some(Instant::now());
+    }
+
     /// Answers those that connect while the machine comes, and until the source knows where it is.
     fn answer(self: &Arc<Self>, door: &Door) {
         let arrival = self.clone();
         let stop: Stop = Arc::new(move || lock(&arrival.clerk).is_done());
-        while let Ok(link) = door.next(HELLO_SILENCE, &stop) {
-            if let Err(error) = self.answer_one(link) {
-                log::debug!("somebody came who does not ask: {}", in_one_line(&error));
+        // The source takes a closed door for an end of this process: it stays open whatever happens.
+        while !stop() {
+            match door.next(HELLO_SILENCE, &stop) {
+                Ok(link) => match catch_unwind(AssertUnwindSafe(|| self.answer_one(link))) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        log::debug!("somebody came who does not ask: {}", in_one_line(&error));
+                    }
+                    Err(_) => log::error!("whoever asked for the machine was not answered"),
+                },
+                Err(_) if stop() => return,
+                Err(error) => {
+                    log::warn!("nobody can ask for the machine right now: {error}");
+                    thread::sleep(CLERK_REST);
+                }
             }
         }
     }
 
     fn answer_one(&self, mut link: Link) -> Result<(), WireError> {
+        // Others wait meanwhile.
+        link.set_limit(Some(HELLO_SILENCE));
         let asked = match Message::read(&mut link)? {
             Message::Hello { purpose: Purpose::Ask, token } if token == self.token => self.asked(),
             Message::Hello { purpose: Purpose::Ask, .. } => {
@@ -254,6 +293,8 @@ impl Arrival {
                 return Message::NotRunning(reason).write(&mut link);
             }
         };
+        // Once more: it may have taken long to be decided.
+        link.set_limit(Some(HELLO_SILENCE));
         match asked {
             Answer::Running => Message::Running.write(&mut link)?,
             _ => {
@@ -285,6 +326,7 @@ impl Arrival {
 /// A machine that comes by a connection.
 struct Arriving {
     arrival: Arc<Arrival>,
+    config: VmConfig,
     outline: Outline,
     link: Link,
     devices: Arc<Devices>,
@@ -303,7 +345,7 @@ impl Source for Arriving {
         let stopping = stopping.clone();
         let link = self.link.again(SILENCE, Arc::new(move || stopping.is_wanted()));
         let taken = link.map_err(|error| WireError::Broken(error).into());
-        let taken = taken.and_then(|link| content(&self.outline, ram, link));
+        let taken = taken.and_then(|link| content(&self.config, &self.outline, ram, link));
         taken.map_err(|error| self.failed(error))
     }
 
@@ -368,6 +410,7 @@ impl Arriving {
 
 /// Receives all of a machine, up to its state.
 fn content(
+    config: &VmConfig,
     outline: &Outline,
     ram: &MachineRam,
     link: impl BringRam + Write,
@@ -400,7 +443,7 @@ fn content(
     if !from.buffer().is_empty() {
         return Err(MigrationError::Sequence("there is more behind the state"));
     }
-    let state: MachineState = serde_json::from_slice(&state).map_err(MigrationError::Content)?;
+    let state = MachineState::parse(&state, config).map_err(MigrationError::content)?;
     match outline.is_of(&state) {
         true => Ok(state),
         false => Err(MigrationError::Sequence("the state is another machine's than was offered")),

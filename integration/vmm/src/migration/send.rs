@@ -135,7 +135,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     /// Connects, and has the destination make a machine for the one that is offered.
     fn make(url: &'a MigrationUrl, offer: &Offer, stop: &Stop) -> Result<Self, MigrationError> {
-        let content = serde_json::to_vec(offer).map_err(MigrationError::Content)?;
+        let content = serde_json::to_vec(offer).map_err(MigrationError::content)?;
         let failed = |source| MigrationError::Connect { url: url.clone(), source };
         let token = token().map_err(failed)?;
         let link = Link::connect(url, SILENCE, stop.clone()).map_err(failed)?;
@@ -404,10 +404,14 @@ impl Sending<'_> {
         }
     }
 
-    /// Whether it is still to be sent, and the same machine.
+    /// Whether it is still to be sent, and the same machine, with all of its memory.
     fn check(&self) -> Result<(), MigrationError> {
         if (self.stop)() {
             return Err(MigrationError::Cancelled);
+        }
+        // What was sent is zero in its place.
+        if self.live.ram.has_lost() {
+            return Err(MigrationError::LostMemory);
         }
         match self.control.live() {
             Ok(live) if Arc::ptr_eq(&live, self.live) => Ok(()),
@@ -468,7 +472,7 @@ impl Sending<'_> {
         let paused = Instant::now();
         self.check()?;
         let state = self.control.save_in_turn()?;
-        let content = serde_json::to_vec(&state).map_err(MigrationError::Content)?;
+        let content = serde_json::to_vec(&state).map_err(MigrationError::content)?;
         let saved = Instant::now();
         merge(&mut dirty, self.vm.take_dirty().map_err(MigrationError::Log)?);
         let sent = self.ram(call, Some(&dirty))?;
@@ -487,13 +491,11 @@ impl Sending<'_> {
             _ => return Err(MigrationError::Sequence("it does not say that all has come")),
         }
         let ready = Instant::now();
-        // It is the last moment in which that can be said.
-        if (self.stop)() {
-            return Err(MigrationError::Cancelled);
-        }
         if call.link.is_network() {
             self.live.devices.flush_files().map_err(MigrationError::Flush)?;
         }
+        // It is the last moment in which that can be said.
+        self.check()?;
         self.has_let_go = true;
         self.live.devices.unlock_files();
         log::info!(

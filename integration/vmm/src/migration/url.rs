@@ -61,6 +61,13 @@ impl FromStr for MigrationUrl {
     }
 }
 
+impl MigrationUrl {
+    /// Whether others than this host's users may reach it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Tcp(at) if !at.ip().is_loopback())
+    }
+}
+
 impl fmt::Display for MigrationUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,6 +93,19 @@ mod tests {
             ("tcp://127.0.0.1:80", MigrationUrl::Tcp("127.0.0.1:80".parse().unwrap())),
         ] {
             assert_eq!(text.parse(), Ok(url), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_of_this_host_are_not_open() {
+        for (text, open) in [
+            ("unix:/run/x", false),
+            ("tcp:127.0.0.1:1", false),
+            ("tcp:[::1]:1", false),
+            ("tcp:0.0.0.0:1", true),
+            ("tcp:192.0.2.1:1", true),
+        ] {
+            assert_eq!(text.parse::<MigrationUrl>().unwrap().is_open(), open, "{text}");
         }
     }
 
