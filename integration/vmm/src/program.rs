@@ -41,8 +41,10 @@ pub fn run(cli: &Cli, control: &Control) -> ExitCode {
         name::set(name);
     }
     // Before any other thread is there. What writes a file and ends runs no guest.
+    let mut confinement = cli.confinement();
+    confinement.has_requests |= control.is_shared();
     let confined = match cli.dump_fdt {
-        None => confine::start(&cli.confinement()),
+        None => confine::start(&confinement),
         Some(_) => Ok(None),
     };
     if let Err(error) = logger::start(cli.log.filter(), cli.trace.as_ref()) {

@@ -151,6 +151,11 @@ enum Phase {
 }
 
 impl Control {
+    /// Whether somebody else has it, too, who may ask for something.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// For a machine that is still to be started.
     pub fn new() -> Self {
         Self::default()
