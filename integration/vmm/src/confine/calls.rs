@@ -113,14 +113,24 @@ pub(super) const EVERY_THREAD_OLD: Group = calls![];
 
 /// The terminal is looked at and given back.
 pub(super) const TERMINAL: Group = Group::Ioctls(&[
-    libc::TCGETS,
-    libc::TCSETS,
+    TCGETS,
+    TCSETS,
     libc::TIOCGPGRP,
     #[cfg(not(target_arch = "powerpc64"))]
     libc::TCGETS2,
     #[cfg(not(target_arch = "powerpc64"))]
     libc::TCSETS2,
 ]);
+
+#[cfg(not(target_arch = "powerpc64"))]
+use libc::{TCGETS, TCSETS};
+
+// The kernel's structure has 44 bytes on POWER (`asm/termbits.h`). That of the C library, whose numbers
+// libc has, is longer: it never gets to the kernel.
+#[cfg(target_arch = "powerpc64")]
+const TCGETS: libc::Ioctl = libc::_IOR::<[u8; 44]>(b't' as u32, 19);
+#[cfg(target_arch = "powerpc64")]
+const TCSETS: libc::Ioctl = libc::_IOW::<[u8; 44]>(b't' as u32, 20);
 
 /// Threads are started: of this process, and nothing else is. `clone3` has its flags in memory,
 /// where no filter sees them: the kernel is made to say that it has none.
