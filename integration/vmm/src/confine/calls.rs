@@ -36,8 +36,8 @@ pub(super) enum Group {
 }
 
 macro_rules! calls {
-    ($($number:ident $(if $when:expr)?),* $(,)?) => {
-        Group::Calls(&[$(Call {
+    ($($(#[$cfg:meta])? $number:ident $(if $when:expr)?),* $(,)?) => {
+        Group::Calls(&[$($(#[$cfg])? Call {
             number: libc::$number,
             name: stringify!($number),
             when: calls!(@ $($when)?),
@@ -140,6 +140,11 @@ pub(super) const START_THREADS: Group =
 /// Files that are open are read and written at places.
 pub(super) const OPEN_FILES: Group = calls![
     SYS_lseek,
+    // As the C library seeks, and looks at file systems, there.
+    #[cfg(target_arch = "powerpc64")]
+    SYS__llseek,
+    #[cfg(target_arch = "powerpc64")]
+    SYS_fstatfs64,
     SYS_pread64,
     SYS_pwrite64,
     SYS_preadv,

@@ -178,11 +178,7 @@ const STEPS: &[Step] = &[
     ),
     soft("soft-api", "the scripts of docs/api.md do what it shows", operate::api),
     soft("soft-service", "the systemd unit starts a guest and shuts it down", operate::service),
-    soft(
-        "soft-container",
-        "a guest runs in a root of its own, as an image has it",
-        operate::container,
-    ),
+    soft("soft-image", "a guest runs in a root of its own, as an image has it", operate::container),
     soft("grub", "GRUB shows its menu, answers commands, switches off", grub::commands),
     soft("grub-reboot", "GRUB restarts the machine and comes up again", grub::reboot),
     soft("grub-linux", "GRUB boots Linux, and is back when that restarts", grub::linux),
