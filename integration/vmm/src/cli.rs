@@ -276,7 +276,7 @@ pub struct Cli {
     #[arg(long, value_name = "path=FILE|fd=N")]
     pub event_monitor: Option<EventsTo>,
 
-    /// What the VM is called: messages begin with pseries-vmm[NAME] then, and counters are of vm="NAME".
+    /// What the VM is called: messages have it in brackets then, and counters are of vm="NAME".
     /// 1 to 64 letters, digits, -, _, ., :, @ and + [default: with --api-socket path=/DIR/NAME.sock, the
     /// NAME there]
     #[arg(long, value_name = "NAME")]

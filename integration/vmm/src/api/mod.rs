@@ -3,8 +3,8 @@
 //! One thread, `api`, has the socket and all its clients, and waits for none of them: what they send
 //! comes when it comes, up to limits of size, time and number. The verbs are done by a few threads of
 //! their own (`verb-0` and so on), so that one that takes long is in the way of neither the others nor
-//! of `vmm.ping` and `vm.info`, which are answered at once. [`routes`] is the one table of paths, from
-//! which the OpenAPI [document](openapi) is made, too.
+//! of `vmm.ping` and `vm.info`, which are answered at once. `routes` is the one table of paths, from
+//! which the OpenAPI document is made, too.
 
 mod answer;
 mod connection;

@@ -2,7 +2,7 @@
 //! as somebody likes.
 //!
 //! [`Vmm`] is the handle of it, for any thread: its methods are the verbs of Cloud Hypervisor's API.
-//! [`Vmm::serve`] is the process's main thread, on which machines run, one after the other. Those who
+//! `Vmm::serve` is the process's main thread, on which machines run, one after the other. Those who
 //! ask wait for it. Verbs that change something are done one after the other; while one is under way
 //! that may take long, others are told so. The machine's end is never waited for longer than it takes:
 //! [`Vmm::shut_down_vmm`] is done whatever else is.

@@ -2,7 +2,7 @@
 //! comes from, and how it is taken up.
 //!
 //! The state of a machine is plain data, which nobody vouches for when it comes back: all of it is
-//! checked before the machine runs. [`crate::snapshot`] has it saved.
+//! checked before the machine runs. `crate::snapshot` has it saved.
 
 mod document;
 mod error;
