@@ -34,7 +34,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1 << 32);
 /// the devices that the VMM keeps, such as its console and its clock.
 pub struct Platform {
     machine: Machine,
-    #[cfg_attr(not(feature = "serde"), expect(dead_code, reason = "only saved states tell them"))]
+    #[cfg_attr(
+        not(any(feature = "serde", test)),
+        expect(dead_code, reason = "only saved states tell them")
+    )]
     interrupts: LateInterrupts,
     devices: Vec<Arc<dyn Device>>,
     rtas: Arc<Rtas>,
