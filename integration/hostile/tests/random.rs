@@ -4,10 +4,18 @@ use hostile::Target;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+/// How long a smaller input is looked for, in milliseconds: some targets take seconds for one.
+const SMALLER_LIMIT: u32 = 60_000;
+
 /// Panics as the target does, with the smallest input that makes it.
 fn survives(name: &str, cases: u32, max_len: usize) {
     let target: &Target = hostile::target(name).unwrap();
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_time: SMALLER_LIMIT,
+        ..Config::default()
+    };
     let inputs = prop::collection::vec(any::<u8>(), 0..max_len);
     TestRunner::new(config)
         .run(&inputs, |input| {
