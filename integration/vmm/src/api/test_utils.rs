@@ -39,7 +39,11 @@ pub fn answers(bytes: &[u8]) -> io::Result<Vec<u8>> {
         };
         let hears = async move {
             let mut answers = Vec::new();
-            from.read_to_end(&mut answers).await.map(|_| answers)
+            match from.read_to_end(&mut answers).await {
+                // So it ends, behind all answers, where not all that was said has been read.
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+                _ => Ok(answers),
+            }
         };
         tokio::join!(served, asks, hears).2
     });
