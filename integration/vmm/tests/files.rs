@@ -33,12 +33,6 @@ impl Folder {
         std::fs::copy(program(name), self.0.join(name)).unwrap();
         self.path(name)
     }
-
-    fn pipe(&self, name: &str) -> String {
-        let path = self.path(name);
-        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        path
-    }
 }
 
 fn vmm(arguments: &[&str]) -> Command {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use images::{DISK, Image, small_disk};
-use paused::{Moment, Paused, own_folder};
+use paused::{Moment, Paused};
 use run::Run;
 use run::folder::Folder;
 
@@ -33,7 +33,7 @@ impl Moving {
     fn new(machine: Paused) -> Self {
         Self {
             machine: Some(machine),
-            folder: own_folder("moments"),
+            folder: Folder::new("moments"),
             shown: String::new(),
             saves: 0,
         }

@@ -136,7 +136,7 @@ fn an_open_goes_on_after_a_pause() {
     assert!(read(&client, ihandle, 100).unwrap() == disk.bytes()[40 * 512..][..100]);
 }
 
-/// What is saved of a machine that stands still is had at once, whatever its disk does.
+/// A package that the VMM keeps is at work in the machine that it comes to next.
 #[test]
 fn a_pause_that_is_over_is_over_for_the_next_machine_as_well() {
     let disk = Arc::new(TestDisk::numbered(100));

@@ -4,12 +4,10 @@
 
 pub(crate) mod vmm;
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ChildStderr, Command};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::run::folder::Folder;
 use crate::run::{Run, program};
@@ -76,9 +74,8 @@ impl Paused {
 
     /// Starts a VMM with these arguments, which stands still first at this moment.
     pub(crate) fn of(arguments: &[String], first: Option<Moment>) -> Self {
-        let folder = own_folder("pause");
-        let pipe = PathBuf::from(folder.path("orders"));
-        make_pipe(&pipe);
+        let folder = Folder::new("pause");
+        let pipe = folder.pipe("orders");
         let mut vmm = Command::new(std::env::current_exe().unwrap());
         vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
             .env(ORDERS, &pipe)
@@ -140,17 +137,4 @@ impl Paused {
             }
         }
     }
-}
-
-/// A folder that no other machine of a test has.
-pub(crate) fn own_folder(name: &str) -> Folder {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Folder::new(&format!("{name}-{}-{count}", std::process::id()))
-}
-
-fn make_pipe(path: &Path) {
-    let path = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the path is a string that ends.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }

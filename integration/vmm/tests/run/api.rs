@@ -1,6 +1,6 @@
 //! A client of the API that writes its bytes by hand.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -92,6 +92,15 @@ impl Client {
         }
     }
 
+    /// Asks until something else is under way.
+    pub(crate) fn await_busy(&mut self, verb: &str) {
+        let start = Instant::now();
+        while self.put(verb, "").status != 409 {
+            assert!(start.elapsed() < LIMIT, "nothing is ever under way");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// The state that vm.info tells.
     pub(crate) fn state(&mut self) -> String {
         self.get("vm.info").json()["state"].as_str().unwrap().to_owned()
@@ -103,6 +112,10 @@ impl Client {
         loop {
             let before = head.len();
             match self.stream.read_line(&mut head) {
+                // The limit of a read: it is open, and says nothing.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    panic!("no answer in {LIMIT:?}, and no end: {head:?}")
+                }
                 Ok(0) | Err(_) => return None,
                 Ok(_) if &head[before..] == "\r\n" => break,
                 Ok(_) => {}

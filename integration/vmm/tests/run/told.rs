@@ -1,9 +1,8 @@
 //! A VMM that a test tells what to do with its machine, by a pipe. The test's program is the VMM as well.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ChildStderr, Command, ExitCode};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use pseries_vmm::program::command_line;
 use pseries_vmm::resize::{Control, ResizeError};
 
 use super::folder::Folder;
-use super::{Run, program};
+use super::{LIMIT, Run, program};
 
 /// Where the VMM finds its orders, and what its command line is.
 const ORDERS: &str = "TEST_ORDERS";
@@ -44,8 +43,7 @@ impl Told {
 
     pub(crate) fn of_arguments(name: &str, arguments: &[&str]) -> Self {
         let folder = Folder::new(&format!("told-{name}"));
-        let pipe = PathBuf::from(folder.path("orders"));
-        make_pipe(&pipe);
+        let pipe = folder.pipe("orders");
         let mut vmm = Command::new(std::env::current_exe().unwrap());
         vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
             .env(ORDERS, &pipe)
@@ -116,36 +114,29 @@ pub(crate) fn vmm() {
     // It ends with the process.
     std::thread::spawn(move || {
         for line in BufReader::new(File::open(orders).unwrap()).lines().map_while(Result::ok) {
-            let obey = || match line.split_once(' ') {
-                None if line == "pause" => machine.pause(Duration::from_secs(600)),
-                None => machine.resume(),
-                Some(_) => Ok(()),
-            };
-            let mut done = obey();
-            // It has not begun yet.
-            while matches!(done, Err(PauseError::NotRunning)) {
-                std::thread::sleep(Duration::from_millis(1));
-                done = obey();
-            }
-            let mut answer = done.map_err(|error| error.to_string());
-            match line.split_once(' ') {
+            let is_early = |error: &PauseError| matches!(error, PauseError::NotRunning);
+            let answer = match line.split_once(' ') {
+                None if line == "pause" => {
+                    once_there(|| machine.pause(LIMIT), is_early).map_err(|error| error.to_string())
+                }
+                None if line == "resume" => {
+                    once_there(|| machine.resume(), is_early).map_err(|error| error.to_string())
+                }
                 Some(("save", folder)) => {
-                    let saved = machine.snapshot(&config, Path::new(folder));
-                    answer = saved.map_err(|error| chain(&error));
+                    machine.snapshot(&config, Path::new(folder)).map_err(|error| chain(&error))
                 }
                 // No file becomes longer than so many bytes.
-                Some(("limit", bytes)) => limit_files(bytes.parse().unwrap()),
+                Some(("limit", bytes)) => {
+                    limit_files(bytes.parse().unwrap());
+                    Ok(())
+                }
                 Some(("memory", bytes)) => {
                     let resize = || machine.resize(None, Some(bytes.parse().unwrap()));
-                    let mut resized = resize();
-                    while matches!(resized, Err(ResizeError::NotRunning)) {
-                        std::thread::sleep(Duration::from_millis(1));
-                        resized = resize();
-                    }
-                    answer = resized.map(drop).map_err(|error| chain(&error));
+                    let is_early = |error: &ResizeError| matches!(error, ResizeError::NotRunning);
+                    once_there(resize, is_early).map(drop).map_err(|error| chain(&error))
                 }
-                _ => {}
-            }
+                _ => Err("there is no such order".to_owned()),
+            };
             match answer {
                 Ok(()) => eprintln!("{line}: done"),
                 Err(error) => eprintln!("{line}: {error}"),
@@ -157,6 +148,16 @@ pub(crate) fn vmm() {
     std::process::exit((0..3).find(|&code| is(code)).unwrap_or(3).into());
 }
 
+/// Does it as soon as the machine is there.
+fn once_there<T, E>(act: impl Fn() -> Result<T, E>, is_early: impl Fn(&E) -> bool) -> Result<T, E> {
+    loop {
+        match act() {
+            Err(error) if is_early(&error) => std::thread::sleep(Duration::from_millis(1)),
+            done => return done,
+        }
+    }
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let source = error.source().map_or_else(String::new, |source| format!(": {}", chain(source)));
     format!("{error}{source}")
@@ -166,10 +167,4 @@ fn limit_files(bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: reads the structure.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
-}
-
-fn make_pipe(path: &Path) {
-    let path = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the path is a string that ends.
-    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }

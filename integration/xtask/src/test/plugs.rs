@@ -1,6 +1,5 @@
 //! The steps that give a running guest devices, and take them back.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::boot;
@@ -18,12 +17,7 @@ use super::http::Server;
 use super::log::Log;
 use super::on_host::on_host_with;
 use super::peers::{HOST, Peer, sockets};
-
-/// The program that runs a machine and changes it, an example of the VMM's.
-const RESIZE: &str = "resize";
-
-/// What runs it, on this machine and on an emulated host.
-const SCRIPT: &str = "integration/xtask/host/resizes";
+use super::resizes::{RESIZE, script};
 
 /// How often the guest gets each device and gives it back.
 const ROUNDS: usize = 10;
@@ -68,10 +62,6 @@ pub(super) fn kvm(log: &mut Log) -> Result<()> {
     command.args(["--kernel", base_name(&guest.kernel)?]);
     command.args(["--initramfs", base_name(&initramfs)?]);
     plugged(log, &mut command, &format!("plugdisk=path={}", base_name(&disk)?))
-}
-
-fn script() -> PathBuf {
-    folders::workspace().join(SCRIPT)
 }
 
 /// The guest's initial RAM disk, with the modules that devices need.

@@ -16,7 +16,7 @@ use super::log::Log;
 use super::on_host::on_host_with;
 
 /// The program that runs a machine and changes it, an example of the VMM's.
-const RESIZE: &str = "resize";
+pub(super) const RESIZE: &str = "resize";
 
 /// What runs it, on this machine and on an emulated host.
 const SCRIPT: &str = "integration/xtask/host/resizes";
@@ -48,7 +48,7 @@ pub(super) fn kvm(log: &mut Log) -> Result<()> {
     resized(log, &mut command)
 }
 
-fn script() -> PathBuf {
+pub(super) fn script() -> PathBuf {
     folders::workspace().join(SCRIPT)
 }
 

@@ -70,6 +70,9 @@ fn begin(script: &Script) -> String {
 
 /// Whether what they printed is what the document shows.
 pub(super) fn check(scripts: &[Script], printed: &str) -> Result<()> {
+    if scripts.iter().all(|script| script.prints.is_none()) {
+        return Err(Failure::new("no script of the document shows what it prints"));
+    }
     for script in scripts {
         let Some(shown) = &script.prints else { continue };
         let text = printed.split_once(&format!("{}\n", begin(script))).map(|(_, text)| text);
