@@ -1,7 +1,7 @@
 //! System calls, in groups that go together, with what their arguments have to be.
 //!
 //! One list serves all hosts: numbers are those of the host that this is built for, and calls that only
-//! older architectures have are in lists of their own.
+//! older architectures have are marked so.
 
 use libc::c_long;
 
@@ -35,13 +35,21 @@ pub(super) enum Group {
     KvmIoctls(&'static [u64]),
 }
 
+/// Those behind `old` are there where an architecture is old enough to have them.
 macro_rules! calls {
-    ($($(#[$cfg:meta])? $number:ident $(if $when:expr)?),* $(,)?) => {
-        Group::Calls(&[$($(#[$cfg])? Call {
-            number: libc::$number,
-            name: stringify!($number),
-            when: calls!(@ $($when)?),
-        }),*])
+    ($($(#[$cfg:meta])? $number:ident $(if $when:expr)?),* $(,)? $(; old: $($old:ident),* $(,)?)?) => {
+        Group::Calls(&[
+            $($(#[$cfg])? Call {
+                number: libc::$number,
+                name: stringify!($number),
+                when: calls!(@ $($when)?),
+            },)*
+            $($(#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))] Call {
+                number: libc::$old,
+                name: stringify!($old),
+                when: When::Always,
+            },)*)?
+        ])
     };
     (@) => { When::Always };
     (@ $when:expr) => { $when };
@@ -102,14 +110,9 @@ pub(super) const EVERY_THREAD: Group = calls![
     SYS_prctl if When::Is(0, libc::PR_GET_NAME as u32),
     SYS_prctl if When::Is(0, libc::PR_SET_VMA as u32),
     SYS_prctl if When::Is(0, libc::PR_SET_NO_NEW_PRIVS as u32),
-    SYS_seccomp if When::Is(0, libc::SECCOMP_SET_MODE_FILTER),
+    SYS_seccomp if When::Is(0, libc::SECCOMP_SET_MODE_FILTER);
+    old: SYS_poll, SYS_getpgrp,
 ];
-
-/// Of those, what the older architectures have besides.
-#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
-pub(super) const EVERY_THREAD_OLD: Group = calls![SYS_poll, SYS_getpgrp];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
-pub(super) const EVERY_THREAD_OLD: Group = calls![];
 
 /// The terminal is looked at and given back.
 pub(super) const TERMINAL: Group = Group::Ioctls(&[
@@ -179,13 +182,9 @@ pub(super) const EVENTS: Group = calls![
     SYS_eventfd2,
     SYS_timerfd_create,
     SYS_timerfd_settime,
-    SYS_timerfd_gettime,
+    SYS_timerfd_gettime;
+    old: SYS_epoll_wait,
 ];
-
-#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
-pub(super) const EVENTS_OLD: Group = calls![SYS_epoll_wait];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
-pub(super) const EVENTS_OLD: Group = calls![];
 
 /// Sockets that are there are used.
 pub(super) const SOCKETS: Group = calls![
@@ -199,12 +198,12 @@ pub(super) const SOCKETS: Group = calls![
     SYS_setsockopt if When::Is(1, libc::SOL_SOCKET as u32),
     SYS_getsockname,
     SYS_getpeername,
+    // As the C library does those two without an address, there.
+    #[cfg(target_arch = "powerpc64")]
+    SYS_send,
+    #[cfg(target_arch = "powerpc64")]
+    SYS_recv,
 ];
-
-#[cfg(target_arch = "powerpc64")]
-pub(super) const SOCKETS_OLD: Group = calls![SYS_send, SYS_recv];
-#[cfg(not(target_arch = "powerpc64"))]
-pub(super) const SOCKETS_OLD: Group = calls![];
 
 /// Whether they wait.
 pub(super) const SOCKET_IOCTLS: Group = Group::Ioctls(&[libc::FIONBIO, libc::FIOCLEX]);
@@ -220,11 +219,7 @@ pub(super) const CONNECT: Group = calls![
 pub(super) const LISTEN: Group = calls![SYS_bind, SYS_listen];
 
 /// A socket's file goes away with it.
-pub(super) const UNLINK: Group = calls![SYS_unlinkat];
-#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
-pub(super) const UNLINK_OLD: Group = calls![SYS_unlink, SYS_lstat];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
-pub(super) const UNLINK_OLD: Group = calls![];
+pub(super) const UNLINK: Group = calls![SYS_unlinkat; old: SYS_unlink, SYS_lstat];
 
 /// What files say of themselves.
 pub(super) const LOOK_AT_FILES: Group = calls![SYS_statx, SYS_newfstatat];
@@ -242,24 +237,19 @@ pub(super) const FILES: Group = calls![
     SYS_getcwd,
     SYS_fchmod,
     SYS_fcntl if When::Is(1, libc::F_OFD_SETLK as u32),
-    SYS_flock,
+    SYS_flock;
+    old: SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink,
 ];
 
-#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
-pub(super) const FILES_OLD: Group = calls![SYS_open, SYS_stat, SYS_lstat, SYS_access, SYS_readlink];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64")))]
-pub(super) const FILES_OLD: Group = calls![];
-
 /// Folders are made, and files get other names, so that what was there stays whole until then.
-pub(super) const FOLDERS: Group = calls![SYS_mkdirat, SYS_renameat2, SYS_linkat];
-
-#[cfg(any(target_arch = "x86_64", target_arch = "powerpc64"))]
-pub(super) const FOLDERS_OLD: Group =
-    calls![SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat, SYS_link];
-#[cfg(target_arch = "aarch64")]
-pub(super) const FOLDERS_OLD: Group = calls![SYS_renameat];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "powerpc64", target_arch = "aarch64")))]
-pub(super) const FOLDERS_OLD: Group = calls![];
+pub(super) const FOLDERS: Group = calls![
+    SYS_mkdirat,
+    SYS_renameat2,
+    SYS_linkat,
+    #[cfg(target_arch = "aarch64")]
+    SYS_renameat;
+    old: SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat, SYS_link,
+];
 
 /// Others are connected to by TCP, to move a machine to them, or from there.
 pub(super) const INTERNET: Group = calls![

@@ -125,7 +125,7 @@ impl Role {
             Self::Main => MAIN,
             Self::Cpu => CPU,
             Self::Resize => RESIZE,
-            Self::Signals => &[&calls::STOP, &calls::UNLINK, &calls::UNLINK_OLD],
+            Self::Signals => &[&calls::STOP, &calls::UNLINK],
             Self::Events => EVENTS,
             Self::Outlet | Self::Pace => &[],
             Self::Memory => &[&calls::OPEN_FILES, &calls::READ_FILES],
@@ -143,17 +143,14 @@ impl Role {
 }
 
 /// What every thread does.
-pub(super) const EVERY_THREAD: &[&Group] =
-    &[&calls::EVERY_THREAD, &calls::EVERY_THREAD_OLD, &calls::TERMINAL];
+pub(super) const EVERY_THREAD: &[&Group] = &[&calls::EVERY_THREAD, &calls::TERMINAL];
 
 const MAIN: &[&Group] = &[
     &calls::START_THREADS,
     &calls::FILES,
-    &calls::FILES_OLD,
     &calls::READ_FILES,
     &calls::LOOK_AT_FILES,
     &calls::UNLINK,
-    &calls::UNLINK_OLD,
     &calls::LISTEN,
     &calls::MAKE_TERMINALS,
     &calls::PREPARE,
@@ -169,9 +166,7 @@ const CPU: &[&Group] = &[
     &calls::START_THREADS,
     &calls::OPEN_FILES,
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::CONNECT,
     &calls::MEMORY,
@@ -186,10 +181,8 @@ const CPU: &[&Group] = &[
 const RESIZE: &[&Group] = &[
     &calls::START_THREADS,
     &calls::FILES,
-    &calls::FILES_OLD,
     &calls::LOOK_AT_FILES,
     &calls::UNLINK,
-    &calls::UNLINK_OLD,
     &calls::LISTEN,
     &calls::MEMORY,
     &KVM,
@@ -198,23 +191,14 @@ const RESIZE: &[&Group] = &[
 
 const EVENTS: &[&Group] = &[
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::UNLINK,
-    &calls::UNLINK_OLD,
     &calls::LOOK_AT_FILES,
     &KVM_INTERRUPTS,
 ];
 
-const API: &[&Group] = &[
-    &calls::EVENTS,
-    &calls::EVENTS_OLD,
-    &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
-    &calls::SOCKET_IOCTLS,
-];
+const API: &[&Group] = &[&calls::EVENTS, &calls::SOCKETS, &calls::SOCKET_IOCTLS];
 
 /// Machines are saved and moved, and devices come to them.
 const VERB: &[&Group] = &[
@@ -222,17 +206,12 @@ const VERB: &[&Group] = &[
     &calls::LANDLOCK,
     &calls::START_THREADS,
     &calls::FILES,
-    &calls::FILES_OLD,
     &calls::FOLDERS,
-    &calls::FOLDERS_OLD,
     &calls::LOOK_AT_FILES,
     &calls::UNLINK,
-    &calls::UNLINK_OLD,
     &calls::OPEN_FILES,
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::CONNECT,
     &calls::LISTEN,
@@ -249,43 +228,30 @@ const VERB: &[&Group] = &[
 
 const MIGRATION: &[&Group] = &[
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::TCP_OPTIONS,
     &calls::LOOK_AT_FILES,
     &calls::UNLINK,
-    &calls::UNLINK_OLD,
 ];
 
 /// Any device: its queues are worked on, and its driver is told by an interrupt.
 const DEVICES: &[&Group] = &[
     &calls::START_THREADS,
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::CONNECT,
     &KVM_INTERRUPTS,
 ];
 
-const DISKS: &[&Group] = &[
-    &calls::START_THREADS,
-    &calls::EVENTS,
-    &calls::EVENTS_OLD,
-    &calls::OPEN_FILES,
-    &DISK_IOCTLS,
-    &KVM_INTERRUPTS,
-];
+const DISKS: &[&Group] =
+    &[&calls::START_THREADS, &calls::EVENTS, &calls::OPEN_FILES, &DISK_IOCTLS, &KVM_INTERRUPTS];
 
 /// It may have to connect again, and gives way to the guest where both want one processor.
 const NETWORKS: &[&Group] = &[
     &calls::EVENTS,
-    &calls::EVENTS_OLD,
     &calls::SOCKETS,
-    &calls::SOCKETS_OLD,
     &calls::SOCKET_IOCTLS,
     &calls::CONNECT,
     &calls::SCHEDULE,
