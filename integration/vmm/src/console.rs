@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arch_ppc64::Console;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use crate::locks::lock;
 use crate::outlet::Lane;
 
 /// How much input waits for the guest before no more is read, or what is typed is lost.
@@ -194,7 +195,7 @@ impl HostConsole {
     }
 
     fn lock(&self) -> MutexGuard<'_, Input> {
-        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.input)
     }
 }
 

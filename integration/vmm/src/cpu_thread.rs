@@ -11,8 +11,9 @@ use arch_ppc64::{CpuIndex, GuestRam, HypercallBus, Next, VcpuExit};
 use vm_memory::GuestAddress;
 use vmm_sys_util::signal::SIGRTMIN;
 
-use crate::end::{End, Why, lock};
+use crate::end::{End, Why};
 use crate::error::VmmError;
+use crate::locks::lock;
 use crate::moments::Phase;
 use crate::outlet;
 use crate::signals;

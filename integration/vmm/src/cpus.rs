@@ -12,8 +12,8 @@ use arch_ppc64::platform::StateValue;
 
 use crate::confine::{self, Role};
 use crate::cpu_thread::{CpuThread, Shared, Task};
-use crate::end::lock;
 use crate::error::{VmmError, create};
+use crate::locks::lock;
 use crate::stats::Stats;
 use crate::vcpu::{BackendError, Vcpu, Vm};
 

@@ -9,7 +9,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::boot::Stopping;
 use crate::error::VmmError;
 
-pub(crate) use crate::locks::lock;
+use crate::locks::lock;
 
 /// Why a machine stops.
 #[derive(Debug)]

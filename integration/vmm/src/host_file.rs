@@ -139,6 +139,13 @@ impl Read for Pipe {
     }
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Waits until there is something to read, or the last writer is gone, for so many milliseconds
 /// (without end where that is negative). `false` when neither came.
 fn wait(file: &File, milliseconds: i32) -> io::Result<bool> {

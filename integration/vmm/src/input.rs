@@ -13,8 +13,9 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::confine::{self, Role};
 use crate::console::HostConsole;
-use crate::end::{End, Why, lock};
+use crate::end::{End, Why};
 use crate::error::{VmmError, create};
+use crate::locks::lock;
 use crate::terminal::{self, Place};
 use crate::watch::Job;
 

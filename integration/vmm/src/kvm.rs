@@ -15,7 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler};
 
 use crate::dirty_log::DirtyRange;
-use crate::end::lock;
+use crate::locks::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
 use crate::slots::Slots;
 use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, Vm};

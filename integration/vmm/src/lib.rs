@@ -54,6 +54,7 @@ mod prepare;
 pub mod program;
 pub mod quoted;
 pub mod ram;
+mod ready;
 mod reasons;
 pub mod resize;
 pub mod saved;

@@ -1,7 +1,6 @@
 //! A thread that ends a machine whose memory is in a file that has become shorter.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -11,6 +10,7 @@ use crate::boot::Loss;
 use crate::confine::{self, Role};
 use crate::end::{End, Why};
 use crate::error::VmmError;
+use crate::ready;
 
 /// The thread, until it is dropped.
 #[derive(Debug)]
@@ -46,14 +46,12 @@ impl Drop for LossWatch {
 
 /// Waits until something is lost, or nobody wants to know any more.
 fn is_lost(loss: &Loss, stopped: &EventFd) -> bool {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut files = [entry(loss.event().as_raw_fd()), entry(stopped.as_raw_fd())];
     loop {
-        // SAFETY: two entries, whose files are open.
-        let ready = unsafe { libc::poll(files.as_mut_ptr(), 2, -1) };
-        if ready < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {
-            continue;
+        match ready::wait([loss.event(), stopped], None) {
+            [true, _] => return true,
+            [_, true] => return false,
+            // A signal.
+            _ => {}
         }
-        return files[0].revents != 0;
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use arch_ppc64::rtas::PowerButton;
 
-use crate::end::{End, Why, lock};
+use crate::end::{End, Why};
+use crate::locks::lock;
 
 /// What a machine tells whoever listens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ impl Control {
         let paused = self.pause_in_turn(limit.saturating_sub(start.elapsed()));
         if paused.is_err() && !was_paused {
             // What cannot go on either is told to the guest, and the other reason is the first.
-            let _ = self.go_on();
+            let _ = self.resume_in_turn();
         }
         paused
     }
@@ -70,12 +70,7 @@ impl Control {
     /// reset, and all else goes on.
     pub fn resume(&self) -> Result<(), PauseError> {
         let _turn = self.turn();
-        self.go_on()
-    }
-
-    /// The same for who has the turn.
-    pub(crate) fn resume_in_turn(&self) -> Result<(), PauseError> {
-        self.go_on()
+        self.resume_in_turn()
     }
 
     /// The machine stands still, and does not have its files any more: they are taken before it goes
@@ -85,7 +80,8 @@ impl Control {
         self.lock().has_let_go = true;
     }
 
-    fn go_on(&self) -> Result<(), PauseError> {
+    /// The same as [`resume`](Self::resume) for who has the turn.
+    pub(crate) fn resume_in_turn(&self) -> Result<(), PauseError> {
         let mut state = self.lock();
         if state.is_idle() {
             return Err(PauseError::NotRunning);
@@ -148,7 +144,7 @@ impl Control {
         state.paused |= stays;
         let goes_on = !state.paused;
         drop(state);
-        if goes_on { self.go_on() } else { Ok(()) }
+        if goes_on { self.resume_in_turn() } else { Ok(()) }
     }
 
     /// It ends.
@@ -175,7 +171,7 @@ mod tests {
     use vm_memory::GuestAddress;
 
     use crate::config::VmConfig;
-    use crate::end::lock;
+    use crate::locks::lock;
     use crate::vcpu::{BackendError, Vcpu, Vm};
 
     /// A device that takes its time to come to rest, and says when it begins.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arch_ppc64::Machine;
@@ -18,6 +18,7 @@ use crate::devices::{Devices, Needs};
 use crate::error::VmmError;
 use crate::failure::Failure;
 use crate::kvm::Kvm;
+use crate::locks::lock;
 use crate::migration::Incoming;
 use crate::moments::{Moments, Phase};
 use crate::nvram::KeptNvram;
@@ -184,7 +185,7 @@ impl Ready {
     /// # Errors
     /// [`Failure::Run`] says what differs.
     pub(crate) fn taking(self, incoming: &mut Incoming) -> Result<Self, Failure> {
-        let checked = incoming.outline.check(&self.setup.machine, &*self.setup.backend);
+        let checked = incoming.outline.machine(&self.setup.machine, &*self.setup.backend);
         checked.map_err(VmmError::from)?;
         Ok(match incoming.resumption(self.setup.devices.clone()) {
             Some(resumption) => self.resuming(resumption),
@@ -201,7 +202,7 @@ impl Ready {
         let ending = vmm::run(&self.setup, self.consoles, &self.stats);
         self.kept.finish();
         if self.tells_stats {
-            let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stats = lock(&self.stats);
             stats.wall = start.elapsed();
             outlet::tell(stats.to_string().trim_end());
         }

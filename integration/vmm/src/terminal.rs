@@ -10,8 +10,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once};
 
+use crate::locks::lock;
 use crate::signals;
 
 const TERMINAL: RawFd = libc::STDIN_FILENO;
@@ -183,7 +184,7 @@ extern "C" fn at_exit() {
 }
 
 fn changes() -> MutexGuard<'static, Wanted> {
-    CHANGES.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&CHANGES)
 }
 
 fn settings() -> io::Result<libc::termios> {

@@ -1,7 +1,9 @@
 //! Who changes a machine from outside does so alone: one after the other.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::locks::lock;
 
 /// The turn to change a machine, which one has at a time.
 #[derive(Debug, Default)]
@@ -24,23 +26,16 @@ impl Turns {
 
     /// Waits for it for so long at most.
     pub(crate) fn take_within(&self, limit: Duration) -> Option<Turn<'_>> {
-        let until = Instant::now().checked_add(limit);
-        let Some(until) = until else { return Some(self.take()) };
-        let mut taken = self.lock();
-        while *taken {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            let waited = self.given_back.wait_timeout(taken, left);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *taken = true;
-        Some(Turn(self))
+        let (mut taken, _) = self
+            .given_back
+            .wait_timeout_while(self.lock(), limit, |taken| *taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_free = !std::mem::replace(&mut *taken, true);
+        is_free.then(|| Turn(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 }
 

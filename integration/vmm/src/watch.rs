@@ -2,7 +2,6 @@
 //! or a signal, is heard whatever the others are at.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use crate::confine::{self, Role};
 use crate::end::{End, Why};
 use crate::outlet;
+use crate::ready;
 use crate::signals::{self, Asked, Signals};
 use crate::terminal::{self, Place};
 
@@ -141,22 +141,11 @@ impl Watcher {
     /// Waits for signals, for a person who leaves, for somebody who asks to look, for the end of
     /// this thread; or until it is time to look at something else.
     fn wait(&self) -> [bool; 4] {
-        let events = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut all = [
-            events(self.signals.as_raw_fd()),
-            events(self.end.left.as_raw_fd()),
-            events(self.job.look.as_raw_fd()),
-            events(self.stop.as_raw_fd()),
-        ];
         let limit = match self.leaves {
             Some((_, latest)) => Some(latest.saturating_duration_since(Instant::now())),
             None => (self.place == Place::Background).then_some(LOOK_EVERY),
         };
-        // Rounded up: not awake before it is time.
-        let limit_ms = limit.map_or(-1, |limit| limit.as_millis() as libc::c_int + 1);
-        // SAFETY: the array is borrowed for the call.
-        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, limit_ms) };
-        all.map(|one| one.revents != 0)
+        ready::wait([&self.signals, &self.end.left, &self.job.look, &*self.stop], limit)
     }
 
     /// Who was first counts: some send a signal to a process and to its group, so that it comes twice.

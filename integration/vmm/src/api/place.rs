@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use pseries_devices::unix_socket;
 
+use crate::locks::lock;
 use crate::{host_file, quoted, signals};
 
 /// How long somebody else's lock of the socket's folder is waited for, and how often it is tried.
@@ -206,7 +207,7 @@ impl Made {
         let there = fs::symlink_metadata(path)?;
         let path = std::path::absolute(path)?;
         let file = SocketFile { path, identity: (there.dev(), there.ino()) };
-        *MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(file);
+        *lock(&MADE) = Some(file);
         signals::before_end_now(remove);
         Ok(Self(()))
     }

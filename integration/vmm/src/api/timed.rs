@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::end::lock;
+use crate::locks::lock;
 
 /// How long a request may take to arrive, from its first byte to its last.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use crate::confine::{self, Role};
-use crate::end::lock;
+use crate::locks::lock;
 
 /// How many verbs are worked on at one time: one that takes long, and those who are told so.
 const THREADS: usize = 4;

@@ -9,8 +9,7 @@ mod ram;
 mod room;
 mod spool;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use arch_ppc64::boot::Boot;
@@ -32,6 +31,7 @@ use arch_ppc64::{Console, EntryRegisters, GuestRam, Machine, VcpuHost};
 use vof_device::{Vof, VofBuilder};
 
 use crate::devices::{Devices, Plugged, Wires};
+use crate::host_file;
 use crate::saved::MachineState;
 
 pub use error::BootError;
@@ -321,12 +321,10 @@ fn plug_in(
 
 /// Randomness for the guest's own generator.
 fn seed(randomness: Randomness) -> io::Result<[u8; 32]> {
-    let mut seed = [0; 32];
-    if randomness == Randomness::Fixed {
-        return Ok(seed);
+    match randomness {
+        Randomness::Fixed => Ok([0; 32]),
+        Randomness::Host => host_file::random(),
     }
-    File::open("/dev/urandom")?.read_exact(&mut seed)?;
-    Ok(seed)
 }
 
 /// RAM as nothing is said of it.

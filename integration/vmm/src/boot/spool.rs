@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use arch_ppc64::loader::Source;
 
 use crate::host_file::{self, Pipe};
+use crate::locks::lock;
 
 /// A pipe that is read as far as somebody wants its bytes, and a file in memory that keeps them.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Spool {
 
     /// Reads until there are `bytes` bytes in all, or no more come; how many there are then.
     pub(super) fn keep(&self, bytes: u64) -> io::Result<u64> {
-        let mut reading = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = lock(&self.pipe);
         let mut piece = vec![0; PIECE_BYTES as usize];
         while reading.bytes < bytes {
             let count = match reading.pipe.read(&mut piece) {

@@ -28,7 +28,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use arch_ppc64::threads;
 use landlock::RulesetCreated;
@@ -37,6 +37,7 @@ pub use files::{Beside, LandlockError};
 pub use roles::{ROLES, Role};
 
 use crate::config::{LandlockRule, NetBackend, NetConfig, VmConfig, VsockConfig};
+use crate::locks::lock;
 use files::Files;
 use filter::{Filters, Otherwise};
 
@@ -222,7 +223,7 @@ pub(crate) fn to_files_of_machines() {
 }
 
 fn rulesets() -> MutexGuard<'static, Vec<(Files, RulesetCreated)>> {
-    RULESETS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&RULESETS)
 }
 
 /// What the machine is made of is open: if nothing of it connects to programs of the host when it runs,

@@ -1,7 +1,7 @@
 //! A device that outlives restarts of its machine.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arch_ppc64::fdt::{FdtError, NodeBuilder};
@@ -15,6 +15,7 @@ use super::Role;
 use super::client_side::ClientSide;
 use super::held::Held;
 use crate::config::DeviceId;
+use crate::locks::lock;
 use crate::ram::Memory;
 
 /// A device with its id. Its clones are the same device: at most one of them is plugged in.
@@ -97,7 +98,7 @@ impl Kept {
     }
 
     fn device(&self) -> MutexGuard<'_, dyn VirtioDevice<Memory> + 'static> {
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.device)
     }
 }
 

@@ -101,13 +101,7 @@ impl List {
     /// Forgets a device, which closes what is behind it unless somebody else has it yet.
     pub(super) fn remove(&mut self, id: &str) -> Option<Placed> {
         let place = self.placed.iter().position(|placed| placed.kept.id().as_str() == id)?;
-        let other = |known: &Option<DeviceId>| known.as_ref().is_none_or(|id2| id2.as_str() != id);
-        let config = &mut self.config;
-        config.disks.retain(|disk| other(&disk.id));
-        config.net.retain(|net| other(&net.id));
-        config.rng.retain(|rng| other(&rng.id));
-        config.vsock.retain(|vsock| other(&vsock.id));
-        config.fs.retain(|fs| other(&fs.id));
+        self.config.remove_device(id);
         Some(self.placed.remove(place))
     }
 

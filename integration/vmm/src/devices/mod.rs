@@ -25,7 +25,7 @@ use pseries_devices::host_console::HostEnd;
 use pseries_devices::virtio::{Execution, VirtioDevice};
 
 use crate::config::{DeviceId, VmConfig};
-use crate::end::lock;
+use crate::locks::lock;
 
 pub use change::{
     DeviceChangeError, DeviceConfig, DeviceInfo, DeviceState, PciDeviceInfo, Removal,

@@ -1,7 +1,6 @@
 //! What is behind each device on the host.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use pseries_devices::blk::Block;
@@ -25,6 +24,7 @@ use crate::config::{
     ConsoleConfig, DiskConfig, FsConfig, ImageType, MacAddress, NetBackend, NetConfig, RngConfig,
     VmConfig, VsockConfig,
 };
+use crate::host_file;
 
 /// All of them, in the order in which they are on the bus.
 pub(super) fn all(
@@ -132,9 +132,7 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
 
 /// An address that nobody else has, most likely.
 pub(super) fn random_address() -> io::Result<MacAddress> {
-    let mut bytes = [0; 4];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(MacAddress::local(u32::from_ne_bytes(bytes)))
+    Ok(MacAddress::local(u32::from_ne_bytes(host_file::random()?)))
 }
 
 fn rng(config: &RngConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOpenError> {

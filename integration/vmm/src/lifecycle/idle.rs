@@ -1,7 +1,6 @@
 //! The thread that signals come to while no machine runs: one that runs has its own.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Leave, Vmm};
 use crate::confine::{self, Role};
+use crate::ready;
 use crate::signals::{self, Asked, Signals};
 
 /// How long the process has to end in order.
@@ -50,13 +50,8 @@ impl Drop for IdleWatch {
 fn watch(vmm: &Vmm, signals: &Signals, stop: &EventFd) {
     let mut leaves: Option<(i32, Instant)> = None;
     loop {
-        let events = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut all = [events(signals.as_raw_fd()), events(stop.as_raw_fd())];
         let limit = leaves.map(|(_, latest)| latest.saturating_duration_since(Instant::now()));
-        // Rounded up: not awake before it is time.
-        let limit_ms = limit.map_or(-1, |limit| limit.as_millis() as libc::c_int + 1);
-        // SAFETY: the array is borrowed for the call.
-        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, limit_ms) };
+        let [_, stopped] = ready::wait([signals, stop], limit);
         while let Some(asked) = signals.next() {
             match asked {
                 Asked::End(signal) => {
@@ -67,7 +62,7 @@ fn watch(vmm: &Vmm, signals: &Signals, stop: &EventFd) {
                 Asked::GoOn => {}
             }
         }
-        if all[1].revents != 0 {
+        if stopped {
             return;
         }
         // It may be at a file that does not answer.

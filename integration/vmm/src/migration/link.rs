@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 use super::ram::BringRam;
 use super::url::MigrationUrl;
 use crate::ram::Ram;
+use crate::ready;
 
 /// How often it is looked whether somebody wants a wait to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -291,7 +292,7 @@ impl Door {
             if stop() {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
-            self.wait(LOOK_EVERY);
+            ready::wait([self], Some(LOOK_EVERY));
             let socket = match &self.listening {
                 Listening::Unix(listener, _) => {
                     listener.accept().map(|(stream, _)| Socket::Unix(stream))
@@ -327,20 +328,13 @@ impl Door {
         };
         seen.unwrap_or_default()
     }
-
-    fn wait(&self, limit: Duration) {
-        let fd = self.as_fd().as_raw_fd();
-        let mut one = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // SAFETY: the structure is borrowed for the call.
-        unsafe { libc::poll(&raw mut one, 1, limit.as_millis() as libc::c_int) };
-    }
 }
 
-impl AsFd for Door {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl AsRawFd for Door {
+    fn as_raw_fd(&self) -> RawFd {
         match &self.listening {
-            Listening::Unix(listener, _) => listener.as_fd(),
-            Listening::Tcp(listener) => listener.as_fd(),
+            Listening::Unix(listener, _) => listener.as_raw_fd(),
+            Listening::Tcp(listener) => listener.as_raw_fd(),
         }
     }
 }

@@ -19,6 +19,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// The header of a message with RAM behind it.
 const HEADER_BYTES: usize = 24;
 
+const _: () = assert!(2 * HEADER_BYTES <= PAGE);
+
 const ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// RAM that cannot be had at the source, or has no place at the destination.
@@ -75,35 +77,27 @@ impl<'a, W: Write> RamSender<'a, W> {
         let start = self.bytes + HEADER_BYTES;
         let content = &mut self.waiting[start..start + bytes];
         self.ram.read(GuestAddress(at), content).map_err(no_ram)?;
-        if content.chunks(PAGE).any(is_zero) {
-            self.mixed(at, bytes)?;
-        } else {
-            self.header(&Message::Pages { at, bytes: bytes as u32 })?;
-            self.bytes += bytes;
+        let mut from = 0;
+        while from < bytes {
+            let mut pages = self.waiting[start + from..start + bytes].chunks(PAGE).map(is_zero);
+            let empty = pages.next().unwrap_or(true);
+            let alike = 1 + pages.take_while(|next| *next == empty).count();
+            let to = bytes.min(from + alike * PAGE);
+            let (at, count) = (at + from as u64, to - from);
+            if empty {
+                self.header(&Message::Zeros { at, bytes: count as u64 })?;
+            } else {
+                self.header(&Message::Pages { at, bytes: count as u32 })?;
+                // It stays where it is, or moves to the front: a page that is left out is longer than
+                // two headers.
+                if self.bytes != start + from {
+                    self.waiting.copy_within(start + from..start + to, self.bytes);
+                }
+                self.bytes += count;
+            }
+            from = to;
         }
         if self.bytes >= PIECE_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    /// Pages some of which are zero.
-    fn mixed(&mut self, at: u64, bytes: usize) -> Result<(), RamTransferError> {
-        let start = self.bytes + HEADER_BYTES;
-        let content = self.waiting[start..start + bytes].to_vec();
-        let pages: Vec<bool> = content.chunks(PAGE).map(is_zero).collect();
-        let mut first = 0;
-        for run in pages.chunk_by(|one, next| one == next) {
-            let from = first * PAGE;
-            let to = content.len().min(from + run.len() * PAGE);
-            let (at, bytes) = (at + from as u64, to - from);
-            if run.first() == Some(&true) {
-                self.header(&Message::Zeros { at, bytes: bytes as u64 })?;
-            } else {
-                self.header(&Message::Pages { at, bytes: bytes as u32 })?;
-                self.waiting[self.bytes..self.bytes + bytes].copy_from_slice(&content[from..to]);
-                self.bytes += bytes;
-            }
-            first += run.len();
-        }
-        Ok(())
     }
 
     fn header(&mut self, message: &Message) -> Result<(), WireError> {

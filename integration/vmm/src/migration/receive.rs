@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arch_ppc64::hotplug::MemoryBlock;
 use vm_memory::GuestAddressSpace;
 
 use super::error::MigrationError;
@@ -20,7 +19,7 @@ use crate::boot::{MachineRam, Stopping};
 use crate::config::{Size, VmConfig};
 use crate::confine::{self, Role};
 use crate::devices::Devices;
-use crate::end::lock;
+use crate::locks::lock;
 use crate::quoted;
 use crate::reasons::in_one_line;
 use crate::saved::{MachineState, Outline, RestoreError, Resumption, Source};
@@ -339,9 +338,7 @@ impl Source for Arriving {
         ram: &MachineRam,
         stopping: &Stopping,
     ) -> Result<MachineState, RestoreError> {
-        for block in self.outline.plugged_memory() {
-            ram.plug(block, MemoryBlock::BYTES)?;
-        }
+        self.outline.plug_memory(ram)?;
         let stopping = stopping.clone();
         let link = self.link.again(SILENCE, Arc::new(move || stopping.is_wanted()));
         let taken = link.map_err(|error| WireError::Broken(error).into());
@@ -444,7 +441,7 @@ fn content(
         return Err(MigrationError::Sequence("there is more behind the state"));
     }
     let state = MachineState::parse(&state, config).map_err(MigrationError::content)?;
-    match outline.is_of(&state) {
+    match state.outline() == outline {
         true => Ok(state),
         false => Err(MigrationError::Sequence("the state is another machine's than was offered")),
     }

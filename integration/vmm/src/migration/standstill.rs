@@ -8,7 +8,7 @@ use std::time::Duration;
 use arch_ppc64::smp::Mailboxes;
 
 use crate::confine::{self, Role};
-use crate::end::lock;
+use crate::locks::lock;
 
 /// How long it runs in one turn: a CPU's thread may take a moment to be woken.
 const RUNS: Duration = Duration::from_millis(2);

@@ -25,6 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::confine::{self, Role};
+use crate::locks::lock;
 use crate::{name, signals, terminal};
 use direct::Direct;
 use queue::{LaneState, Piece, State};
@@ -491,8 +492,4 @@ fn hurry_one(outlet: &Outlet) {
 
 fn outlets() -> Vec<Arc<Outlet>> {
     lock(&OUTLETS).iter().filter_map(Weak::upgrade).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,5 @@
 //! Devices that a running machine gets and gives back.
 
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::notes::Message;
@@ -24,7 +23,7 @@ impl Control {
     ) -> Result<PciDeviceInfo, DeviceChangeError> {
         let _turn = self.turn_within(TURN_WAIT).ok_or(DeviceChangeError::Busy)?;
         let device = device.into();
-        self.ask(|reply| Message::Add { device: Box::new(device), reply })
+        self.ask(|reply| Message::Add { device: Box::new(device), reply }, Phase::device_error)
     }
 
     /// Asks the guest for a device, as `vm.remove-device` does, or takes it away at once where the
@@ -35,7 +34,7 @@ impl Control {
     /// [`DeviceChangeError::Unknown`] names those that there are.
     pub fn remove_device(&self, id: &str) -> Result<Removal, DeviceChangeError> {
         let _turn = self.turn_within(TURN_WAIT).ok_or(DeviceChangeError::Busy)?;
-        self.ask(|reply| Message::Remove { id: id.to_owned(), reply })
+        self.ask(|reply| Message::Remove { id: id.to_owned(), reply }, Phase::device_error)
     }
 
     /// The devices of the running machine, and how far each is plugged. Those of a machine without
@@ -86,24 +85,6 @@ impl Control {
         match devices {
             Some(devices) => devices.configured(config),
             None => config,
-        }
-    }
-
-    /// What whoever plugs things answers.
-    fn ask<T>(
-        &self,
-        message: impl FnOnce(Sender<Result<T, DeviceChangeError>>) -> Message,
-    ) -> Result<T, DeviceChangeError> {
-        let worker = match &self.lock().phase {
-            Phase::Running(worker) => worker.clone(),
-            phase => return Err(phase.device_error()),
-        };
-        let (reply, answer) = channel();
-        // Who does not answer has ended.
-        let sent = worker.send(message(reply));
-        match sent.ok().and_then(|()| answer.recv().ok()) {
-            Some(result) => result,
-            None => Err(self.lock().phase.device_error()),
         }
     }
 }

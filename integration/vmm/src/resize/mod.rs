@@ -35,8 +35,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::devices::{DeviceInfo, Devices};
-use crate::end::lock;
 use crate::halves::Halves;
+use crate::locks::lock;
 use crate::operate::Operated;
 use crate::saved::Live;
 use crate::turn::{Turn, Turns};
@@ -184,16 +184,25 @@ impl Control {
         cpus: Option<u32>,
         memory_bytes: Option<u64>,
     ) -> Result<Info, ResizeError> {
+        self.ask(|reply| Message::Resize { cpus, memory_bytes, reply }, Phase::error)
+    }
+
+    /// What whoever plugs things answers; why nobody does, as `error` has it.
+    fn ask<T, E>(
+        &self,
+        message: impl FnOnce(Sender<Result<T, E>>) -> Message,
+        error: impl Fn(&Phase) -> E,
+    ) -> Result<T, E> {
         let worker = match &self.lock().phase {
             Phase::Running(worker) => worker.clone(),
-            phase => return Err(phase.error()),
+            phase => return Err(error(phase)),
         };
         let (reply, answer) = channel();
         // Who does not answer has ended.
-        let sent = worker.send(Message::Resize { cpus, memory_bytes, reply });
+        let sent = worker.send(message(reply));
         match sent.ok().and_then(|()| answer.recv().ok()) {
             Some(result) => result,
-            None => Err(self.lock().phase.error()),
+            None => Err(error(&self.lock().phase)),
         }
     }
 

@@ -12,7 +12,7 @@ use arch_ppc64::hotplug::{HotplugHost, Resource};
 
 use super::{Info, ResizeError};
 use crate::devices::{DeviceChangeError, DeviceConfig, PciDeviceInfo, Removal};
-use crate::end::lock;
+use crate::locks::lock;
 
 /// What the worker is told.
 pub(super) enum Message {

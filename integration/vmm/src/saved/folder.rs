@@ -288,7 +288,7 @@ impl Source for Taking {
             path: self.folder.join(STATE),
             what: "it was taken up already".to_owned(),
         })?;
-        machine.plug_memory(ram)?;
+        machine.outline().plug_memory(ram)?;
         for range in &self.ranges {
             if stopping.is_wanted() {
                 break;

@@ -1,11 +1,12 @@
 //! What tells that files belong to each other: a number that no two saved machines have.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::host_file;
 
 /// A number of 128 bits, in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,9 +16,7 @@ pub(super) struct Id(u128);
 impl Id {
     /// A new one.
     pub(super) fn new() -> io::Result<Self> {
-        let mut bytes = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        Ok(Self(u128::from_ne_bytes(bytes)))
+        Ok(Self(u128::from_ne_bytes(host_file::random()?)))
     }
 }
 

@@ -39,14 +39,10 @@ impl Live {
         Outline {
             backend: self.backend.to_owned(),
             machine: Shape::of(&self.machine),
-            plugged: self.plugged(),
-        }
-    }
-
-    fn plugged(&self) -> Plugged {
-        match &self.hotplug {
-            Some(hotplug) => Plugged::of(hotplug.plugged()),
-            None => Plugged::of(self.machine.present()),
+            plugged: match &self.hotplug {
+                Some(hotplug) => Plugged::of(hotplug.plugged()),
+                None => Plugged::of(self.machine.present()),
+            },
         }
     }
 
@@ -58,15 +54,13 @@ impl Live {
         let registers = self.cpus.save().ok_or(SaveError::Ended)?.map_err(SaveError::Cpu)?;
         let vm = Versioned::save(vm).map_err(SaveError::Vm)?;
         let platform = self.platform.save()?;
-        let plugged = self.plugged();
+        let outline = self.outline();
         let cpus = registers.into_iter().map(|(index, registers)| {
             let run = self.mailboxes.run_state(index)?;
             Some((index.0, SavedCpu { run, registers }))
         });
         Ok(MachineState {
-            backend: self.backend.to_owned(),
-            machine: Shape::of(&self.machine),
-            plugged,
+            outline,
             places: self.devices.places(),
             boot_count: self.boot_count,
             vm,

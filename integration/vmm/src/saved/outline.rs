@@ -1,12 +1,13 @@
 //! What is known of a machine before its state is had: a machine that is to take it up can be made.
 
 use arch_ppc64::Machine;
+use arch_ppc64::hotplug::MemoryBlock;
 use serde::{Deserialize, Serialize};
-use vm_memory::GuestAddress;
 
+use super::RestoreError;
 use super::shape::Shape;
 use super::state::Plugged;
-use super::{MachineState, RestoreError};
+use crate::boot::MachineRam;
 use crate::vcpu::Backend;
 
 /// What a machine is, on which back end, and what is plugged into it.
@@ -19,22 +20,22 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// Checks that `machine`, on this back end, is one that can take it up.
+    /// Checks that `machine`, on this back end, is one that can take it up. It is the machine with what is
+    /// plugged.
     ///
     /// # Errors
     /// [`RestoreError`] says what differs.
-    pub(crate) fn check(
+    pub(crate) fn machine(
         &self,
         machine: &Machine,
         backend: &dyn Backend,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<Machine, RestoreError> {
         if self.backend != backend.name() {
             let (saved, here) = (self.backend.clone(), backend.name().to_owned());
             return Err(RestoreError::Backend { saved, here });
         }
         self.machine.check(machine)?;
-        machine.clone().with_present(self.plugged.resources())?;
-        Ok(())
+        Ok(machine.clone().with_present(self.plugged.resources())?)
     }
 
     /// The name of the back end that runs it.
@@ -42,15 +43,11 @@ impl Outline {
         &self.backend
     }
 
-    /// Where blocks of memory are plugged.
-    pub(crate) fn plugged_memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
-        self.plugged.memory()
-    }
-
-    /// Whether a state is one of the machine, with the same plugged into it.
-    pub(crate) fn is_of(&self, state: &MachineState) -> bool {
-        self.backend == state.backend
-            && self.machine == state.machine
-            && self.plugged == state.plugged
+    /// Plugs the blocks of memory that are plugged into RAM as it is at the start of a machine.
+    pub(crate) fn plug_memory(&self, ram: &MachineRam) -> Result<(), RestoreError> {
+        for block in self.plugged.memory() {
+            ram.plug(block, MemoryBlock::BYTES)?;
+        }
+        Ok(())
     }
 }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use arch_ppc64::hotplug::{MemoryBlock, Resource};
+use arch_ppc64::hotplug::Resource;
 use arch_ppc64::platform::{InterruptNumbers, PlatformState, SaveState, StateError, StateValue};
 use arch_ppc64::smp::{Mailboxes, RunState};
 use arch_ppc64::{CpuIndex, Machine};
 use serde::{Deserialize, Serialize};
 use vm_memory::GuestAddress;
 
-use super::RestoreError;
-use super::shape::Shape;
-use crate::boot::MachineRam;
+use super::{Outline, RestoreError};
 use crate::devices::Devices;
 use crate::vcpu::{Backend, Vcpu, Vm};
 
@@ -19,10 +17,8 @@ use crate::vcpu::{Backend, Vcpu, Vm};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineState {
-    /// What runs the guest.
-    pub(super) backend: String,
-    pub(super) machine: Shape,
-    pub(super) plugged: Plugged,
+    /// What it is, on which back end, and what is plugged into it.
+    pub(super) outline: Outline,
     /// In which slot of the bus each device is, by its id.
     pub(super) places: BTreeMap<String, u8>,
     /// The number of the start, 1 for the first.
@@ -62,7 +58,12 @@ pub(super) struct SavedCpu {
 impl MachineState {
     /// The name of the back end that ran it.
     pub fn backend(&self) -> &str {
-        &self.backend
+        self.outline.backend()
+    }
+
+    /// What is known of it without its state.
+    pub(crate) fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// Checks that `machine`, on this back end, is the one that was saved. It is the machine with what
@@ -72,12 +73,7 @@ impl MachineState {
         machine: &Machine,
         backend: &dyn Backend,
     ) -> Result<Machine, RestoreError> {
-        if self.backend != backend.name() {
-            let (saved, here) = (self.backend.clone(), backend.name().to_owned());
-            return Err(RestoreError::Backend { saved, here });
-        }
-        self.machine.check(machine)?;
-        let machine = machine.clone().with_present(self.plugged.resources())?;
+        let machine = self.outline.machine(machine, backend)?;
         let here: Vec<_> = machine.vcpus().map(|index| index.0).collect();
         let mut one_sided = here.iter().filter(|index| !self.cpus.contains_key(index));
         let mut only_saved = self.cpus.keys().filter(|index| !here.contains(index));
@@ -85,14 +81,6 @@ impl MachineState {
             Some(&index) => Err(RestoreError::OneSided(CpuIndex(index))),
             None => Ok(machine),
         }
-    }
-
-    /// Plugs the blocks of memory that were plugged into RAM as it is at the start of a machine.
-    pub(crate) fn plug_memory(&self, ram: &MachineRam) -> Result<(), RestoreError> {
-        for &start in &self.plugged.memory {
-            ram.plug(GuestAddress(start), MemoryBlock::BYTES)?;
-        }
-        Ok(())
     }
 
     /// Puts the devices where they were on the bus, before the machine starts.
@@ -129,7 +117,7 @@ impl MachineState {
         vcpus: &mut [Box<dyn Vcpu>],
         mailboxes: &Mailboxes,
     ) -> Result<(), RestoreError> {
-        let none = || StateError::Unsupported(format!("the back end {}", self.backend));
+        let none = || StateError::Unsupported(format!("the back end {}", self.backend()));
         let vm = vm.and_then(Vm::state).ok_or_else(none).map_err(RestoreError::Vm)?;
         self.vm.restore(vm).map_err(RestoreError::Vm)?;
         for (index, vcpu) in machine.vcpus().zip(vcpus) {

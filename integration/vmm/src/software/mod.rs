@@ -12,7 +12,7 @@ use interp::board::{self, MemoryFlags, VmError, VmOptions, create_vm};
 use vm_memory::GuestAddress;
 
 use crate::dirty_log::DirtyRange;
-use crate::end::lock;
+use crate::locks::lock;
 use crate::ram::{HostRam, HostRegion, SharedRam};
 use crate::slots::Slots;
 use crate::vcpu::{Backend, BackendError, Vcpu, VirtualMachine, Vm};

@@ -13,7 +13,7 @@ use vm_memory::MmapRegion;
 
 use super::bus::{Guard, Loss};
 use super::{RamError, huge, mapping};
-use crate::end::lock;
+use crate::locks::lock;
 
 /// What a file is mapped over, and how it is guarded.
 #[derive(Debug, Default)]

@@ -6,10 +6,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::huge;
+use crate::ready;
 
 /// How many ranges of this process can be guarded at once.
 const PLACES: usize = 256;
@@ -54,10 +56,7 @@ impl Loss {
 
     /// Whether there ever was one. Whoever asks takes it from nobody else.
     pub(crate) fn was(&self) -> bool {
-        let mut one = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: the structure is borrowed for the call, and its file is open.
-        unsafe { libc::poll(&raw mut one, 1, 0) };
-        one.revents & libc::POLLIN != 0
+        ready::wait([&self.0], Some(Duration::ZERO)) == [true]
     }
 }
 

@@ -14,6 +14,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 use super::huge;
 use crate::confine::{self, Role};
+use crate::locks::lock;
 use crate::ram::Ram;
 
 /// What a thread reads at once, from a multiple of it on in the guest: a huge page, which two threads
@@ -88,7 +89,7 @@ impl Job<'_> {
             if let Err(error) = self.read(from, (to - from) as usize) {
                 // The others have nothing left to do.
                 self.next.store(self.end.div_ceil(PIECE_BYTES), Ordering::Relaxed);
-                let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut first = lock(&self.failure);
                 first.get_or_insert(error);
                 return;
             }

@@ -15,6 +15,7 @@ use super::mapping::advise;
 use super::{RamError, huge};
 use crate::config::{Backing, Size};
 use crate::confine::{self, Role};
+use crate::locks::lock;
 use crate::logger;
 use crate::ram::RamRegion;
 
@@ -180,7 +181,7 @@ impl Job<'_> {
                 }
                 Err(error) => {
                     self.stops.store(true, Ordering::Relaxed);
-                    let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut first = lock(&self.failure);
                     first.get_or_insert(error);
                 }
             }
