@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use images::{DISK, Image, small_disk};
 use paused::{Moment, Paused};
-use run::Run;
 use run::folder::Folder;
+use run::{Run, place};
 
 mod images;
 mod paused;
@@ -122,13 +122,14 @@ fn a_client_is_saved_among_the_services_that_no_loader_calls() {
     saved_at_each(7, "services.elf", "others", 14);
 }
 
-/// What `cargo xtask test soft-moments` gives.
+/// What `cargo xtask test soft-moments moments` gives.
 fn given(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 fn arguments(kernel: &str, initramfs: Option<&str>, cmdline: &str) -> Vec<String> {
-    let mut arguments = vec!["--backend", "interp", "--memory", "size=512M", "--kernel", kernel];
+    let backend = place::backend();
+    let mut arguments = vec!["--backend", &backend, "--memory", "size=512M", "--kernel", kernel];
     arguments.extend(["--cmdline", cmdline]);
     arguments.extend(initramfs.map(|initramfs| ["--initramfs", initramfs]).into_iter().flatten());
     arguments.into_iter().map(str::to_owned).collect()
@@ -137,7 +138,7 @@ fn arguments(kernel: &str, initramfs: Option<&str>, cmdline: &str) -> Vec<String
 /// Among the calls of its first part, which asks for memory, negotiates, starts RTAS and copies the
 /// tree: saved in each of them, it boots, and gets to its end.
 #[test]
-#[ignore = "it takes a Linux: cargo xtask test soft-moments"]
+#[ignore = "it takes a Linux: cargo xtask test soft-moments moments"]
 fn a_linux_is_saved_within_prom_init() {
     let (Some(kernel), Some(initramfs)) = (given("MOMENTS_KERNEL"), given("MOMENTS_INITRAMFS"))
     else {
@@ -180,7 +181,7 @@ fn a_linux_is_saved_within_prom_init() {
 /// In its menu, where it asks for keys over and over: each save later, the menu is there and does what is
 /// typed.
 #[test]
-#[ignore = "it takes a GRUB: cargo xtask test soft-moments"]
+#[ignore = "it takes a GRUB: cargo xtask test soft-moments moments"]
 fn a_grub_is_saved_in_its_menu() {
     let grub = given("MOMENTS_GRUB").expect("MOMENTS_GRUB says which");
     let mut moving = Moving::new(Paused::of(&arguments(&grub, None, ""), None));

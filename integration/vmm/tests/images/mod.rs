@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::run::place;
+
 /// The first disk, as the machine's tree has it.
 pub(crate) const DISK: &str = "/pci@800000020000000/scsi@0";
 
@@ -46,7 +48,7 @@ impl Image {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}-{}-{count}.img", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = place::temporary().join(name);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         file.set_len(sectors * SECTOR).unwrap();

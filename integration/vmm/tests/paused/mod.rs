@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{ChildStderr, Command};
 
 use crate::run::folder::Folder;
-use crate::run::{Run, program};
+use crate::run::{Run, place, program};
 
 /// Where the VMM finds its orders, what its command line is, and at which [moment](Moment) it stands
 /// still first, if at any.
@@ -45,7 +45,7 @@ pub(crate) struct Paused {
 }
 
 impl Paused {
-    /// Starts a guest program on the processor in software.
+    /// Starts a guest program.
     pub(crate) fn start(guest: &str, cmdline: &str, options: &[&str]) -> Self {
         Self::of(&Self::arguments(guest, cmdline, options), None)
     }
@@ -58,7 +58,7 @@ impl Paused {
     /// One that goes on from what was saved in a folder.
     pub(crate) fn restore(folder: &Path, first: Moment) -> Self {
         let source = format!("source_url=file://{}", folder.display());
-        let arguments = ["--backend", "interp", "--restore", &source];
+        let arguments = ["--backend", &place::backend(), "--restore", &source];
         Self::of(&arguments.map(str::to_owned), Some(first))
     }
 
@@ -67,7 +67,7 @@ impl Paused {
         let kernel = ["--kernel", kernel.to_str().unwrap(), "--cmdline", cmdline];
         let memory: &[_] =
             if options.contains(&"--memory") { &[] } else { &["--memory", "size=64M"] };
-        let backend = ["--backend", "interp"];
+        let backend = ["--backend", &place::backend()];
         let all = [&kernel[..], memory, &backend, options].concat();
         all.into_iter().map(str::to_owned).collect()
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 pub(crate) mod folder;
+pub(crate) mod place;
 pub(crate) mod pty;
 pub(crate) mod rebuild;
 #[cfg(feature = "vof")]
@@ -10,18 +11,14 @@ pub(crate) mod told;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::place::program;
+
 /// Only what hangs shows nothing for so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(600);
-
-/// A program in `guests/`.
-pub(crate) fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests").join(name)
-}
 
 /// Tests that run under `nohup`, or in the background of a script, ignore signals, and what they
 /// start would, too.
@@ -54,10 +51,10 @@ impl Run {
         Self::of_arguments(&[&start, arguments, memory].concat())
     }
 
-    /// Starts one with nothing but these arguments, on the processor in software.
+    /// Starts one with nothing but these arguments, on the [back end](place::backend) of tests.
     pub(crate) fn of_arguments(arguments: &[&str]) -> Self {
-        let mut vmm = Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
-        vmm.args(["--backend", "interp"]).args(arguments);
+        let mut vmm = Command::new(place::vmm());
+        vmm.args(["--backend", &place::backend()]).args(arguments);
         Self::of(vmm)
     }
 

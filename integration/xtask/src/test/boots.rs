@@ -226,13 +226,8 @@ pub(super) fn ctrl_a_x(log: &mut Log) -> Result<()> {
 
 /// Only a POWER host compiles the code for its KVM.
 pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
-    let compiler = Compiler::find()?;
-    let mut cargo = compiler.cargo("test");
-    // As they are built for the boots, so that little has to be built for this.
-    vmms::name(cargo.args(["--release", "--no-run", "--package", "kvm-ppc64"]));
     // Those of the one package, and of the other.
-    cargo.args(["--lib", "--test", "on_power"]);
-    let programs = executables(&log.run_with_input(&mut cargo, "")?);
+    let programs = tests_for_power(log, &["--lib", "--test", "on_power"])?;
     let mut xtask = xtask();
     xtask.arg("on-power");
     let mut commands = Vec::new();
@@ -244,6 +239,14 @@ pub(super) fn unit_tests_on_power(log: &mut Log) -> Result<()> {
     let console = log.run_with_input(&mut xtask, "")?;
     // The unit tests of both, and the guests of one.
     shows_times(&console, "test result: ok. ", 3)
+}
+
+/// Builds tests as [`executables`] for a POWER host.
+pub(super) fn tests_for_power(log: &mut Log, which: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut cargo = Compiler::find()?.cargo("test");
+    // As they are built for the boots, so that little has to be built for this.
+    vmms::name(cargo.args(["--release", "--no-run", "--package", "kvm-ppc64"]));
+    Ok(executables(&log.run_with_input(cargo.args(which), "")?))
 }
 
 /// The paths in Cargo's lines `Executable unittests src/lib.rs (path)`.

@@ -203,6 +203,7 @@ const STEPS: &[Step] = &[
         "GRUB in its menu and Linux in prom_init are saved",
         proofs::software_moments,
     ),
+    long("moments", "the same on KVM, and small clients at each call", proofs::kvm_moments),
     long("soft-image", "a guest runs in a root of its own, as an image has it", operate::container),
     long("soft-be", "big-endian guests boot on the processor in software", big_endian::software),
     long("be", "big-endian guests boot on KVM", big_endian::kvm),

@@ -1,18 +1,18 @@
 //! Guests that are saved and moved while they count, write to a disk and talk over a network, and that
 //! have to notice nothing: what `integration/proof` does, in software and on KVM.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::Command;
 
 use crate::failure::Result;
+use crate::folders;
 use crate::grub;
 use crate::guest::{self, NO_WATCHDOGS, QUICK};
 use crate::host::base_name;
-use crate::program::cargo;
+use crate::program::{cargo, quoted};
 use crate::witness::{self, Witness, cmdline, watched_cmdline};
 
-use super::boots::shows;
+use super::boots::{shows, tests_for_power};
 use super::log::Log;
 use super::on_host::on_host_with;
 
@@ -34,6 +34,9 @@ const PAUSES: [&str; 4] = ["--seconds", "1", "--seconds", "60"];
 const MEMORY: u32 = 16;
 const RATE: u32 = 16;
 const KVM_RATE: u32 = 2;
+
+/// The guests of the tests of moments.
+const MOMENTS_CLIENTS: [&str; 2] = ["moments.elf", "services.elf"];
 
 pub(super) fn software_snapshots(log: &mut Log) -> Result<()> {
     software(log, "snapshots", &[("--saves", SAVES)])
@@ -72,22 +75,54 @@ pub(super) fn software_pauses(log: &mut Log) -> Result<()> {
 pub(super) fn software_moments(log: &mut Log) -> Result<()> {
     let guest = guest::make(false)?;
     let images = grub::make(false)?;
-    let given = |name: &str, image: &Path| -> Result<Command> {
+    let ran = |log: &mut Log, name: &str, image: &Path| {
         let mut cargo = cargo();
         cargo.args(["test", "--package", "pseries-vmm", "--test", "saved_moments"]);
         cargo.args(["--", "--ignored", "--exact", name]);
-        cargo.env("MOMENTS_KERNEL", &guest.kernel).env("MOMENTS_INITRAMFS", &guest.initramfs);
-        cargo.env("MOMENTS_CMDLINE", format!("{QUICK} {NO_WATCHDOGS} autotest"));
-        cargo.env("MOMENTS_SHOWS", "GUEST-READY").env("MOMENTS_GRUB", image);
-        Ok(cargo)
-    };
-    let ran = |log: &mut Log, name: &str, image: &Path| {
-        shows(&log.run_with_input(&mut given(name, image)?, "")?, &["test result: ok. 1 passed"])
+        cargo.envs(moments(&guest.kernel, &guest.initramfs, image));
+        shows(&log.run_with_input(&mut cargo, "")?, &["test result: ok. 1 passed"])
     };
     for image in [&images.older, &images.newer] {
         ran(log, "a_grub_is_saved_in_its_menu", image)?;
     }
     ran(log, "a_linux_is_saved_within_prom_init", &images.newer)
+}
+
+/// The same, and at each call of small clients, among them CAS and those with open instances and claims.
+pub(super) fn kvm_moments(log: &mut Log) -> Result<()> {
+    let guest = guest::make(false)?;
+    let images = grub::make(false)?;
+    let tests = tests_for_power(log, &["--test", "saved_moments"])?;
+    let clients = MOMENTS_CLIENTS
+        .map(|name| folders::workspace().join("integration/vmm/tests/guests").join(name));
+    let files = [&guest.kernel, &guest.initramfs, &images.older, &images.newer];
+    let files = files.into_iter().chain(&clients).chain(&tests);
+    let name = |file| base_name(file).map(Path::new);
+    let (kernel, initramfs) = (name(&guest.kernel)?, name(&guest.initramfs)?);
+    let mut commands = Vec::new();
+    for test in &tests {
+        for (image, which) in [(&images.older, "a_grub"), (&images.newer, "--include-ignored")] {
+            let given = moments(kernel, initramfs, name(image)?).into_iter();
+            let given = given.chain([("TEST_BACKEND", "kvm".into())]);
+            let given = given.map(|(name, value)| format!("{name}={}", quoted(&value)));
+            let given = given.collect::<Vec<_>>().join(" ");
+            commands.push(format!("{given} ./{} --include-ignored {which}", base_name(test)?));
+        }
+    }
+    let mut host = on_host_with("powernv9", files, &["sh", "-c", &commands.join(" && ")]);
+    let said = log.run_with_input(&mut host, "")?;
+    shows(&said, &["test result: ok. 1 passed", "test result: ok. 8 passed"])
+}
+
+/// What `integration/vmm/tests/saved_moments.rs` asks the environment for.
+fn moments(kernel: &Path, initramfs: &Path, grub: &Path) -> [(&'static str, OsString); 5] {
+    [
+        ("MOMENTS_KERNEL", kernel.into()),
+        ("MOMENTS_INITRAMFS", initramfs.into()),
+        ("MOMENTS_CMDLINE", format!("{QUICK} {NO_WATCHDOGS} autotest").into()),
+        ("MOMENTS_SHOWS", "GUEST-READY".into()),
+        ("MOMENTS_GRUB", grub.into()),
+    ]
 }
 
 pub(super) fn kvm_pauses(log: &mut Log) -> Result<()> {
