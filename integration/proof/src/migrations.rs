@@ -1,12 +1,12 @@
 //! A guest that moves from process to process, by a line that is cut, to destinations that are killed:
 //! it always runs, and nowhere twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::account::{self, Count};
 use crate::failure::{Failure, Result};
@@ -43,6 +43,10 @@ pub(crate) struct Migrations {
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     moves: u32,
 
+    /// For how long it may stand still, each time, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    downtime_ms: u64,
+
     /// Where the points come from
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -50,7 +54,7 @@ pub(crate) struct Migrations {
 
 impl Migrations {
     pub(crate) fn run(&self) -> Result<()> {
-        let mut mover = Mover::new(Machine::start(&self.options)?);
+        let mut mover = Mover::new(Machine::start(&self.options)?, self.downtime_ms);
         let mut figures = Figures::default();
         let mut whole = mover.whole(&mut figures)?;
         for _ in 1..self.moves {
@@ -100,6 +104,7 @@ enum Break {
 struct Mover<'a> {
     machine: Machine<'a>,
     destination: Option<Process>,
+    downtime_ms: u64,
     count: u32,
 }
 
@@ -135,8 +140,8 @@ impl Moved {
 }
 
 impl<'a> Mover<'a> {
-    fn new(machine: Machine<'a>) -> Self {
-        Self { machine, destination: None, count: 0 }
+    fn new(machine: Machine<'a>, downtime_ms: u64) -> Self {
+        Self { machine, destination: None, downtime_ms, count: 0 }
     }
 
     /// Moves the guest, with nothing in the way.
@@ -230,13 +235,15 @@ impl<'a> Mover<'a> {
     fn try_to(&self, destination: &mut Process, how: Break) -> Result<Tried> {
         let folder = self.machine.folder();
         let [at, to] = ["line", "end"].map(|name| folder.join(format!("{name}-{}", self.count)));
-        let receives = ask(destination, "vm.receive-migration", "receiver_url", &to);
+        let receives =
+            ask(destination, "vm.receive-migration", json!({ "receiver_url": url(&to) }));
         destination.until("wait for a migration", |_| Ok(to.exists() || receives.is_finished()))?;
         let cut = if let Break::Cut(cut) = how { cut } else { Cut::Never };
         let proxy = Proxy::start(&at, &to, cut)?;
         let is_killed = matches!(how, Break::Kill(_));
         let began = Instant::now();
-        let sends = ask(&self.machine.process, "vm.send-migration", "destination_url", &at);
+        let options = json!({ "destination_url": url(&at), "downtime_ms": self.downtime_ms });
+        let sends = ask(&self.machine.process, "vm.send-migration", options);
         if let Break::Kill(after) = how {
             while proxy.passed().forward < after && !sends.is_finished() {
                 thread::sleep(Duration::from_micros(100));
@@ -286,12 +293,13 @@ fn state(process: &mut Process) -> Result<String> {
     Ok(state)
 }
 
-fn ask(by: &Process, what: &'static str, key: &'static str, path: &Path) -> JoinHandle<Said> {
-    let (api, path) = (by.api.clone(), PathBuf::from(path));
-    thread::spawn(move || {
-        let body = json!({ key: format!("unix:{}", path.display()) });
-        api.put(what, Some(&body)).map_err(|failure| failure.to_string())
-    })
+fn ask(by: &Process, what: &'static str, body: Value) -> JoinHandle<Said> {
+    let api = by.api.clone();
+    thread::spawn(move || api.put(what, Some(&body)).map_err(|failure| failure.to_string()))
+}
+
+fn url(path: &Path) -> String {
+    format!("unix:{}", path.display())
 }
 
 /// Waits for an answer.

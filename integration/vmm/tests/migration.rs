@@ -68,8 +68,8 @@ impl Vmm {
     fn state(&self) -> String {
         let Ok(stream) = UnixStream::connect(&self.api) else { return "gone".to_owned() };
         let mut client = Client::of(stream);
-        client.send(run::api::request("GET", "vm.info", "").as_bytes());
-        match client.answer() {
+        let sent = client.try_send(run::api::request("GET", "vm.info", "").as_bytes());
+        match sent.ok().and_then(|()| client.answer()) {
             Some(answer) if answer.status == 200 => {
                 answer.json()["state"].as_str().unwrap().to_owned()
             }

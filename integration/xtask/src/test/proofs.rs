@@ -26,6 +26,8 @@ const CUTS: u32 = 20;
 const KILLS: u32 = 3;
 const KVM_CUTS: u32 = 4;
 const KVM_KILLS: u32 = 1;
+/// An emulated host sends some megabytes a second.
+const KVM_DOWNTIME_MS: u32 = 20_000;
 
 /// For how long guests stand still, in seconds.
 const PAUSES: [&str; 4] = ["--seconds", "1", "--seconds", "60"];
@@ -59,7 +61,8 @@ pub(super) fn kvm_minute(log: &mut Log) -> Result<()> {
 }
 
 pub(super) fn kvm_migrations(log: &mut Log) -> Result<()> {
-    kvm(log, "migrations", &[("--cuts", KVM_CUTS), ("--kills", KVM_KILLS)])
+    let downtime = ("--downtime-ms", KVM_DOWNTIME_MS);
+    kvm(log, "migrations", &[downtime, ("--cuts", KVM_CUTS), ("--kills", KVM_KILLS)])
 }
 
 /// For longer than a kernel that watches its CPUs bears.
