@@ -19,6 +19,9 @@ use crate::topology::MemoryRange;
 /// A work area: one page, which is enough for any piece of a node.
 const WORK_AREA_BYTES: usize = 4096;
 
+/// Where the phandle of a device's further function has its number: above all slots that there can be.
+const FUNCTION_SHIFT: u32 = 16;
+
 /// Its entries, of four bytes each as RTAS is instantiated in 32-bit mode: the index of the
 /// connector, how many pieces were told, offset of the name, length of the value, its offset.
 const ENTRIES_BYTES: usize = 5 * 4;
@@ -91,9 +94,10 @@ impl Hotplug {
             }
         };
         let mut pieces = Vec::new();
-        for (path, phandle) in paths.iter().zip(index..) {
+        for (path, function) in paths.iter().zip(0..) {
             // "Unique and consistent with any phandle visible to an OF client program": those of the
             // tree count up from 1, and it has fewer nodes than this.
+            let phandle = index + (function << FUNCTION_SHIFT);
             tree.existing(path)?.cell("ibm,phandle", phandle)?;
             let status = if pieces.is_empty() { CHILD } else { SIBLING };
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();

@@ -328,6 +328,13 @@ fn a_device_comes_with_all_its_functions() {
     assert_eq!((&*told.name, &*told.siblings), ("scsi@4", &["ethernet@4,3".to_owned()][..]));
     let indexes = told.properties.iter().filter(|(name, _)| name == "ibm,my-drc-index");
     assert!(indexes.map(|(_, value)| cells(value)).eq([[SLOT + 4], [SLOT + 4]]));
+    // Each node has a phandle of its own, which is that of no other slot.
+    add(&guest, &bus, 5, block());
+    let next = take(&guest, 5).unwrap();
+    let all = told.properties.iter().chain(&next.properties);
+    let phandles = all.filter(|(name, _)| name == "ibm,phandle").map(|(_, value)| value);
+    let distinct: BTreeSet<_> = phandles.collect();
+    assert_eq!(distinct.len(), 3, "{distinct:?}");
 }
 
 #[test]
