@@ -96,10 +96,8 @@ enum Stage {
 
 #[derive(Debug)]
 enum Order {
-    /// Run the machine.
-    Boot,
-    /// Have one go on that was saved.
-    Resume(Resumption),
+    /// Run the machine, or have it go on where it was saved.
+    Run(Option<Resumption>),
     /// Wait for one that another process sends, and run it.
     Receive(MigrationUrl),
 }
@@ -177,7 +175,7 @@ impl Vmm {
         resumption: Resumption,
     ) -> Result<(), Failure> {
         self.create_first(config, None)?;
-        self.lock().order = Some(Order::Resume(resumption));
+        self.lock().order = Some(Order::Run(Some(resumption)));
         Ok(())
     }
 

@@ -28,7 +28,7 @@ impl Vmm {
     pub fn boot(&self) -> Result<(), LifecycleError> {
         let at_work = self.begin(Verb::Boot)?;
         at_work.needs(|state| state == VmState::Created)?;
-        self.order(Order::Boot)
+        self.order(Order::Run(None))
     }
 
     /// Has the main thread do something, and waits until it is done.
@@ -198,7 +198,7 @@ impl Vmm {
         let saved = SavedMachine::open(folder.path()).map_err(Failure::from)?;
         let saved = saved.prefaulted(restore.prefault);
         self.create_first(saved.config().clone().without_landlock(), None)?;
-        let resumed = self.order(Order::Resume(saved.resumption(!restore.resume)));
+        let resumed = self.order(Order::Run(Some(saved.resumption(!restore.resume))));
         if resumed.is_err() {
             // There is none, as before.
             self.lock().vm = None;

@@ -26,7 +26,7 @@ impl Vmm {
         if first.is_some() {
             let mut state = self.lock();
             state.stage = Stage::Starting(None);
-            state.order.get_or_insert(Order::Boot);
+            state.order.get_or_insert(Order::Run(None));
         }
         let ending = self.run_all(first);
         // Who waits is told, and who comes now.
@@ -128,12 +128,9 @@ impl Vmm {
                 return Err(leave);
             }
             match (state.order.take(), &state.vm) {
-                (Some(Order::Boot), Some(vm)) => {
-                    return Ok(Next::Run(None, Box::new(vm.config.clone()), vm.file.clone()));
-                }
-                (Some(Order::Resume(resumption)), Some(vm)) => {
+                (Some(Order::Run(resumption)), Some(vm)) => {
                     let config = Box::new(vm.config.clone());
-                    return Ok(Next::Run(Some(resumption), config, vm.file.clone()));
+                    return Ok(Next::Run(resumption, config, vm.file.clone()));
                 }
                 (Some(Order::Receive(url)), _) => return Ok(Next::Receive(url)),
                 _ => state = self.wait(state),

@@ -104,7 +104,7 @@ fn a_machine_is_ended_however_far_its_start_is() {
             (state.stage, state.order) = (Stage::Idle, None);
             told.send(()).unwrap();
         });
-        let error = vmm.order(Order::Boot).unwrap_err();
+        let error = vmm.order(Order::Run(None)).unwrap_err();
         assert!(matches!(error, LifecycleError::Ending), "{error}");
         ordered.recv().unwrap();
         drop(at_work);
