@@ -73,12 +73,34 @@ impl Attachments {
         }
     }
 
-    /// The packages of the nodes of a tree.
+    /// The packages of the nodes of a tree that was made with the devices that there are.
     pub(crate) fn in_tree(
         &self,
         tree: &DeviceTree,
         memory: Option<MemoryNode>,
     ) -> Result<Packages, AttachError> {
+        self.of_nodes(tree, memory, false)
+    }
+
+    /// The same of one that may be older than some devices, which have come to the machine since: clients
+    /// of this start do not know them. The console is no such device.
+    #[cfg(feature = "serde")]
+    pub(crate) fn in_older_tree(
+        &self,
+        tree: &DeviceTree,
+        memory: Option<MemoryNode>,
+    ) -> Result<Packages, AttachError> {
+        self.of_nodes(tree, memory, true)
+    }
+
+    fn of_nodes(
+        &self,
+        tree: &DeviceTree,
+        memory: Option<MemoryNode>,
+        is_older: bool,
+    ) -> Result<Packages, AttachError> {
+        let is_console =
+            |path: &String| self.console.as_ref().is_some_and(|console| console.path == *path);
         let root = tree.root();
         let named = |of, name: &str| tree.children(of).find(|&node| tree.full_name(node) == name);
         let rtas = named(root, "rtas");
@@ -93,7 +115,12 @@ impl Attachments {
             list.extend(support.map(|node| (node, self.support.clone())));
         }
         for (path, package) in &self.by_path {
-            let node = node_at(tree, path).ok_or_else(|| AttachError::NoNode(path.clone()))?;
+            let Some(node) = node_at(tree, path) else {
+                if is_older && !is_console(path) {
+                    continue;
+                }
+                return Err(AttachError::NoNode(path.clone()));
+            };
             if is_cpu(tree, node) {
                 return Err(AttachError::Two(path.clone()));
             }

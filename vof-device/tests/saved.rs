@@ -448,6 +448,36 @@ fn the_tree_of_another_machine_is_adopted() {
     assert_eq!(restored(&state).unwrap().vof().to_blob(), first.vof().to_blob());
 }
 
+/// A package of a device, by its path.
+fn with_package(path: &'static str) -> impl Fn(VofBuilder) -> VofBuilder {
+    struct Plain;
+    impl Package for Plain {}
+    move |builder| negotiates(builder).package(path, Arc::new(Plain))
+}
+
+/// A device that was plugged while the client ran is none of its tree's: there is another one.
+#[test]
+fn devices_may_be_newer_than_the_tree() {
+    let (device, other) = ("/vdevice/v-scsi@2000", "/vdevice/v-scsi@2001");
+    let first = machine();
+    begin(&first.client());
+    let mut state = first.vof().state().unwrap();
+    let tree = &mut state.vof.tree;
+    let name = b"v-scsi@2000\0";
+    let at = tree.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    tree[at + name.len() - 2] = b'1';
+    let plugged = with_package(device);
+    let second = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), &plugged, &state);
+    let second = second.unwrap();
+    assert_eq!(second.client().finddevice(device), None);
+    assert!(second.client().finddevice(other).is_some());
+    assert_ne!(second.client().one("claim", &[0.into(), 0x1000.into(), 8.into()]), NONE);
+    // It is saved again, and is as before.
+    let state = second.vof().state().unwrap();
+    let third = TestMachine::restored(sample_tree(), &of_size(RAM_BYTES), &plugged, &state);
+    assert_eq!(third.unwrap().vof().to_blob(), second.vof().to_blob());
+}
+
 /// As the platform of devices saves it: the state of one device.
 #[test]
 fn it_is_a_device_whose_state_is_saved() {

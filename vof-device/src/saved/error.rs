@@ -38,8 +38,8 @@ pub enum RestoreError {
     /// or the other way round.
     #[error("`tree` and this machine do not both have a list of free memory in /memory@0")]
     Memory,
-    /// `tree` does not have the node that this machine has a package for.
-    #[error("`tree` has no node {path} for the package that is attached to it")]
+    /// `tree` does not have the node of this machine's console.
+    #[error("`tree` has no node {path}, the console of this machine")]
     NoPackageNode {
         /// The node.
         path: String,
