@@ -267,9 +267,9 @@ fn destination(input: &mut Input<'_>, reach: &mut Reach) {
     if runs_there {
         let status = receives.join().expect("no panic");
         assert!((200..300).contains(&status), "it runs, and its status is {status}");
-        // It may have been offered as one that stands still.
+        // One that was changed may stand still, or have ended by what it was made to execute.
         let state = process.state();
-        assert!(state == "Running" || state == "Paused" && !is_same, "{state}");
+        assert!(state == "Running" || !is_same, "{state}");
     } else {
         assert_ne!(process.state(), "Running");
     }

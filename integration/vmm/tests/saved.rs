@@ -2,6 +2,7 @@
 #![cfg(feature = "vof")]
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -232,6 +233,59 @@ fn a_folder_has_one_machine_whenever_its_writer_ended() {
         };
         assert!(text(&opened) == text(&expected), "after {done} files");
     }
+}
+
+/// One that is whole under other names, as a writer that was killed leaves it, outlives a save that is
+/// refused, one that fails, and another writer who is at it. So do the files of that one.
+#[test]
+fn who_saves_in_vain_takes_nothing_away() {
+    let (folder, saved) = saved_guest("in-vain", &[]);
+    let at = |name: &str| saved.join(name);
+    let unfinish = || {
+        for name in ["config.json", "state.json"] {
+            fs::rename(at(name), at(&format!("{name}.new"))).unwrap();
+        }
+    };
+    let mut vmm = Told::start("in-vain", "leftover.elf", "", &[]);
+    vmm.run.expect("start 1\n");
+    vmm.tell("pause");
+    let save = format!("save {}", saved.display());
+    unfinish();
+    let memory = fs::read(at("memory-ranges")).unwrap();
+    let writer = File::open(&saved).unwrap();
+    fs::write(at("memory-ranges.new"), "of the other writer").unwrap();
+    // SAFETY: of a descriptor of ours.
+    assert_eq!(unsafe { libc::flock(writer.as_raw_fd(), libc::LOCK_EX) }, 0);
+    let answer = vmm.order(&save);
+    assert!(answer.contains("another machine is being saved there"), "{answer}");
+    assert_eq!(fs::read(at("memory-ranges.new")).unwrap(), b"of the other writer");
+    drop(writer);
+    let is_whole = || {
+        assert!(pseries_vmm::saved::SavedMachine::open(&saved).is_ok());
+        assert!(fs::read(at("memory-ranges")).unwrap() == memory);
+    };
+    is_whole();
+    // A folder where a file belongs is in the way before anything is changed.
+    fs::create_dir(at("state.json")).unwrap();
+    let answer = vmm.order(&save);
+    assert!(answer.contains("state.json is there already"), "{answer}");
+    fs::remove_dir(at("state.json")).unwrap();
+    is_whole();
+    vmm.tell("limit 4096");
+    assert_ne!(vmm.order(&save), "done");
+    is_whole();
+    vmm.kill();
+    // Nobody waits for the other end of a pipe.
+    let mut vmm = Told::restore("in-vain", &saved, ",resume=off");
+    vmm.tell("pause");
+    let answer = vmm.order(&format!("save {}", folder.pipe("pipe")));
+    assert!(answer.contains("Not a directory"), "{answer}");
+    unfinish();
+    vmm.save(&saved);
+    assert!(!at("state.json.new").exists());
+    assert!(fs::read(at("memory-ranges")).unwrap() != memory);
+    assert!(pseries_vmm::saved::SavedMachine::open(&saved).is_ok());
+    vmm.kill();
 }
 
 /// What is wrong with a saved machine, and which words say so.

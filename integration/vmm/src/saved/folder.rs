@@ -27,6 +27,7 @@ use crate::host_file::HostFile;
 const CONFIG: &str = "config.json";
 const STATE: &str = "state.json";
 const MEMORY: &str = "memory-ranges";
+const NAMES: [&str; 3] = [MEMORY, CONFIG, STATE];
 
 /// What the name of a file ends with that is not in its place yet.
 const UNFINISHED: &str = "new";
@@ -50,12 +51,15 @@ pub(crate) fn save(
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
     let config = config.clone().with_absolute_paths().map_err(failed)?;
     let is_new = make(folder).map_err(failed)?;
-    let in_place = |name| fs::rename(unfinished(folder, name), folder.join(name));
-    let written = write(folder, &config, machine, ram, hear)
-        .and_then(|directory| in_place(MEMORY).map(|()| directory).map_err(failed));
-    let directory = written.inspect_err(|_| {
+    // What is there under other names is another writer's until this one has the lock.
+    let directory = locked(folder).map_err(failed)?;
+    check_place(folder)?;
+    settle(folder).map_err(failed)?;
+    let written = write(folder, &directory, &config, machine, ram, hear)
+        .and_then(|()| in_place(folder, MEMORY).map_err(failed));
+    written.inspect_err(|_| {
         // Whatever is left is nobody's, and no harm.
-        for name in [MEMORY, CONFIG, STATE] {
+        for name in NAMES {
             let _ = fs::remove_file(unfinished(folder, name));
         }
         if is_new {
@@ -63,22 +67,38 @@ pub(crate) fn save(
         }
     })?;
     // From here on it is the new machine that is there, whether its other files are in their places or not.
-    in_place(CONFIG).and_then(|()| in_place(STATE)).map_err(failed)?;
+    in_place(folder, CONFIG).and_then(|()| in_place(folder, STATE)).map_err(failed)?;
     directory.sync_all().map_err(failed)
 }
 
-/// Writes all files, under their other names. Gives the folder, which is locked.
+/// Puts the files of the machine that is there into their places, where its writer ended before it did.
+fn settle(folder: &Path) -> io::Result<()> {
+    let is_there = |name| fs::symlink_metadata(unfinished(folder, name)).is_ok();
+    if !is_there(CONFIG) && !is_there(STATE) {
+        return Ok(());
+    }
+    // Where nobody could go on with it, nothing is lost.
+    let Ok(saved) = SavedMachine::open(folder) else { return Ok(()) };
+    for name in saved.unfinished {
+        in_place(folder, name)?;
+    }
+    Ok(())
+}
+
+fn in_place(folder: &Path, name: &str) -> io::Result<()> {
+    fs::rename(unfinished(folder, name), folder.join(name))
+}
+
+/// Writes all files, under their other names.
 fn write(
     folder: &Path,
+    directory: &File,
     config: &VmConfig,
     machine: MachineState,
     ram: &MachineRam,
     hear: &mut dyn FnMut(Progress) -> io::Result<()>,
-) -> Result<File, SaveError> {
+) -> Result<(), SaveError> {
     let failed = |source| SaveError::Folder { path: folder.to_owned(), source };
-    let directory = File::open(folder).map_err(failed)?;
-    lock(&directory).map_err(failed)?;
-    check_place(folder)?;
     let id = Id::new().map_err(failed)?;
     let text = serde_json::to_string_pretty(config).map_err(io::Error::from).map_err(failed)?;
     put(folder, CONFIG, text.as_bytes()).map_err(failed)?;
@@ -95,8 +115,7 @@ fn write(
         return Err(failed(io::Error::other(what)));
     }
     put(folder, STATE, text.as_bytes()).map_err(failed)?;
-    directory.sync_all().map_err(failed)?;
-    Ok(directory)
+    directory.sync_all().map_err(failed)
 }
 
 /// Makes a folder, if it is not there; whether it was not.
@@ -108,17 +127,19 @@ fn make(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Nobody else saves there meanwhile.
-fn lock(directory: &File) -> io::Result<()> {
+/// The folder, in which nobody else saves meanwhile.
+fn locked(folder: &Path) -> io::Result<File> {
+    // A pipe would wait for a writer.
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(folder)?;
     // SAFETY: of a descriptor of ours; it ends with that.
     match unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
-        0 => Ok(()),
+        0 => Ok(directory),
         _ => match io::Error::last_os_error() {
             error if error.kind() == ErrorKind::WouldBlock => {
                 Err(io::Error::other("another machine is being saved there"))
             }
             // A file system without locks.
-            _ => Ok(()),
+            _ => Ok(directory),
         },
     }
 }
@@ -126,6 +147,12 @@ fn lock(directory: &File) -> io::Result<()> {
 /// Checks that no file is in the way that belongs to no saved machine.
 fn check_place(folder: &Path) -> Result<(), SaveError> {
     let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let is_folder = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let all = NAMES.iter().flat_map(|name| [folder.join(name), unfinished(folder, name)]);
+    // No file takes its place.
+    if let Some(path) = all.into_iter().find(is_folder) {
+        return Err(SaveError::Occupied { path });
+    }
     if is_there(&folder.join(STATE)) || is_there(&unfinished(folder, STATE)) {
         return Ok(());
     }
@@ -164,6 +191,8 @@ pub struct SavedMachine {
     memory: File,
     folder: PathBuf,
     prefault: bool,
+    /// Which of its files are not in their places, in the order in which they get there.
+    unfinished: &'static [&'static str],
 }
 
 impl SavedMachine {
@@ -193,9 +222,11 @@ impl SavedMachine {
         let config_name = format!("{CONFIG}.{UNFINISHED}");
         let state_name = format!("{STATE}.{UNFINISHED}");
         let mut found = None;
-        for (config_name, state_name) in
-            [(CONFIG, STATE), (&config_name, &state_name), (CONFIG, &state_name)]
-        {
+        for (config_name, state_name, unfinished) in [
+            (CONFIG, STATE, &[][..]),
+            (&config_name, &state_name, &[CONFIG, STATE]),
+            (CONFIG, &state_name, &[STATE]),
+        ] {
             let config = match VmConfig::from_file(&folder.join(config_name)) {
                 Ok(config) => config,
                 Err(error) => {
@@ -235,6 +266,7 @@ impl SavedMachine {
                 memory,
                 folder: folder.to_owned(),
                 prefault: false,
+                unfinished,
             });
         }
         Err(found.unwrap_or_else(|| wrong(STATE, "it is not there".to_owned())))
