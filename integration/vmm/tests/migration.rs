@@ -270,6 +270,26 @@ fn a_destination_that_cannot_have_it_says_why() {
     vmm.finish();
 }
 
+/// Nobody may ask for a machine that was never all there: the door's file does not outlive the process.
+#[test]
+fn a_place_where_nothing_came_is_left_as_it_was() {
+    let disk = small_disk("left");
+    let vmm = Vmm::counting(2, 0, "64M", &["--disk", &disk.option()]);
+    let path = disk.option().strip_prefix("path=").unwrap().to_owned();
+    let kept = format!("{path}-kept");
+    std::fs::rename(&path, &kept).unwrap();
+    let (url, destination) = (unix_url(), Vmm::empty());
+    let receives = destination.receives(&url);
+    listens(&url);
+    failed(vmm.sends(&url, ""), 400, "No such file");
+    assert_ne!(receives.join().unwrap().status, 204);
+    destination.client().done("vmm.shutdown", "");
+    assert_eq!(destination.run.end().0.code(), Some(0));
+    assert!(!Path::new(url.strip_prefix("unix:").unwrap()).exists(), "its file is left");
+    std::fs::rename(&kept, &path).unwrap();
+    vmm.finish();
+}
+
 #[test]
 fn a_machine_that_is_told_to_stay_stays() {
     let vmm = Vmm::counting(8, 0, "64M", &[]);

@@ -170,7 +170,10 @@ impl Drop for Incoming {
         let Some(clerk) = self.clerk.take() else { return };
         if !self.has_come() {
             // It does so only if it was told that all is here. That goes on behind this.
-            self.arrival.linger();
+            if !self.arrival.linger() {
+                // The door closes now, before this process can end: its file is in nobody's way.
+                let _ = clerk.join();
+            }
             return;
         }
         let start = Instant::now();
@@ -244,11 +247,12 @@ impl Arrival {
         lock(&self.clerk).is_known = true;
     }
 
-    /// It is answered for some time still, if it may ask.
-    fn linger(&self) {
+    /// It is answered for some time still, if it may ask. Gives whether it may.
+    fn linger(&self) -> bool {
         let mut clerk = lock(&self.clerk);
         let time = if clerk.is_ready { LINGER } else { Duration::ZERO };
         clerk.until = Some(Instant::now() + time);
+        clerk.is_ready
     }
 
     /// Nobody is answered any more.
