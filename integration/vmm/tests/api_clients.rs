@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use run::Run;
 use run::api::{Client, Served, machine, request, socket_path};
@@ -131,6 +132,59 @@ fn slow_clients_and_those_who_go_disturb_nobody() {
     }
     let mut client = vmm.client();
     assert!(["Running", "Paused"].contains(&&*client.state()));
+    vmm.shut_down();
+}
+
+/// How many files the VMM has open.
+fn descriptors(vmm: &Served) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", vmm.run.child.id())).unwrap().count()
+}
+
+fn silent(vmm: &Served, count: usize) -> Vec<UnixStream> {
+    (0..count).map(|_| UnixStream::connect(&vmm.path).unwrap()).collect()
+}
+
+/// 64 are served, one is the next of those who wait, and whoever asks has its turn.
+#[test]
+fn a_crowd_has_no_more_than_its_places() {
+    let mut vmm = Served::with("client64.elf", "console", &[]);
+    // Its machine has all that it opens.
+    vmm.run.expect("echo\n");
+    let most = descriptors(&vmm) + 65;
+    let _first = silent(&vmm, 64);
+    // All of them may be asked to make room.
+    std::thread::sleep(Duration::from_millis(1300));
+    let _more = silent(&vmm, 600);
+    let mut client = vmm.client();
+    std::thread::scope(|scope| {
+        let paused = scope.spawn(move || client.put("vm.pause", ""));
+        while !paused.is_finished() {
+            let open = descriptors(&vmm);
+            assert!(open <= most, "{open} descriptors, not {most}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(paused.join().unwrap().status, 204);
+    });
+    vmm.shut_down();
+}
+
+/// Also where the host gives the process no more of them: somebody who asks for nothing makes room.
+#[test]
+fn a_crowd_that_takes_all_descriptors_lets_others_in() {
+    let vmm = Served::start(&[]);
+    assert_eq!(vmm.client().get("vmm.ping").status, 200);
+    let most = descriptors(&vmm) as libc::rlim_t + 16;
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    let id = vmm.run.child.id() as libc::pid_t;
+    // SAFETY: of our own child; what is read lives for as long as the call.
+    let set = unsafe { libc::prlimit(id, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+    let _crowd = silent(&vmm, 100);
+    let mut client = vmm.client();
+    assert_eq!(client.get("vmm.ping").status, 200);
+    let _more = silent(&vmm, 100);
+    assert_eq!(client.get("vmm.ping").status, 200);
+    drop(client);
     vmm.shut_down();
 }
 

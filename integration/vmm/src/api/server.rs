@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::connection::{Answerer, serve};
@@ -28,6 +28,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long nobody is let in where the host has no room for another one.
 const NO_ROOM_WAIT: Duration = Duration::from_millis(100);
+
+/// How often that is told.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The thread, until it is dropped. The socket is there for as long.
 #[derive(Debug)]
@@ -85,52 +88,41 @@ fn run(
     }
 }
 
-/// A client that is being served.
-struct Client {
-    activity: Activity,
-    task: AbortHandle,
-}
-
 async fn serve_all(socket: &UnixListener, answerer: &Answerer, mut stopped: watch::Receiver<bool>) {
-    let mut tasks = JoinSet::new();
-    let mut clients: Vec<Client> = Vec::new();
-    let rests = Arc::new(Notify::new());
+    let mut clients = Clients::default();
+    // The one who is served as soon as there is room.
+    let mut next: Option<UnixStream> = None;
+    let mut refusals = Refusals::default();
     loop {
-        clients.retain(|client| !client.task.is_finished());
-        let next_room = next_room(&clients);
-        let has_room = clients.len() < MAX_CLIENTS;
-        let may_come = has_room || next_room.is_some_and(|room| room <= Instant::now());
+        if clients.have_room() {
+            if let Some(stream) = next.take() {
+                let mut stopped = stopped.clone();
+                let stop = async move { drop(stopped.changed().await) };
+                clients.add(|activity| serve(stream, activity, answerer.clone(), stop));
+            }
+        }
+        let (waits, next_room) = (next.is_some(), clients.next_room());
         tokio::select! {
             biased;
             _ = stopped.changed() => break,
-            _ = tasks.join_next(), if !tasks.is_empty() => {}
-            () = rests.notified(), if !may_come => {}
-            () = until(next_room), if !may_come => {}
-            accepted = socket.accept(), if may_come => match accepted {
-                Ok((stream, _)) => {
-                    if clients.len() >= MAX_CLIENTS {
-                        drop_idle(&clients);
-                    }
-                    let activity = Activity::new(rests.clone());
-                    let mut stopped = stopped.clone();
-                    let stop = async move { let _ = stopped.changed().await; };
-                    let served = serve(stream, activity.clone(), answerer.clone(), stop);
-                    clients.push(Client { activity, task: tasks.spawn(served) });
-                }
+            _ = clients.tasks.join_next(), if !clients.tasks.is_empty() => {}
+            () = clients.rests.notified(), if waits => {}
+            () = until(next_room), if waits => {
+                clients.make_room().await;
+            }
+            accepted = socket.accept(), if !waits => match accepted {
+                Ok((stream, _)) => next = Some(stream),
                 Err(error) => {
-                    log::warn!("a client of the API was not let in: {error}");
-                    sleep(NO_ROOM_WAIT).await;
+                    refusals.tell(&error);
+                    if !(lacks_descriptors(&error) && clients.make_room().await) {
+                        sleep(NO_ROOM_WAIT).await;
+                    }
                 }
             },
         }
     }
-    let all = async { while tasks.join_next().await.is_some() {} };
+    let all = async { while clients.tasks.join_next().await.is_some() {} };
     let _ = timeout(LAST_ANSWERS, all).await;
-}
-
-/// When one of them makes room for another one.
-fn next_room(clients: &[Client]) -> Option<Instant> {
-    clients.iter().filter_map(|client| client.activity.makes_room_at()).min()
 }
 
 async fn until(time: Option<Instant>) {
@@ -140,10 +132,76 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// Ends the one that does so first.
-fn drop_idle(clients: &[Client]) {
-    let idle = clients.iter().filter_map(|client| Some((client.activity.makes_room_at()?, client)));
-    if let Some((_, client)) = idle.min_by_key(|(room, _)| *room) {
-        client.task.abort();
+/// Whether somebody could be let in if somebody else went.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Those who are being served.
+#[derive(Default)]
+struct Clients {
+    tasks: JoinSet<()>,
+    all: Vec<Client>,
+    /// Told when one of them asks for nothing any more.
+    rests: Arc<Notify>,
+}
+
+struct Client {
+    activity: Activity,
+    task: AbortHandle,
+}
+
+impl Clients {
+    /// Whether there can be one more.
+    fn have_room(&mut self) -> bool {
+        self.all.retain(|client| !client.task.is_finished());
+        self.all.len() < MAX_CLIENTS
+    }
+
+    fn add<T: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Activity) -> T) {
+        let activity = Activity::new(self.rests.clone());
+        let task = self.tasks.spawn(serve(activity.clone()));
+        self.all.push(Client { activity, task });
+    }
+
+    /// When one of them makes room for another one.
+    fn next_room(&self) -> Option<Instant> {
+        self.all.iter().filter_map(|client| client.activity.makes_room_at()).min()
+    }
+
+    /// Ends the one that is to make room first, if it is time, and gives whether it did. Its descriptor is
+    /// closed then.
+    async fn make_room(&mut self) -> bool {
+        // Who has asked by now is heard first: the runtime looks who has, and has them read.
+        yield_now().await;
+        yield_now().await;
+        let idle = self.all.iter().enumerate();
+        let idle =
+            idle.filter_map(|(number, client)| Some((client.activity.makes_room_at()?, number)));
+        let Some((room, number)) = idle.min() else { return false };
+        if room > Instant::now() {
+            return false;
+        }
+        let Client { task, .. } = self.all.swap_remove(number);
+        task.abort();
+        while !task.is_finished() {
+            let _ = self.tasks.join_next().await;
+        }
+        true
+    }
+}
+
+/// Those who were not let in, so that a crowd does not fill the log.
+#[derive(Default)]
+struct Refusals {
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    fn tell(&mut self, error: &io::Error) {
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            log::warn!("a client of the API was not let in: {error}");
+        }
     }
 }

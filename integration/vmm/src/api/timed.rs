@@ -17,8 +17,8 @@ use crate::locks::lock;
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a client may ask for nothing where others want to come: from the first on, and after an
-/// answer.
-const NEW_LIMIT: Duration = Duration::from_secs(1);
+/// answer. Who comes asks at once, most likely before it is let in, and thousands may wait behind it.
+const NEW_LIMIT: Duration = Duration::from_millis(100);
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a client may take nothing of what is sent to it.
