@@ -188,6 +188,35 @@ fn a_crowd_that_takes_all_descriptors_lets_others_in() {
     vmm.shut_down();
 }
 
+/// What is no HTTP is answered by a status alone, as docs/api.md says; what is wrong behind the head is told.
+#[test]
+fn heads_that_cannot_be_read_have_a_status_and_no_more() {
+    let vmm = Served::start(&[]);
+    let long = format!("GET /api/v1/{} HTTP/1.1\r\n\r\n", "x".repeat(20_000));
+    let many = format!("GET /api/v1/vmm.ping HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(2000));
+    let announcing =
+        |length: u64| format!("PUT /api/v1/vm.create HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    let chunk = "PUT /api/v1/vm.create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    for (bytes, status, is_told) in [
+        ("GET /api/v1/vmm.ping\r\n\r\n", 400, false),
+        ("GET / HTTP/1.1\r\n: \r\n\r\n", 400, false),
+        (&*long, 431, false),
+        (&*many, 431, false),
+        (&*announcing(u64::MAX), 431, false),
+        (&*announcing(u64::MAX >> 1), 413, true),
+        (chunk, 400, true),
+    ] {
+        let mut client = vmm.client();
+        // It may have heard enough.
+        let _ = client.try_send(bytes.as_bytes());
+        let answer = client.answer().unwrap();
+        assert_eq!(answer.status, status, "{bytes}: {answer:?}");
+        assert_eq!(!answer.body.is_empty(), is_told, "{bytes}: {answer:?}");
+        assert_eq!(client.answer(), None);
+    }
+    vmm.shut_down();
+}
+
 #[test]
 fn two_clients_have_their_answers_and_the_machine_one_state() {
     let mut vmm = Served::with("client64.elf", "console", &[]);
