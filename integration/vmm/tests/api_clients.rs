@@ -17,7 +17,8 @@ mod run;
 /// Whatever comes, others have their answers.
 #[test]
 fn requests_of_any_bytes_and_sizes_disturb_nobody() {
-    let vmm = Served::with("client64.elf", "console", &[]);
+    let mut vmm = Served::with("client64.elf", "console", &[]);
+    vmm.run.expect("echo\n");
     let mut other = vmm.client();
     let long_line = format!("GET /api/v1/{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
     let many_headers = format!("GET /api/v1/vmm.ping HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(2000));

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use images::small_disk;
 use run::api::{Answer, Client, socket_path};
+use run::folder::Folder;
 use run::{LIMIT, Run, program};
 
 mod images;
@@ -185,6 +186,40 @@ fn a_machine_that_stands_still_moves_and_stands_still() {
     destination.client().done("vm.resume", "");
     assert_eq!(destination.state(), "Running");
     destination.finish();
+}
+
+/// Devices that came while it ran go with it, whether its guest has taken them or not: to a folder, to
+/// another process, and from there.
+#[test]
+fn a_machine_moves_with_the_devices_that_it_got() {
+    let (disk, more) = (small_disk("had"), small_disk("got"));
+    let mut vmm = Vmm::counting(2, 0, "64M", &["--disk", &disk.option()]);
+    let path = more.option().replace("path=", "");
+    let got = format!(r#"{{"path": "{path}", "id": "got"}}"#);
+    assert_eq!(vmm.client().put("vm.add-disk", &got).status, 200);
+    let tells = |vmm: &Vmm| vmm.client().get("vm.info").body.contains(r#""id":"got""#);
+    assert!(tells(&vmm));
+    let folder = Folder::new("got");
+    let saved = format!("file://{}", folder.path("saved"));
+    let mut client = vmm.client();
+    client.done("vm.pause", "");
+    client.done("vm.snapshot", &format!(r#"{{"destination_url": "{saved}"}}"#));
+    client.done("vm.delete", "");
+    client.done("vm.restore", &format!(r#"{{"source_url": "{saved}", "resume": true}}"#));
+    vmm.run.expect_again("count ");
+    assert!(tells(&vmm));
+    for _ in 0..2 {
+        let (url, destination) = (unix_url(), Vmm::empty());
+        let receives = destination.receives(&url);
+        listens(&url);
+        done(vmm.sends(&url, r#", "downtime_ms": 1000"#));
+        done(receives);
+        vmm = destination;
+        vmm.run.expect_again("count ");
+        assert!(tells(&vmm));
+    }
+    vmm.client().done("vm.remove-device", r#"{"id": "got"}"#);
+    vmm.finish();
 }
 
 /// Its clock goes on while it stands still, so that it knows how long that was.
