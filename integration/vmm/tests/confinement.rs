@@ -6,14 +6,17 @@ use std::fs::File;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pseries_vmm::config::VmConfig;
 use pseries_vmm::confine::{self, Beside, Confinement, ROLES, Role, Seccomp};
 use pseries_vmm::program;
 use pseries_vmm::resize::Control;
 
-use run::Run;
+use run::api::{Client, Served};
 use run::folder::Folder;
+use run::{LIMIT, Run};
 
 mod run;
 #[path = "run/said.rs"]
@@ -74,7 +77,7 @@ fn go(mut way: Vec<Role>, deed: &'static str) {
         confine::begin(role);
         go(way, deed);
     };
-    std::thread::Builder::new().name("broken".to_owned()).spawn(next).unwrap().join().unwrap();
+    thread::Builder::new().name("broken".to_owned()).spawn(next).unwrap().join().unwrap();
 }
 
 /// Hears what the threads of the program say, and does the deed as the one that is to.
@@ -89,7 +92,7 @@ impl log::Log for Listener {
     }
 
     fn log(&self, _: &log::Record<'_>) {
-        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let name = thread::current().name().unwrap_or_default().to_owned();
         if name.starts_with(&self.thread) {
             commit(&self.deed);
         }
@@ -339,4 +342,58 @@ fn what_cannot_be_is_told() {
     );
     refused(&["--landlock-rules", "path=/tmp"], &["access"]);
     refused(&["--landlock-rules", "path=/tmp,access=x"], &["access=x", "r, w and rw"]);
+}
+
+/// What an error of landlock says to do.
+const HINT: &str = "--landlock-rules path=PATH,access=rw";
+
+/// Where a VMM may be, `own`, and where not, `others`.
+struct Folders {
+    own: Folder,
+    others: Folder,
+}
+
+impl Folders {
+    fn new(test: &str) -> Self {
+        let [own, others] = ["own", "others"].map(|whose| Folder::new(&format!("{test}-{whose}")));
+        for folder in [&own, &others] {
+            File::create(folder.path("disk")).unwrap().set_len(1 << 20).unwrap();
+        }
+        Self { own, others }
+    }
+
+    fn rules(&self) -> [&'static str; 5] {
+        let own = format!("path={},access=rw", self.own.0.display());
+        let kernel = format!("path={},access=r", run::program("moves.elf").display());
+        ["--landlock", "true", "--landlock-rules", own.leak(), kernel.leak()]
+    }
+}
+
+/// Waits until the machine is in a state.
+fn gets(client: &mut Client, state: &str) {
+    let start = Instant::now();
+    while client.state() != state {
+        assert!(start.elapsed() < LIMIT, "it is never {state}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whatever verb it is that meets it.
+#[test]
+fn a_verb_that_is_denied_a_file_says_what_to_do() {
+    let folders = Folders::new("confined-verbs");
+    let read = Folder::new("confined-verbs-read");
+    File::create(read.path("disk")).unwrap().set_len(1 << 20).unwrap();
+    let rule = format!("path={},access=r", read.0.display());
+    let vmm = Served::with("moves.elf", "4 0", &[&folders.rules()[..], &[&rule]].concat());
+    let mut client = vmm.client();
+    let disk = |folder: &Folder| format!(r#"{{"path": "{}"}}"#, folder.path("disk"));
+    gets(&mut client, "Running");
+    client.fails(400, "vm.add-disk", &disk(&folders.others), &["others", "denied", HINT]);
+    client.fails(400, "vm.add-disk", &disk(&read), &["cannot be written", "readonly=on", HINT]);
+    client.done("vm.pause", "");
+    let to = format!(r#"{{"destination_url": "file://{}"}}"#, folders.others.path("saved"));
+    client.fails(400, "vm.snapshot", &to, &["saved", "denied", HINT]);
+    drop(client);
+    vmm.shut_down();
 }

@@ -20,7 +20,7 @@ pub struct DiskError {
 pub enum DiskFault {
     /// It cannot be opened or asked.
     #[error("{0}")]
-    Host(io::Error),
+    Host(#[source] io::Error),
     /// It is a directory or something else that has no blocks.
     #[error("it is {0}, not a disk image or block device")]
     Kind(&'static str),
@@ -36,8 +36,8 @@ pub enum DiskFault {
         unit: u64,
     },
     /// It may be read but not written.
-    #[error("it cannot be written ({0}); readonly=on uses it all the same")]
-    ReadOnly(io::Error),
+    #[error("readonly=on uses it all the same, but it cannot be written: {0}")]
+    ReadOnly(#[source] io::Error),
     /// Somebody else has it open in a way that does not go together with this one.
     #[error("{}", in_use(*.to_write))]
     InUse {

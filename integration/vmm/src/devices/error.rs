@@ -97,7 +97,6 @@ impl DeviceOpenError {
     /// Whether it is for the user to put right, rather than for the host.
     pub fn is_the_users(&self) -> bool {
         match self {
-            Self::Disk { source: DiskFault::Host(error), .. } => !host_file::is_the_hosts(error),
             Self::Random(_) => false,
             _ => !reasons(self).any(host_file::is_the_hosts),
         }
