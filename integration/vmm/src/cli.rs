@@ -297,7 +297,8 @@ pub struct Cli {
     pub landlock: Option<bool>,
 
     /// Files, or folders with all that is in them, that the VMM may have besides, as those that
-    /// requests name when it runs: access is r to read, w to write, make and remove, or rw
+    /// requests name when it runs, and those of a machine that they restore or receive: access is r to
+    /// read, w to write, make and remove, or rw
     #[arg(long, value_name = "path=PATH,access=rw", num_args = 1.., value_parser = LandlockRule::parse)]
     pub landlock_rules: Vec<LandlockRule>,
 

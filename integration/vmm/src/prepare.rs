@@ -46,6 +46,9 @@ pub struct RunOptions {
     pub stats: bool,
     /// Whether another process has the machine's files, and hands them over with the machine.
     pub(crate) handed_over: bool,
+    /// What names the files that the process may have, where the machine's own configuration does not,
+    /// as it comes from elsewhere.
+    pub(crate) files: Option<Arc<VmConfig>>,
 }
 
 impl Default for RunOptions {
@@ -58,6 +61,7 @@ impl Default for RunOptions {
             reboot: true,
             stats: false,
             handed_over: false,
+            files: None,
         }
     }
 }
@@ -71,6 +75,7 @@ impl From<&Cli> for RunOptions {
             reboot: !cli.no_reboot,
             stats: cli.stats,
             handed_over: false,
+            files: None,
         }
     }
 }
@@ -112,7 +117,8 @@ pub(crate) fn setup(
     let machine = machine(config, config_file, options)?;
     let kvm = options.backend != BackendChoice::Interp;
     let beside = Beside { kvm, ..Beside::default() };
-    if let Some(warning) = confine::to_files(config, &beside)? {
+    let files = options.files.as_deref().unwrap_or(config);
+    if let Some(warning) = confine::to_files(files, &beside)? {
         log::warn!("{warning}");
     }
     let from = BootFrom::open(config, &machine).map_err(Failure::Payload)?;

@@ -4,7 +4,9 @@
 
 use std::fs::File;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use pseries_vmm::confine::{self, Beside, Confinement, ROLES, Role, Seccomp};
 use pseries_vmm::program;
 use pseries_vmm::resize::Control;
 
-use run::api::{Client, Served};
+use run::api::{Answer, Client, Served, socket_path};
 use run::folder::Folder;
 use run::{LIMIT, Run};
 
@@ -362,6 +364,11 @@ impl Folders {
         Self { own, others }
     }
 
+    /// A VMM without a machine that may have its own files, and what it runs.
+    fn vmm(&self, more: &[&str]) -> Served {
+        Served::start(&[&self.rules()[..], more].concat())
+    }
+
     fn rules(&self) -> [&'static str; 5] {
         let own = format!("path={},access=rw", self.own.0.display());
         let kernel = format!("path={},access=r", run::program("moves.elf").display());
@@ -376,6 +383,102 @@ fn gets(client: &mut Client, state: &str) {
         assert!(start.elapsed() < LIMIT, "it is never {state}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Has the machine stand still, as soon as it runs.
+fn pause(client: &mut Client) {
+    gets(client, "Running");
+    client.done("vm.pause", "");
+}
+
+/// Has a machine of these arguments move to a VMM. Gives what source and destination answer.
+fn moves(arguments: &[&str], before: impl FnOnce(), destination: &Served) -> [Answer; 2] {
+    let mut source = Served::with("moves.elf", "4 0", arguments);
+    pause(&mut source.client());
+    before();
+    let path = socket_path();
+    let url = |key: &str| format!(r#"{{"{key}": "unix:{}"}}"#, path.display());
+    let (mut client, body) = (destination.client(), url("receiver_url"));
+    let receives = thread::spawn(move || client.put("vm.receive-migration", &body));
+    let start = Instant::now();
+    while UnixStream::connect(&path).is_err() {
+        assert!(start.elapsed() < LIMIT && !receives.is_finished(), "nobody listens");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let sent = source.client().put("vm.send-migration", &url("destination_url"));
+    let _ = source.run.child.kill();
+    drop(source.run.end());
+    let _ = std::fs::remove_file(&source.path);
+    [sent, receives.join().unwrap()]
+}
+
+/// Whoever sends a machine does not say which files of this host it has.
+#[test]
+fn a_machine_that_comes_has_no_files_but_those_of_the_rules() {
+    let folders = Folders::new("confined-comes");
+    let [disk, others] =
+        [&folders.own, &folders.others].map(|folder| format!("path={}", folder.path("disk")));
+    let made = folders.others.path("made");
+    let serial = format!("file={made}");
+    let is_refused = |arguments: &[&str], file: &str| {
+        let destination = folders.vmm(&[]);
+        let remove = || drop(std::fs::remove_file(&made));
+        // The destination says it to both.
+        for answer in moves(arguments, remove, &destination) {
+            let words = [file, "Permission denied", HINT];
+            let all_there = words.iter().all(|word| answer.body.contains(word));
+            assert!(answer.status >= 400 && all_there, "{file}: {answer:?}");
+        }
+        assert!(!Path::new(&made).exists());
+        assert_eq!(destination.client().get("vm.info").status, 404);
+        destination.shut_down();
+    };
+    is_refused(&["--disk", &disk, "--serial", &serial], &made);
+    is_refused(&["--disk", &others], &folders.others.path("disk"));
+    is_refused(&["--serial", "pty"], "/dev/ptmx");
+    for serial in ["null", "pty"] {
+        let terminals = ["path=/dev/ptmx,access=rw", "path=/dev/pts,access=rw"];
+        let destination = folders.vmm(if serial == "pty" { &terminals } else { &[] });
+        for answer in moves(&["--disk", &disk, "--serial", serial], || {}, &destination) {
+            assert_eq!(answer.status, 204, "{answer:?}");
+        }
+        destination.shut_down();
+    }
+}
+
+/// Nor does a folder of a saved machine, unless the command line names it.
+#[test]
+fn a_saved_machine_has_no_files_but_those_of_the_rules() {
+    let folders = Folders::new("confined-saved");
+    let others = folders.others.path("disk");
+    let disk = format!("path={others}");
+    let saved = folders.own.path("saved");
+    let from = format!(r#"{{"source_url": "file://{saved}"}}"#);
+    let machine = ["--disk", &disk, "--serial", "null"];
+    let vmm = Served::with("moves.elf", "4 0", &[&folders.rules()[..], &machine].concat());
+    let mut client = vmm.client();
+    pause(&mut client);
+    client.done("vm.snapshot", &format!(r#"{{"destination_url": "file://{saved}"}}"#));
+    client.done("vm.delete", "");
+    // What the command line named is there for the next machine as well.
+    client.done("vm.restore", &from);
+    drop(client);
+    vmm.shut_down();
+
+    let vmm = folders.vmm(&[]);
+    vmm.client().fails(400, "vm.restore", &from, &[&others, "Permission denied", HINT]);
+    vmm.shut_down();
+    let vmm = folders.vmm(&[&format!("path={others},access=rw")]);
+    let mut client = vmm.client();
+    client.done("vm.restore", &from);
+    // It is the same when it starts again.
+    client.done("vm.shutdown", "");
+    client.done("vm.boot", "");
+    drop(client);
+    vmm.shut_down();
+    let vmm = folders.vmm(&["--restore", &format!("source_url=file://{saved}")]);
+    gets(&mut vmm.client(), "Paused");
+    vmm.shut_down();
 }
 
 /// Whatever verb it is that meets it.

@@ -48,10 +48,10 @@ impl PtyEnd {
     /// [`HostEndError::Pty`] says what the host has not got.
     pub fn new() -> Result<Self, HostEndError> {
         let failed = |what| move |source| HostEndError::Pty { what, source };
-        let host = open_host().map_err(failed("make a terminal"))?;
+        let host = open_host().map_err(failed("make a terminal by /dev/ptmx"))?;
         let path = path_of(&host).map_err(failed("find the terminal that was made"))?;
         // It stays so, for as long as this side is open.
-        make_raw(&path).map_err(failed("set up the terminal that was made"))?;
+        make_raw(&path).map_err(failed("set up the terminal that was made in /dev/pts"))?;
         let wait = || Ok((Watch::new()?, TimerFd::new().map_err(io::Error::from)?));
         let (watch, timer) = wait().map_err(failed("wait for a terminal"))?;
         let watches = watch.add(&timer, TIMER, EventSet::IN);

@@ -7,8 +7,8 @@
 //! - **system calls** (seccomp): each thread can make those of its [`Role`], with the arguments that it
 //!   needs. No program is run, no process is made, no memory becomes code, no socket is other than a
 //!   Unix socket; where requests may move machines, TCP as well. Another system call ends the process by SIGSYS.
-//! - **files** (landlock): those that the configuration names, and a few of the host that every machine
-//!   reads. TCP is refused where no request can move the machine, and so are signals and abstract sockets of other processes.
+//! - **files** (landlock): those that the configuration names, unless that comes from elsewhere, and a
+//!   few of the host that every machine reads. TCP is refused where no request can move the machine, and so are signals and abstract sockets of other processes.
 //! - **privileges**: there are no new ones, from whatever file is run (`PR_SET_NO_NEW_PRIVS`).
 //!
 //! [`start`] begins it, for the calling thread and all that it starts from then on: as early as possible,
@@ -180,9 +180,9 @@ fn or_end<E: fmt::Display>(confined: Result<(), E>, who: impl fmt::Debug) {
     }
 }
 
-/// Confines the calling thread, and all that it starts from then on, to the files of a machine. Gives
-/// what the user should know: what this kernel cannot do. Does nothing in a process that is not
-/// confined.
+/// Confines the calling thread, and all that it starts from then on, to the files that a configuration
+/// names: that of a machine, if it is the user's own. Gives what the user should know: what this kernel
+/// cannot do. Does nothing in a process that is not confined.
 ///
 /// # Errors
 /// [`ConfineError::Landlock`].
@@ -250,7 +250,7 @@ pub(crate) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     (is_denied && !rulesets().is_empty()).then_some(
         "pseries-vmm is confined to the files that its configuration named when it started \
-         (landlock): others are named by --landlock-rules path=PATH,access=rw, and --landlock false \
-         confines it to none",
+         (landlock), and a machine that was saved or sent names none: others are named by \
+         --landlock-rules path=PATH,access=rw, and --landlock false confines it to none",
     )
 }

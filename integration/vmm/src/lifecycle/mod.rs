@@ -61,6 +61,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     vm: Option<Created>,
+    /// The machine that the process began with: those that come from elsewhere have its files, and no
+    /// others of their own.
+    first: Arc<VmConfig>,
     stage: Stage,
     /// What is being done, by one who asked.
     at_work: Option<Verb>,
@@ -75,11 +78,13 @@ struct State {
 }
 
 /// A machine that is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Created {
     config: VmConfig,
     /// Where its configuration is from, if it is from a file.
     file: Option<PathBuf>,
+    /// Whether nobody here has said what it is: it was saved, or another process has sent it.
+    from_elsewhere: bool,
 }
 
 /// What the main thread is at.
@@ -148,7 +153,14 @@ impl Vmm {
         if self.lock().vm.is_some() {
             return Err(LifecycleError::AlreadyCreated);
         }
-        Ok(self.create_first(config, None)?)
+        Ok(self.know(Created { config, file: None, from_elsewhere: false })?)
+    }
+
+    /// Makes a machine known that can be.
+    fn know(&self, vm: Created) -> Result<(), Failure> {
+        prepare::machine(&vm.config, vm.file.as_deref(), &self.0.options)?;
+        self.lock().vm = Some(vm);
+        Ok(())
     }
 
     /// The same of the machine that the process begins with, whose configuration may be from a file.
@@ -160,12 +172,14 @@ impl Vmm {
         config: VmConfig,
         file: Option<PathBuf>,
     ) -> Result<(), Failure> {
-        prepare::machine(&config, file.as_deref(), &self.0.options)?;
-        self.lock().vm = Some(Created { config, file });
+        let first = Arc::new(config.clone());
+        self.know(Created { config, file, from_elsewhere: false })?;
+        self.lock().first = first;
         Ok(())
     }
 
-    /// The same of a machine that was saved: where the process begins with one, it goes on.
+    /// The same of a machine that was saved: where the process begins with one, it goes on. Its folder
+    /// is named on the command line, which answers for its files.
     ///
     /// # Errors
     /// As [`create_first`](Self::create_first).

@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use super::{
-    Leave, LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot, Stage,
-    TimeoutStrategy, Verb, VmState, Vmm,
+    Created, Leave, LifecycleError, Order, ReceiveMigration, Restore, SendMigration, Snapshot,
+    Stage, TimeoutStrategy, Verb, VmState, Vmm,
 };
 use crate::config::FolderUrl;
 use crate::failure::Failure;
@@ -197,7 +197,8 @@ impl Vmm {
             .map_err(|source| LifecycleError::Url { key: "source_url", source })?;
         let saved = SavedMachine::open(folder.path()).map_err(Failure::from)?;
         let saved = saved.prefaulted(restore.prefault);
-        self.create_first(saved.config().clone().without_landlock(), None)?;
+        let config = saved.config().clone().without_landlock();
+        self.know(Created { config, file: None, from_elsewhere: true })?;
         let resumed = self.order(Order::Run(Some(saved.resumption(!restore.resume))));
         if resumed.is_err() {
             // There is none, as before.

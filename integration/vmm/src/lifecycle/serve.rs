@@ -1,11 +1,9 @@
 //! The main thread: machines run on it, one after the other.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::idle::IdleWatch;
 use super::{Created, Leave, LifecycleError, Order, Stage, Vmm};
-use crate::config::VmConfig;
 use crate::consoles::Ptys;
 use crate::error::create;
 use crate::failure::Failure;
@@ -48,14 +46,13 @@ impl Vmm {
             };
             let moments = first.take().unwrap_or_else(|| Moments::since(Some(Moment::now())));
             let ended = match next {
-                Next::Run(resumption, config, file) => {
+                Next::Run(resumption, vm) => {
                     let event = if resumption.is_some() { "restoring" } else { "booting" };
                     self.0.monitor.event("vm", event);
                     let saved_on = resumption.as_ref().and_then(Resumption::backend);
-                    let options = self.0.options.on_backend(saved_on);
-                    let control = &self.0.control;
-                    let ready =
-                        prepare::setup(&config, file.as_deref(), &options, control, moments);
+                    let options = self.options(&vm).on_backend(saved_on);
+                    let (file, control) = (vm.file.as_deref(), &self.0.control);
+                    let ready = prepare::setup(&vm.config, file, &options, control, moments);
                     let ready = ready.map(|ready| match resumption {
                         Some(resumption) => ready.resuming(resumption),
                         None => ready,
@@ -93,10 +90,11 @@ impl Vmm {
         let mut incoming = received.inspect_err(|_| self.migration_failed())?;
         self.0.monitor.event("vm", "migration-started");
         let config = incoming.config.clone().without_landlock();
-        self.lock().vm = Some(Created { config: config.clone(), file: None });
-        let options = self.0.options.on_backend(Some(incoming.outline.backend()));
+        let vm = Created { config, file: None, from_elsewhere: true };
+        self.lock().vm = Some(vm.clone());
+        let options = self.options(&vm).on_backend(Some(incoming.outline.backend()));
         let options = RunOptions { handed_over: true, ..options };
-        let ready = prepare::setup(&config, None, &options, &self.0.control, moments);
+        let ready = prepare::setup(&vm.config, None, &options, &self.0.control, moments);
         drop(watch);
         let ready = ready.and_then(|ready| ready.taking(&mut incoming));
         let ended = ready.and_then(|ready| self.run(ready));
@@ -109,6 +107,12 @@ impl Vmm {
             self.migration_failed();
         }
         ended
+    }
+
+    /// How a machine is run.
+    fn options(&self, vm: &Created) -> RunOptions {
+        let files = vm.from_elsewhere.then(|| self.lock().first.clone());
+        RunOptions { files, ..self.0.options.clone() }
     }
 
     fn run(&self, ready: Ready) -> Result<Ending, Failure> {
@@ -129,8 +133,7 @@ impl Vmm {
             }
             match (state.order.take(), &state.vm) {
                 (Some(Order::Run(resumption)), Some(vm)) => {
-                    let config = Box::new(vm.config.clone());
-                    return Ok(Next::Run(resumption, config, vm.file.clone()));
+                    return Ok(Next::Run(resumption, Box::new(vm.clone())));
                 }
                 (Some(Order::Receive(url)), _) => return Ok(Next::Receive(url)),
                 _ => state = self.wait(state),
@@ -168,8 +171,8 @@ impl Vmm {
 
 /// What the main thread does next.
 enum Next {
-    /// It runs this machine, which may be one that was saved, and its configuration from a file.
-    Run(Option<Resumption>, Box<VmConfig>, Option<PathBuf>),
+    /// It runs this machine, which may be one that was saved.
+    Run(Option<Resumption>, Box<Created>),
     /// It runs one that comes from another process.
     Receive(MigrationUrl),
 }

@@ -154,7 +154,11 @@ impl Incoming {
 
     /// It cannot be had here: the source is told why.
     pub(crate) fn refuse(&self, why: &(dyn std::error::Error + 'static)) {
-        self.arrival.fail(&in_one_line(why));
+        let mut reason = in_one_line(why);
+        if let Some(hint) = confine::hint(why) {
+            reason = format!("{reason}; {hint}");
+        }
+        self.arrival.fail(&reason);
     }
 
     /// Whether it has come, and runs or ran here.
