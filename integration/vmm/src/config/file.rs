@@ -351,7 +351,10 @@ mod tests {
             (r#"{"disks": [{"path": ""}]}"#, &["\"disks[0].path\"", "the path is empty"]),
             (r#"{"disks": [{"path": "a", "iommu": true}]}"#, &["\"disks[0].iommu\"", "`direct`"]),
             (r#"{"disks": [{"path": "a", "queue_size": 3}]}"#, &["queue_size\"", "power of two"]),
-            (r#"{"disks": [{"path": "a", "image_type": "vmdk"}]}"#, &["image_type\"", "qcow2"]),
+            (
+                r#"{"disks": [{"path": "a", "image_type": "vmdk"}]}"#,
+                &["image_type\"", "convert -O raw"],
+            ),
             (r#"{"net": [{}]}"#, &["\"net[0]\"", "\"tap\" and \"socket\""]),
             (r#"{"net": [{"tap": "t", "socket": "s"}]}"#, &["\"net[0]\"", "not both"]),
             (r#"{"net": [{"tap": "t", "mac": "x"}]}"#, &["\"net[0].mac\"", "six pairs"]),

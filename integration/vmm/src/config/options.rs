@@ -1,5 +1,6 @@
 //! Option arguments of the form `key=value,key=[value,value]`.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::quoted;
@@ -111,6 +112,25 @@ impl<'a> Options<'a> {
             value: quoted::text(value),
             reason: error.to_string(),
         })
+    }
+
+    /// The number that `key` has, if it is there; `what` says which ones there can be.
+    ///
+    /// # Errors
+    /// [`OptionError::Value`] when it is none.
+    pub fn number<T: FromStr>(
+        &self,
+        key: &str,
+        what: impl Display,
+    ) -> Result<Option<T>, OptionError> {
+        let value: Option<&str> =
+            self.pairs.iter().find(|(known, _)| *known == key).map(|pair| pair.1);
+        let wrong = |value| OptionError::Value {
+            key: key.to_owned(),
+            value: quoted::text(value),
+            reason: format!("{what} is needed"),
+        };
+        value.map(|value| value.parse().map_err(|_| wrong(value))).transpose()
     }
 
     /// The value of `key`, which has to be there.

@@ -394,7 +394,9 @@ mod tests {
     #[test]
     fn who_is_between_the_two_is_noticed() {
         let path = file("direct");
-        for url in [MigrationUrl::Unix(path.clone()), "tcp:127.0.0.1:0".parse().unwrap()] {
+        for url in
+            [MigrationUrl::Unix(path.clone()), MigrationUrl::Tcp("127.0.0.1:0".parse().unwrap())]
+        {
             let (door, there, here) = pair_of(&url);
             let (url, seen) = (door.url().unwrap(), door.seen(&here));
             assert!(there.is_direct(&url, &seen), "{seen}");
@@ -402,7 +404,7 @@ mod tests {
             // Another door with a line from it to this one.
             let other = match &url {
                 MigrationUrl::Unix(_) => MigrationUrl::Unix(file("between")),
-                _ => "tcp:127.0.0.1:0".parse().unwrap(),
+                _ => MigrationUrl::Tcp("127.0.0.1:0".parse().unwrap()),
             };
             let (between, source, _) = pair_of(&other);
             assert!(!source.is_direct(&between.url().unwrap(), &seen));

@@ -28,7 +28,10 @@ pub enum MigrationUrlError {
     #[error("unix: needs a path, of at most {} bytes", PATH_BYTES_MAX)]
     Path,
     /// What is there is no address: names are not looked up.
-    #[error("{0}: an address and a port are needed, as 192.0.2.1:4444 or [2001:db8::1]:4444")]
+    #[error(
+        "{0}: an address and a port are needed, as 192.0.2.1:4444 or [2001:db8::1]:4444; an address is \
+         numbers, no name, and a port is from 1 to 65535"
+    )]
     Address(String),
 }
 
@@ -54,9 +57,9 @@ impl FromStr for MigrationUrl {
             return Err(MigrationUrlError::Kind(quoted::text(text)));
         };
         let address = address.strip_prefix("//").unwrap_or(address);
-        match address.parse() {
-            Ok(address) => Ok(Self::Tcp(address)),
-            Err(_) => Err(MigrationUrlError::Address(quoted::text(text))),
+        match address.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => Ok(Self::Tcp(address)),
+            _ => Err(MigrationUrlError::Address(quoted::text(text))),
         }
     }
 }
@@ -122,7 +125,9 @@ mod tests {
             ("tcp:", "192.0.2.1:4444"),
             ("tcp:192.0.2.1", "192.0.2.1:4444"),
             ("tcp:host.example:4444", "tcp:host.example:4444"),
-            ("tcp:192.0.2.1:65536", "192.0.2.1:4444"),
+            ("tcp:192.0.2.1:65536", "from 1 to 65535"),
+            ("tcp:192.0.2.1:0", "from 1 to 65535"),
+            ("tcp:localhost:70", "no name"),
             ("tcp:\u{1b}[2J:1", "192.0.2.1:4444"),
         ] {
             let error = text.parse::<MigrationUrl>().unwrap_err().to_string();
