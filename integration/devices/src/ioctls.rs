@@ -10,6 +10,7 @@ use crate::vsock::kernel::calls as vsock;
 pub const TAP: &[libc::Ioctl] = &[
     libc::TUNGETFEATURES,
     libc::TUNSETIFF,
+    libc::TUNGETIFF,
     libc::TUNSETVNETHDRSZ,
     libc::TUNSETVNETLE,
     libc::TUNSETOFFLOAD,

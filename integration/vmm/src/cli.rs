@@ -171,14 +171,15 @@ pub struct Cli {
 
     /// Disks, /dev/vda and so on: files or block devices. A disk is locked while the machine runs:
     /// nobody else can have it, or nobody can write to it where all have readonly=on. It is a raw
-    /// image unless image_type=qcow2 is said. direct=on leaves out the host's page cache;
+    /// image; others are refused, and "qemu-img convert -O raw" makes one of them. With
+    /// image_type=raw it is one whatever it begins with. direct=on leaves out the host's page cache;
     /// num_queues=N gives it N queues of queue_size=N requests; id=ID is its
     /// name, else disk0 and so on
     #[arg(long, value_name = "path=FILE,...", num_args = 1.., value_parser = DiskConfig::parse)]
     pub disk: Vec<DiskConfig>,
 
-    /// Network interfaces. tap=NAME is a TAP interface of the host, with vhost=on for the host's
-    /// kernel to carry its frames (/dev/vhost-net); socket=PATH is the Unix socket of passt or a
+    /// Network interfaces. tap=NAME is a TAP interface that the host has already, with vhost=on for the
+    /// host's kernel to carry its frames (/dev/vhost-net); socket=PATH is the Unix socket of passt or a
     /// program like it, which needs no rights and is started before, as in
     /// "passt --socket PATH". mac=52:54:00:12:34:56 is the guest's address, else a random one;
     /// id=ID its name

@@ -57,6 +57,15 @@ pub enum TapError {
          no slashes"
     )]
     Name(String),
+    /// The host has none of this name.
+    #[error(
+        "interface {name}: this host has none; `ip tuntap add {name} mode tap` makes one, and \
+         `ip link set {name} up` has it carry frames"
+    )]
+    Missing {
+        /// What it would be called.
+        name: String,
+    },
     /// The host has no tap interfaces that do.
     #[error("interface {name}: the host's tap interfaces have no headers for virtio")]
     Headers {
@@ -110,6 +119,21 @@ impl Tap {
         let offloads = if leave_to_guest(&file, all).is_ok() { OFFLOADS } else { 0 };
         leave_to_guest(&file, 0).map_err(failed("have checksums made"))?;
         Ok(Self { name, file: Some(file), offloads, room: PLAIN_FRAME_BYTES })
+    }
+
+    /// The same of an interface that is there already, so that a wrong name is no network of its own.
+    ///
+    /// # Errors
+    /// [`TapError::Missing`] where there is none; else as [`open`](Self::open).
+    pub fn open_existing(name: &str) -> Result<Self, TapError> {
+        let tap = Self::open(name)?;
+        let stays = is_persistent(tap.file.as_ref());
+        let failed = |source| TapError::Host { name: name.to_owned(), what: "ask for it", source };
+        // One that goes with its last user is there while it has one, and has one at most: ours.
+        match stays.map_err(failed)? {
+            true => Ok(tap),
+            false => Err(TapError::Missing { name: name.to_owned() }),
+        }
     }
 
     /// What it is called.
@@ -205,6 +229,18 @@ fn attach(tun: &File, name: &str) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
+/// Whether the interface is there without us.
+fn is_persistent(tun: Option<&File>) -> io::Result<bool> {
+    let Some(tun) = tun else { return Ok(false) };
+    // SAFETY: zeroes are such a structure.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // SAFETY: the call writes one such structure, which is borrowed for it.
+    checked(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+    // SAFETY: it was zeroes, or the kernel wrote flags there: numbers both.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(c_int::from(flags) & libc::IFF_PERSIST != 0)
+}
+
 /// Sets a number by its address.
 fn set(tun: &File, request: libc::Ioctl, value: c_int) -> io::Result<()> {
     // SAFETY: the call reads one such number, which is borrowed for it.
@@ -236,6 +272,7 @@ mod tests {
         assert_eq!(libc::TUNSETIFF, write | 202);
         assert_eq!(libc::TUNGETFEATURES, read | 207);
         assert_eq!(libc::TUNSETOFFLOAD, write | 208);
+        assert_eq!(libc::TUNGETIFF, read | 210);
         assert_eq!(libc::TUNSETVNETHDRSZ, write | 216);
         assert_eq!(libc::TUNSETVNETLE, write | 220);
     }

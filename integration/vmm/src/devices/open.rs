@@ -107,7 +107,7 @@ fn net(config: &NetConfig, number: usize, needs: Needs) -> Result<Kept, DeviceOp
             Net::new(options, Box::new(socket))
         }
         NetBackend::Tap(name) => {
-            let tap = Tap::open(name.as_str()).map_err(|error| failed(Box::new(error)))?;
+            let tap = Tap::open_existing(name.as_str()).map_err(|error| failed(Box::new(error)))?;
             if config.vhost {
                 let kernel = KernelNet::open().map_err(|source| DeviceOpenError::VhostNet {
                     device: config.label(),

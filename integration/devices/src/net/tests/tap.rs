@@ -168,6 +168,20 @@ fn one_that_is_in_use_is_named() {
     assert_eq!(error.to_string(), format!("interface {}: cannot attach to it", tap.name()));
 }
 
+#[test]
+fn one_that_is_not_there_is_named() {
+    let Some((made, _)) = tap(5) else { return };
+    let name = made.name().to_owned();
+    drop(made);
+    let error = Tap::open_existing(&name).unwrap_err();
+    assert!(matches!(error, TapError::Missing { .. }), "{error}");
+    assert!(!ip(&format!("link show {name}")), "it was made");
+    assert!(ip(&format!("tuntap add {name} mode tap")));
+    let opened = Tap::open_existing(&name).map(drop);
+    assert!(ip(&format!("link delete {name}")));
+    opened.unwrap();
+}
+
 /// Frames for an interface that is down are lost, and nothing else.
 #[test]
 fn one_that_is_down_takes_nothing() {
