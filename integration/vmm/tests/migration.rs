@@ -345,6 +345,28 @@ fn a_machine_that_is_told_to_stay_stays() {
     vmm.finish();
 }
 
+/// Whoever deletes it does not wait for a destination that says nothing, and nobody told it to stay.
+#[test]
+fn a_machine_that_is_deleted_on_its_way_has_ended() {
+    let vmm = Vmm::counting(8, 0, "64M", &[]);
+    let (url, destination) = (unix_url(), Vmm::empty());
+    let (at, line) = (unix_url(), Line::held(&url, 0));
+    let receives = destination.receives(&url);
+    listens(&url);
+    line.open(&at);
+    let sends = vmm.sends(&at, "");
+    line.await_held();
+    let start = Instant::now();
+    vmm.client().done("vm.delete", "");
+    assert!(start.elapsed() < Duration::from_secs(30));
+    failed(sends, 405, "has ended meanwhile");
+    line.release();
+    ends(&destination, receives);
+    assert_eq!((&*vmm.state(), &*destination.state()), ("none", "none"));
+    destination.end();
+    vmm.end();
+}
+
 /// Where a line breaks.
 #[derive(Debug, Clone, Copy)]
 enum Cut {

@@ -134,7 +134,9 @@ impl LifecycleError {
             Self::Save(error) if error.is_the_users() => Blame::Request,
             Self::MigrationUrl(_) => Blame::Request,
             Self::Migration(
-                MigrationError::NotRunning | MigrationError::Save(SaveError::NotRunning),
+                MigrationError::NotRunning
+                | MigrationError::Over
+                | MigrationError::Save(SaveError::NotRunning),
             ) => Blame::State,
             Self::Migration(error) if error.is_the_users() => Blame::Request,
             Self::Machine(failure) if failure.status() == 2 => Blame::Request,

@@ -230,7 +230,8 @@ impl Vmm {
         let vmm = self.clone();
         let stop: Stop = Arc::new(move || {
             let state = vmm.lock();
-            state.stays || state.leave.is_some()
+            // Whoever waits for the other side does not when there is nothing to send any more.
+            state.stays || state.leave.is_some() || matches!(state.stage, Stage::Idle)
         });
         self.0.monitor.event_with("vm", "migration-started", &[("url", &to.to_string())]);
         let mut progress = |round: u32, dirty_bytes: Option<u64>| {
@@ -243,6 +244,11 @@ impl Vmm {
         let moved = match control.send_migration(&config, &to, &options, &stop, &mut progress) {
             Ok(moved) => moved,
             Err(error) => {
+                let error = match error {
+                    // Nobody has: the VMM ends.
+                    MigrationError::Cancelled if !self.lock().stays => MigrationError::Over,
+                    error => error,
+                };
                 log::warn!("the machine has not moved: {}", error.told());
                 let reason = [("reason", &*error.told())];
                 self.0.monitor.event_with("vm", "migration-failed", &reason);

@@ -112,6 +112,12 @@ pub enum MigrationError {
     /// It takes too long.
     #[error("it takes longer than {} s (timeout_s)", .0.as_secs())]
     TimedOut(Duration),
+    /// It ended meanwhile.
+    #[error(
+        "the machine has ended meanwhile: somebody ended it (vm.delete, vm.shutdown, vmm.shutdown), or \
+         it ended by itself"
+    )]
+    Over,
     /// Somebody wants the machine to stay.
     #[error("the machine was told to stay (vm.resume)")]
     Cancelled,

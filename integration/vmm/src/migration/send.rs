@@ -88,7 +88,8 @@ impl Control {
             outline: live.outline(),
             paused: was_paused,
         };
-        let call = Call::make(to, &offer, stop).map_err(|error| cancelled(error, stop))?;
+        let call = Call::make(to, &offer, stop);
+        let call = call.map_err(|error| self.why_ended(error, &live, stop))?;
         let mut sending = Sending {
             control: self,
             live: &live,
@@ -105,6 +106,30 @@ impl Control {
         // Nobody is told anything by a machine that stands still.
         drop(turn);
         moved
+    }
+
+    /// Whether a machine is still to be sent, and the same one, with all of its memory.
+    fn check_sent(&self, sent: &Arc<Live>, stop: &Stop) -> Result<(), MigrationError> {
+        // What was sent is zero in its place.
+        if sent.ram.has_lost() {
+            return Err(MigrationError::LostMemory);
+        }
+        match self.live() {
+            Ok(live) if !Arc::ptr_eq(&live, sent) => return Err(MigrationError::Restarted),
+            Ok(_) => {}
+            Err(_) => return Err(MigrationError::Over),
+        }
+        if stop() { Err(MigrationError::Cancelled) } else { Ok(()) }
+    }
+
+    /// A connection that ends because somebody wants it to is not broken.
+    fn why_ended(&self, error: MigrationError, sent: &Arc<Live>, stop: &Stop) -> MigrationError {
+        match error {
+            MigrationError::Wire(_) if stop() => {
+                self.check_sent(sent, stop).err().unwrap_or(MigrationError::Cancelled)
+            }
+            error => error,
+        }
     }
 }
 
@@ -131,7 +156,8 @@ impl Sending<'_> {
         mut call: Call<'_>,
         progress: Progress<'_>,
     ) -> Result<Moved, MigrationError> {
-        let sent = self.all(&mut call, progress).map_err(|error| cancelled(error, self.stop));
+        let sent = self.all(&mut call, progress);
+        let sent = sent.map_err(|error| self.control.why_ended(error, self.live, self.stop));
         let reason = match &sent {
             Ok(_) => call.hand_over(),
             Err(error) => {
@@ -254,20 +280,9 @@ impl Sending<'_> {
         }
     }
 
-    /// Whether it is still to be sent, and the same machine, with all of its memory.
+    /// Whether it is still to be sent.
     fn check(&self) -> Result<(), MigrationError> {
-        if (self.stop)() {
-            return Err(MigrationError::Cancelled);
-        }
-        // What was sent is zero in its place.
-        if self.live.ram.has_lost() {
-            return Err(MigrationError::LostMemory);
-        }
-        match self.control.live() {
-            Ok(live) if Arc::ptr_eq(&live, self.live) => Ok(()),
-            Ok(_) => Err(MigrationError::Restarted),
-            Err(_) => Err(MigrationError::NotRunning),
-        }
+        self.control.check_sent(self.live, self.stop)
     }
 
     /// Sends what was written, or all of RAM. Gives the number of bytes that were sent when they have
@@ -358,14 +373,6 @@ impl Sending<'_> {
             ready - copied
         );
         Ok(())
-    }
-}
-
-/// A connection that ends because somebody wants it to is not broken.
-fn cancelled(error: MigrationError, stop: &Stop) -> MigrationError {
-    match error {
-        MigrationError::Wire(_) if stop() => MigrationError::Cancelled,
-        error => error,
     }
 }
 
