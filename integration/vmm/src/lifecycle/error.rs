@@ -23,7 +23,7 @@ pub enum LifecycleError {
     #[error("a VM is created already: vm.delete comes first")]
     AlreadyCreated,
     /// It is at another place in its life.
-    #[error("{verb}: the VM is {state}")]
+    #[error("the VM is {state}, and has to be {}", .verb.needs())]
     WrongState {
         /// What was asked for.
         verb: Verb,
@@ -31,7 +31,7 @@ pub enum LifecycleError {
         state: VmState,
     },
     /// Something is under way that takes long, and goes first.
-    #[error("{verb}: {other} is under way")]
+    #[error("{other} is under way{}", .other.ended_by())]
     Busy {
         /// What was asked for.
         verb: Verb,

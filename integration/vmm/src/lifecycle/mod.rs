@@ -204,13 +204,16 @@ impl Vmm {
             (vm.config.clone(), self.0.state_of(&state), state.ptys.clone())
         };
         let config = self.0.control.with_devices(config);
-        let running = self.0.control.info().ok().map(|info| info.memory.present);
-        let at_boot = MachineConfig::memory(&config).size_bytes;
+        let running = self.0.control.info().ok();
+        let memory = running.map(|info| info.memory.present);
+        let memory_at_boot = MachineConfig::memory(&config).size_bytes;
+        let cpus_at_boot = config.cpus.boot_vcpus.into();
         Ok(VmInfo {
             name: name::get().map(|name| name.as_str().to_owned()),
             config: ShownConfig { config, ptys },
             state,
-            memory_actual_size: running.unwrap_or(at_boot),
+            memory_actual_size: memory.unwrap_or(memory_at_boot),
+            cpus_actual: running.map_or(cpus_at_boot, |info| info.cpus.present),
         })
     }
 

@@ -52,6 +52,8 @@ pub struct VmInfo {
     pub state: VmState,
     /// How much memory its guest has, in bytes.
     pub memory_actual_size: u64,
+    /// How many virtual CPUs its guest has.
+    pub cpus_actual: u64,
 }
 
 /// A configuration as it is shown: the `file` of a console with mode `Pty` is the name of the

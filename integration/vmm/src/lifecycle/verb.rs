@@ -52,6 +52,25 @@ impl Verb {
                 | Self::ReceiveMigration
         )
     }
+
+    /// In which state the machine has to be for it, and what brings it there.
+    pub(super) const fn needs(self) -> &'static str {
+        match self {
+            Self::Boot => "Created (vm.shutdown)",
+            Self::Pause => "Running (vm.resume, vm.boot)",
+            Self::Resume | Self::Snapshot => "Paused (vm.pause)",
+            _ => "Running or Paused (vm.boot)",
+        }
+    }
+
+    /// How somebody else ends it.
+    pub(super) const fn ended_by(self) -> &'static str {
+        match self {
+            Self::SendMigration => " (vm.resume ends it)",
+            Self::Boot | Self::Restore | Self::ReceiveMigration => " (vm.delete ends it)",
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for Verb {
