@@ -1,6 +1,11 @@
 //! Arguments of verbs that are no devices, in the option grammar of pseries-vmm.
 
+use std::str::FromStr;
+
 use pseries_vmm::config::options::{OptionError, Options, Switch};
+
+/// What a downtime is.
+pub(crate) const MILLISECONDS: &str = "a number of milliseconds";
 
 /// The argument of `restore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,11 +20,15 @@ impl RestoreFrom {
         let text = with_key("source_url", text);
         let options = Options::parse(&text, &["source_url", "resume", "prefault"])?;
         let switch = |key| Ok::<_, OptionError>(options.get(key)?.map(|Switch(is_on)| is_on));
-        Ok(Self {
-            source_url: options.need("source_url")?,
-            resume: switch("resume")?,
-            prefault: switch("prefault")?,
-        })
+        let source_url: String = options.need("source_url")?;
+        if source_url.is_empty() {
+            return Err(OptionError::Value {
+                key: "source_url".to_owned(),
+                value: source_url,
+                reason: "the path of the folder is empty".to_owned(),
+            });
+        }
+        Ok(Self { source_url, resume: switch("resume")?, prefault: switch("prefault")? })
     }
 }
 
@@ -30,18 +39,47 @@ pub(crate) struct SendTo {
     pub(crate) local: Option<bool>,
     pub(crate) downtime_ms: Option<u64>,
     pub(crate) timeout_s: Option<u64>,
+    pub(crate) timeout_strategy: Option<Strategy>,
+}
+
+/// What is done when a migration takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    Cancel,
+    Ignore,
+}
+
+impl Strategy {
+    /// As it is in a request.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cancel => "Cancel",
+            Self::Ignore => "Ignore",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Cancel, Self::Ignore];
+        let found = known.into_iter().find(|known| text.eq_ignore_ascii_case(known.name()));
+        found.ok_or("the strategies are cancel and ignore")
+    }
 }
 
 impl SendTo {
     pub(crate) fn parse(text: &str) -> Result<Self, OptionError> {
         let text = with_key("destination_url", text);
-        let keys = ["destination_url", "local", "downtime_ms", "timeout_s"];
+        let keys = ["destination_url", "local", "downtime_ms", "timeout_s", "timeout_strategy"];
         let options = Options::parse(&text, &keys)?;
         Ok(Self {
             destination_url: options.need("destination_url")?,
             local: options.get("local")?.map(|Switch(is_on)| is_on),
-            downtime_ms: options.get("downtime_ms")?,
-            timeout_s: options.get("timeout_s")?,
+            downtime_ms: options.number("downtime_ms", MILLISECONDS)?,
+            timeout_s: options.number("timeout_s", "a number of seconds")?,
+            timeout_strategy: options.get("timeout_strategy")?,
         })
     }
 }

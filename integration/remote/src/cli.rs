@@ -1,12 +1,16 @@
 //! The command line.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use pseries_vmm::config::{DeviceId, DiskConfig, FsConfig, NetConfig, Size, VsockConfig};
 
-use crate::arguments::{ReceiveFrom, RestoreFrom, SendTo};
+use crate::arguments::{MILLISECONDS, ReceiveFrom, RestoreFrom, SendTo};
+
+/// The most CPUs that any machine can have; the VMM knows how many this one can.
+const MAX_CPUS: u32 = 2048;
 
 /// Controls a running pseries-vmm by its API socket
 ///
@@ -39,8 +43,7 @@ pub(crate) struct Cli {
 
     /// How long the VMM may take to answer. To start, save, restore and move a machine may take any
     /// time, as long as the VMM shows in such a time that it is there
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, global = true)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, global = true, value_parser = timeout)]
     timeout: u32,
 
     #[command(subcommand)]
@@ -57,6 +60,27 @@ impl Cli {
 fn socket(text: &str) -> Result<PathBuf, &'static str> {
     let path = text.strip_prefix("path=").unwrap_or(text);
     if path.is_empty() { Err("the path is empty") } else { Ok(path.into()) }
+}
+
+fn timeout(text: &str) -> Result<u32, String> {
+    number(text, 1..=86400)
+}
+
+fn cpus(text: &str) -> Result<u32, String> {
+    number(text, 1..=MAX_CPUS)
+}
+
+fn milliseconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| MILLISECONDS)
+}
+
+fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("a number from {} to {} is needed", range.start(), range.end()))
+}
+
+fn folder(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("the path of the folder is empty") } else { Ok(text.to_owned()) }
 }
 
 /// What the VMM is asked for.
@@ -129,7 +153,7 @@ pub(crate) enum Verb {
     /// Save the VM, which is paused, in a folder
     Snapshot {
         /// The folder, or file:///FOLDER
-        #[arg(value_name = "FOLDER")]
+        #[arg(value_name = "FOLDER", value_parser = folder)]
         folder: String,
     },
     /// Make a VM of one that was saved; it is paused, unless resume=on is said
@@ -153,7 +177,7 @@ pub(crate) enum Verb {
 #[group(required = true, multiple = true)]
 pub(crate) struct Resize {
     /// How many CPUs it is to have in all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cpus)]
     pub(crate) cpus: Option<u32>,
     /// How much memory it is to have in all, as 512M or 2G
     #[arg(long, value_name = "SIZE")]
@@ -162,15 +186,17 @@ pub(crate) struct Resize {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendMigration {
-    /// Where the other VMM waits: unix:PATH, or tcp:ADDRESS:PORT
-    #[arg(value_name = "[destination_url=]URL[,local=on|off][,downtime_ms=N][,timeout_s=N]")]
+    /// Where the other VMM waits: unix:PATH, or tcp:ADDRESS:PORT. timeout_s=N is how long all of it may
+    /// take, in seconds (3600); when that is over, it is given up (timeout_strategy=cancel, the default),
+    /// or the guest stands still for as long as the rest takes (ignore). downtime_ms=N is --downtime
+    #[arg(value_name = "[destination_url=]URL[,timeout_s=N][,...]")]
     #[arg(value_parser = SendTo::parse)]
     pub(crate) to: SendTo,
     /// As with ch-remote, to hand over memory without a copy; pseries-vmm refuses it
     #[arg(long)]
     pub(crate) local: bool,
-    /// How long the guest may stand still, in milliseconds
-    #[arg(long, value_name = "MS")]
+    /// How long the guest may stand still, in milliseconds [default: 100]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub(crate) downtime: Option<u64>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -104,7 +105,13 @@ impl<'a> Client<'a> {
                 // The time is the caller's to limit.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(AGAIN).await,
                 Err(source) => {
-                    return Err(Error::Connect { socket: self.socket.to_owned(), source });
+                    let socket = self.socket.to_owned();
+                    // To connect to a file or a folder is refused, as where nobody listens.
+                    let is_socket = socket.metadata().map(|there| there.file_type().is_socket());
+                    return Err(match is_socket {
+                        Ok(false) => Error::NoSocket { socket },
+                        _ => Error::Connect { socket, source },
+                    });
                 }
             }
         }

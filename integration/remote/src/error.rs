@@ -12,6 +12,9 @@ pub(crate) enum Error {
     /// There is nobody at the socket.
     #[error("there is no VMM at {}", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
+    /// There is something else.
+    #[error("there is no VMM at {}: that is no socket", .socket.display())]
+    NoSocket { socket: PathBuf },
     /// Nothing comes.
     #[error(
         "the VMM at {} has not answered in {} s (--timeout SECONDS says how long it may take)",

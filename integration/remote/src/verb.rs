@@ -7,6 +7,7 @@ use std::path::Path;
 use pseries_vmm::config::MAX_CONFIG_BYTES;
 use serde_json::{Value, json};
 
+use crate::arguments::Strategy;
 use crate::cli::{Resize, SendMigration, Verb};
 use crate::error::Error;
 use crate::request::{Answer, PING, Request};
@@ -62,15 +63,16 @@ impl Verb {
             }
             Self::SendMigration(SendMigration { to, local, downtime }) => {
                 let body = given([
-                    ("destination_url", json!(to.destination_url)),
+                    ("destination_url", json!(meeting_url(&to.destination_url)?)),
                     ("local", json!(if *local { Some(true) } else { to.local })),
                     ("downtime_ms", json!(downtime.or(to.downtime_ms))),
                     ("timeout_s", json!(to.timeout_s)),
+                    ("timeout_strategy", json!(to.timeout_strategy.map(Strategy::name))),
                 ]);
                 Request::put("/api/v1/vm.send-migration").with(&body).long()
             }
             Self::ReceiveMigration { from } => {
-                let body = json!({"receiver_url": from.receiver_url});
+                let body = json!({"receiver_url": meeting_url(&from.receiver_url)?});
                 Request::put("/api/v1/vm.receive-migration").with(&body).long()
             }
         })
@@ -100,6 +102,17 @@ fn folder_url(folder: &str) -> Result<String, Error> {
         return Ok(folder.to_owned());
     }
     Ok(format!("file://{}", absolute(folder)?))
+}
+
+/// The URL of a place where two VMMs meet. Neither runs where this program does.
+fn meeting_url(url: &str) -> Result<String, Error> {
+    match url.strip_prefix("unix:") {
+        // What has no path is for the VMM to refuse.
+        Some(path) if !path.is_empty() && !path.starts_with('/') => {
+            Ok(format!("unix:{}", absolute(path)?))
+        }
+        _ => Ok(url.to_owned()),
+    }
 }
 
 fn absolute(path: &str) -> Result<String, Error> {
@@ -195,6 +208,13 @@ mod tests {
                     "timeout_s": 9}),
             ),
             (
+                "send-migration unix:a/b,timeout_strategy=ignore",
+                "send-migration",
+                json!({"destination_url": format!("unix:{here}/a/b"),
+                    "timeout_strategy": "Ignore"}),
+            ),
+            ("receive-migration unix:", "receive-migration", json!({"receiver_url": "unix:"})),
+            (
                 "receive-migration receiver_url=tcp:0.0.0.0:9",
                 "receive-migration",
                 json!({"receiver_url": "tcp:0.0.0.0:9"}),
@@ -227,17 +247,23 @@ mod tests {
     fn wrong_arguments_are_named() {
         for (arguments, words) in [
             ("resize", "--cpus"),
-            ("resize --cpus many", "many"),
+            ("resize --cpus many", "a number from 1 to 2048"),
             ("resize --memory lots", "a size is"),
             ("add-disk a.raw", "key=value"),
             ("add-net mac=52:54:00:00:00:01", "\"tap\" and \"socket\""),
             ("remove-device a/b", "an id has"),
             ("restore resume=on", "\"source_url\" is missing"),
             ("restore /x,resume=soon", "resume=soon"),
+            ("snapshot ", "the path of the folder is empty"),
+            ("restore ", "the path of the folder is empty"),
             ("send-migration unix:/x,fast=on", "\"fast\""),
+            ("send-migration unix:/x,downtime_ms=x", "downtime_ms=x: a number of milliseconds"),
+            ("send-migration unix:/x --downtime x", "a number of milliseconds"),
+            ("send-migration unix:/x,timeout_strategy=x", "cancel and ignore"),
             ("boot now", "now"),
             ("fly", "fly"),
-            ("ping --timeout 0", "0"),
+            ("ping --timeout 0", "a number from 1 to 86400"),
+            ("ping --timeout x", "a number from 1 to 86400"),
         ] {
             let line = format!("pseries-remote --api-socket s {arguments}");
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -117,6 +117,25 @@ fn answers_are_shown_and_requests_are_complete() {
     assert!(request.ends_with("\r\n\r\n{\"desired_vcpus\":3}"), "{request}");
 }
 
+/// The VMM runs in another folder.
+#[test]
+fn paths_are_from_where_the_program_runs() {
+    let (path, requests) = serve("paths", says("HTTP/1.1 204 No Content\r\n\r\n"));
+    let folder = path.parent().unwrap().canonicalize().unwrap();
+    for (arguments, body) in [
+        (["send-migration", "unix:m.sock"], "{\"destination_url\":\"unix:HERE/m.sock\"}"),
+        (["receive-migration", "unix:m.sock"], "{\"receiver_url\":\"unix:HERE/m.sock\"}"),
+        (["receive-migration", "unix:///m.sock"], "{\"receiver_url\":\"unix:///m.sock\"}"),
+        (["snapshot", "saved"], "{\"destination_url\":\"file://HERE/saved\"}"),
+    ] {
+        let mut command = command(&path, &arguments);
+        assert!(command.current_dir(&folder).status().unwrap().success(), "{arguments:?}");
+        let (body, request) =
+            (body.replace("HERE", folder.to_str().unwrap()), requests.recv().unwrap());
+        assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
+    }
+}
+
 #[test]
 fn configurations_come_from_files_and_from_standard_input() {
     let (path, requests) = serve("create", says("HTTP/1.1 204 No Content\r\n\r\n"));
@@ -174,7 +193,8 @@ fn a_socket_without_a_vmm_is_named() {
     fails(&path, &["ping"], &["there is no VMM at /", "No such file"]);
     drop(UnixListener::bind(&path).unwrap());
     fails(&path, &["ping"], &["there is no VMM at /", "refused"]);
-    fails(Path::new("/dev/null"), &["ping"], &["there is no VMM at /dev/null"]);
+    fails(Path::new("/dev/null"), &["ping"], &["there is no VMM at /dev/null: that is no socket"]);
+    fails(Path::new("/tmp"), &["ping"], &["there is no VMM at /tmp: that is no socket"]);
     fails(Path::new(&"x".repeat(4000)), &["ping"], &["there is no VMM at"]);
 }
 
