@@ -33,6 +33,7 @@ fn a_machine_is_created_run_and_deleted_by_requests() {
         (&info["state"], &info["memory_actual_size"]),
         (&"Created".into(), &(256 << 20).into())
     );
+    assert_eq!(info["cpus_actual"], 1);
     assert_eq!(info["config"]["rng"]["src"], "/dev/urandom");
     for verb in ["pause", "resume", "shutdown", "reboot", "power-button"] {
         client.fails(405, &format!("vm.{verb}"), "", &["is Created"]);
@@ -49,7 +50,7 @@ fn a_machine_is_created_run_and_deleted_by_requests() {
     assert_eq!(client.state(), "Paused");
     vmm.run.type_in("two ");
     client.done("vm.resume", "");
-    client.fails(405, "vm.resume", "", &["is Running"]);
+    client.fails(405, "vm.resume", "", &["is Running, and has to be Paused (vm.pause)"]);
     vmm.run.expect("two ");
 
     // What it is at is gone.
