@@ -7,9 +7,10 @@ use arch_ppc64::hotplug::Hotplug;
 use arch_ppc64::platform::Platform;
 use arch_ppc64::smp::Mailboxes;
 
+use super::outline::{Outline, Plugged};
 use super::shape::Shape;
-use super::state::{Plugged, SavedCpu, Versioned};
-use super::{MachineState, Outline, SaveError};
+use super::state::{SavedCpu, Versioned};
+use super::{MachineState, SaveError};
 use crate::boot::{ClientReporter, MachineRam};
 use crate::cpus::Cpus;
 use crate::devices::Devices;

@@ -1,12 +1,12 @@
 //! What is known of a machine before its state is had: a machine that is to take it up can be made.
 
-use arch_ppc64::Machine;
-use arch_ppc64::hotplug::MemoryBlock;
+use arch_ppc64::hotplug::{MemoryBlock, Resource};
+use arch_ppc64::{CpuIndex, Machine};
 use serde::{Deserialize, Serialize};
+use vm_memory::GuestAddress;
 
 use super::RestoreError;
 use super::shape::Shape;
-use super::state::Plugged;
 use crate::boot::MachineRam;
 use crate::vcpu::Backend;
 
@@ -17,6 +17,16 @@ pub(crate) struct Outline {
     pub(super) backend: String,
     pub(super) machine: Shape,
     pub(super) plugged: Plugged,
+}
+
+/// What there is of what can be plugged.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plugged {
+    /// The first threads of cores.
+    cores: Vec<u32>,
+    /// Where blocks of memory begin.
+    memory: Vec<u64>,
 }
 
 impl Outline {
@@ -49,5 +59,30 @@ impl Outline {
             ram.plug(block, MemoryBlock::BYTES)?;
         }
         Ok(())
+    }
+}
+
+impl Plugged {
+    pub(super) fn of(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut plugged = Self::default();
+        for resource in resources {
+            match resource {
+                Resource::Core(first) => plugged.cores.push(first.0),
+                Resource::Memory(block) => plugged.memory.push(block.start.0),
+                // What is in slots has its places.
+                _ => {}
+            }
+        }
+        plugged
+    }
+
+    pub(super) fn memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
+        self.memory.iter().copied().map(GuestAddress)
+    }
+
+    pub(super) fn resources(&self) -> impl Iterator<Item = Resource> + '_ {
+        let cores = self.cores.iter().map(|&first| Resource::core(CpuIndex(first)));
+        let memory = self.memory.iter().map(|&start| Resource::memory(GuestAddress(start)));
+        cores.chain(memory)
     }
 }

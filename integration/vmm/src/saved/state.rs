@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use arch_ppc64::hotplug::Resource;
 use arch_ppc64::platform::{InterruptNumbers, PlatformState, SaveState, StateError, StateValue};
 use arch_ppc64::smp::{Mailboxes, RunState};
 use arch_ppc64::{CpuIndex, Machine};
 use serde::{Deserialize, Serialize};
-use vm_memory::GuestAddress;
 
-use super::{Outline, RestoreError};
+use super::RestoreError;
+use super::outline::Outline;
 use crate::devices::Devices;
 use crate::vcpu::{Backend, Vcpu, Vm};
 
@@ -28,16 +27,6 @@ pub struct MachineState {
     /// By their numbers.
     pub(super) cpus: BTreeMap<u32, SavedCpu>,
     pub(super) platform: PlatformState,
-}
-
-/// What there is of what can be plugged.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Plugged {
-    /// The first threads of cores.
-    cores: Vec<u32>,
-    /// Where blocks of memory begin.
-    memory: Vec<u64>,
 }
 
 /// A state that is no device's of the platform.
@@ -128,31 +117,6 @@ impl MachineState {
             set.map_err(|_| RestoreError::OneSided(index))?;
         }
         Ok(())
-    }
-}
-
-impl Plugged {
-    pub(super) fn of(resources: impl IntoIterator<Item = Resource>) -> Self {
-        let mut plugged = Self::default();
-        for resource in resources {
-            match resource {
-                Resource::Core(first) => plugged.cores.push(first.0),
-                Resource::Memory(block) => plugged.memory.push(block.start.0),
-                // What is in slots has its places.
-                _ => {}
-            }
-        }
-        plugged
-    }
-
-    pub(super) fn memory(&self) -> impl Iterator<Item = GuestAddress> + '_ {
-        self.memory.iter().copied().map(GuestAddress)
-    }
-
-    pub(super) fn resources(&self) -> impl Iterator<Item = Resource> + '_ {
-        let cores = self.cores.iter().map(|&first| Resource::core(CpuIndex(first)));
-        let memory = self.memory.iter().map(|&start| Resource::memory(GuestAddress(start)));
-        cores.chain(memory)
     }
 }
 
