@@ -77,7 +77,8 @@ impl Paused {
         let folder = Folder::new("pause");
         let pipe = folder.pipe("orders");
         let mut vmm = Command::new(std::env::current_exe().unwrap());
-        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
+        // With one thread, as where there is one processor, the name of the test is on the console.
+        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored", "--test-threads", "2"])
             .env(ORDERS, &pipe)
             .env(ARGUMENTS, arguments.join("\n"));
         if let Some(first) = first {

@@ -45,7 +45,8 @@ impl Told {
         let folder = Folder::new(&format!("told-{name}"));
         let pipe = folder.pipe("orders");
         let mut vmm = Command::new(std::env::current_exe().unwrap());
-        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored"])
+        // With one thread, as where there is one processor, the name of the test is on the console.
+        vmm.args(["--exact", "vmm", "--nocapture", "--include-ignored", "--test-threads", "2"])
             .env(ORDERS, &pipe)
             .env(ARGUMENTS, [&["--backend", "interp"], arguments].concat().join("\n"));
         let mut run = Run::of(vmm);
