@@ -236,6 +236,7 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::os::fd::IntoRawFd;
+    use std::os::unix::net::UnixStream;
 
     fn events(text: &str) -> Vec<serde_json::Value> {
         let events = serde_json::Deserializer::from_str(text).into_iter();
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn events_are_objects_with_a_time() {
-        let (mut reader, writer) = io::pipe().unwrap();
+        let (mut reader, writer) = UnixStream::pair().unwrap();
         let to: EventsTo = format!("fd={}", writer.into_raw_fd()).parse().unwrap();
         let monitor = Monitor::start(&to).unwrap();
         monitor.event("vmm", "starting");
@@ -269,9 +270,9 @@ mod tests {
     /// A reader who does not read holds up nobody, and is told how much is missing.
     #[test]
     fn what_is_not_read_is_counted() {
-        let (mut reader, writer) = io::pipe().unwrap();
+        let (mut reader, writer) = UnixStream::pair().unwrap();
         let monitor = Monitor::start(&EventsTo::Descriptor(writer.into_raw_fd())).unwrap();
-        // A pipe has 64 KiB.
+        // What is on its way has some KiB.
         for _ in 0..3 * WAITING {
             monitor.event("vm", &"x".repeat(128));
         }

@@ -24,14 +24,16 @@ pub(crate) fn wait<const N: usize>(files: [&dyn AsRawFd; N], limit: Option<Durat
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Write, pipe};
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
     use super::*;
 
     #[test]
     fn what_can_be_read_is_told() {
-        let ((one, mut to_one), (other, to_other)) = (pipe().unwrap(), pipe().unwrap());
+        let ((one, mut to_one), (other, to_other)) =
+            (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         assert_eq!(wait([&one, &other], Some(Duration::ZERO)), [false, false]);
         to_one.write_all(&[1]).unwrap();
         assert_eq!(wait([&one, &other], None), [true, false]);
@@ -41,7 +43,7 @@ mod tests {
 
     #[test]
     fn it_is_not_over_before_its_time() {
-        let (one, _writer) = pipe().unwrap();
+        let (one, _writer) = UnixStream::pair().unwrap();
         let start = Instant::now();
         assert_eq!(wait([&one], Some(Duration::from_micros(1500))), [false]);
         assert!(start.elapsed() >= Duration::from_micros(1500));

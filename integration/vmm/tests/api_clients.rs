@@ -314,7 +314,7 @@ fn a_socket_that_listens_already_is_taken() {
     use std::os::unix::process::CommandExt;
     let path = socket_path();
     let listener = UnixListener::bind(&path).unwrap();
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (mut reader, writer) = UnixStream::pair().unwrap();
     let mut vmm = std::process::Command::new(env!("CARGO_BIN_EXE_pseries-vmm"));
     vmm.args(["--backend", "interp", "--api-socket", "fd=30", "--event-monitor", "fd=31"]);
     let (socket, events) = (listener.as_raw_fd(), writer.as_raw_fd());
