@@ -38,8 +38,9 @@ pub(crate) fn snapshot(runs: u32) -> Result<u8> {
 
 /// Moves a guest so often, at each rate.
 pub(crate) fn migrate(runs: u32) -> Result<u8> {
-    let witness = Witness::make("bench-migrate")?;
     for rate in MOVED_RATES {
+        // Its folder is of one guest, with the sockets of that.
+        let witness = Witness::make("bench-migrate")?;
         progress!("moving a guest {runs} times, which writes {rate} MiB a second");
         let mut proof = witness.here("migrations")?;
         proof.args(["--memory", RAM, "--cmdline", &cmdline(MOVED, rate)]);
