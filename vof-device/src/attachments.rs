@@ -73,27 +73,9 @@ impl Attachments {
         }
     }
 
-    /// The packages of the nodes of a tree that was made with the devices that there are.
+    /// The packages of the nodes of a tree. One that `is_older` may lack nodes of devices that have come to
+    /// the machine since: clients of this start do not know them. The console is no such device.
     pub(crate) fn in_tree(
-        &self,
-        tree: &DeviceTree,
-        memory: Option<MemoryNode>,
-    ) -> Result<Packages, AttachError> {
-        self.of_nodes(tree, memory, false)
-    }
-
-    /// The same of one that may be older than some devices, which have come to the machine since: clients
-    /// of this start do not know them. The console is no such device.
-    #[cfg(feature = "serde")]
-    pub(crate) fn in_older_tree(
-        &self,
-        tree: &DeviceTree,
-        memory: Option<MemoryNode>,
-    ) -> Result<Packages, AttachError> {
-        self.of_nodes(tree, memory, true)
-    }
-
-    fn of_nodes(
         &self,
         tree: &DeviceTree,
         memory: Option<MemoryNode>,

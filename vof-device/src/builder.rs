@@ -264,7 +264,7 @@ impl fmt::Debug for VofBuilder {
 fn interface(state: Arc<Mutex<State>>, attachments: Attachments) -> Result<Interface, BuildError> {
     let packages = {
         let state = lock(&state);
-        attachments.in_tree(&state.tree, state.memory).map_err(|error| match error {
+        attachments.in_tree(&state.tree, state.memory, false).map_err(|error| match error {
             AttachError::NoNode(path) => BuildError::NoPackageNode { path },
             AttachError::Two(path) => BuildError::TwoPackages { path },
         })?

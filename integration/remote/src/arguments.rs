@@ -1,8 +1,7 @@
 //! Arguments of verbs that are no devices, in the option grammar of pseries-vmm.
 
-use std::str::FromStr;
-
 use pseries_vmm::config::options::{OptionError, Options, Switch};
+use pseries_vmm::lifecycle::TimeoutStrategy;
 
 /// What a downtime is.
 pub(crate) const MILLISECONDS: &str = "a number of milliseconds";
@@ -39,34 +38,7 @@ pub(crate) struct SendTo {
     pub(crate) local: Option<bool>,
     pub(crate) downtime_ms: Option<u64>,
     pub(crate) timeout_s: Option<u64>,
-    pub(crate) timeout_strategy: Option<Strategy>,
-}
-
-/// What is done when a migration takes too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strategy {
-    Cancel,
-    Ignore,
-}
-
-impl Strategy {
-    /// As it is in a request.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cancel => "Cancel",
-            Self::Ignore => "Ignore",
-        }
-    }
-}
-
-impl FromStr for Strategy {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = [Self::Cancel, Self::Ignore];
-        let found = known.into_iter().find(|known| text.eq_ignore_ascii_case(known.name()));
-        found.ok_or("the strategies are cancel and ignore")
-    }
+    pub(crate) timeout_strategy: Option<TimeoutStrategy>,
 }
 
 impl SendTo {

@@ -5,12 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use pseries_vmm::config::{DeviceId, DiskConfig, FsConfig, NetConfig, Size, VsockConfig};
+use pseries_vmm::config::{DeviceId, DiskConfig, FsConfig, MAX_CPUS, NetConfig, Size, VsockConfig};
 
 use crate::arguments::{MILLISECONDS, ReceiveFrom, RestoreFrom, SendTo};
-
-/// The most CPUs that any machine can have; the VMM knows how many this one can.
-const MAX_CPUS: u32 = 2048;
 
 /// Controls a running pseries-vmm by its API socket
 ///
@@ -66,6 +63,7 @@ fn timeout(text: &str) -> Result<u32, String> {
     number(text, 1..=86400)
 }
 
+/// As many as any machine can have; the VMM knows how many this one can.
 fn cpus(text: &str) -> Result<u32, String> {
     number(text, 1..=MAX_CPUS)
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use pseries_vmm::config::MAX_CONFIG_BYTES;
 use serde_json::{Value, json};
 
-use crate::arguments::Strategy;
 use crate::cli::{Resize, SendMigration, Verb};
 use crate::error::Error;
 use crate::request::{Answer, PING, Request};
@@ -67,7 +66,7 @@ impl Verb {
                     ("local", json!(if *local { Some(true) } else { to.local })),
                     ("downtime_ms", json!(downtime.or(to.downtime_ms))),
                     ("timeout_s", json!(to.timeout_s)),
-                    ("timeout_strategy", json!(to.timeout_strategy.map(Strategy::name))),
+                    ("timeout_strategy", json!(to.timeout_strategy)),
                 ]);
                 Request::put("/api/v1/vm.send-migration").with(&body).long()
             }

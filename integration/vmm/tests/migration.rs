@@ -325,14 +325,21 @@ fn a_place_where_nothing_came_is_left_as_it_was() {
     vmm.finish();
 }
 
+/// A destination that waits for a machine, the answer to that, and a line to it, which is held, with its
+/// other end.
+fn behind_a_line() -> (Vmm, JoinHandle<Answer>, Line, String) {
+    let (url, at, destination) = (unix_url(), unix_url(), Vmm::empty());
+    let receives = destination.receives(&url);
+    listens(&url);
+    let line = Line::held(&url, 0);
+    line.open(&at);
+    (destination, receives, line, at)
+}
+
 #[test]
 fn a_machine_that_is_told_to_stay_stays() {
     let vmm = Vmm::counting(8, 0, "64M", &[]);
-    let (url, destination) = (unix_url(), Vmm::empty());
-    let (at, line) = (unix_url(), Line::held(&url, 0));
-    let receives = destination.receives(&url);
-    listens(&url);
-    line.open(&at);
+    let (destination, receives, line, at) = behind_a_line();
     // It waits for a destination that says nothing, as its line is held.
     let sends = vmm.sends(&at, "");
     line.await_held();
@@ -349,11 +356,7 @@ fn a_machine_that_is_told_to_stay_stays() {
 #[test]
 fn a_machine_that_is_deleted_on_its_way_has_ended() {
     let vmm = Vmm::counting(8, 0, "64M", &[]);
-    let (url, destination) = (unix_url(), Vmm::empty());
-    let (at, line) = (unix_url(), Line::held(&url, 0));
-    let receives = destination.receives(&url);
-    listens(&url);
-    line.open(&at);
+    let (destination, receives, line, at) = behind_a_line();
     let sends = vmm.sends(&at, "");
     line.await_held();
     let start = Instant::now();

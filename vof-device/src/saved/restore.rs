@@ -95,7 +95,7 @@ fn packages(
     tree: &DeviceTree,
     memory: Option<MemoryNode>,
 ) -> Result<Packages, RestoreError> {
-    attachments.in_older_tree(tree, memory).map_err(|error| match error {
+    attachments.in_tree(tree, memory, true).map_err(|error| match error {
         AttachError::NoNode(path) => RestoreError::NoPackageNode { path },
         AttachError::Two(path) => RestoreError::TwoPackages { path },
     })

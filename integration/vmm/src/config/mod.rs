@@ -31,6 +31,7 @@ use arch_ppc64::topology::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use arch_ppc64::layout::MAX_CPUS;
 pub use boot::BootConfig;
 pub use check::DeviceError;
 pub use cpus::{CpusConfig, TopologyConfig};

@@ -1,6 +1,7 @@
 //! What the verbs take and tell, with the keys of Cloud Hypervisor's API.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::ser::Error;
@@ -151,6 +152,19 @@ pub enum TimeoutStrategy {
     Cancel,
     /// The machine stands still for as long as it takes.
     Ignore,
+}
+
+impl FromStr for TimeoutStrategy {
+    type Err = &'static str;
+
+    /// In whatever case: as pseries-remote is told it.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            _ if text.eq_ignore_ascii_case("cancel") => Ok(Self::Cancel),
+            _ if text.eq_ignore_ascii_case("ignore") => Ok(Self::Ignore),
+            _ => Err("the strategies are cancel and ignore"),
+        }
+    }
 }
 
 /// Where a machine comes from.
